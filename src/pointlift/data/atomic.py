@@ -1,0 +1,48 @@
+"""Writing files so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["atomic_write"]
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success it replaces ``path``, on any error it is removed.
+
+    Missing parent folders are made. The temporary name keeps the suffix of ``path``, so that writers which look at
+    the suffix (numpy, h5py, matplotlib) work unchanged. The data reach the disk before the name changes, so a crash
+    or a full disk leaves either the old file or the new one. Symbolic links are followed: the target is replaced.
+
+    Raises:
+        IsADirectoryError: ``path`` is a folder.
+        OSError: the folder cannot be written to, or the disk is full; ``path`` is then as it was before.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(f"cannot write {path}: it is a folder, a file name is expected")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=f".tmp{target.suffix}", dir=target.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        temporary.chmod(stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask())
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The process' file-mode mask: mkstemp makes private files, the result should be as readable as any other."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,157 @@
+"""A sequence of labelled point clouds, in memory or read when asked for, and how a batch is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset
+
+from pointlift.containers import PointBatch
+from pointlift.data.sample import Sample
+
+__all__ = ["CloudDataset", "collate"]
+
+UP_AXES = ("x", "y", "z")
+
+
+class CloudDataset(Dataset[Sample]):
+    """Labelled clouds with the names of their classes.
+
+    Args:
+        samples: the clouds, in memory.
+        classes: class names; ``Sample.label`` indexes them.
+        name: what the dataset is called in messages and reports.
+        up_axis: which axis points up: ``"x"``, ``"y"`` or ``"z"``.
+
+    Use :meth:`from_paths` for clouds that are read when they are asked for.
+
+    Raises:
+        ValueError: a label outside ``-1 .. len(classes) - 1``, or an unknown up axis.
+    """
+
+    def __init__(self, samples: Sequence[Sample], classes: Sequence[str], name: str = "clouds", up_axis: str = "y") -> None:
+        items = list(samples)
+        labels = np.array([s.label for s in items], dtype=np.int64)
+        self._set(items.__getitem__, labels, classes, name, up_axis, [s.path for s in items])
+
+    @classmethod
+    def from_paths(
+        cls,
+        paths: Sequence[str],
+        labels: Sequence[int] | npt.NDArray[np.int64],
+        read: Callable[[str, int, int], Sample],
+        classes: Sequence[str],
+        name: str = "clouds",
+        up_axis: str = "y",
+    ) -> CloudDataset:
+        """A dataset that calls ``read(path, label, index)`` each time a cloud is asked for.
+
+        ``read`` must be picklable (a module-level function, a partial of one, or a callable object) to be used with
+        DataLoader workers, and must not depend on anything but its arguments.
+        """
+        if len(paths) != len(labels):
+            raise ValueError(f"{name}: {len(paths)} paths but {len(labels)} labels, one label per path is expected")
+        dataset = cls.__new__(cls)
+        fixed = np.asarray(labels, dtype=np.int64)
+        dataset._set(_Lazy(list(paths), fixed, read), fixed, classes, name, up_axis, list(paths))
+        return dataset
+
+    def _set(
+        self,
+        get: Callable[[int], Sample],
+        labels: npt.NDArray[np.int64],
+        classes: Sequence[str],
+        name: str,
+        up_axis: str,
+        paths: list[str],
+    ) -> None:
+        if up_axis not in UP_AXES:
+            raise ValueError(f"{name}: up_axis is {up_axis!r}, one of 'x', 'y', 'z' is expected")
+        bad = np.flatnonzero((labels < -1) | (labels >= len(classes)))
+        if len(bad):
+            raise ValueError(
+                f"{name}: label {labels[bad[0]]} of cloud {bad[0]} ({paths[bad[0]] or 'in memory'}) is out of range, "
+                f"0 to {len(classes) - 1} is expected ({len(classes)} classes)"
+            )
+        self._get, self.labels, self.paths = get, labels, paths
+        self.classes, self.name, self.up_axis = tuple(classes), name, up_axis
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Sample:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"{self.name}: cloud {index} does not exist, there are {len(self)}")
+        return self._get(int(index) % len(self))
+
+    def subset(self, indices: Iterable[int]) -> CloudDataset:
+        """The clouds at ``indices``, in that order; classes stay as they are.
+
+        Raises:
+            IndexError: an index outside the dataset.
+        """
+        chosen = np.asarray(list(indices), dtype=np.int64)
+        bad = chosen[(chosen < -len(self)) | (chosen >= len(self))]
+        if len(bad):
+            raise IndexError(f"{self.name}: cloud {bad[0]} does not exist, there are {len(self)}")
+        chosen = chosen % max(len(self), 1)
+        part = CloudDataset.__new__(CloudDataset)
+        paths = [self.paths[i] for i in chosen]
+        part._set(_Picked(self._get, chosen), self.labels[chosen], self.classes, self.name, self.up_axis, paths)
+        return part
+
+    def counts(self) -> npt.NDArray[np.int64]:
+        """``(classes,)``: number of clouds of every class; clouds without a label are not counted."""
+        return np.bincount(self.labels[self.labels >= 0], minlength=len(self.classes)).astype(np.int64)
+
+    def __repr__(self) -> str:
+        return f"CloudDataset({self.name}: {len(self)} clouds, {len(self.classes)} classes, {self.up_axis} up)"
+
+
+class _Lazy:
+    """Reads one cloud per call; an object rather than a closure so that workers can pickle it."""
+
+    def __init__(self, paths: list[str], labels: npt.NDArray[np.int64], read: Callable[[str, int, int], Sample]) -> None:
+        self.paths, self.labels, self.read = paths, labels, read
+
+    def __call__(self, index: int) -> Sample:
+        return self.read(self.paths[index], int(self.labels[index]), index)
+
+
+class _Picked:
+    """Maps positions of a subset to positions of the whole."""
+
+    def __init__(self, get: Callable[[int], Sample], chosen: npt.NDArray[np.int64]) -> None:
+        self.get, self.chosen = get, chosen
+
+    def __call__(self, index: int) -> Sample:
+        return self.get(int(self.chosen[index]))
+
+
+def collate(samples: Sequence[Sample]) -> PointBatch:
+    """Join clouds into one batch: ``labels["class"]`` is ``(B,)`` int64, ``labels["part"]`` ``(N,)`` where every cloud has it.
+
+    Features are kept when every cloud has them, with the same number of channels.
+
+    Raises:
+        ValueError: no clouds; features in some clouds only; different numbers of channels.
+    """
+    if not samples:
+        raise ValueError("cannot make a batch of 0 clouds, at least one is expected")
+    with_features = [s.features for s in samples if s.features is not None]
+    if with_features and len(with_features) != len(samples):
+        without = next(s.path or f"cloud {i} of the batch" for i, s in enumerate(samples) if s.features is None)
+        raise ValueError(f"{without} has no features but other clouds of the batch have; give all of them features or none")
+    channels = sorted({f.shape[1] for f in with_features})
+    if len(channels) > 1:
+        raise ValueError(f"clouds of one batch have {channels} feature channels, one common number is expected")
+    labels: dict[str, torch.Tensor] = {"class": torch.tensor([s.label for s in samples], dtype=torch.int64)}
+    parts = [s.part for s in samples if s.part is not None]
+    if len(parts) == len(samples):
+        labels["part"] = torch.from_numpy(np.concatenate(parts))
+    xyz = [torch.from_numpy(np.ascontiguousarray(s.xyz)) for s in samples]
+    features = [torch.from_numpy(np.ascontiguousarray(f)) for f in with_features] or None
+    return PointBatch.from_list(xyz, features, labels)
