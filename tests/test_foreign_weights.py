@@ -1,0 +1,159 @@
+"""Image weights from other people's files: what is unwrapped, what is refused, and that nothing in them is executed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pointlift.foreign_weights import WeightsError, load_image_weights, read_tensors
+
+
+def image_network(classes: int = 5) -> nn.Sequential:
+    layers = OrderedDict(conv1=nn.Conv2d(3, 4, 3), bn1=nn.BatchNorm2d(4), pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(), fc=nn.Linear(4, classes))
+    return nn.Sequential(layers)
+
+
+def state(seed: int = 1, classes: int = 5) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {k: v for k, v in image_network(classes).state_dict().items()}
+    return {k: torch.randn(v.shape, generator=generator) if v.is_floating_point() else v for k, v in shapes.items()}
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".th", ".t7", ".pth.tar"])
+@pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.model.", "module.backbone."])
+@pytest.mark.parametrize("container", [None, "state_dict", "model"])
+def test_unwraps_and_strips(tmp_path: Path, suffix: str, prefix: str, container: str | None) -> None:
+    tensors = state()
+    content: dict[str, Any] = {prefix + k: v for k, v in tensors.items()}
+    path = tmp_path / f"net{suffix}"
+    torch.save({container: content, "epoch": 3, "best": 0.5} if container else content, path)
+    net = image_network()
+    report = load_image_weights(path, net)
+    assert all(torch.equal(v, tensors[k]) for k, v in net.state_dict().items())
+    assert len(report.matched) == len(tensors) and not report.missing and not report.unexpected
+    assert "".join(sorted(report.prefixes)) == "".join(sorted(p + "." for p in prefix.split(".") if p))
+    assert f"{len(tensors)} of {len(tensors)} tensors loaded" in report.render()
+
+
+def test_legacy_torch_format_and_safetensors(tmp_path: Path) -> None:
+    tensors = state()
+    torch.save(tensors, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    save_file(tensors, tmp_path / "new.safetensors")
+    for name in ("old.pth", "new.safetensors"):
+        net = image_network()
+        load_image_weights(tmp_path / name, net)
+        assert torch.equal(net.state_dict()["conv1.weight"], tensors["conv1.weight"])
+
+
+def test_a_name_that_starts_with_a_prefix_of_the_network_itself_is_kept(tmp_path: Path) -> None:
+    net = nn.ModuleDict({"model": nn.Linear(2, 2)})
+    tensors = {"model.weight": torch.ones(2, 2), "model.bias": torch.ones(2)}
+    torch.save({"state_dict": tensors}, tmp_path / "a.pth")
+    assert load_image_weights(tmp_path / "a.pth", net).prefixes == ()
+    assert torch.equal(net["model"].weight, torch.ones(2, 2))
+
+
+def test_head_of_another_size_only_when_named(tmp_path: Path) -> None:
+    torch.save(state(classes=7), tmp_path / "a.pth")
+    net = image_network()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    with pytest.raises(WeightsError, match=r"does not fit Sequential: 7 of 9 tensors match, 2 of another shape \(first: fc.weight\).*allow=\('fc',\)"):
+        load_image_weights(tmp_path / "a.pth", net)
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items()), "a refused file must not change the network"
+    report = load_image_weights(tmp_path / "a.pth", net, allow=("fc",))
+    assert report.mismatched == ("fc.weight", "fc.bias")
+    assert torch.equal(net.state_dict()["fc.weight"], before["fc.weight"])
+    assert not torch.equal(net.state_dict()["conv1.weight"], before["conv1.weight"])
+    assert "of another shape: 2 (fc.weight, fc.bias)" in report.render()
+
+
+def test_missing_and_unexpected_are_counted_and_named(tmp_path: Path) -> None:
+    tensors = state()
+    tensors["extra.weight"] = tensors.pop("conv1.weight")
+    torch.save(tensors, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match=r"1 missing \(first: conv1.weight\), 1 unexpected \(first: extra.weight\)"):
+        load_image_weights(tmp_path / "a.pth", image_network())
+
+
+def test_old_files_without_batch_counters_load(tmp_path: Path) -> None:
+    tensors = {k: v for k, v in state().items() if not k.endswith("num_batches_tracked")}
+    torch.save(tensors, tmp_path / "a.pth")
+    assert load_image_weights(tmp_path / "a.pth", image_network()).missing == ("bn1.num_batches_tracked",)
+
+
+def test_nothing_matches_even_if_everything_may_differ(tmp_path: Path) -> None:
+    torch.save({"a.weight": torch.zeros(1)}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match="none of its 1 tensors match"):
+        load_image_weights(tmp_path / "a.pth", nn.ModuleDict({"a": nn.Linear(2, 2, bias=False)}), allow=("a",))
+
+
+class Malicious:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.target),)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_in_a_pickle_is_refused_and_not_executed(tmp_path: Path, zipped: bool) -> None:
+    target = tmp_path / "executed"
+    torch.save({"state_dict": state(), "hook": Malicious(target)}, tmp_path / "evil.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(WeightsError, match="never executes") as error:
+        load_image_weights(tmp_path / "evil.pth", image_network())
+    assert not target.exists()
+    assert "\n" not in str(error.value)
+    torch.load(tmp_path / "evil.pth", weights_only=False)
+    assert target.exists(), "the file of this test must be one that does execute code when read carelessly"
+
+
+def test_harmless_objects_are_named(tmp_path: Path) -> None:
+    torch.save({"state_dict": state(), "args": argparse.Namespace(lr=1)}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match=r"besides tensors \(argparse.Namespace\)"):
+        load_image_weights(tmp_path / "a.pth", image_network())
+
+
+def test_files_that_are_no_weights(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="No weights at"):
+        read_tensors(tmp_path / "nothing.pth")
+    (tmp_path / "empty.pth").touch()
+    with pytest.raises(WeightsError, match="is empty"):
+        read_tensors(tmp_path / "empty.pth")
+    (tmp_path / "text.pth").write_text("hello, this is not a network at all")
+    with pytest.raises(WeightsError, match="is not a file of weights"):
+        read_tensors(tmp_path / "text.pth")
+    with pytest.raises(WeightsError, match="is a folder"):
+        read_tensors(tmp_path)
+    torch.save({"epoch": 3, "lr": [0.1]}, tmp_path / "none.pth")
+    with pytest.raises(WeightsError, match="holds no named tensors"):
+        read_tensors(tmp_path / "none.pth")
+
+
+@pytest.mark.parametrize("keep", [0.02, 0.5, 0.99])
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
+def test_truncated_files(tmp_path: Path, kind: str, keep: float) -> None:
+    path = tmp_path / "whole"
+    if kind == "safetensors":
+        save_file(state(), path)
+    else:
+        torch.save(state(), path, _use_new_zipfile_serialization=kind == "zip")
+    cut = tmp_path / "cut"
+    whole = path.read_bytes()
+    cut.write_bytes(whole[: int(len(whole) * keep)])
+    with pytest.raises(WeightsError, match="truncated or damaged") as error:
+        read_tensors(cut)
+    assert "\n" not in str(error.value)
+
+
+def test_two_tensors_of_one_name(tmp_path: Path) -> None:
+    torch.save({**state(), "module.fc.bias": torch.zeros(5)}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match="two tensors that are both fc.bias"):
+        load_image_weights(tmp_path / "a.pth", image_network())
