@@ -184,7 +184,6 @@ _HANDLERS: dict[Any, Callable[..., Any]] = {
     torch.flatten: _flatten,
     torch.permute: _permute,
     F.layer_norm: _layer_norm,
-    F.dropout2d: _features(F.dropout),
 }
 
 

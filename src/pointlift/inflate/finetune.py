@@ -1,0 +1,96 @@
+"""Fine-tuning regimes of Image2Point: which parameters learn, and which batch statistics move (v2 section 4, facts 1.5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from pointlift.inflate.network import InflatedNetwork
+from pointlift.inflate.transform import TransformedConv3d
+from pointlift.nn import SparseGroupNorm
+
+__all__ = ["REGIMES", "FinetuneReport", "set_finetune"]
+
+REGIMES = ("io", "io+stats", "io+bn", "all", "scratch")
+
+
+@dataclass(frozen=True)
+class FinetuneReport:
+    """Trainable and total parameters of a network in a regime. Frozen 2D weights of a learned transform count as parameters."""
+
+    regime: str
+    trainable: int
+    total: int
+
+    @property
+    def ratio(self) -> float:
+        return self.trainable / self.total if self.total else 0.0
+
+    def render(self) -> str:
+        times = f", {self.total / self.trainable:.1f}x fewer" if 0 < self.trainable < self.total else ""
+        return f"regime {self.regime}: {self.trainable:,} of {self.total:,} parameters are trained ({100 * self.ratio:.2f} %{times})"
+
+    def __str__(self) -> str:
+        return self.render()
+
+
+def set_finetune(net: nn.Module, regime: str, seed: int = 0) -> FinetuneReport:
+    """Choose what of `net` learns.
+
+    io: input and output layer; the backbone's normalisation keeps the image statistics (eval mode). io+stats: the same parameters,
+    while mean and variance of the batch normalisations move ("mu, sigma"). io+bn: also their weights and biases. all: everything.
+    scratch: everything, after all weights were drawn anew from `seed`. A learned filter transformation T always learns.
+    Raises ValueError for an unknown regime, or one that needs a backbone on a network that has none.
+    """
+    if regime not in REGIMES:
+        raise ValueError(f"regime must be one of {', '.join(REGIMES)}, got {regime!r}.")
+    if not isinstance(net, InflatedNetwork):
+        if regime not in ("all", "scratch"):
+            raise ValueError(f"Regime {regime!r} freezes an inflated backbone, but {type(net).__name__} has none: use 'all' or 'scratch'.")
+        for parameter in net.parameters():
+            parameter.requires_grad_(True)
+        if regime == "scratch":
+            _draw_anew(net, seed)
+        count = sum(p.numel() for p in net.parameters())
+        return FinetuneReport(regime, count, count)
+    if regime == "scratch":
+        _draw_anew(net, seed)
+    frozen = regime not in ("all", "scratch")
+    fixed = _fixed_by_the_image_network(net)
+    for parameter in net.parameters():
+        parameter.requires_grad_(True)
+    for name, module in net.backbone.named_modules():
+        inside_input = any(name == n or name.startswith(n + ".") for n in net.input_modules)
+        norm = isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, SparseGroupNorm))
+        for key, parameter in module.named_parameters(recurse=False):
+            learns = not frozen or inside_input or (norm and regime == "io+bn") or (isinstance(module, TransformedConv3d) and key == "transform")
+            parameter.requires_grad_(learns and (regime == "scratch" or parameter not in fixed))
+    net.regime = regime
+    net.frozen_statistics = regime == "io"
+    net.train(net.training)
+    image = sum(m.image_weight.numel() for m in net.modules() if isinstance(m, TransformedConv3d))
+    total = sum(p.numel() for p in net.parameters()) + image
+    return FinetuneReport(regime, sum(p.numel() for p in net.parameters() if p.requires_grad), total)
+
+
+def _fixed_by_the_image_network(net: InflatedNetwork) -> set[nn.Parameter]:
+    """Weights that the image network itself never trained (a constant shortcut, say) stay so."""
+    names = set(net.arguments.get("fixed", []))
+    return {p for n, p in net.backbone.named_parameters() if n in names}
+
+
+def _draw_anew(net: nn.Module, seed: int) -> None:
+    fixed = set(net.arguments.get("fixed", [])) if isinstance(net, InflatedNetwork) else set()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for name, module in net.named_modules():
+            inner = name.removeprefix("backbone.")
+            if f"{inner}.weight" in fixed:
+                continue
+            if isinstance(module, TransformedConv3d):
+                module.scramble()
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
