@@ -62,7 +62,8 @@ def face_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     vertices, faces = _checked(vertices, faces)
     cross = _cross(vertices, faces)
     length = np.linalg.norm(cross, axis=1, keepdims=True)
-    return np.divide(cross, length, out=np.zeros_like(cross), where=length > 0)
+    normals: np.ndarray = np.divide(cross, length, out=np.zeros_like(cross), where=length > 0)
+    return normals
 
 
 @overload

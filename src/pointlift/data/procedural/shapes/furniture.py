@@ -11,8 +11,7 @@ from pointlift.data.procedural.shapes.supports import FOUR_POINT, PEDESTALS, boa
 __all__ = ["BED", "BOOKSHELF", "TABLE"]
 
 
-def _top(dice: Dice, width: float, depth: float, slab: float, y: float) -> Mesh:
-    style = dice.pick(("box", "box", "board", "oval", "round"))
+def _top(dice: Dice, style: str, width: float, depth: float, slab: float, y: float) -> Mesh:
     if style == "round":
         return frustum(width / 2, width / 2, slab, 28, (0, y - slab, 0))
     if style == "oval":
@@ -26,10 +25,13 @@ def _draw_table(dice: Dice, b: Builder) -> None:
     height, slab = dice.uniform(0.35, 1.3), dice.uniform(0.04, 0.14)
     if dice.chance(0.35):
         width = depth * dice.uniform(0.95, 1.2)
-    b.add("top", _top(dice, width, depth, slab, height))
+    shape = dice.pick(("box", "box", "board", "oval", "round"))
+    if shape == "round":
+        width = depth
+    b.add("top", _top(dice, shape, width, depth, slab, height))
     style = dice.pick((*FOUR_POINT, *FOUR_POINT, *PEDESTALS))
     t, under = dice.uniform(0.05, 0.14), height - slab * 0.6
-    inset = dice.uniform(0.75, 1.0)
+    inset = dice.uniform(0.55, 0.76) if shape in ("round", "oval") else dice.uniform(0.75, 1.0)
     b.add("leg", support(dice, style, (width * inset, under, depth * inset), t))
     extra = dice.pick(("none", "none", "apron", "shelf", "drawers", "hutch"))
     x, z = width * inset - t, depth * inset - t
@@ -43,7 +45,7 @@ def _draw_table(dice: Dice, b: Builder) -> None:
         share, reach = dice.uniform(0.18, 0.35), dice.uniform(0.25, 0.9) * under
         for side in (-1, 1) if dice.chance(0.4) else (dice.pick((-1, 1)),):
             b.add("storage", box((share * width, reach, z), (side * (x - share * width) / 2, under - reach / 2, 0)))
-    elif extra == "hutch":
+    elif extra == "hutch" and width > 1.25 * depth:
         rise = dice.uniform(0.15, 0.6)
         b.add("storage", box((width * 0.95, rise, t * 0.5), (0, height + rise / 2, -depth / 2 + t)))
 
@@ -72,7 +74,10 @@ def _draw_bed(dice: Dice, b: Builder) -> None:
     levels = [0.0] if dice.chance(0.88) else [0.0, top + dice.uniform(0.6, 0.9)]
     for y in levels:
         b.add("frame", box((width, base, length), (0, y + legs + base / 2, 0)))
-        b.add("mattress", ellipsoid((width * 0.96, mattress * 1.1, length * 0.97), (0, y + top - mattress / 2, 0), power=0.2, segments=24, rings=7))
+        b.add(
+            "mattress",
+            ellipsoid((width * 0.96, mattress * 1.1, length * 0.97), (0, y + top - mattress / 2, 0), power=0.2, segments=24, rings=7),
+        )
         count, z = (2 if width > 1.2 else 1), -length / 2 + 0.25
         if dice.chance(0.7):
             for k in range(count):
@@ -101,7 +106,8 @@ def _draw_bed(dice: Dice, b: Builder) -> None:
 
 def _books(dice: Dice, width: float, room: float, depth: float) -> list[Mesh]:
     """A row of books standing on y = 0 from x = 0, as far as they reach."""
-    x, pieces = 0.0, []
+    x = 0.0
+    pieces: list[Mesh] = []
     end = width * dice.uniform(0.3, 1.0)
     while True:
         t, h, d = dice.uniform(0.04, 0.12), room * dice.uniform(0.5, 0.9), depth * dice.uniform(0.5, 0.85)

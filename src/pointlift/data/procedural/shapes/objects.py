@@ -69,7 +69,10 @@ def _draw_lamp(dice: Dice, b: Builder) -> None:
             b.add("base", support(dice, dice.pick(("disc", "dome", "tripod", "star")), (0.7, stem * 0.3, 0.7), 0.07))
             b.add("stem", rod((0, 0.1, 0), (0, stem, 0), 0.03))
         upside = dice.chance(0.15)
-        shade = [place(m, (0, stem + height * 0.8, 0), rotation("x", np.pi)) if upside else place(m, (0, stem - 0.1, 0)) for m in _shade(dice, radius, height)]
+        shade = [
+            place(m, (0, stem + height * 0.8, 0), rotation("x", np.pi)) if upside else place(m, (0, stem - 0.1, 0))
+            for m in _shade(dice, radius, height)
+        ]
         b.add("shade", shade)
         b.add("stem", rod((0, stem - 0.05, 0), (0, stem + height * 0.6, 0), 0.025))
     elif kind in ("desk", "arc"):
@@ -84,7 +87,7 @@ def _draw_arm_lamp(dice: Dice, b: Builder, kind: str, radius: float, height: flo
     if kind == "arc":
         angle = np.linspace(0, dice.uniform(0.75, 0.95) * np.pi, 14)
         reach, rise = dice.uniform(0.6, 1.0), dice.uniform(1.2, 1.9)
-        path = np.column_stack([np.zeros(14), rise * np.sin(angle) ** 0.7 * np.where(angle > np.pi / 2, 1.0, 1.0), reach * (1 - np.cos(angle)) / 2])
+        path = np.column_stack([np.zeros(14), rise * np.sin(angle) ** 0.7, reach * (1 - np.cos(angle)) / 2])
     else:
         elbow = np.array([0, dice.uniform(0.5, 0.9), -dice.uniform(0.05, 0.4)])
         path = np.array([[0, 0.05, 0], elbow, elbow + [0, dice.uniform(-0.1, 0.5), dice.uniform(0.4, 0.8)]])
@@ -120,9 +123,36 @@ _BODIES: dict[str, tuple[tuple[float, float], ...]] = {
     "pear": ((0.0, 0.0), (0.28, 0.04), (0.40, 0.25), (0.36, 0.50), (0.22, 0.75), (0.09, 0.95), (0.0, 1.0)),
 }
 _ELECTRIC: dict[str, tuple[tuple[float, float], ...]] = {
-    "horns": ((0, 0), (0.28, 0.03), (0.36, 0.25), (0.27, 0.5), (0.34, 0.8), (0.24, 1.02), (0.1, 0.8), (-0.1, 0.8), (-0.22, 0.95), (-0.32, 0.78), (-0.27, 0.5), (-0.38, 0.25), (-0.28, 0.03)),
+    "horns": (
+        (0, 0),
+        (0.28, 0.03),
+        (0.36, 0.25),
+        (0.27, 0.5),
+        (0.34, 0.8),
+        (0.24, 1.02),
+        (0.1, 0.8),
+        (-0.1, 0.8),
+        (-0.22, 0.95),
+        (-0.32, 0.78),
+        (-0.27, 0.5),
+        (-0.38, 0.25),
+        (-0.28, 0.03),
+    ),
     "vee": ((0, 0.3), (0.3, 0.0), (0.42, 0.08), (0.1, 1.0), (-0.1, 1.0), (-0.42, 0.08), (-0.3, 0.0)),
-    "cut": ((0, 0), (0.28, 0.03), (0.36, 0.25), (0.26, 0.52), (0.3, 0.82), (0.12, 0.78), (0.06, 0.98), (-0.2, 0.97), (-0.31, 0.75), (-0.27, 0.5), (-0.36, 0.25), (-0.28, 0.03)),
+    "cut": (
+        (0, 0),
+        (0.28, 0.03),
+        (0.36, 0.25),
+        (0.26, 0.52),
+        (0.3, 0.82),
+        (0.12, 0.78),
+        (0.06, 0.98),
+        (-0.2, 0.97),
+        (-0.31, 0.75),
+        (-0.27, 0.5),
+        (-0.36, 0.25),
+        (-0.28, 0.03),
+    ),
 }
 
 
@@ -174,25 +204,24 @@ def _draw_monitor(dice: Dice, b: Builder) -> None:
         lean = rotation("x", -dice.uniform(0.0, 0.6))
         b.add("screen", place(box((width, height, t * 0.6), (0, height / 2, 0)), (0, 0, -height * 0.48), lean))
         return
+    gap = dice.uniform(0.02, 0.1) if kind == "tube" else dice.uniform(0.05, 0.5)
     screen: list[Mesh] = []
     if kind == "curved":
         angle = np.linspace(-1, 1, 9) * dice.uniform(0.25, 0.5)
         radius = width / (2 * np.sin(angle[-1]))
-        for r, y in ((radius, 0.0),):
-            inner = np.stack([r * np.sin(angle), np.full(9, y), radius - r * np.cos(angle)], axis=1)
-            outer = inner + np.stack([np.sin(angle), np.zeros(9), -np.cos(angle)], axis=1) * t
-            up = np.array([0.0, height, 0.0])
-            screen = [loft(np.stack([inner, outer, outer + up, inner + up], axis=1))]
+        inner = np.stack([radius * np.sin(angle), np.zeros(9), radius * (1 - np.cos(angle))], axis=1)
+        outer = inner + np.stack([np.sin(angle), np.zeros(9), -np.cos(angle)], axis=1) * t
+        up = np.array([0.0, height, 0.0])
+        screen = [loft(np.stack([inner, outer, outer + up, inner + up], axis=1))]
     else:
         screen = [board(dice, (width, height, t), (0, height / 2, 0)) if dice.chance(0.3) else box((width, height, t), (0, height / 2, 0))]
     if kind == "tube":
         deep, small = dice.uniform(0.4, 0.9), dice.uniform(0.45, 0.8)
         corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * [width / 2, height / 2]
         sections = np.array([[[s * x, height / 2 + s * y, z] for x, y in corners] for s, z in ((small, -deep), (0.97, 0.0))])
-        b.add("casing", loft(sections))
+        b.add("casing", place(loft(sections), (0, gap, 0), tilt))
     elif dice.chance(0.4):
-        b.add("casing", box((width * 0.5, height * 0.5, t), (0, height / 2, -t * 0.9)))
-    gap = dice.uniform(0.02, 0.1) if kind == "tube" else dice.uniform(0.05, 0.5)
+        b.add("casing", place(box((width * 0.5, height * 0.5, t), (0, height / 2, -t * 0.9)), (0, gap, 0), tilt))
     b.add("screen", [place(m, (0, gap, 0), tilt) for m in screen])
     _add_stand(dice, b, width, height, gap, t)
 
@@ -213,13 +242,17 @@ def _add_stand(dice: Dice, b: Builder, width: float, height: float, gap: float, 
     else:
         b.add("base", place(frustum(0.5, 0.48, 0.04, 24), (0, -0.02, -t), scale=(reach * 1.6, 1, reach)))
     thick = dice.uniform(0.05, 0.25)
-    b.add("stand", box((thick, gap + 0.5 * height, 0.05), (0, (gap + 0.5 * height) / 2, -t * 1.2)))
+    b.add("stand", box((thick, gap + 0.3 * height, 0.05), (0, (gap + 0.3 * height) / 2, -t - 0.03)))
 
 
 LAMP = Family(
-    "lamp", {"base": ("ceramic", "metal", "wood"), "shade": ("fabric", "paint", "ceramic"), "canopy": ("metal",), "stem": ("metal", "wood")}, _draw_lamp
+    "lamp",
+    {"base": ("ceramic", "metal", "wood"), "shade": ("fabric", "paint", "ceramic"), "canopy": ("metal",), "stem": ("metal", "wood")},
+    _draw_lamp,
 )
 GUITAR = Family("guitar", {"head": ("wood", "dark"), "neck": ("wood",), "body": ("wood", "wood", "paint")}, _draw_guitar)
 MONITOR = Family(
-    "monitor", {"screen": ("dark", "dark", "paint"), "casing": ("dark", "ceramic"), "stand": ("metal", "dark"), "base": ("metal", "dark")}, _draw_monitor
+    "monitor",
+    {"screen": ("dark", "dark", "paint"), "casing": ("dark", "ceramic"), "stand": ("metal", "dark"), "base": ("metal", "dark")},
+    _draw_monitor,
 )

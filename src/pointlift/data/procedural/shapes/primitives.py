@@ -86,7 +86,8 @@ def circle(segments: int, radius: float = 1.0) -> np.ndarray:
 def superellipse(segments: int, power: float = 0.5) -> np.ndarray:
     """(segments, 2) points of |x|^(2/p) + |y|^(2/p) = 1, counter-clockwise; power 1 is a circle, towards 0 a square."""
     unit = circle(segments)
-    return np.sign(unit) * np.abs(unit) ** power
+    points: np.ndarray = np.sign(unit) * np.abs(unit) ** power
+    return points
 
 
 def loft(sections: np.ndarray, wrap: bool = False) -> Mesh:

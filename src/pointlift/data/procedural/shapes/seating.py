@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from pointlift.data.procedural.shapes.builder import Builder, Dice, Family
@@ -35,7 +37,7 @@ def _back(dice: Dice, width: float, height: float, thickness: float) -> list[Mes
     if style == "hoop":
         angle = np.linspace(0, np.pi, 10)
         arc = np.column_stack([0.5 * width * np.cos(angle), height * np.sin(angle) ** 0.7, np.zeros(10)])
-        pieces = [rod(a, b, t / 2, segments=6) for a, b in zip(arc[:-1], arc[1:])]
+        pieces = [rod(a, b, t / 2, segments=6) for a, b in pairwise(arc)]
         return pieces + [rod((x * width, 0, 0), (x * width, height * 0.9, 0), t / 3, segments=6) for x in (-0.2, 0.0, 0.2)]
     posts = [box((t, height, t), (side * (width - t) / 2, height / 2, 0)) for side in (-1, 1)]
     rail = box((width, height * dice.uniform(0.08, 0.25), t), (0, height * 0.92, 0))
@@ -70,12 +72,15 @@ def _draw_chair(dice: Dice, b: Builder) -> None:
     width, depth = dice.uniform(0.8, 1.15), dice.uniform(0.8, 1.1)
     seat, slab = dice.uniform(0.6, 1.35), dice.uniform(0.05, 0.22)
     t = dice.uniform(0.05, 0.12)
-    if dice.chance(0.2):
+    disc = dice.chance(0.2)
+    # Legs stand below the disc: the square that the support fills lies inside its circle.
+    inset = 0.76 if disc else 1.0
+    if disc:
         b.add("seat", frustum(width / 2, width / 2, slab, 24, (0, seat - slab, 0)))
     else:
         b.add("seat", board(dice, (width, slab, depth), (0, seat - slab / 2, 0)))
     style = dice.pick((*FOUR_POINT, *FOUR_POINT, *PEDESTALS))
-    b.add("leg", support(dice, style, (width, seat - slab * 0.6, depth), t))
+    b.add("leg", support(dice, style, (width * inset, seat - slab * 0.6, depth * inset), t))
     height = dice.uniform(0.25, 0.6) if dice.chance(0.3) else dice.uniform(0.6, 1.4)
     gap = dice.uniform(0.0, 0.25) if dice.chance(0.3) else 0.0
     lean = rotation("x", -dice.uniform(0.0, 0.35))
@@ -93,14 +98,16 @@ def _draw_stool(dice: Dice, b: Builder) -> None:
     width = dice.uniform(0.6, 1.1)
     depth = width * (dice.uniform(0.55, 1.0) if dice.chance(0.4) else 1.0)
     seat, slab = dice.uniform(0.45, 1.9), dice.uniform(0.05, 0.25)
-    if dice.chance(0.6):
+    disc = dice.chance(0.6)
+    inset = 0.76 if disc else 1.0
+    if disc:
         profile = frustum(width / 2, width / 2 * dice.uniform(0.8, 1.0), slab, 24, (0, seat - slab, 0))
         b.add("seat", place(profile, scale=(1, 1, depth / width)))
     else:
         b.add("seat", board(dice, (width, slab, depth), (0, seat - slab / 2, 0)))
     style = dice.pick(("square", "round", "tapered", "splayed", "splayed", "sled", "cross", *PEDESTALS, "disc"))
     t = dice.uniform(0.05, 0.12)
-    b.add("leg", support(dice, style, (width, seat - slab * 0.6, depth), t))
+    b.add("leg", support(dice, style, (width * inset, seat - slab * 0.6, depth * inset), t))
     if dice.chance(0.4):
         radius = 0.5 * min(width, depth) * dice.uniform(0.7, 1.0)
         b.add("ring", torus(radius, t * 0.3, 20, 6, (0, seat * dice.uniform(0.25, 0.5), 0)))
@@ -130,7 +137,9 @@ def _draw_sofa(dice: Dice, b: Builder) -> None:
     count = seats if dice.chance(0.7) else 1
     for k in range(count):
         x = (k + 0.5) * width / count - width / 2
-        b.add("seat", ellipsoid((width / count * 0.97, cushion * 1.2, depth), (x, seat - cushion / 2, 0.02), power=0.3, segments=20, rings=7))
+        b.add(
+            "seat", ellipsoid((width / count * 0.97, cushion * 1.2, depth), (x, seat - cushion / 2, 0.02), power=0.3, segments=20, rings=7)
+        )
     rise = 0.0 if dice.chance(0.08) else dice.uniform(0.25, 0.85)
     if rise:
         lean = rotation("x", -dice.uniform(0.0, 0.3))

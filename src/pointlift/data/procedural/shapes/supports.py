@@ -43,11 +43,13 @@ def support(dice: Dice, style: str, size: Size, thickness: float) -> list[Mesh]:
         return [_sled(side * x, height, z, thickness * 0.6) for side in (-1, 1)]
     if style == "panel":
         pieces = [box((thickness, height, depth * dice.uniform(0.7, 1.0)), (side * x, height / 2, 0)) for side in (-1, 1)]
-        return pieces + ([box((width - 2 * thickness, height * 0.5, thickness * 0.6), (0, height * 0.7, -z * 0.8))] if dice.chance(0.5) else [])
+        return pieces + (
+            [box((width - 2 * thickness, height * 0.5, thickness * 0.6), (0, height * 0.7, -z * 0.8))] if dice.chance(0.5) else []
+        )
     if style == "cross":
-        return [
-            rod((side * x, 0, -z), (side * x, height, z), thickness * 0.5) for side in (-1, 1)
-        ] + [rod((side * x * 0.93, 0, z), (side * x * 0.93, height, -z), thickness * 0.5) for side in (-1, 1)]
+        return [rod((side * x, 0, -z), (side * x, height, z), thickness * 0.5) for side in (-1, 1)] + [
+            rod((side * x * 0.93, 0, z), (side * x * 0.93, height, -z), thickness * 0.5) for side in (-1, 1)
+        ]
     pieces = _four_legs(dice, style, (x, height, z), thickness)
     return pieces + (_stretchers(dice, (x, height, z), thickness) if dice.chance(0.35) else [])
 
@@ -99,7 +101,9 @@ def _pedestal(dice: Dice, style: str, height: float, reach: float, thickness: fl
         angles = start + np.arange(3) * 2 * np.pi / 3
         inner = dice.uniform(0.15, 0.6) * reach
         return [
-            rod((reach * np.sin(a), 0, reach * np.cos(a)), (inner * np.sin(a), height, inner * np.cos(a)), thickness * 0.35, thickness * 0.5)
+            rod(
+                (reach * np.sin(a), 0, reach * np.cos(a)), (inner * np.sin(a), height, inner * np.cos(a)), thickness * 0.35, thickness * 0.5
+            )
             for a in angles
         ]
     pole = frustum(column, column * dice.uniform(0.6, 1.0), height, 12)
@@ -110,7 +114,7 @@ def _pedestal(dice: Dice, style: str, height: float, reach: float, thickness: fl
     pieces, arms = [pole], dice.integer(4, 5)
     for k in range(arms):
         turn = rotation("y", 2 * np.pi * k / arms + np.pi / 4)
-        start, end = turn @ [0, thickness, 0], turn @ [0, thickness * 0.6, foot]
-        pieces.append(rod(start, end, thickness * 0.4, thickness * 0.3))
-        pieces.append(ellipsoid((thickness, thickness, thickness), end - [0, thickness * 0.1, 0], segments=8, rings=3))
+        tip = turn @ [0, thickness * 0.6, foot]
+        pieces.append(rod((0, thickness, 0), tip, thickness * 0.4, thickness * 0.3))
+        pieces.append(ellipsoid((thickness, thickness, thickness), tip - [0, thickness * 0.1, 0], segments=8, rings=3))
     return pieces

@@ -84,12 +84,18 @@ def _draw_aeroplane(dice: Dice, b: Builder) -> None:
             span, chord = dice.uniform(1.2, 1.6), dice.uniform(0.14, 0.22)
     elif kind == "flying":
         chord, sweep, taper = dice.uniform(0.6, 0.9), dice.uniform(0.5, 0.9), dice.uniform(0.1, 0.4)
-    heights = (-0.9 * radius, 1.6 * radius + 0.12) if kind == "biplane" else (radius * dice.uniform(-0.8, 0.95),)
+    heights = [-0.9 * radius, 1.6 * radius + 0.12] if kind == "biplane" else [radius * dice.uniform(-0.8, 0.95)]
     z, rise = dice.uniform(-0.05, 0.2) * length / 2, dice.uniform(-0.03, 0.16)
     for y in heights:
         b.add("wing", [_wing((0, y, z), span, chord, taper, sweep, rise, side) for side in (-1.0, 1.0)])
     if kind == "biplane":
-        b.add("wing", [rod((x * span, heights[0] + rise * abs(x), z), (x * span, heights[1] + rise * abs(x), z), 0.012) for x in (-0.7, -0.35, 0.35, 0.7)])
+        b.add(
+            "wing",
+            [
+                rod((x * span, heights[0] + rise * abs(x), z), (x * span, heights[1] + rise * abs(x), z), 0.012)
+                for x in (-0.7, -0.35, 0.35, 0.7)
+            ],
+        )
     _add_tail(dice, b, kind, length, radius)
     _add_engines(dice, b, kind, (radius, heights[0], z), (length, span, sweep, rise))
     if dice.chance(0.25):
@@ -128,7 +134,9 @@ def _add_engines(dice: Dice, b: Builder, kind: str, wing: Point, spread: tuple[f
         return
     for share in (0.35, 0.62) if dice.chance(0.35) else (0.38,):
         place_z = z - sweep * share + 0.12
-        b.add("engine", [_engine(dice, (s * span * share, y + rise * share - size, place_z), size, dice.uniform(0.2, 0.4)) for s in (-1, 1)])
+        b.add(
+            "engine", [_engine(dice, (s * span * share, y + rise * share - size, place_z), size, dice.uniform(0.2, 0.4)) for s in (-1, 1)]
+        )
 
 
 _CAR_SIDES: dict[str, tuple[tuple[float, float], ...]] = {
@@ -146,7 +154,9 @@ _CAR_SIDES: dict[str, tuple[tuple[float, float], ...]] = {
 def _draw_car(dice: Dice, b: Builder) -> None:
     kind = dice.pick(("sedan", "sedan", "hatchback", "van", "sports", "suv", "bus", "pickup"))
     length, width = dice.uniform(1.8, 2.4), dice.uniform(0.75, 0.95)
-    height = {"sports": dice.uniform(0.36, 0.45), "van": dice.uniform(0.75, 1.0), "bus": dice.uniform(0.8, 1.05)}.get(kind, dice.uniform(0.48, 0.7))
+    height = {"sports": dice.uniform(0.36, 0.45), "van": dice.uniform(0.75, 1.0), "bus": dice.uniform(0.8, 1.05)}.get(
+        kind, dice.uniform(0.48, 0.7)
+    )
     length *= dice.uniform(1.1, 1.5) if kind == "bus" else 1.0
     shift = dice.rng.normal(0, 0.012, 4)
     knots = [(min(max(x + dx, 0.005), 0.996), y) for (x, y), dx in zip(_CAR_SIDES[kind], shift)]
@@ -154,13 +164,26 @@ def _draw_car(dice: Dice, b: Builder) -> None:
     inset = dice.uniform(0.04, 0.14) * width
     z = np.array([0.5 - x for x, _ in knots]) * length
     nose = (knots[0][1] - dice.uniform(0.05, 0.15)) * height
-    low = [(0.5, 0.0), (0.5, nose), (z[0] / length, knots[0][1] * height), (z[3] / length, knots[3][1] * height), (-0.5, knots[3][1] * height * 0.95), (-0.5, 0.0)]
+    low = [
+        (0.5, 0.0),
+        (0.5, nose),
+        (z[0] / length, knots[0][1] * height),
+        (z[3] / length, knots[3][1] * height),
+        (-0.5, knots[3][1] * height * 0.95),
+        (-0.5, 0.0),
+    ]
     mesh = _slab([(zz * length, y) for zz, y in low], width, width * 0.96)
-    center = mesh.vertices[mesh.faces].mean(axis=1)
-    bonnet = (center[:, 2] > z[0] - 0.02) & (center[:, 1] > 0.8 * nose)
+    corner = mesh.vertices[mesh.faces]
+    # The bonnet is the one panel of the lower body whose corners all lie ahead of the windscreen and not below the nose.
+    bonnet = (corner[:, :, 2].min(axis=1) > z[0] - 1e-6) & (corner[:, :, 1].min(axis=1) > nose - 1e-6)
     b.add("body", keep(mesh, ~bonnet))
     b.add("hood", keep(mesh, bonnet))
-    cabin = [(z[0], knots[0][1] * height * 0.98), (z[1], height), (z[2], knots[2][1] * height), (z[3], min(belt, knots[3][1] * height) * 0.98)]
+    cabin = [
+        (z[0], knots[0][1] * height * 0.98),
+        (z[1], height),
+        (z[2], knots[2][1] * height),
+        (z[3], min(belt, knots[3][1] * height) * 0.98),
+    ]
     b.add("roof", _slab(cabin, width * 0.96, width - 2 * inset))
     if kind == "pickup":
         wall = knots[3][1] * height
@@ -191,10 +214,14 @@ def _add_wheels(dice: Dice, b: Builder, kind: str, length: float, width: float) 
                 b.add("wheel", place(frustum(radius, radius, thick, 18, (0, -thick / 2, 0)), center, turn))
             else:
                 b.add("wheel", place(torus(radius - thick * 0.35, thick * 0.35, 18, 8), center, turn))
-                b.add("wheel", place(frustum(radius * 0.6, radius * 0.6, thick * 0.5, 12, (0, -thick / 4, 0)), center, turn), material="metal")
+                b.add(
+                    "wheel", place(frustum(radius * 0.6, radius * 0.6, thick * 0.5, 12, (0, -thick / 4, 0)), center, turn), material="metal"
+                )
 
 
 AEROPLANE = Family(
-    "aeroplane", {"body": ("paint", "metal"), "wing": ("paint", "metal"), "tail": ("paint", "metal"), "engine": ("metal", "dark")}, _draw_aeroplane
+    "aeroplane",
+    {"body": ("paint", "metal"), "wing": ("paint", "metal"), "tail": ("paint", "metal"), "engine": ("metal", "dark")},
+    _draw_aeroplane,
 )
 CAR = Family("car", {"roof": ("glass", "paint", "dark"), "hood": ("paint",), "wheel": ("dark",), "body": ("paint",)}, _draw_car)

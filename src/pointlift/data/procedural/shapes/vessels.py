@@ -38,7 +38,7 @@ def _handle(dice: Dice, outline: np.ndarray, low: float, high: float, reach: flo
         y = np.array([low, low, high, high])
     if style == "ear":
         y = y + (high - low) * 0.2 * bulge
-    share = (np.arange(len(angle)) / (len(angle) - 1))
+    share = np.linspace(0, 1, len(angle))
     x = start + (end - start) * share + reach * bulge
     return tube(np.column_stack([side * x, y, np.zeros(len(angle))]), radius, 8)
 
@@ -47,7 +47,9 @@ def _draw_mug(dice: Dice, b: Builder) -> None:
     height, top = dice.uniform(0.6, 1.5), dice.uniform(0.4, 0.6)
     style = dice.pick(("straight", "straight", "tapered", "barrel", "bowl", "waist"))
     low = {"straight": 1.0, "tapered": dice.uniform(0.6, 0.9), "barrel": 0.9, "bowl": dice.uniform(0.35, 0.6), "waist": 1.0}[style]
-    middle = {"straight": 1.0, "tapered": (1 + low) / 2, "barrel": dice.uniform(1.05, 1.3), "bowl": 0.9, "waist": dice.uniform(0.7, 0.9)}[style]
+    middle = {"straight": 1.0, "tapered": (1 + low) / 2, "barrel": dice.uniform(1.05, 1.3), "bowl": 0.9, "waist": dice.uniform(0.7, 0.9)}[
+        style
+    ]
     if style == "bowl":
         height *= 0.75
     outline = _outline([0.0, height * 0.45, height], [top * low, top * middle, top])
@@ -57,7 +59,9 @@ def _draw_mug(dice: Dice, b: Builder) -> None:
     b.add("handle", _handle(dice, outline, bottom * height, rise * height, dice.uniform(0.12, 0.45), radius))
     extra = dice.pick(("none", "none", "none", "saucer", "foot", "lid", "full"))
     if extra == "saucer":
-        b.add("body", lathe(np.array([[0.0, -0.05], [0.5, -0.05], [top * 1.6 + 0.1, 0.07], [top * 1.6 + 0.06, 0.1], [0.4, 0.0], [0.0, 0.0]])))
+        b.add(
+            "body", lathe(np.array([[0.0, -0.05], [0.5, -0.05], [top * 1.6 + 0.1, 0.07], [top * 1.6 + 0.06, 0.1], [0.4, 0.0], [0.0, 0.0]]))
+        )
     elif extra == "foot":
         b.add("body", frustum(top * low * 0.75, top * low * 0.7, 0.08, 20, (0, -0.08, 0)))
     elif extra == "lid":
@@ -119,7 +123,7 @@ def _draw_vase(dice: Dice, b: Builder) -> None:
 
 
 def _draw_bottle(dice: Dice, b: Builder) -> None:
-    height, width = dice.uniform(1.2, 2.2), dice.uniform(0.25, 0.6)
+    height, width = dice.uniform(1.2, 2.2), dice.uniform(0.2, 0.48)
     style = dice.pick(("wine", "beer", "flask", "squat", "jar", "slim"))
     neck = width * dice.uniform(0.2, 0.4)
     shoulder = {"wine": 0.62, "beer": 0.5, "flask": 0.7, "squat": 0.6, "jar": 0.82, "slim": 0.4}[style] + dice.uniform(-0.06, 0.06)
@@ -137,8 +141,8 @@ def _draw_bottle(dice: Dice, b: Builder) -> None:
     if style == "flask":
         flat = dice.uniform(0.4, 0.8)
         mesh = place(mesh, scale=(1, 1, flat))
-    split = 0.5 * (heights[3] + heights[4]) * height
-    above = mesh.vertices[mesh.faces][:, :, 1].mean(axis=1) > split
+    ring = outline[np.argmin(np.abs(outline[:, 1] - 0.5 * (heights[3] + heights[4]) * height)), 1]
+    above = mesh.vertices[mesh.faces][:, :, 1].min(axis=1) > ring - 1e-6
     b.add("body", keep(mesh, ~above))
     b.add("neck", keep(mesh, above))
     if dice.chance(0.55):
@@ -151,5 +155,7 @@ def _draw_bottle(dice: Dice, b: Builder) -> None:
 
 
 MUG = Family("mug", {"handle": ("ceramic", "metal"), "body": ("ceramic", "metal", "paint")}, _draw_mug)
-VASE = Family("vase", {"body": ("ceramic", "glass"), "foot": ("ceramic", "wood"), "handle": ("ceramic", "metal"), "plant": ("leaf",)}, _draw_vase)
+VASE = Family(
+    "vase", {"body": ("ceramic", "glass"), "foot": ("ceramic", "wood"), "handle": ("ceramic", "metal"), "plant": ("leaf",)}, _draw_vase
+)
 BOTTLE = Family("bottle", {"body": ("glass", "paint"), "neck": ("glass", "paint"), "cap": ("metal", "dark", "paint")}, _draw_bottle)
