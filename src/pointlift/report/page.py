@@ -100,13 +100,11 @@ class Report:
         """Commands, configurations or console output, as they stand."""
         return self._add(_figure(f"<pre><code>{html.escape(code)}</code></pre>", caption))
 
-    def definitions(self, items: Mapping[str, Cell | Sequence[Cell]], digits: int = 3) -> Report:
+    def definitions(self, items: Mapping[str, object]) -> Report:
         """Names and values side by side, for the protocol and the environment; lists are joined by commas."""
         lines = []
         for name, value in items.items():
-            shown = (
-                ", ".join(format_cell(v, digits) for v in value) if isinstance(value, list | tuple) else format_cell(value, digits)  # type: ignore[arg-type]
-            )
+            shown = ", ".join(_value(v) for v in value) if isinstance(value, list | tuple) else _value(value)
             lines.append(f"<dt>{html.escape(str(name))}</dt><dd>{html.escape(shown) or '–'}</dd>")
         return self._add(f"<dl>{''.join(lines)}</dl>")
 
@@ -150,6 +148,13 @@ class Report:
     def _add(self, part: str) -> Report:
         self._parts.append(part)
         return self
+
+
+def _value(value: object) -> str:
+    """Text of a setting: numbers as they were given, not rounded as a result would be."""
+    if value is None or isinstance(value, bool):
+        return format_cell(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _figure(content: str, caption: str) -> str:

@@ -62,6 +62,7 @@ def training_curves(
             axes.annotate(f"target {target:g}", (1.0, target), xycoords=("axes fraction", "data"), xytext=(-3, 3),
                           textcoords="offset points", ha="right", color=MUTED, fontsize=8)  # fmt: skip
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        axes.set_xlim(left=0)
     _legend(figure.axes[-1], len(names))
     return _png(figure)
 
@@ -125,7 +126,7 @@ def result_bars(
     axes.set_xticks(range(len(results)), [_literal(s) for s in results])
     axes.set_xlim(-0.6, len(results) - 0.4)
     axes.margins(y=0.14)
-    _legend(axes, len(methods) + (reference is not None))
+    _legend(axes, len(methods) + (reference is not None), last=reference)
     return _png(figure)
 
 
@@ -163,7 +164,7 @@ def share_vs_accuracy(points: Sequence[SharePoint], ylabel: str = "accuracy (%)"
     axes.set_xlim(low / 2.0, max(p.share for p in points) * 4.0)
     axes.margins(y=0.18)
     if axes.get_legend_handles_labels()[1]:
-        _legend(axes, len({p.series for p in points}) + 1, outside=False)
+        _legend(axes, 2, outside=False, last=reference)
     return _png(figure)
 
 
@@ -190,6 +191,9 @@ def inflation_maps(maps: Mapping[str, ArrayLike]) -> bytes:
         image = axes.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="equal", interpolation="nearest")
         for edge in range(matrix.shape[1], matrix.shape[0], matrix.shape[1]):
             axes.axhline(edge - 0.5, color=MUTED, linewidth=0.8)
+        taps = matrix.shape[1]
+        axes.set_xticks(range(0, taps, math.isqrt(taps)))
+        axes.set_yticks(range(0, len(matrix), math.isqrt(taps)))
         axes.tick_params(labelsize=7, length=0)
     bar = figure.colorbar(image, ax=figure.axes, fraction=0.04, pad=0.02, shrink=0.85)
     bar.ax.tick_params(labelsize=8, colors=MUTED, length=0)
@@ -248,7 +252,7 @@ def _bar(axes: Axes, x: float, width: float, values: NDArray[np.float64], color:
         axes.errorbar(x, values.mean(), yerr=values.std(ddof=1), color=INK, elinewidth=1.1, capsize=3)
         axes.scatter(np.full(len(values), x), values, s=9, color="white", edgecolors=INK, linewidths=0.7, zorder=3)
     top = values.mean() + (values.std(ddof=1) if len(values) > 1 else 0.0)
-    axes.annotate(f"{values.mean():.1f}", (x, max(top, values.max())), xytext=(0, 4), textcoords="offset points", ha="center",
+    axes.annotate(f"{values.mean():.1f}", (x, max(top, values.max())), xytext=(0, 6), textcoords="offset points", ha="center",
                   fontsize=7.5, color=MUTED)  # fmt: skip
 
 
@@ -285,12 +289,15 @@ def _axes(
     return axes
 
 
-def _legend(axes: Axes, entries: int, outside: bool = True, force: bool = False) -> None:
+def _legend(axes: Axes, entries: int, outside: bool = True, force: bool = False, last: tuple[str, float] | None = None) -> None:
     if entries < 2 and not force:
         return
+    handles, labels = axes.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda i: last is not None and labels[i] == _literal(last[0]))
     columns = 1 if entries <= 22 else 2
     place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0} if outside else {"loc": "best"}
-    axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, ncols=columns, handletextpad=0.6, **place)
+    handles, labels = [handles[i] for i in order], [labels[i] for i in order]
+    axes.legend(handles, labels, frameon=False, fontsize=8.5, labelcolor=INK, ncols=columns, handletextpad=0.6, **place)
 
 
 def _png(figure: Figure) -> bytes:

@@ -56,7 +56,8 @@ class Viewer {
     this.listen();
     this.setDark(options.background ? options.background === "dark" : this.dark);
     this.show(Math.min(data.clouds.length - 1, options.cloud || 0), options.mode);
-    new ResizeObserver(() => this.draw()).observe(this.stage);
+    // Drawn at once, before this frame is painted: a frame later the old picture would show stretched.
+    new ResizeObserver(() => { this.frameUnlessMoved(); this.drawNow(); }).observe(this.stage);
   }
 
   build() {
@@ -129,13 +130,15 @@ class Viewer {
   setUp(axis) {
     this.up = axis; this.upSelect.value = axis;
     const frame = UP_FRAMES[axis], { xyz, center, radius, count } = this.cloud, out = new Float32Array(3 * count);
-    let floor = Infinity;
+    this.floorPlane = { height: Infinity, half: 0 };
     for (let i = 0; i < count; i++) {
       for (let a = 0; a < 3; a++) { const v = (xyz[3 * i + a] - center[a]) / radius; for (let b = 0; b < 3; b++) out[3 * i + b] += v * frame[a][b]; }
-      floor = Math.min(floor, out[3 * i + 1]);
+      this.floorPlane.height = Math.min(this.floorPlane.height, out[3 * i + 1]);
+      this.floorPlane.half = Math.max(this.floorPlane.half, Math.abs(out[3 * i]), Math.abs(out[3 * i + 2]));
     }
-    this.positions = out; this.floorHeight = floor;
+    this.positions = out;
     this.renderer.setPositions(out);
+    this.frameUnlessMoved();
     this.setMode(this.mode);
   }
 
@@ -160,16 +163,17 @@ class Viewer {
       const counts = new Map();
       for (const l of cloud.labels) counts.set(l, (counts.get(l) || 0) + 1);
       for (const label of [...counts.keys()].sort((a, b) => a - b)) {
-        legend.append(element("button", { type: "button", title: "click to hide or show, double click for this one alone", "aria-pressed": "true",
+        legend.append(element("button", { type: "button", title: "click to hide or show, double click for this one alone", "aria-pressed": String(!this.hidden.has(label)),
           onclick: (e) => { this.hidden.has(label) ? this.hidden.delete(label) : this.hidden.add(label); this.syncLegend(); e.currentTarget.blur(); },
           ondblclick: () => { this.hidden = new Set([...counts.keys()].filter((l) => l !== label)); this.syncLegend(); }, "data-label": label },
           element("i", { style: `background:${cssColor(labelColor(label))}` }), element("span", {}, this.labelName(label)), element("small", {}, counts.get(label).toLocaleString("en"))));
       }
     } else if (!legend.hidden) {
       const shift = this.mode === "height" ? cloud.origin["xyz".indexOf(this.up)] : 0;
+      const span = this.range[1] - this.range[0], tick = (t) => { const v = shift + this.range[0] + t * span; return shortNumber(Math.abs(v) < 1e-5 * span ? 0 : v); };
       const finite = this.range[0] <= this.range[1];
       legend.append(element("div", { class: "plv-ramp" }, element("i", { style: `background:${rampGradient()}` }),
-        element("span", {}, ...(finite ? [1, 0.5, 0] : []).map((t) => element("small", {}, shortNumber(shift + this.range[0] + t * (this.range[1] - this.range[0])))))),
+        element("span", {}, ...(finite ? [1, 0.5, 0] : []).map((t) => element("small", {}, tick(t))))),
         element("small", {}, this.mode === "height" ? `height (${this.up})` : cloud.scalarName || "value"));
     }
   }
@@ -181,7 +185,9 @@ class Viewer {
   setDark(dark) { this.dark = dark; this.host.classList.toggle("plv-dark", dark); if (this.cloud) this.draw(); }
   toggleGrid() { this.grid = !this.grid; this.draw(); }
   toggleHelp() { this.help.hidden = !this.help.hidden; }
-  reset() { this.camera.reset(); this.spin = false; this.size = 1; this.slider.value = "0"; this.draw(); }
+  // The cloud fills the stage until the user takes the camera over.
+  frameUnlessMoved() { if (!this.touched && this.stage.clientWidth) this.camera.fit(this.positions, this.stage.clientWidth, this.stage.clientHeight); }
+  reset() { this.camera.reset(); this.touched = false; this.frameUnlessMoved(); this.spin = false; this.size = 1; this.slider.value = "0"; this.draw(); }
   toggleSpin() {
     this.spin = !this.spin;
     let last = performance.now();
@@ -191,6 +197,7 @@ class Viewer {
   resize(slider) { this.slider.value = String(+this.slider.value + slider); this.size = 2 ** +this.slider.value; this.draw(); }
 
   draw(moving) {
+    this.touched ||= Boolean(moving);
     this.moving = Boolean(moving);
     clearTimeout(this.settle);
     if (moving) this.settle = setTimeout(() => this.draw(), 160);
@@ -204,10 +211,10 @@ class Viewer {
       const [cw, ch] = [Math.round(w * k), Math.round(h * k)];
       if (canvas.width !== cw || canvas.height !== ch) { canvas.width = cw; canvas.height = ch; }
     }
-    const size = (1.25 * this.size) / Math.sqrt(Math.max(this.cloud.count, 60));
+    const size = 0.68 * this.size * Math.max(this.cloud.count, 60) ** -0.42;
     this.renderer.draw(this.camera, { size, ratio, paper: PAPER[this.dark ? "dark" : "light"] }, this.moving);
     const floor = this.floor.getContext("2d");
-    if (this.grid) drawFloor(floor, this.camera, this.floorHeight, this.dark, dpr); else floor.clearRect(0, 0, this.floor.width, this.floor.height);
+    if (this.grid) drawFloor(floor, this.camera, this.floorPlane, this.dark, dpr); else floor.clearRect(0, 0, this.floor.width, this.floor.height);
     drawAxes(this.axes.getContext("2d"), this.camera, UP_FRAMES[this.up], this.dark);
   }
 

@@ -17,6 +17,16 @@ class Camera {
     this.yaw -= dx * 0.0075;
     this.pitch = Math.max(-1.5697, Math.min(1.5697, this.pitch + dy * 0.0075));
   }
+  // Distance from which the points lie inside the middle 88 % of a w x h canvas.
+  fit(xyz, w, h) {
+    const f = this.frame(w, h), step = 3 * Math.max(1, Math.ceil(xyz.length / 24000));
+    let needed = 1.2;
+    for (let i = 0; i < xyz.length; i += step) {
+      const dot = (axis) => [0, 1, 2].reduce((s, a) => s + (xyz[i + a] - this.target[a]) * axis[a], 0);
+      needed = Math.max(needed, dot(f.back) + (f.focal / 0.44) * Math.max(Math.abs(dot(f.right)) / w, Math.abs(dot(f.up)) / h));
+    }
+    this.distance = needed;
+  }
   zoom(factor) { this.distance = Math.max(0.06, Math.min(60, this.distance * factor)); }
   pan(dx, dy, w, h) {
     const f = this.frame(w, h), k = this.distance / f.focal;
@@ -150,15 +160,15 @@ class SoftwareRenderer {
 
 // Floor grid below the points and the little axes in the corner, on ordinary 2D canvases.
 function drawFloor(context, camera, floor, dark, ratio) {
-  const { width, height } = context.canvas, f = camera.frame(width, height), steps = 8, reach = 1.2;
+  const { width, height } = context.canvas, f = camera.frame(width, height), steps = 6, reach = 1.12 * floor.half;
   context.clearRect(0, 0, width, height);
   if (camera.pitch < -0.02) return;
   context.strokeStyle = dark ? "rgba(255,255,255,.13)" : "rgba(31,41,51,.12)";
   context.lineWidth = ratio;
   context.beginPath();
   for (let i = -steps; i <= steps; i++) for (const flip of [false, true]) {
-    const u = (reach * i) / steps, half = Math.sqrt(Math.max(0, reach * reach - u * u));
-    const [a, b] = [-half, half].map((v) => (flip ? project(f, v, floor, u) : project(f, u, floor, v)));
+    const u = (reach * i) / steps;
+    const [a, b] = [-reach, reach].map((v) => (flip ? project(f, v, floor.height, u) : project(f, u, floor.height, v)));
     if (a[2] > f.near && b[2] > f.near) { context.moveTo(a[0], a[1]); context.lineTo(b[0], b[1]); }
   }
   context.stroke();
