@@ -23,7 +23,7 @@ from pointlift.methods.image_pretraining import (
     center_crop,
     fit_image_model,
     fit_image_pretraining,
-    fractal_split,
+    fractal_pictures,
     top1,
 )
 from pointlift.models.fractal_resnet import FractalResNet, read_weights
@@ -75,7 +75,7 @@ def test_crops_that_do_not_fit() -> None:
 
 
 def test_schedules() -> None:
-    cosine, step, constant = (ImageOptimConfig(schedule=name) for name in ("cosine", "step", "constant"))  # type: ignore[arg-type]
+    cosine, step, constant = (ImageOptimConfig(schedule=name) for name in ("cosine", "step", "constant"))
     assert [cosine.factor(p) for p in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0])
     assert [step.factor(p / 90) for p in (0, 29, 30, 59, 60, 89)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
     assert constant.factor(0.7) == 1
@@ -83,7 +83,7 @@ def test_schedules() -> None:
         ImageOptimConfig(schedule="linear")  # type: ignore[arg-type]
     for arguments in ({"lr": 0}, {"epochs": 0}, {"batch_size": 1}, {"label_smoothing": 1.0}):
         with pytest.raises(ValueError, match="image pre-training: got"):
-            ImageOptimConfig(**arguments)  # type: ignore[arg-type]
+            ImageOptimConfig(**arguments)
 
 
 def test_learns_and_writes_metrics(pictures: tuple[FractalImages, FractalImages], tmp_path: Path) -> None:
@@ -126,12 +126,14 @@ def test_bad_fits(pictures: tuple[FractalImages, FractalImages], tmp_path: Path)
         fit_image_model(small_net(), single, single, ImageOptimConfig(), tmp_path)
 
 
-def test_fractal_split_shares_no_picture() -> None:
-    train, val = fractal_split(FractalDataConfig(categories=2, instances_per_class=30, image_size=24, val_instances=25))
+def test_held_out_pictures_are_not_training_pictures() -> None:
+    data = FractalDataConfig(categories=2, instances_per_class=30, image_size=24, val_instances=25)
+    categories = search_categories(2, seed=1)
+    train, val = fractal_pictures(data, categories, "train"), fractal_pictures(data, categories, "val")
     assert train.images is not None and val.images is not None and len(train) == 60 and len(val) == 50
     assert not {image.tobytes() for image in train.images} & {image.tobytes() for image in val.images}
-    with pytest.raises(ValueError, match="val_instances=0"):
-        fractal_split(FractalDataConfig(categories=2, val_instances=0))
+    with pytest.raises(ValueError, match="instances_per_class=0"):
+        fractal_pictures(FractalDataConfig(val_instances=0), categories, "val")
 
 
 def test_pretraining_writes_weights_with_their_facts(tmp_path: Path) -> None:
@@ -148,7 +150,7 @@ def test_pretraining_writes_weights_with_their_facts(tmp_path: Path) -> None:
     assert report["val_accuracy"] == f"{result.val_accuracy:.4f}" and report["recipe"]["seed"] == 2
     model = FractalResNet(2)
     model.load_state_dict(weights)
-    assert top1(model, fractal_split(data)[1], 14) == result.val_accuracy
+    assert top1(model, fractal_pictures(data, search_categories(2, data.seed), "val"), 14) == result.val_accuracy
 
 
 def test_pretraining_refuses_what_does_not_fit() -> None:
@@ -160,5 +162,7 @@ def test_pretraining_refuses_what_does_not_fit() -> None:
 
 def test_any_network_can_be_trained(pictures: tuple[FractalImages, FractalImages], tmp_path: Path) -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
-    result = fit_image_model(net, *pictures, ImageOptimConfig(epochs=1, schedule="step", label_smoothing=0.1), tmp_path, trainer_options=QUIET)
+    result = fit_image_model(
+        net, *pictures, ImageOptimConfig(epochs=1, schedule="step", label_smoothing=0.1), tmp_path, trainer_options=QUIET
+    )
     assert 0 <= result.val_accuracy <= 1 and math.isfinite(result.train_loss)

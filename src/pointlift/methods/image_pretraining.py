@@ -11,7 +11,7 @@ import json
 import math
 import subprocess
 import time
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..data.atomic import atomic_write
 from ..data.procedural.fractal_images import FractalImages
-from ..data.procedural.fractals import search_categories
+from ..data.procedural.fractals import FractalCategory, search_categories
 from ..models.fractal_resnet import ASSET, IMAGE_MEAN, IMAGE_STD, fractal_resnet
 
 Schedule = Literal["cosine", "step", "constant"]
@@ -260,27 +260,18 @@ def save_image_model(model: nn.Module, path: str | Path, metadata: dict[str, str
         temporary.write_bytes(save(state, metadata))
 
 
-def fractal_split(data: FractalDataConfig) -> tuple[FractalImages, FractalImages]:
-    """Training and held-out pictures of freshly searched categories, rendered into memory (grey patches, weights 0.2, own trajectories)."""
-    if data.val_instances < 1:
-        raise ValueError(f"fractal pictures: got val_instances={data.val_instances}, expected at least 1.")
-    categories = search_categories(data.categories, data.seed)
+def fractal_pictures(data: FractalDataConfig, categories: Sequence[FractalCategory], split: Literal["train", "val"]) -> FractalImages:
+    """The training or the held-out pictures of ``categories``, in memory: grey patches, weights 0.2, a trajectory for each picture.
+
+    ``ValueError`` if a number of pictures is not positive.
+    """
+    count, first = data.instances_per_class, 0
+    if split == "val":
+        count, first = data.val_instances, math.ceil(data.instances_per_class / 100) * 100
     points = max(100, round(_POINTS_PER_PIXEL * data.image_size**2))
-    held_out = math.ceil(data.instances_per_class / 100) * 100
-    train, val = (
-        FractalImages(
-            categories,
-            count,
-            data.image_size,
-            w=_WEIGHT_TABLE,
-            first_instance=first,
-            iterations=points,
-            trajectory="instance",
-            seed=data.seed,
-        )
-        for count, first in ((data.instances_per_class, 0), (data.val_instances, held_out))
+    return FractalImages(
+        categories, count, data.image_size, w=_WEIGHT_TABLE, first_instance=first, iterations=points, trajectory="instance", seed=data.seed
     )
-    return train, val
 
 
 def fit_image_pretraining(
@@ -304,7 +295,8 @@ def fit_image_pretraining(
         raise ValueError(f"image pre-training: got num_classes={classes} for {data.categories} categories, expected as many.")
     commit = _commit()
     network = fractal_resnet(num_classes=classes, generator=torch.Generator().manual_seed(seed))
-    train, val = fractal_split(data)
+    categories = search_categories(data.categories, data.seed)
+    train, val = fractal_pictures(data, categories, "train"), fractal_pictures(data, categories, "val")
     crop = data.image_size * 7 // 8
     fit = fit_image_model(network, train, val, optim, out, crop=crop, seed=seed, resume=resume, trainer_options=trainer_options)
     network = network.cpu()

@@ -66,9 +66,11 @@ def test_color_pictures() -> None:
 
 
 def test_bad_arguments() -> None:
-    for arguments in ({"categories": []}, {"instances_per_class": 0}, {"first_instance": -1}, {"seed": -1}):
+    with pytest.raises(ValueError, match="got 0 categories"):
+        FractalImages([])
+    for arguments in ({"instances_per_class": 0}, {"first_instance": -1}, {"seed": -1}):
         with pytest.raises(ValueError, match="fractal images: got"):
-            FractalImages(**{"categories": [TREE], "image_size": 16, **arguments})  # type: ignore[arg-type]
+            FractalImages([TREE], image_size=16, **arguments)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="'fixed' or 'instance'"):
         FractalImages([TREE], trajectory="random")  # type: ignore[arg-type]
 

@@ -103,11 +103,11 @@ def test_flips_and_seeds() -> None:
 
 
 def test_rendering_leaves_global_generators_alone() -> None:
-    np.random.seed(3)  # noqa: NPY002
-    before = np.random.get_state()[1].copy()  # type: ignore[union-attr, index]  # noqa: NPY002
+    np.random.seed(3)
+    before = np.random.get_state()[1].copy()  # type: ignore[index]
     render(SIERPINSKI, 32)
     search_categories(1, seed=3, size=64, iterations=5_000)
-    np.testing.assert_array_equal(np.random.get_state()[1], before)  # type: ignore[index]  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # type: ignore[index]
 
 
 @pytest.mark.parametrize("w, values", [(0.4, [0.2, 0.6, 1.4, 1.8]), (0.1, [0.8, 0.9, 1.1, 1.2]), (0.5, [0.01, 0.5, 1.5, 2.0])])
@@ -120,7 +120,7 @@ def test_weight_table(w: float, values: list[float]) -> None:
     for parameter in range(6):
         column = changed[:, parameter]
         np.testing.assert_allclose(column[column != 1], values)
-    with pytest.raises(ValueError, match="0 < w <= 0.5"):
+    with pytest.raises(ValueError, match=r"0 < w <= 0\.5"):
         weight_table(0.7)
 
 
