@@ -240,6 +240,15 @@ class SparseArithmetic:
     def __len__(self) -> int:
         return self.features.shape[0]
 
+    def __getitem__(self, index: Any) -> SparseTensor:
+        """Channels only, as an image network slices them: x[:, a:b], with or without `:` for the spatial dimensions."""
+        whole = slice(None)
+        parts = index if isinstance(index, tuple) else (index,)
+        parts = tuple(p for p in parts if p is not Ellipsis)
+        if len(parts) < 2 or parts[0] != whole or not isinstance(parts[1], slice) or any(p != whole for p in parts[2:]):
+            raise UnsupportedOnVoxels("A SparseTensor can be indexed by channels only, x[:, a:b]: use .features and .coords for rows.")
+        return self._replace(self.features[:, parts[1]])
+
     # dtype and device
     def to(self, *args: Any, **kwargs: Any) -> SparseTensor:
         """A device, a dtype, or both: the features take both, coordinates and cached maps follow to the device."""

@@ -52,6 +52,10 @@ def inflate(
         wrong = [s for s in load_stages if not 1 <= s <= len(structure.stages)]
         if wrong:
             raise ValueError(f"load_stages names stage {wrong[0]}, but this network has stages 1 to {len(structure.stages)} ({', '.join(structure.stages)}).")
+    if stem != "inflate" and structure.branching_stem is not None:
+        raise InflationError(
+            f"{structure.first_conv} and {structure.branching_stem} both look at the picture, so there is no single input layer to replace: use stem='inflate'."
+        )
     backbone = copy.deepcopy(image_model).float()
     report = InflationReport()
     with torch.random.fork_rng(devices=[]):
@@ -205,7 +209,10 @@ def _adapt_input(backbone: nn.Module, name: str, in_channels: int, report: Infla
 
 
 def _trial(net: InflatedNetwork, in_channels: int) -> int:
-    """Run the swapped network on two small random clouds; returns the width of its embedding. Turns any failure into an InflationError."""
+    """Run the swapped network on two small random clouds, as in use and as in training; returns the width of its embedding.
+
+    Turns any failure into an InflationError that names the place. The network's buffers come out unchanged.
+    """
     generator = torch.Generator().manual_seed(0)
     xyz = torch.randint(0, 24, (160, 3), generator=generator, dtype=torch.int32)
     coords = torch.unique(torch.cat([(torch.arange(160, dtype=torch.int32) % 2)[:, None], xyz], 1), dim=0)
@@ -214,20 +221,31 @@ def _trial(net: InflatedNetwork, in_channels: int) -> int:
     running: list[str] = []
     handles = [m.register_forward_pre_hook(lambda _m, _a, n=n: running.append(n)) for n, m in net.named_modules() if n]  # type: ignore[misc]
     was_training = net.training
-    net.eval()
+    before = {n: b.clone() for n, b in net.named_buffers()}
     try:
         with torch.no_grad():
-            embedding = net.forward_features(voxels)
-    except (UnsupportedOnVoxels, AttributeError, RuntimeError, ValueError, TypeError, IndexError) as error:
-        where = running[-1].removeprefix("backbone.") if running else "its forward"
+            net.train()
+            net.forward_features(voxels)
+            embedding = net.eval().forward_features(voxels)
+    except (UnsupportedOnVoxels, AttributeError, RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        where = running[-1].removeprefix("backbone.") if running else ""
         raise InflationError(
-            f"The image network cannot run on voxels: after entering {where or 'its forward'} ({type(error).__name__}: {error}). "
+            f"The image network cannot run on voxels: {_in_words(error)}, after entering {where or 'its forward'}. "
             "Replace that part of the image network, or choose a network of convolutions, normalisations and pooling."
         ) from error
     finally:
         for h in handles:
             h.remove()
         net.train(was_training)
+        for n, b in net.named_buffers():
+            b.copy_(before[n])
     if embedding.ndim != 2 or embedding.shape[0] != 2:
         raise InflationError(f"The image network's trunk gave {tuple(embedding.shape)} for two clouds instead of (2, C): its head was not recognised.")
     return int(embedding.shape[1])
+
+
+def _in_words(error: Exception) -> str:
+    text = str(error).rstrip(".")
+    if isinstance(error, ValueError) and "unpack" in text:
+        return "its forward asks for the picture's height and width, which voxels do not have"
+    return text if isinstance(error, UnsupportedOnVoxels) else f"{type(error).__name__}: {text}"

@@ -72,14 +72,25 @@ class InflatedNetwork(nn.Module):
         self.regime = "all"
         self.frozen_statistics = False
 
-    def forward_map(self, voxels: SparseTensor) -> SparseTensor | Tensor:
-        """The last feature map on voxels, or (B, C) where the image network's forward pools by itself."""
-        out: SparseTensor | Tensor = self.backbone(self.stem(voxels))
-        return out
+    def forward_map(self, voxels: SparseTensor) -> SparseTensor:
+        """The last feature map on voxels: what the last module of the trunk gave before pooling over the cloud."""
+        maps: list[SparseTensor] = []
+
+        def keep(module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
+            if isinstance(out, SparseTensor) and out.stride:
+                maps[:] = [out]
+
+        handles = [m.register_forward_hook(keep) for m in self.backbone.modules()]
+        try:
+            self.backbone(self.stem(voxels))
+        finally:
+            for h in handles:
+                h.remove()
+        return maps[0]
 
     def forward_features(self, voxels: SparseTensor) -> Tensor:
         """(B, C): the pooled embedding that the output layer sees."""
-        out = self.forward_map(voxels)
+        out: SparseTensor | Tensor = self.backbone(self.stem(voxels))
         if isinstance(out, SparseTensor):
             return out.features if out.stride == 0 else pool_clouds(out.features, out.maps.offsets(out.level))
         return out.flatten(1)

@@ -48,6 +48,12 @@ class Structure:
     def first_conv(self) -> str:
         return next(s.name for s in self.steps if isinstance(s.module, nn.Conv2d))
 
+    @property
+    def branching_stem(self) -> str | None:
+        """Another layer that looks at the picture itself, which a single new input layer cannot stand in for; or None."""
+        first = next(s for s in self.steps if s.name == self.first_conv)
+        return next((s.name for s in self.steps if s.source == first.source and s is not first), None)
+
 
 def is_leaf(module: nn.Module) -> bool:
     """A module that is swapped or kept as a whole: no children, or a normalisation that carries its activation."""
@@ -174,14 +180,16 @@ def _find_stages(steps: list[Step], stem: list[str], prefix: str, head: list[str
     trunk = [s for s in steps if s.name not in outside]
     while True:
         kids = [(n, k) for n, k in _kids(trunk, prefix) if _convs(k)]
-        if len(kids) != 1 or kids[0][1][0].name == kids[0][0]:
-            return [n for n, _ in kids]
-        prefix = kids[0][0]
+        nested = [(n, k) for n, k in kids if k[0].name != n]
+        if len(nested) != 1:
+            return [n for n, _ in nested or kids]
+        prefix = nested[0][0]
 
 
 def _find_head(steps: list[Step]) -> tuple[list[str], str | None]:
     """Names from the first leaf after the last feature map on, and the classifier: the last leaf with weights, if it is linear."""
-    spatial = [i for i, s in enumerate(steps) if len(s.shape) == 4 and s.shape[2] * s.shape[3] > 1]
+    resizing = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)  # to a fixed size, for the fully connected layers that follow
+    spatial = [i for i, s in enumerate(steps) if len(s.shape) == 4 and s.shape[2] * s.shape[3] > 1 and not isinstance(s.module, resizing)]
     weighted = [i for i, s in enumerate(steps) if any(True for _ in s.module.parameters(recurse=False))]
     if not spatial or not weighted:
         raise InflationError("The image network has no feature map: pass a convolutional network that maps (B, 3, H, W) to logits.")
