@@ -243,7 +243,11 @@ def triangulate(polygon: np.ndarray) -> np.ndarray:
             raise ValueError("the polygon crosses itself, so it cannot be triangulated.")
         out.append([left[k - 1], left[k], left[(k + 1) % len(left)]])
         del left[k]
-    return np.array([*out, left], dtype=np.int64)
+    triangles = np.array([*out, left], dtype=np.int64)
+    a, b, c = (points[triangles[:, k]] for k in range(3))
+    if ((b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) <= (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])).any():
+        raise ValueError("the polygon crosses itself, so it cannot be triangulated.")
+    return triangles
 
 
 def _inside(points: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> bool:

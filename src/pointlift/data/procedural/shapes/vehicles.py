@@ -188,7 +188,24 @@ def _draw_car(dice: Dice, b: Builder) -> None:
     if kind == "pickup":
         wall = knots[3][1] * height
         b.add("body", [box((0.04, 0.12, 0.4 * length), (side * (width / 2 - 0.04), wall + 0.05, -0.3 * length)) for side in (-1, 1)])
+    _add_trim(dice, b, cabin, width)
     _add_wheels(dice, b, kind, length, width)
+
+
+def _add_trim(dice: Dice, b: Builder, cabin: list[tuple[float, float]], width: float) -> None:
+    """Mirrors, roof rack, spoiler and bumpers, each on some cars only; ``cabin`` is its side view, windscreen foot first."""
+    (foot, belt), (front, roof), (rear, _), (end, deck) = cabin
+    if dice.chance(0.4):
+        b.add(
+            "body",
+            [ellipsoid((0.12, 0.07, 0.06), (side * width * 0.52, belt + 0.04, foot - 0.08), segments=8, rings=3) for side in (-1, 1)],
+        )
+    if dice.chance(0.25):
+        b.add("roof", [box((0.03, 0.04, 0.9 * (front - rear)), (side * width * 0.3, roof, (front + rear) / 2)) for side in (-1, 1)])
+        b.add("roof", [box((width * 0.62, 0.02, 0.03), (0, roof + 0.02, rear + (front - rear) * share)) for share in (0.2, 0.5, 0.8)])
+    if dice.chance(0.2):
+        b.add("body", box((width * 0.85, 0.025, 0.14), (0, deck + 0.12, end - 0.05)))
+        b.add("body", [box((0.03, 0.14, 0.08), (side * width * 0.3, deck + 0.05, end - 0.05)) for side in (-1, 1)])
 
 
 def _slab(side: list[tuple[float, float]], bottom: float, top: float) -> Mesh:
