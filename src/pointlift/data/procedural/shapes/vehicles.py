@@ -56,9 +56,9 @@ def _fin(root: Point, height: float, chord: float, taper: float, sweep: float) -
     return place(_wing((0, 0, 0), height, chord, taper, sweep, 0.0, 1.0), root, rotation("z", np.pi / 2))
 
 
-def _engine(dice: Dice, center: Point, radius: float, length: float) -> Mesh:
-    body = frustum(radius * dice.uniform(0.6, 0.9), radius, length, 14, (0, -length / 2, 0))
-    return place(body, center, rotation("x", np.pi / 2))
+def _engine(center: Point, radius: float, length: float) -> Mesh:
+    """A nacelle along z, wider at the intake."""
+    return place(frustum(0.75 * radius, radius, length, 14, (0, -length / 2, 0)), center, rotation("x", np.pi / 2))
 
 
 def _propeller(dice: Dice, center: Point, reach: float) -> list[Mesh]:
@@ -127,16 +127,15 @@ def _add_engines(dice: Dice, b: Builder, kind: str, wing: Point, spread: tuple[f
         b.add("engine", _propeller(dice, (0, -0.05 * radius, length / 2 + 0.02), dice.uniform(0.2, 0.32)))
         return
     if kind == "airliner" and dice.chance(0.25):
-        b.add("engine", [_engine(dice, (side * (radius + size * 1.1), radius * 0.6, -length * 0.28), size, 0.35) for side in (-1, 1)])
+        b.add("engine", [_engine((side * (radius + size * 1.1), radius * 0.6, -length * 0.28), size, 0.35) for side in (-1, 1)])
         return
     if kind == "fighter":
-        b.add("engine", _engine(dice, (0, 0, -length * 0.47), radius * 0.6, 0.3))
+        b.add("engine", _engine((0, 0, -length * 0.47), radius * 0.6, 0.3))
         return
+    reach = dice.uniform(0.2, 0.4)
     for share in (0.35, 0.62) if dice.chance(0.35) else (0.38,):
-        place_z = z - sweep * share + 0.12
-        b.add(
-            "engine", [_engine(dice, (s * span * share, y + rise * share - size, place_z), size, dice.uniform(0.2, 0.4)) for s in (-1, 1)]
-        )
+        at = (span * share, y + rise * share - size, z - sweep * share + 0.12)
+        b.add("engine", [_engine((side * at[0], at[1], at[2]), size, reach) for side in (-1, 1)])
 
 
 _CAR_SIDES: dict[str, tuple[tuple[float, float], ...]] = {
