@@ -35,7 +35,7 @@ Viewer.prototype.listen = function listen() {
   stage.addEventListener("contextmenu", (e) => { if (onScene(e)) e.preventDefault(); });
   stage.addEventListener("dblclick", (e) => {
     const i = onScene(e) ? this.pick(...place(e)) : -1;
-    if (i >= 0) { camera.target = Array.from(this.positions.subarray(3 * i, 3 * i + 3)); this.draw(); }
+    if (i >= 0) { camera.target = Array.from(this.positions.subarray(3 * i, 3 * i + 3)); this.touched = true; this.draw(); }
   });
   stage.addEventListener("wheel", (e) => {
     // Inside a longer page the wheel belongs to the page until the viewer has been clicked.
