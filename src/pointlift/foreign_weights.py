@@ -1,4 +1,4 @@
-"""Weights of image networks from other people's files: safetensors, or torch files (.pth .pt .th .t7 .tar .bin) read without running code."""
+"""Image networks' weights from other people's files: safetensors, or torch files (.pth .pt .th .t7 .tar) read without running code."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def load_image_weights(path: str | Path, model: nn.Module, allow: Sequence[str] 
         groups = (("missing", missing), ("unexpected", unexpected), ("of another shape", mismatched))
         counts = [f"{len(bad)} {what} (first: {bad[0]})" for what, names in groups if (bad := [n for n in names if not allowed(n)])]
         raise WeightsError(
-            f"{path} does not fit {type(model).__name__}: {len(matched)} of {len(expected)} tensors match, {', '.join(counts)}; use the network the "
-            f"weights were made for, or name what may differ (allow=({refused[0].rpartition('.')[0] or refused[0]!r},))."
+            f"{path} does not fit {type(model).__name__}: {len(matched)} of {len(expected)} tensors match, {', '.join(counts)}; "
+            f"use the network they were made for, or name what may differ (allow=({refused[0].rpartition('.')[0] or refused[0]!r},))."
         )
     if not any(n for n in matched if not n.endswith("num_batches_tracked")):
         raise WeightsError(f"{path} does not fit {type(model).__name__}: none of its {len(tensors)} tensors match.")
@@ -113,7 +113,7 @@ def _read_pickle(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         name = re.search(r"(?:GLOBAL |global |class |function )`?([\w.]+)", str(error))
         what = f" ({name.group(1)})" if name and "." in name.group(1) else ""
-        if what or "Unsupported" in str(error) or "weights_only" in str(error) and _is_torch_file(path):
+        if what or "Unsupported" in str(error) or ("weights_only" in str(error) and _is_torch_file(path)):
             raise WeightsError(
                 f"{path} holds Python objects besides tensors{what}, which pointlift never executes: save its state_dict alone, with "
                 "torch.save or as safetensors, where you trust it."

@@ -33,7 +33,7 @@ def kernel_order(source: KernelSource, kernel_size: int) -> Tensor:
         raise ValueError(f"Unknown source of kernels {source!r}: expected one of {', '.join(get_args(KernelSource))}.")
     if kernel_size < 1:
         raise ValueError(f"kernel_size must be at least 1, got {kernel_size}.")
-    ours = list(itertools.product(range(kernel_size), repeat=3))
+    ours: list[tuple[int, ...]] = list(itertools.product(range(kernel_size), repeat=3))
     if source == "dense" or (source == "torchsparse" and kernel_size % 2 == 0):
         theirs = ours
     elif source == "minkowski-hybrid":
@@ -44,13 +44,13 @@ def kernel_order(source: KernelSource, kernel_size: int) -> Tensor:
     return torch.tensor([row[offset] for offset in ours], dtype=torch.int64)
 
 
-def _hybrid_offsets(kernel_size: int) -> list[tuple[int, int, int]]:
+def _hybrid_offsets(kernel_size: int) -> list[tuple[int, ...]]:
     """The stored order of a HYBRID kernel, each offset counted from the corner of the kernel.
 
     The generator starts at the origin and, axis by axis, appends every offset so far moved along that axis.
     """
     if kernel_size % 2 == 0:
-        raise ValueError(f"A hybrid kernel is centred and so has an odd size, got {kernel_size}: even kernels of that library are 'minkowski'.")
+        raise ValueError(f"A hybrid kernel is centred and so has an odd size, got {kernel_size}: use 'minkowski' for even kernels.")
     half = kernel_size // 2
     offsets: list[tuple[int, ...]] = [(0, 0, 0)]
     for axis in range(3):

@@ -1,0 +1,207 @@
+"""Image2Point: fine-tune an inflated image network on point clouds (Xu et al., v2 sections 3-4 and appendix A; v1 section 4).
+
+    inflate the image network                                       pointlift.inflate
+    freeze what the regime says                                     set_finetune
+    for every batch of clouds:
+        voxels <- mean of the points in each cube of 0.05           voxelize, on the device
+        loss   <- cross entropy of net(voxels) and the classes
+        SGD with momentum 0.9 and weight decay 1e-4, the learning rate falling from 0.1 to 0 along one cosine
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from pointlift.containers import PointBatch
+from pointlift.data.dataset import collate
+from pointlift.data.sample import Sample
+from pointlift.inflate import set_finetune
+from pointlift.ops.voxelize import voxelize
+
+__all__ = ["CloudBatch", "DivergenceError", "Image2Point", "Schedule", "lr_factor"]
+
+Schedule = Literal["cosine", "released", "constant"]
+
+
+class DivergenceError(ValueError):
+    """The loss is not a number any more."""
+
+
+class CloudBatch:
+    """A `PointBatch` on its way through Lightning, whose mixed precision would take a frozen dataclass apart."""
+
+    def __init__(self, cloud: PointBatch) -> None:
+        self.cloud = cloud
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> CloudBatch:
+        return CloudBatch(self.cloud.to(device, non_blocking))
+
+    def pin_memory(self) -> CloudBatch:
+        return CloudBatch(self.cloud.pin_memory())
+
+    def __len__(self) -> int:
+        return len(self.cloud)
+
+    @staticmethod
+    def collate(samples: Sequence[Sample]) -> CloudBatch:
+        """The `collate_fn` for loaders of this method."""
+        return CloudBatch(collate(samples))
+
+
+class Image2Point(lightning.LightningModule):
+    """Trains `net` to classify clouds; the defaults are the paper's for ModelNet (appendix A).
+
+    net: an inflated network, or any network from a SparseTensor to (B, num_classes) logits. regime: what of it learns, see
+    `set_finetune`; None leaves it as it is. voxel_size: edge in the units of the clouds. schedule: "cosine" (one cosine to 0 over all
+    steps), "released" (the released code's, which swings between lr and 0 with a period of 2 * epochs steps) or "constant".
+    lr, momentum, weight_decay: of SGD, over what learns only. seed: of new weights (regime "scratch") and of everything random in a
+    step, which follows from (seed, epoch, batch, rank) alone, so that a resumed run goes on as if it had never stopped.
+
+    Batches are `CloudBatch` or `PointBatch` with labels["class"] (B,). Logged once per epoch: train_loss and train_accuracy (of the
+    augmented batches as they passed), val_loss, val_accuracy (overall) and val_class_accuracy (mean over classes that occur), lr.
+    Raises ValueError for options outside their range, DivergenceError when the loss becomes NaN or infinite.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        num_classes: int,
+        regime: str | None = None,
+        voxel_size: float = 0.05,
+        lr: float = 0.1,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-4,
+        schedule: Schedule = "cosine",
+        label_smoothing: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not lr > 0 or not 0 <= momentum < 1 or weight_decay < 0 or not 0 <= label_smoothing < 1:
+            raise ValueError(
+                f"Image2Point: got lr={lr}, momentum={momentum}, weight_decay={weight_decay}, label_smoothing={label_smoothing}; "
+                "expected lr > 0, 0 <= momentum < 1, weight_decay >= 0 and 0 <= label_smoothing < 1."
+            )
+        if schedule not in get_args(Schedule):
+            raise ValueError(f"Image2Point: schedule must be one of {', '.join(get_args(Schedule))}, got {schedule!r}.")
+        self.net = net
+        self.finetune = None if regime is None else set_finetune(net, regime, seed)
+        self.voxel_size = voxel_size
+        self.lr, self.momentum, self.weight_decay, self.schedule, self.seed = lr, momentum, weight_decay, schedule, seed
+        self.loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+        self.train_loss, self.train_accuracy, self.val_loss = MeanMetric(), MeanMetric(), MeanMetric()
+        for metric in (self.train_loss, self.train_accuracy):
+            metric.persistent(True)  # so that an epoch that is resumed in its middle is averaged as a whole
+        self.confusion = MulticlassConfusionMatrix(num_classes)
+
+    def forward(self, batch: CloudBatch | PointBatch) -> Tensor:
+        """(B, num_classes) logits of clouds."""
+        cloud = batch.cloud if isinstance(batch, CloudBatch) else batch
+        logits: Tensor = self.net(voxelize(cloud, self.voxel_size, origin="cloud"))
+        return logits.float()
+
+    def on_train_start(self) -> None:
+        self.train()
+        trainable = sum(p.numel() for p in self.net.parameters() if p.requires_grad)
+        total = sum(p.numel() for p in self.net.parameters())
+        if self.trainer.is_global_zero:
+            print(self.finetune or f"{trainable:,} of {total:,} parameters are trained ({trainable / total:.2%})")
+
+    def on_train_batch_start(self, batch: CloudBatch | PointBatch, batch_idx: int) -> None:
+        # dropout and its like draw from torch's global stream
+        key = np.random.SeedSequence([self.seed, self.current_epoch, batch_idx, self.global_rank])
+        torch.manual_seed(int(key.generate_state(1, np.uint64)[0]) >> 1)
+
+    def training_step(self, batch: CloudBatch | PointBatch, batch_idx: int) -> Tensor:
+        target = _classes(batch)
+        logits = self(batch)
+        loss: Tensor = self.loss(logits, target)
+        if not math.isfinite(value := float(loss)):
+            what = "NaN" if math.isnan(value) else "infinite"
+            raise DivergenceError(
+                f"loss became {what} at step {self.global_step} (epoch {self.current_epoch}): lower the learning rate (it is "
+                f"{self._current_lr():.3g} at this step, --optim.lr {self.lr:g}), or clip gradients (--trainer.gradient_clip_val 1)."
+            )
+        self.train_loss.update(value, len(target))
+        self.train_accuracy.update(float((logits.argmax(1) == target).float().mean()), len(target))
+        self.log("loss", loss, prog_bar=True, batch_size=len(target))
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self.log("train_loss", self.train_loss.compute())
+        self.log("train_accuracy", self.train_accuracy.compute())
+        self.log("lr", self._current_lr())
+        self.train_loss.reset()
+        self.train_accuracy.reset()
+
+    def on_validation_epoch_start(self) -> None:
+        self.val_loss.reset()
+        self.confusion.reset()
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def validation_step(self, batch: CloudBatch | PointBatch, batch_idx: int) -> None:
+        target = _classes(batch)
+        logits = self(batch)
+        self.val_loss.update(nn.functional.cross_entropy(logits, target), len(target))
+        self.confusion.update(logits, target)
+
+    test_step = validation_step
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_evaluation("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_evaluation("test")
+
+    def _log_evaluation(self, name: str) -> None:
+        counts = self.confusion.compute().double()
+        support = counts.sum(1)
+        per_class = counts.diagonal()[support > 0] / support[support > 0]
+        self.log(f"{name}_loss", self.val_loss.compute())
+        self.log(f"{name}_accuracy", (counts.diagonal().sum() / counts.sum()).float(), prog_bar=True)
+        self.log(f"{name}_class_accuracy", per_class.mean().float())
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        parameters = [p for p in self.net.parameters() if p.requires_grad]
+        if not parameters:
+            raise ValueError("No parameter of the network is trainable: choose a regime with pointlift.set_finetune.")
+        optimizer = torch.optim.SGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay)
+        total, epochs = int(self.trainer.estimated_stepping_batches), int(self.trainer.max_epochs or 1)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(self.schedule, step, total, epochs))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _current_lr(self) -> float:
+        optimizer = self.optimizers()
+        assert not isinstance(optimizer, list)
+        return float(optimizer.param_groups[0]["lr"])
+
+
+def lr_factor(schedule: Schedule, step: int, total_steps: int, epochs: int) -> float:
+    """What the learning rate is multiplied by before optimizer step `step` (from 0) of `total_steps`.
+
+    "cosine" ends at 0 after the last step. "released" is the closed form of CosineAnnealingLR(T_max=epochs) stepped once per
+    iteration, as the released training code does (facts, trap T1).
+    """
+    if schedule == "constant":
+        return 1.0
+    progress = min(step / max(total_steps, 1), 1.0) if schedule == "cosine" else step / epochs
+    return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def _classes(batch: CloudBatch | PointBatch) -> Tensor:
+    """(B,) int64; a cloud without a known class cannot be learned from, nor judged."""
+    cloud = batch.cloud if isinstance(batch, CloudBatch) else batch
+    target: Tensor = cloud.labels["class"]
+    if bool((target < 0).any()):
+        raise ValueError(f"{int((target < 0).sum())} clouds of a batch have no class (label -1): leave them out.")
+    return target
