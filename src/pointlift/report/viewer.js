@@ -116,9 +116,10 @@ class Viewer {
     this.cloud = decodeCloud(this.data.clouds[index]);
     this.hidden.clear();
     this.caption.textContent = this.cloud.caption; this.caption.hidden = !this.cloud.caption;
-    const total = this.cloud.total.toLocaleString("en"), lines = [];
-    lines.push(this.cloud.count < this.cloud.total ? `${this.cloud.count.toLocaleString("en")} of ${total} points shown (random subset)` : `${total} points`);
-    if (this.cloud.dropped) lines.push(`${this.cloud.dropped.toLocaleString("en")} points with NaN or infinite coordinates left out`);
+    const number = (n) => n.toLocaleString("en"), points = (n) => `${number(n)} ${n === 1 ? "point" : "points"}`, lines = [];
+    const { count, total, dropped } = this.cloud;
+    lines.push(count < total ? `${number(count)} of ${number(total)} points shown (random subset)` : points(total));
+    if (dropped) lines.push(`${points(dropped)} with NaN or infinite coordinates left out`);
     if (this.degraded) lines.push(this.degraded);
     this.notice.replaceChildren(...lines.map((line) => element("div", {}, line)));
     this.modes.replaceChildren(...this.cloud.modes.map((m) => element("button", { type: "button", "data-mode": m, onclick: () => this.setMode(m) }, m === "scalar" ? this.cloud.scalarName || "value" : MODE_NAMES[m])));
