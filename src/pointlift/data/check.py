@@ -1,0 +1,213 @@
+"""Is a dataset complete and sound? Reads every cloud once and says what it found."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pointlift.data.dataset import CloudDataset
+from pointlift.data.errors import DataError, MissingDataError
+from pointlift.data.source import detect_source, open_dataset, parse_source
+
+__all__ = ["CheckReport", "SplitReport", "check_dataset"]
+
+SPLITS = ("train", "val", "test")
+VOXEL = 0.05
+SHOWN = 10
+
+
+@dataclass
+class SplitReport:
+    """What one split holds; ranges are (smallest, median, largest).
+
+    Attributes:
+        split: its name.
+        counts: clouds per class name.
+        points: points per cloud.
+        radius: largest distance of a point from the origin, per cloud.
+        voxels: occupied voxels of side 0.05 per cloud, which is what a sparse network computes on.
+        repeated_points: clouds in which a point occurs more than once.
+        up_axis: of the dataset.
+    """
+
+    split: str
+    counts: dict[str, int]
+    points: tuple[float, float, float]
+    radius: tuple[float, float, float]
+    voxels: tuple[float, float, float]
+    repeated_points: int
+    up_axis: str
+
+
+@dataclass
+class CheckReport:
+    """The outcome of :func:`check_dataset`.
+
+    Attributes:
+        source: what was checked.
+        kind: what it was taken for.
+        splits: what is in it.
+        problems: what has to be mended before training.
+        warnings: what works but is worth knowing.
+    """
+
+    source: str
+    kind: str
+    splits: list[SplitReport] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """No problems, and something was found."""
+        return not self.problems and bool(self.splits)
+
+    def render(self) -> str:
+        """The report as text."""
+        lines = [f"{self.source}: {self.kind}"]
+        for part in self.splits:
+            counts = np.array(list(part.counts.values()))
+            lines.append(f"  {part.split}: {counts.sum()} clouds, {len(counts)} classes, {counts.min()} to {counts.max()} per class, {part.up_axis} up")
+            lines.append(f"    points per cloud  {_range(part.points, '.0f')}")
+            lines.append(f"    radius            {_range(part.radius, '.3g')}")
+            lines.append(f"    voxels at {VOXEL}    {_range(part.voxels, '.0f')}")
+        if self.splits:
+            names = list(self.splits[0].counts)
+            width = max(len(name) for name in names)
+            lines.append("  " + "class".ljust(width) + "".join(part.split.rjust(9) for part in self.splits))
+            lines += ["  " + name.ljust(width) + "".join(str(part.counts.get(name, 0)).rjust(9) for part in self.splits) for name in names]
+        lines += [f"  problem: {text}" for text in self.problems] + [f"  warning: {text}" for text in self.warnings]
+        lines.append("  ok" if self.ok else "  NOT usable as it is")
+        return "\n".join(lines)
+
+
+def _range(values: tuple[float, float, float], form: str) -> str:
+    low, middle, high = (format(v, form) for v in values)
+    return f"{low} to {high}, median {middle}"
+
+
+def check_dataset(source: str, n_points: int | None = None, **options: Any) -> CheckReport:
+    """Read every cloud of every split of a source and report counts, ranges and everything that is wrong.
+
+    Args:
+        source: see :func:`~pointlift.data.source.open_dataset`.
+        n_points: as in training, to check that the clouds have so many; None: as stored.
+        options: of the reader.
+
+    Returns:
+        a report; whatever is wrong with the data is in it, not raised.
+    """
+    try:
+        kind, place, _ = parse_source(source)
+        report = CheckReport(source, place if kind == "procedural" else _kind(kind, place))
+    except DataError as error:
+        return CheckReport(source, "not recognised", problems=[str(error)])
+    seen: dict[bytes, tuple[str, str]] = {}
+    for split in SPLITS:
+        try:
+            dataset = open_dataset(source, split, n_points, **options)
+        except MissingDataError as error:
+            if split == "train" or not _split_may_lack(source, split, error):
+                report.problems.append(str(error))
+            continue
+        except ValueError as error:
+            if not (split == "val" and "no split" in str(error)):
+                report.problems.append(str(error))
+            continue
+        _check_split(report, dataset, split, seen)
+    if not report.splits and not report.problems:
+        report.problems.append(f"{source}: has no clouds")
+    report.problems = list(dict.fromkeys(report.problems))
+    return report
+
+
+def _kind(kind: str, place: str) -> str:
+    return "folder" if kind == "folder" else detect_source_or(kind, place)
+
+
+def detect_source_or(kind: str, place: str) -> str:
+    """The detected layout of a place, ``kind`` where nothing can be detected."""
+    from pathlib import Path
+
+    path = Path(place).expanduser()
+    return detect_source(path) if path.is_dir() else kind
+
+
+def _split_may_lack(source: str, split: str, error: MissingDataError) -> bool:
+    return "has no split" in str(error) or "only has the splits" in str(error)
+
+
+def _check_split(report: CheckReport, dataset: CloudDataset, split: str, seen: dict[bytes, tuple[str, str]]) -> None:
+    points, radii, voxels, repeated, bad, twins = [], [], [], 0, 0, []
+    for path, xyz in _clouds(report, dataset):
+        if xyz is None:
+            bad += 1
+            continue
+        points.append(len(xyz))
+        radii.append(float(np.sqrt((xyz.astype(np.float64) ** 2).sum(axis=1).max())))
+        voxels.append(len(np.unique(np.floor(xyz / VOXEL), axis=0)))
+        repeated += len(np.unique(xyz, axis=0)) < len(xyz)
+        key = hashlib.sha1(np.ascontiguousarray(xyz[np.lexsort(xyz.T)]).tobytes()).digest()
+        if key in seen:
+            twins.append((path, *seen[key]))
+        seen.setdefault(key, (path, split))
+    if bad > SHOWN:
+        report.problems.append(f"{split}: {bad} clouds cannot be read, the first {SHOWN} are listed")
+    empty = [name for name, count in zip(dataset.classes, dataset.counts()) if not count]
+    if empty:
+        (report.problems if split == "train" else report.warnings).append(f"{split}: no clouds of {', '.join(empty)}")
+    if not points:
+        return
+    counts = dict(zip(dataset.classes, (int(c) for c in dataset.counts())))
+    three = [_summary(v) for v in (points, radii, voxels)]
+    report.splits.append(SplitReport(split, counts, *three, repeated, dataset.up_axis))
+    _warn(report, split, three, repeated, len(points), twins)
+
+
+def _clouds(report: CheckReport, dataset: CloudDataset) -> Iterator[tuple[str, np.ndarray | None]]:
+    """Path and points of every cloud, None in place of points that cannot be used; the first few reasons are reported."""
+    shown = 0
+    for index, path in enumerate(dataset.paths):
+        try:
+            sample = dataset[index]
+            if not len(sample) or not np.isfinite(sample.xyz).all():
+                raise DataError(f"{path}: has no points, or NaN or infinite coordinates")
+            yield path, sample.xyz
+        except ValueError as error:
+            shown += 1
+            if shown <= SHOWN:
+                report.problems.append(str(error))
+            yield path, None
+
+
+def _summary(values: list[Any]) -> tuple[float, float, float]:
+    return float(np.min(values)), float(np.median(values)), float(np.max(values))
+
+
+def _warn(
+    report: CheckReport,
+    split: str,
+    three: list[tuple[float, float, float]],
+    repeated: int,
+    total: int,
+    twins: list[tuple[str, str, str]],
+) -> None:
+    points, radius, voxels = three
+    if repeated:
+        report.warnings.append(f"{split}: {repeated} of {total} clouds hold the same point more than once")
+    if points[0] == 1:
+        report.warnings.append(f"{split}: there are clouds of a single point")
+    if radius[2] > 1.5:
+        report.warnings.append(f"{split}: clouds reach {radius[2]:.3g} from the origin, beyond the unit sphere that the recipes expect")
+    if voxels[0] == 1:
+        report.warnings.append(f"{split}: there are clouds that fill a single voxel of {VOXEL}; are they in the right unit?")
+    across = [t for t in twins if t[2] != split]
+    if across:
+        report.warnings.append(f"{split}: {len(across)} clouds are also in {across[0][2]}, such as {across[0][0]} and {across[0][1]}")
+    if len(twins) > len(across):
+        first = next(t for t in twins if t[2] == split)
+        report.warnings.append(f"{split}: {len(twins) - len(across)} clouds are copies of others, such as {first[0]} and {first[1]}")

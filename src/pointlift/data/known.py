@@ -1,0 +1,75 @@
+"""The datasets that pointlift reads: what each is, where it comes from, under which terms, and how its folder looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["KnownDataset", "describe_datasets"]
+
+
+@dataclass(frozen=True)
+class KnownDataset:
+    """One line of ``pointlift data list``.
+
+    Attributes:
+        name: what people call it.
+        source: what to write as a recipe's data source.
+        what: content and size.
+        where: the official place, by name.
+        licence: terms, in short; the official page decides.
+        layout: files that are expected in the folder.
+    """
+
+    name: str
+    source: str
+    what: str
+    where: str
+    licence: str
+    layout: str
+
+
+def describe_datasets() -> tuple[KnownDataset, ...]:
+    """Every dataset that :func:`~pointlift.data.source.open_dataset` opens."""
+    terms = "copyright of the CAD models stays with their authors; academic use"
+    return (
+        KnownDataset(
+            "procedural shapes",
+            "procedural:shapes",
+            "14 classes of CAD-like objects with part labels, made on the spot from a seed; any size",
+            "part of pointlift, nothing to download",
+            "as pointlift",
+            "none; options as in procedural:shapes?train=40&test=20",
+        ),
+        KnownDataset(
+            "ModelNet40 / ModelNet10, sampled (h5)",
+            "modelnet:<folder>",
+            "12,308 objects of 40 classes (9,840 train, 2,468 test) as 2,048 points in the unit sphere, y up",
+            "PointNet's project page at Stanford (modelnet40_ply_hdf5_2048)",
+            terms,
+            "ply_data_train*.h5, ply_data_test*.h5, train_files.txt, test_files.txt, shape_names.txt",
+        ),
+        KnownDataset(
+            "ModelNet40 / ModelNet10, resampled with normals (txt)",
+            "modelnet:<folder>",
+            "12,311 objects of 40 classes (9,843 train, 2,468 test) as 10,000 points with normals, y up",
+            "PointNet++'s project page at Stanford (modelnet40_normal_resampled)",
+            terms,
+            "<class>/<class>_0001.txt, modelnet40_shape_names.txt, modelnet40_train.txt, modelnet40_test.txt (or modelnet10_*)",
+        ),
+        KnownDataset(
+            "ModelNet40 / ModelNet10, original meshes (off)",
+            "modelnet:<folder>",
+            "the CAD meshes themselves, in any scale, z up; points are sampled when they are read",
+            "the Princeton ModelNet page",
+            terms,
+            "<class>/train/*.off, <class>/test/*.off",
+        ),
+        KnownDataset(
+            "your own files",
+            "folder:<folder>",
+            "a folder per class of .ply .off .obj .stl .npy .npz .pcd .xyz .txt .h5 .las .laz files",
+            "yours",
+            "yours",
+            "<class>/... or train/<class>/..., test/<class>/... (and val/<class>/...)",
+        ),
+    )

@@ -1,0 +1,174 @@
+"""Datasets by name: one string says where the clouds come from."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import logging
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pointlift.data.dataset import CloudDataset
+from pointlift.data.errors import DataError, MissingDataError
+from pointlift.data.folder import read_folder
+from pointlift.data.known import describe_datasets
+from pointlift.data.modelnet import modelnet_layout, read_modelnet_h5, read_modelnet_off, read_modelnet_txt
+from pointlift.data.procedural.shapes import CLASSES, make_shapes
+
+__all__ = ["detect_source", "open_dataset", "parse_source"]
+
+KINDS = ("procedural", "modelnet", "folder")
+MODELNET: dict[str, Callable[..., CloudDataset]] = {"h5": read_modelnet_h5, "txt": read_modelnet_txt, "off": read_modelnet_off}
+# make_shapes is given the size of one split at a time; these are the sizes where the source does not say
+SHAPES_PER_CLASS = {"train": 40, "val": 10, "test": 20}
+logger = logging.getLogger(__name__)
+
+
+def open_dataset(source: str, split: str = "train", n_points: int | None = 1024, seed: int = 0, **options: Any) -> CloudDataset:
+    """Open one split of a dataset.
+
+    Args:
+        source: where the clouds come from:
+
+            * ``procedural:shapes`` - objects made from a seed; options ``train``, ``val``, ``test`` (clouds per class),
+              ``noise``, ``seed``;
+            * ``modelnet:<folder>`` - ModelNet in any of its three layouts;
+            * ``folder:<folder>`` - a folder per class of the user's own files;
+            * ``<folder>`` - which of the last two it is, is detected and logged.
+
+            Options follow as ``?name=value&name=value``, or as keyword arguments (which win); they are the arguments of
+            the reader, see :mod:`pointlift.data.modelnet` and :mod:`pointlift.data.folder`.
+        split: ``"train"``, ``"test"``, and where there is one ``"val"``; ``"all"`` of a folder.
+        n_points: points per cloud; what None means differs, see the readers.
+        seed: of everything that is drawn.
+
+    Raises:
+        MissingDataError: nothing is there; the sentence says what the dataset is, where to get it and how it should look.
+        DataError: an unknown kind of source or option (the nearest name is offered), a value of the wrong type, or
+            anything wrong with the data.
+    """
+    kind, place, given = parse_source(source)
+    given.update(options)
+    if kind == "procedural":
+        return _shapes(place, split, 1024 if n_points is None else n_points, seed, given)
+    root = Path(place).expanduser()
+    if not root.is_dir():
+        raise MissingDataError(_how_to_get(kind, root))
+    if kind == "folder":
+        return _call(read_folder, "folder", given, root, split, n_points, seed)
+    layout = modelnet_layout(root)
+    if layout is None:
+        raise MissingDataError(_how_to_get(kind, root))
+    return _call(MODELNET[layout], f"modelnet ({layout})", given, root, split, n_points, seed)
+
+
+def parse_source(source: str) -> tuple[str, str, dict[str, Any]]:
+    """Kind, place and options of a source; the kind of a bare path is detected.
+
+    Raises:
+        MissingDataError: a bare path that does not exist.
+        DataError: an empty source, an unknown kind, an option without a value.
+    """
+    head, _, query = source.partition("?")
+    kind, colon, place = head.partition(":")
+    options: dict[str, Any] = {}
+    for item in filter(None, query.split("&")):
+        name, equals, value = item.partition("=")
+        if not name or not equals:
+            raise DataError(f"the source {source!r} has the option {item!r}, name=value is expected")
+        options[name] = value
+    if colon and kind in KINDS:
+        if not place:
+            raise DataError(f"the source {source!r} names nothing, {kind}:<{'shapes' if kind == 'procedural' else 'folder'}> is expected")
+        return kind, place, options
+    if not head:
+        raise DataError("the source is empty, expected procedural:shapes, modelnet:<folder>, folder:<folder> or a folder")
+    near = difflib.get_close_matches(kind, KINDS, 1)
+    if colon and near and not Path(head).exists():
+        raise DataError(f"unknown kind of source {kind!r} in {source!r}, did you mean {near[0]!r}? (known: {', '.join(KINDS)})")
+    found = detect_source(Path(head).expanduser())
+    logger.info("%s: detected as %s", head, found)
+    return found.split()[0], head, options
+
+
+def detect_source(root: Path) -> str:
+    """What a folder is: ``"modelnet (h5)"``, ``"modelnet (txt)"``, ``"modelnet (off)"`` or ``"folder"``.
+
+    Raises:
+        MissingDataError: no such folder.
+        DataError: a file.
+    """
+    if root.is_file():
+        raise DataError(f"{root}: is a file, a dataset is a folder; single files are for predict, embed and view")
+    if not root.is_dir():
+        raise MissingDataError(f"{root}: no such folder; expected procedural:shapes, modelnet:<folder>, folder:<folder> or an existing folder")
+    layout = modelnet_layout(root)
+    return "folder" if layout is None else f"modelnet ({layout})"
+
+
+def _shapes(place: str, split: str, n_points: int, seed: int, given: dict[str, Any]) -> CloudDataset:
+    if place != "shapes":
+        raise DataError(f"unknown procedural dataset {place!r}, 'shapes' is expected (procedural:shapes)")
+    if split not in SHAPES_PER_CLASS:
+        raise DataError(f"procedural:shapes has no split {split!r}, one of {', '.join(SHAPES_PER_CLASS)} is expected")
+    sizes = {name: _typed(int, name, given.pop(name, size)) for name, size in SHAPES_PER_CLASS.items()}
+    known = {"noise": float, "seed": int}
+    _refuse_unknown("procedural:shapes", given, [*sizes, *known])
+    values = {name: _typed(known[name], name, value) for name, value in given.items()}
+    if sizes[split] < 1:
+        raise DataError(f"procedural:shapes with {split}={sizes[split]} is empty, at least 1 cloud per class is expected")
+    return make_shapes(sizes[split], n_points, values.get("seed", seed), split, values.get("noise", 0.0), CLASSES)
+
+
+def _call(
+    read: Callable[..., CloudDataset], title: str, given: dict[str, Any], root: Path, split: str, n_points: int | None, seed: int
+) -> CloudDataset:
+    """Call a reader with the options it takes, converted to the types it declares."""
+    parameters = inspect.signature(read).parameters
+    hints = typing.get_type_hints(read)
+    fixed = {"root": root, "split": split, "n_points": n_points, **({"seed": seed} if "seed" in parameters else {})}
+    _refuse_unknown(title, given, [name for name in parameters if name not in ("root", "split", "n_points")])
+    return read(**{**fixed, **{name: _typed(hints[name], name, value) for name, value in given.items()}})
+
+
+def _refuse_unknown(title: str, given: dict[str, Any], known: list[str]) -> None:
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise DataError(f"{title}: unknown option {name!r}, {hint}")
+
+
+def _typed(kind: Any, name: str, value: Any) -> Any:
+    """A value from a source string as the type that the reader declares; values that are no strings pass."""
+    if not isinstance(value, str) or kind is str:
+        return value
+    if typing.get_origin(kind) is not None and str in typing.get_args(kind):  # Sequence[str]
+        return tuple(filter(None, value.split(",")))
+    if kind is bool:
+        if value.lower() not in ("true", "false", "1", "0", "yes", "no"):
+            raise DataError(f"the option {name}={value} should be true or false")
+        return value.lower() in ("true", "1", "yes")
+    numbers = (int,) if kind is not float else (float,)
+    try:
+        return numbers[0](value)
+    except ValueError:
+        raise DataError(f"the option {name}={value} should be a {'whole ' if numbers[0] is int else ''}number") from None
+
+
+def _how_to_get(kind: str, root: Path) -> str:
+    known = [d for d in describe_datasets() if d.source.startswith(kind)]
+    state = "has none of the known layouts" if root.is_dir() else "does not exist"
+    if kind == "folder":
+        return f"{root} {state}; a folder of your own files is expected: {known[0].layout}"
+    layouts = "; or ".join(f"{d.layout} from {d.where}" for d in known)
+    return f"{root} {state}; ModelNet is a dataset of CAD objects ({known[0].licence}), expected in the folder: {layouts}"
+
+
+def label_counts(dataset: CloudDataset) -> dict[str, int]:
+    """Clouds per class name."""
+    return dict(zip(dataset.classes, np.asarray(dataset.counts()).tolist()))
