@@ -1,0 +1,69 @@
+"""One place for the threads of the numba kernels.
+
+torch computes on an OpenMP pool, and idle OpenMP threads spin for a while. A second pool beside it would fight for the same cores
+after every change between a torch operation and a numba kernel. So numba's `omp` layer is asked for first, and on Linux the OpenMP
+runtime inside torch is made visible to it, so that both run on the very same threads. Where there is no `omp` layer, numba's own
+order (tbb, workqueue) holds. A layer that the user chose (NUMBA_THREADING_LAYER, NUMBA_THREADING_LAYER_PRIORITY, `numba.config`) is
+never changed.
+
+Compiled kernels are cached beside the source files; where those cannot be written (a read-only installation), numba uses the
+user's cache folder, and NUMBA_CACHE_DIR names another one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numba
+import torch
+
+__all__ = ["parallel_layer", "set_threads"]
+
+_config: Any = numba.config
+_NUMBAS_ORDER = ["tbb", "omp", "workqueue"]
+
+
+def _user_chose() -> bool:
+    named = "NUMBA_THREADING_LAYER" in os.environ or "NUMBA_THREADING_LAYER_PRIORITY" in os.environ
+    return named or _config.THREADING_LAYER != "default" or _config.THREADING_LAYER_PRIORITY != _NUMBAS_ORDER
+
+
+def _share_runtime() -> None:
+    """Give the symbols of the libgomp that torch has loaded to libraries loaded later, of which numba's omp layer is one."""
+    if sys.platform != "linux":
+        return
+    for path in sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*")):
+        # torch has loaded this file already, so this only changes who may see it; a torch on another OpenMP has no such file
+        ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+
+
+def _prefer_openmp() -> None:
+    if not _user_chose():
+        _config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
+        _share_runtime()
+
+
+_prefer_openmp()
+
+
+def parallel_layer() -> str:
+    """The layer that numba runs on ("omp", "tbb" or "workqueue"); with "asked for" where no kernel has run yet."""
+    try:
+        return str(numba.threading_layer())  # type: ignore[attr-defined]
+    except ValueError:  # numba's way to say that no parallel function has run
+        asked = str(_config.THREADING_LAYER)
+        return f"{_config.THREADING_LAYER_PRIORITY[0] if asked == 'default' else asked} (asked for, not started)"
+
+
+def set_threads(n: int | None = None) -> int:
+    """Let numba use `n` threads (default: as many as torch), at most as many as it was launched with; returns the number."""
+    wanted = torch.get_num_threads() if n is None else n
+    if wanted < 1:
+        raise ValueError(f"The number of threads must be at least 1, got {wanted}.")
+    count = min(wanted, int(_config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(count)
+    return count
