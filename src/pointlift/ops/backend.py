@@ -74,7 +74,9 @@ def choose(operation: str, device: torch.device, dtype: torch.dtype = torch.floa
     if wanted is not None:
         why_not = _declined(wanted, operation, device, dtype)
         if why_not is not None:
-            raise BackendError(f"Backend {wanted!r} was asked for {operation}, but {why_not}: leave the choice to pointlift (None) or move the tensors.")
+            raise BackendError(
+                f"Backend {wanted!r} was asked for {operation}, but {why_not}: leave the choice to pointlift (None) or move the tensors."
+            )
         return Choice(wanted, "asked for by name")
     native: Backend = "cuda" if device.type == "cuda" else "cpu"
     why_not = _declined(native, operation, device, dtype)

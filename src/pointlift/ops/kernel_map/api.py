@@ -112,7 +112,10 @@ def kernel_map(
         fine = _finer(maps, level, stride)
         down, coarse = kernel_map(maps, fine, kernel_size, stride, dilation, "floor", False, backend)
         if coarse != level:
-            raise ValueError(f"The voxels of stride {level.stride} are not the floored sites of stride {fine.stride}: transpose a convolution with sites='floor'.")
+            raise ValueError(
+                f"The voxels of stride {level.stride} are not the floored sites of stride {fine.stride}: "
+                "transpose a convolution with sites='floor'."
+            )
         return down.transposed(), fine
     key: Hashable = (level, kernel_size, stride, dilation, sites)
     if key not in maps.kernel_maps:

@@ -46,10 +46,13 @@ def sparse_conv(
     kernel, c_group, c_out = weight.shape
     if x.ndim != 2 or x.shape[0] != kmap.n_in or x.shape[1] != c_group * groups:
         raise ValueError(
-            f"x must have shape ({kmap.n_in}, {c_group * groups}) for this map and weight {tuple(weight.shape)} in {groups} groups, got {tuple(x.shape)}."
+            f"x must have shape ({kmap.n_in}, {c_group * groups}) for this map and weight {tuple(weight.shape)} in {groups} groups, "
+            f"got {tuple(x.shape)}."
         )
     if kernel != kmap.kernel_volume:
-        raise ValueError(f"weight has {kernel} offsets, but the kernel map has {kmap.kernel_volume}: use the kernel size that made the map.")
+        raise ValueError(
+            f"weight has {kernel} offsets, but the kernel map has {kmap.kernel_volume}: use the kernel size that made the map."
+        )
     if c_out % groups:
         raise ValueError(f"C_out must be a multiple of groups, got {c_out} and {groups}.")
     if x.device != weight.device:

@@ -48,7 +48,8 @@ def voxelize(
     grid = grid_coords(cloud, voxel_size, origin)
     key, _ = pack_coords(grid)
     coords, inverse = _unique(key, grid, backend)
-    reduced = implementation("voxelize", values.device, _kernel_dtype(values), backend).reduce_rows(values, inverse, coords.shape[0], reduce)
+    kernel = implementation("voxelize", values.device, _kernel_dtype(values), backend)
+    reduced = kernel.reduce_rows(values, inverse, coords.shape[0], reduce)
     level = Level(1)
     maps = CoordinateMaps(coords, level, len(cloud), cloud, inverse)
     _warn_single(maps, cloud, voxel_size)
@@ -89,7 +90,7 @@ def _warn_single(maps: CoordinateMaps, cloud: PointBatch, voxel_size: float) -> 
     if bool(lonely.any()):
         which = int(lonely.nonzero()[0])
         warnings.warn(
-            f"Voxel size {voxel_size:g} puts all {int(points[which])} points of cloud {which} into one voxel: nothing of its shape is left; "
-            "use a smaller voxel size or check the cloud's units.",
+            f"Voxel size {voxel_size:g} puts all {int(points[which])} points of cloud {which} into one voxel: nothing of its "
+            "shape is left; use a smaller voxel size or check the cloud's units.",
             stacklevel=3,
         )
