@@ -89,7 +89,7 @@ def confusion_matrix(confusion: ArrayLike, classes: Sequence[str], title: str = 
     for row, column in np.argwhere(counts > 0) if len(classes) <= 40 else ():
         color = "white" if share[row, column] > 0.55 else INK
         axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=color, fontsize=size - 1.0)
-    bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
+    bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.02, aspect=max(20, 1.2 * len(classes)))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.0f} %"))
     bar.ax.tick_params(labelsize=8, colors=MUTED, length=0)
     bar.outline.set_visible(False)

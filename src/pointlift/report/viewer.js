@@ -131,13 +131,13 @@ class Viewer {
   setUp(axis) {
     this.up = axis; this.upSelect.value = axis;
     const frame = UP_FRAMES[axis], { xyz, center, radius, count } = this.cloud, out = new Float32Array(3 * count);
-    this.floorPlane = { height: Infinity, half: 0 };
+    let half = 0;
     for (let i = 0; i < count; i++) {
       for (let a = 0; a < 3; a++) { const v = (xyz[3 * i + a] - center[a]) / radius; for (let b = 0; b < 3; b++) out[3 * i + b] += v * frame[a][b]; }
-      this.floorPlane.height = Math.min(this.floorPlane.height, out[3 * i + 1]);
-      this.floorPlane.half = Math.max(this.floorPlane.half, Math.abs(out[3 * i]), Math.abs(out[3 * i + 2]));
+      half = Math.max(half, Math.abs(out[3 * i]), Math.abs(out[3 * i + 2]));
     }
     this.positions = out;
+    this.floorPlane = { height: valueRange(out.filter((_, i) => i % 3 === 1))[0], half };
     this.renderer.setPositions(out);
     this.frameUnlessMoved();
     this.setMode(this.mode);
@@ -148,8 +148,7 @@ class Viewer {
     for (const b of this.modes.children) b.setAttribute("aria-pressed", String(b.dataset.mode === mode));
     const { cloud } = this, axis = "xyz".indexOf(this.up);
     this.values = mode === "scalar" ? cloud.scalar : mode === "height" ? cloud.xyz.filter((_, i) => i % 3 === axis) : null;
-    this.range = [Infinity, -Infinity];
-    for (const v of this.values || []) if (Number.isFinite(v)) { this.range[0] = Math.min(this.range[0], v); this.range[1] = Math.max(this.range[1], v); }
+    this.range = valueRange(this.values || []);
     this.paint();
     this.buildLegend();
   }
@@ -172,9 +171,10 @@ class Viewer {
     } else if (!legend.hidden) {
       const shift = this.mode === "height" ? cloud.origin["xyz".indexOf(this.up)] : 0;
       const span = this.range[1] - this.range[0], tick = (t) => { const v = shift + this.range[0] + t * span; return shortNumber(Math.abs(v) < 1e-5 * span ? 0 : v); };
+      const bound = (t) => (this.range.cut && t !== 0.5 ? (t ? "≥ " : "≤ ") : "");
       const finite = this.range[0] <= this.range[1];
       legend.append(element("div", { class: "plv-ramp" }, element("i", { style: `background:${rampGradient()}` }),
-        element("span", {}, ...(finite ? [1, 0.5, 0] : []).map((t) => element("small", {}, tick(t))))),
+        element("span", {}, ...(finite ? [1, 0.5, 0] : []).map((t) => element("small", {}, bound(t) + tick(t))))),
         element("small", {}, this.mode === "height" ? `height (${this.up})` : cloud.scalarName || "value"));
     }
   }
@@ -187,7 +187,11 @@ class Viewer {
   toggleGrid() { this.grid = !this.grid; this.draw(); }
   toggleHelp() { this.help.hidden = !this.help.hidden; }
   // The cloud fills the stage until the user takes the camera over.
-  frameUnlessMoved() { if (!this.touched && this.stage.clientWidth) this.camera.fit(this.positions, this.stage.clientWidth, this.stage.clientHeight); }
+  frameUnlessMoved() {
+    if (this.touched || !this.stage.clientWidth) return;
+    this.camera.aim(this.positions);
+    this.camera.fit(this.positions, this.stage.clientWidth, this.stage.clientHeight);
+  }
   reset() { this.camera.reset(); this.touched = false; this.frameUnlessMoved(); this.spin = false; this.size = 1; this.slider.value = "0"; this.draw(); }
   toggleSpin() {
     this.spin = !this.spin;

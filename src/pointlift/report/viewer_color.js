@@ -31,6 +31,14 @@ const cssColor = (rgb) => `rgb(${rgb[0]},${rgb[1]},${rgb[2]})`;
 const rampGradient = () => `linear-gradient(to top, ${VIRIDIS.map(cssColor).join(",")})`;
 const shortNumber = (v) => (v === 0 ? "0" : Math.abs(v) >= 1e5 || Math.abs(v) < 1e-3 ? v.toExponential(2) : String(+v.toPrecision(4)));
 
+// Lowest and highest finite value; where a few strays would use up most of the colours, the 1st and 99th percentile instead.
+function valueRange(values) {
+  const finite = Float32Array.from(values).filter(Number.isFinite).sort();
+  if (!finite.length) return [Infinity, -Infinity];
+  const at = (q) => finite[Math.round(q * (finite.length - 1))], cut = at(0.99) > at(0.01) && at(0.99) - at(0.01) < 0.6 * (at(1) - at(0));
+  return Object.assign(cut ? [at(0.01), at(0.99)] : [at(0), at(1)], { cut });
+}
+
 // Bytes RGBA of every point; alpha 0 hides it. `values` are heights or scalars, `range` their [low, high].
 function colorize(cloud, mode, hidden, values, range) {
   const n = cloud.count, rgba = new Uint8Array(4 * n), color = [0, 0, 0];

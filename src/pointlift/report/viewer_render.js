@@ -4,6 +4,16 @@ const FIELD_OF_VIEW = (32 * Math.PI) / 180, MIN_PIXELS = 1.6, FOG = 0.34;
 
 class Camera {
   constructor() { this.reset(); }
+  // Looks at the middle of the points, which far strays do not move.
+  aim(xyz) {
+    const step = 3 * Math.max(1, Math.ceil(xyz.length / 24000));
+    this.target = [0, 1, 2].map((axis) => {
+      const values = [];
+      for (let i = axis; i < xyz.length; i += step) values.push(xyz[i]);
+      values.sort((a, b) => a - b);
+      return (values[Math.floor(0.02 * (values.length - 1))] + values[Math.ceil(0.98 * (values.length - 1))]) / 2;
+    });
+  }
   reset() { this.yaw = 0.62; this.pitch = 0.36; this.distance = 4.0; this.target = [0, 0, 0]; }
   // Screen frame for a canvas of w x h pixels: eye, axes and focal length in pixels.
   frame(w, h) {
@@ -17,15 +27,17 @@ class Camera {
     this.yaw -= dx * 0.0075;
     this.pitch = Math.max(-1.5697, Math.min(1.5697, this.pitch + dy * 0.0075));
   }
-  // Distance from which the points lie inside the middle 88 % of a w x h canvas.
+  // Distance from which the points lie inside the middle 88 % of a w x h canvas; a few far strays may lie outside.
   fit(xyz, w, h) {
     const f = this.frame(w, h), step = 3 * Math.max(1, Math.ceil(xyz.length / 24000));
-    let needed = 1.2;
+    const needed = [];
     for (let i = 0; i < xyz.length; i += step) {
       const dot = (axis) => [0, 1, 2].reduce((s, a) => s + (xyz[i + a] - this.target[a]) * axis[a], 0);
-      needed = Math.max(needed, dot(f.back) + (f.focal / 0.44) * Math.max(Math.abs(dot(f.right)) / w, Math.abs(dot(f.up)) / h));
+      needed.push(dot(f.back) + (f.focal / 0.44) * Math.max(Math.abs(dot(f.right)) / w, Math.abs(dot(f.up)) / h));
     }
-    this.distance = needed;
+    needed.sort((a, b) => a - b);
+    const most = needed[Math.floor(0.98 * (needed.length - 1))], all = needed[needed.length - 1];
+    this.distance = Math.max(0.4, all > 1.45 * most ? 1.1 * most : all);
   }
   zoom(factor) { this.distance = Math.max(0.06, Math.min(60, this.distance * factor)); }
   pan(dx, dy, w, h) {
