@@ -101,7 +101,11 @@ class PointBatch:
         lo, hi = int(self.offsets[b]), int(self.offsets[b + 1])
         n, count = self.xyz.shape[0], len(self)
 
+        ambiguous = n == count and bool((self.offsets.diff() != 1).any())
+
         def cut(value: Any) -> Any:
+            if ambiguous and isinstance(value, Tensor) and value.ndim and value.shape[0] == count:
+                raise ValueError(f"{count} clouds have {n} points together, so that labels per cloud and per point look alike: drop the empty clouds.")
             if isinstance(value, Tensor) and value.ndim and value.shape[0] == count:
                 return value[b : b + 1]
             if isinstance(value, Tensor) and value.ndim and value.shape[0] == n:
@@ -119,7 +123,7 @@ class PointBatch:
         counts = (self.offsets[1:] - self.offsets[:-1]).tolist()
         if len(set(counts)) > 1:
             raise ValueError(f"dense() needs clouds of one length, got {min(counts)} to {max(counts)} points: resample them to one number first.")
-        return self.xyz.reshape(len(self), -1, 3)
+        return self.xyz.reshape(len(self), counts[0] if counts else 0, 3)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PointBatch:
         """Everything on `device`: coordinates, features, offsets and every tensor among the labels."""
@@ -262,7 +266,7 @@ class CoordinateMaps:
             query, _ = pack_coords(f, low, high)
             key, _ = pack_coords(c, low, high)
             row = torch.searchsorted(key, query).clamp(max=max(key.numel() - 1, 0))
-            if key.numel() == 0 or not bool((key[row] == query).all()):
+            if query.numel() and (key.numel() == 0 or not bool((key[row] == query).all())):
                 raise ValueError(f"Some voxels of stride {fine.stride} have no parent at stride {coarse.stride}: the two levels do not nest.")
             self._parents[(fine, coarse)] = row
         return self._parents[(fine, coarse)]
@@ -276,13 +280,15 @@ class CoordinateMaps:
             other = CoordinateMaps(self.coords(self.base).to(target), self.base, self.batch_size)
             other.points = None if self.points is None else self.points.to(target)
             other.point_rows = None if self.point_rows is None else self.point_rows.to(target)
-            other._coords = {k: v.to(target) for k, v in self._coords.items()}
-            other._parents = {k: v.to(target) for k, v in self._parents.items()}
-            other._offsets = dict(self._offsets)
-            other.kernel_maps = {k: v.to(target) for k, v in self.kernel_maps.items()}
             other._moved[self.device] = self
             self._moved[target] = other
-        return self._moved[target]
+        other = self._moved[target]
+        # levels and maps made since the last move follow too
+        other._coords |= {k: v.to(target) for k, v in self._coords.items() if k not in other._coords}
+        other._parents |= {k: v.to(target) for k, v in self._parents.items() if k not in other._parents}
+        other._offsets |= self._offsets
+        other.kernel_maps |= {k: (v[0].to(target), v[1]) for k, v in self.kernel_maps.items() if k not in other.kernel_maps}
+        return other
 
     def __getstate__(self) -> dict[str, Any]:
         # kernel maps are large and quickly made again; a worker process sends coordinates only
@@ -405,8 +411,9 @@ def _new_maps(
     if stride < 1:
         raise ValueError(f"stride must be at least 1, got {stride}.")
     if coords.numel():
-        if int(coords.abs().max()) > INT32_MAX // 2:
-            raise GridError(f"A voxel coordinate of {int(coords.abs().max())} does not fit the grid: use a larger voxel size.")
+        furthest = max(int(coords.max()), -int(coords.min()))  # abs() of the lowest integer overflows
+        if furthest > INT32_MAX // 2:
+            raise GridError(f"A voxel coordinate of {furthest} does not fit the grid: use a larger voxel size.")
         if int(coords[:, 0].min()) < 0:
             raise ValueError("The batch column of coords (the first) must not be negative.")
         if bool((coords[:, 1:] % stride != 0).any()):

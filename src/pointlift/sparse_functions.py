@@ -56,8 +56,10 @@ def _per_voxel(x: SparseTensor, other: Any) -> Any:
             other = other[0, 0]
         else:
             raise UnsupportedOnVoxels(f"A tensor of shape {tuple(other.shape)} has no place on voxels: only (1 or B, C, 1, 1) broadcasts.")
-        if other.shape[0] not in (1, x.coords.shape[0]) or (other.shape[0] != 1 and other.shape[0] == x.batch_size):
+        if other.shape[0] == x.batch_size != 1:
             other = other[x.batch]
+        elif other.shape[0] != 1:
+            raise ValueError(f"A tensor of {other.shape[0]} rows meets a SparseTensor of {x.batch_size} clouds: give one row per cloud, or one for all.")
     elif isinstance(other, Tensor) and other.ndim == 3 and other.shape[1:] == (1, 1):
         other = other.reshape(1, -1)
     return other
@@ -65,8 +67,8 @@ def _per_voxel(x: SparseTensor, other: Any) -> Any:
 
 def _binary(func: Callable[..., Tensor]) -> Callable[..., SparseTensor]:
     def apply(a: Any, b: Any, *args: Any, **kwargs: Any) -> SparseTensor:
-        if isinstance(a, SparseArithmetic) and not (isinstance(b, SparseArithmetic) and a.level.stride == 0 and b.level.stride != 0):  # type: ignore[attr-defined]
-            return a.with_features(func(a.features, _per_voxel(a, b), *args, **kwargs))  # type: ignore[attr-defined]
+        if isinstance(a, SparseArithmetic) and not (isinstance(b, SparseArithmetic) and a.level.stride == 0 and b.level.stride != 0):
+            return a.with_features(func(a.features, _per_voxel(a, b), *args, **kwargs))  # type: ignore
         return b.with_features(func(_per_voxel(b, a), b.features, *args, **kwargs))
 
     return apply
@@ -84,7 +86,7 @@ def _unchanged(x: SparseTensor, *args: Any, **kwargs: Any) -> SparseTensor:
 
 
 def _check_channel_dim(dim: int, name: str) -> None:
-    if dim not in (1, -1):
+    if dim not in (1, -1, -3):  # -1 of channels-last code, -3 of (B, C, H, W)
         raise UnsupportedOnVoxels(f"{name} on a SparseTensor works along the channels (dim 1), got dim {dim}.")
 
 
@@ -118,7 +120,8 @@ def _pooled(x: SparseTensor, mode: str) -> SparseTensor:
 
 
 def _reduce(mode: str) -> Callable[..., Any]:
-    def apply(x: SparseTensor, dim: Any = None, keepdim: bool = False, **kwargs: Any) -> Any:
+    def apply(x: SparseTensor, dim: Any = None, keepdim: bool = False, dtype: torch.dtype | None = None) -> Any:
+        x = x if dtype is None else x.type(dtype)
         dims = sorted(d % 4 for d in ((dim,) if isinstance(dim, int) else tuple(dim or ())))
         if dims not in ([2, 3], [1, 2]):
             raise UnsupportedOnVoxels(f"{mode} over dimensions {dim} has no meaning on voxels: only both spatial dimensions (2, 3) together.")
@@ -286,7 +289,7 @@ class SparseArithmetic:
     def detach(self) -> SparseTensor:
         return self._replace(self.features.detach())
 
-    # operators; in-place ones rebind, so that a network's `x += shortcut` does what it says
+    # operators; in-place ones change the object, so that `x.add_(shortcut)` without an assignment does what it says
     def __add__(self, other: Any) -> SparseTensor:
         return torch.add(self, other)  # type: ignore
 
@@ -311,18 +314,57 @@ class SparseArithmetic:
     def __rtruediv__(self, other: Any) -> SparseTensor:
         return self._replace(_per_voxel(self, other) / self.features)  # type: ignore
 
-    __radd__ = __iadd__ = __add__
-    __rmul__ = __imul__ = __mul__
-    __isub__ = __sub__
-    __itruediv__ = __truediv__
-    add = add_ = __add__
-    sub = sub_ = __sub__
-    mul = mul_ = __mul__
-    div = div_ = __truediv__
+    __radd__ = add = __add__
+    __rmul__ = mul = __mul__
+    sub = __sub__
+    div = __truediv__
+
+    def _become(self, result: SparseTensor) -> SparseTensor:
+        """This very object with the features of `result`, as after an in-place function: whoever else holds it sees them too."""
+        if result.level != self.level:
+            raise ValueError(f"An in-place operation cannot change voxels of stride {self.level.stride} into voxels of stride {result.level.stride}.")
+        self.features = result.features
+        return self  # type: ignore
+
+    def add_(self, other: Any, *, alpha: Any = 1) -> SparseTensor:
+        return self._become(torch.add(self, other, alpha=alpha))  # type: ignore
+
+    def sub_(self, other: Any, *, alpha: Any = 1) -> SparseTensor:
+        return self._become(torch.sub(self, other, alpha=alpha))  # type: ignore
+
+    def mul_(self, other: Any) -> SparseTensor:
+        return self._become(torch.mul(self, other))  # type: ignore
+
+    def div_(self, other: Any) -> SparseTensor:
+        return self._become(torch.div(self, other))  # type: ignore
+
+    def __iadd__(self, other: Any) -> SparseTensor:
+        return self.add_(other)
+
+    def __isub__(self, other: Any) -> SparseTensor:
+        return self.sub_(other)
+
+    def __imul__(self, other: Any) -> SparseTensor:
+        return self.mul_(other)
+
+    def __itruediv__(self, other: Any) -> SparseTensor:
+        return self.div_(other)
 
     # methods of activations
     def relu(self) -> SparseTensor:
         return torch.relu(self)  # type: ignore
+
+    def relu_(self) -> SparseTensor:
+        return self._become(torch.relu(self))  # type: ignore
+
+    def sigmoid_(self) -> SparseTensor:
+        return self._become(torch.sigmoid(self))  # type: ignore
+
+    def clamp(self, min: Any = None, max: Any = None) -> SparseTensor:
+        return torch.clamp(self, min, max)  # type: ignore
+
+    def clamp_(self, min: Any = None, max: Any = None) -> SparseTensor:
+        return self._become(torch.clamp(self, min, max))  # type: ignore
 
     def sigmoid(self) -> SparseTensor:
         return torch.sigmoid(self)  # type: ignore

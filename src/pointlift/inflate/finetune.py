@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pointlift.inflate.network import InflatedNetwork
-from pointlift.inflate.transform import TransformedConv3d
+from pointlift.inflate.transform import TransformedConv3d, first_transform, shuffle
 from pointlift.nn import SparseGroupNorm
 
 __all__ = ["REGIMES", "FinetuneReport", "set_finetune"]
@@ -41,7 +41,8 @@ def set_finetune(net: nn.Module, regime: str, seed: int = 0) -> FinetuneReport:
 
     io: input and output layer; the backbone's normalisation keeps the image statistics (eval mode). io+stats: the same parameters,
     while mean and variance of the batch normalisations move ("mu, sigma"). io+bn: also their weights and biases. all: everything.
-    scratch: everything, after all weights were drawn anew from `seed`. A learned filter transformation T always learns.
+    scratch: everything, after all weights were drawn anew from `seed`. A learned filter transformation T always learns; its 2D weights
+    never do. `net.fixed`, what the image network itself never trained, stays as it is in every regime.
     Raises ValueError for an unknown regime, or one that needs a backbone on a network that has none.
     """
     if regime not in REGIMES:
@@ -58,7 +59,7 @@ def set_finetune(net: nn.Module, regime: str, seed: int = 0) -> FinetuneReport:
     if regime == "scratch":
         _draw_anew(net, seed)
     frozen = regime not in ("all", "scratch")
-    fixed = _fixed_by_the_image_network(net)
+    fixed = _fixed(net)
     for parameter in net.parameters():
         parameter.requires_grad_(True)
     for name, module in net.backbone.named_modules():
@@ -66,7 +67,7 @@ def set_finetune(net: nn.Module, regime: str, seed: int = 0) -> FinetuneReport:
         norm = isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, SparseGroupNorm))
         for key, parameter in module.named_parameters(recurse=False):
             learns = not frozen or inside_input or (norm and regime == "io+bn") or (isinstance(module, TransformedConv3d) and key == "transform")
-            parameter.requires_grad_(learns and (regime == "scratch" or parameter not in fixed))
+            parameter.requires_grad_(learns and parameter not in fixed)
     net.regime = regime
     net.frozen_statistics = regime == "io"
     net.train(net.training)
@@ -75,22 +76,26 @@ def set_finetune(net: nn.Module, regime: str, seed: int = 0) -> FinetuneReport:
     return FinetuneReport(regime, sum(p.numel() for p in net.parameters() if p.requires_grad), total)
 
 
-def _fixed_by_the_image_network(net: InflatedNetwork) -> set[nn.Parameter]:
-    """Weights that the image network itself never trained (a constant shortcut, say) stay so."""
-    names = set(net.arguments.get("fixed", []))
-    return {p for n, p in net.backbone.named_parameters() if n in names}
+def _fixed(net: nn.Module) -> set[nn.Parameter]:
+    return {p for n, p in net.backbone.named_parameters() if n in net.fixed} if isinstance(net, InflatedNetwork) else set()
 
 
 def _draw_anew(net: nn.Module, seed: int) -> None:
-    fixed = set(net.arguments.get("fixed", [])) if isinstance(net, InflatedNetwork) else set()
-    with torch.random.fork_rng(devices=[]):
+    fixed = _fixed(net)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        for name, module in net.named_modules():
-            inner = name.removeprefix("backbone.")
-            if f"{inner}.weight" in fixed:
-                continue
-            if isinstance(module, TransformedConv3d):
-                module.scramble()
+        for module in net.modules():
+            own = list(module.parameters(recurse=False))
             reset = getattr(module, "reset_parameters", None)
-            if callable(reset):
+            is_block = any(True for _ in module.children())
+            if isinstance(module, TransformedConv3d) and isinstance(net, InflatedNetwork):
+                module.scramble()
+                module.transform.copy_(first_transform(module.kernel_size, net.arguments["axis"], net.arguments["start"]).to(module.transform))
+            if own and all(p in fixed for p in own):
+                continue
+            if callable(reset) and not is_block:  # a block's own reset is written for the layers of the image network
                 reset()
+            else:
+                for parameter in own:
+                    if parameter not in fixed:
+                        shuffle(parameter)

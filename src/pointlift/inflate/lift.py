@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from pointlift.inflate.report import InflationError, InflationReport, TensorFate
 from pointlift.inflate.rules import rule_matrix
 from pointlift.inflate.surgery import Swapper, set_module
 from pointlift.inflate.trace import Structure, leaves, structure_of
+from pointlift.inflate.transform import first_transform, shuffle
 from pointlift.nn import SparseGlobalPool
 from pointlift.sparse_functions import UnsupportedOnVoxels
 
@@ -23,7 +25,7 @@ __all__ = ["inflate"]
 
 def inflate(
     image_model: nn.Module,
-    rule: str | Tensor = "repeat",
+    rule: str | Tensor | Sequence[Sequence[float]] = "repeat",
     axis: str = "z",
     in_channels: int = 3,
     num_classes: int = 40,
@@ -44,9 +46,17 @@ def inflate(
     load_stages: numbers (from 1) of the stages that keep image weights, the others are drawn anew (v2 table 9); None: all.
     seed: for everything that is drawn.
 
+    Weights are float32 whatever the image network's dtype. What the image network itself never trained (`requires_grad` False: a fixed
+    filter, a constant shortcut) stays frozen, unless all of it is frozen. The network comes back in training mode, on the image
+    network's device.
+
     Raises InflationError naming the module and the remedy for what has no counterpart on voxels, ValueError for unknown options.
     """
-    _check_options(rule, stem, head, shortcut_kernel, start)
+    if not isinstance(rule, (str, Tensor)):
+        rule = torch.as_tensor(rule)
+    _check_options(rule, axis, stem, head, shortcut_kernel, start)
+    if in_channels < 1 or num_classes < 1:
+        raise ValueError(f"in_channels and num_classes must be at least 1, got {in_channels} and {num_classes}.")
     structure = structure_of(image_model)
     if load_stages is not None:
         wrong = [s for s in load_stages if not 1 <= s <= len(structure.stages)]
@@ -56,7 +66,7 @@ def inflate(
         raise InflationError(
             f"{structure.first_conv} and {structure.branching_stem} both look at the picture, so there is no single input layer to replace: use stem='inflate'."
         )
-    backbone = copy.deepcopy(image_model).float()
+    backbone = _copy_of(image_model)
     report = InflationReport()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -66,30 +76,69 @@ def inflate(
         arguments: dict[str, Any] = {
             "rule": rule if isinstance(rule, str) else rule.tolist(), "axis": axis, "in_channels": in_channels, "num_classes": num_classes,
             "stem": stem, "head": head, "shortcut_kernel": shortcut_kernel, "load_stages": None if load_stages is None else list(load_stages),
-            "start": start, "seed": seed, "fixed": [n for n, p in backbone.named_parameters() if not p.requires_grad],
+            "start": start, "seed": seed,
         }  # fmt: skip
         inputs = structure.stem if stem == "inflate" else []
         net = InflatedNetwork(new_stem, backbone, nn.Identity(), report, arguments, inputs)
         width = _trial(net, in_channels)
         net.head = make_head(head, width, num_classes)
-    device = next(image_model.parameters()).device
-    for part, module in (("stem", net.stem), ("head", net.head)):
-        for name, tensor in module.state_dict().items():
-            report.rows.append(TensorFate(f"{part}.{name}", "re-initialised", None, tuple(tensor.shape), f"{part}.{name}", "new layer"))
-    return net.to(device)
+        _complete(report, image_model, net, swapper)
+    report.notes += swapper.remarks()
+    return net.to(next(image_model.parameters()).device)
 
 
-def _check_options(rule: str | Tensor, stem: str, head: str, shortcut_kernel: int, start: str) -> None:
-    if isinstance(rule, str):
-        rule_matrix(rule, "z", 3)  # raises for unknown names
-    elif rule.ndim != 2:
+def _copy_of(image_model: nn.Module) -> nn.Module:
+    """A float32 copy on the CPU, where every part of the new network is made and tried before it moves to its device."""
+    try:
+        backbone = copy.deepcopy(image_model).to("cpu", torch.float32)
+    except (RuntimeError, TypeError) as error:
+        raise InflationError(f"The image network cannot be copied ({error}): remove reparametrisations and hooks from it first.") from error
+    if not any(p.requires_grad for p in backbone.parameters()):
+        backbone.requires_grad_(True)  # a whole network is frozen to be used as it is, not because its weights are constants
+    return backbone
+
+
+def _complete(report: InflationReport, image_model: nn.Module, net: InflatedNetwork, swapper: Swapper) -> None:
+    """Rows for what belongs to no swapped leaf: second names of shared modules, parameters of blocks, and everything that is new."""
+    state = net.state_dict(keep_vars=True)
+    image = image_model.state_dict(keep_vars=True)
+    told = {r.name: r for r in report.rows}
+    first = {id(image[name]): row for name, row in reversed(told.items())}
+    for name, tensor in image.items():
+        if name in told:
+            continue
+        target, shape = f"backbone.{name}", tuple(tensor.shape)
+        if id(tensor) in first:
+            row = first[id(tensor)]
+            parent = row.name.rpartition(".")[0]
+            inner = row.target.removeprefix(f"backbone.{parent}.")
+            target = f"backbone.{name.rpartition('.')[0]}.{inner}" if row.target else ""
+            report.rows.append(replace(row, name=name, target=target, note=f"shared with {row.name}"))
+        elif target not in state:
+            report.rows.append(TensorFate(name, "dropped", shape, None, "", "image head"))
+        elif swapper.in_loaded_stage(name) or not tensor.requires_grad:
+            report.rows.append(TensorFate(name, "copied", shape, shape, target, "of a block"))
+        else:
+            shuffle(state[target])
+            report.rows.append(TensorFate(name, "re-initialised", shape, shape, target, "stage not loaded, values shuffled"))
+    report.rows[:] = [replace(r, shape_3d=tuple(state[r.target].shape)) if r.target else r for r in report.rows]
+    filled = {r.target for r in report.rows}
+    for name, tensor in state.items():
+        if name not in filled:
+            note = "learned T" if name.startswith("backbone.") else "new layer"
+            report.rows.append(TensorFate(name, "re-initialised", None, tuple(tensor.shape), name, note))
+
+
+def _check_options(rule: str | Tensor, axis: str, stem: str, head: str, shortcut_kernel: int, start: str) -> None:
+    rule_matrix(rule if isinstance(rule, str) else "repeat", axis, 3)  # raises for unknown names
+    if isinstance(rule, Tensor) and rule.ndim != 2:
         raise ValueError(f"A matrix rule must have shape (K*K, K**3), got {tuple(rule.shape)}.")
     for name, value, known in (("stem", stem, STEMS), ("head", head, HEADS), ("start", start, ("default", "random"))):
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}.")
     if shortcut_kernel not in (1, 2):
         raise ValueError(f"shortcut_kernel must be 1 (paper) or 2 (released code), got {shortcut_kernel!r}.")
-    if start == "random" and rule not in ("learned", "learned-shared"):
+    if start == "random" and not (isinstance(rule, str) and rule.startswith("learned")):
         raise ValueError("start='random' is for the learned rules, whose T it draws.")
 
 
@@ -110,10 +159,7 @@ def _swapper(
     def transform(k: int) -> nn.Parameter:
         if rule == "learned-shared" and k in shared:
             return shared[k]
-        value = rule_matrix("repeat", axis, k)
-        if start == "random":
-            value = torch.randn_like(value) / k  # rows keep the norm of `repeat` (K ones): K**3 values of variance 1 / K**2
-        shared[k] = nn.Parameter(value)
+        shared[k] = nn.Parameter(first_transform(k, axis, start))
         return shared[k]
 
     left_out = [] if stages is None else [s for i, s in enumerate(structure.stages, 1) if i not in stages]
@@ -131,8 +177,9 @@ def _swapper(
 
 def _swap_all(backbone: nn.Module, structure: Structure, swapper: Swapper, stem: str, in_channels: int) -> int:
     """Swap every leaf of `backbone` in place; returns the channels that the stem has to deliver."""
-    executed = {s.name for s in structure.steps}
-    last_conv = next(s.module for s in reversed(structure.steps) if s.name in structure.stem and isinstance(s.module, nn.Conv2d))
+    last_conv = next((s.module for s in reversed(structure.steps) if s.name in structure.stem and isinstance(s.module, nn.Conv2d)), None)
+    if last_conv is None and stem != "inflate":
+        raise InflationError(f"No convolution stands before {structure.stages[0]}, so there is no input layer to replace: use stem='inflate'.")
     dropped = _dropped_head(structure)
     found = list(leaves(backbone))
     first_name: dict[nn.Module, str] = {}
@@ -147,15 +194,15 @@ def _swap_all(backbone: nn.Module, structure: Structure, swapper: Swapper, stem:
         elif first_name[leaf] in dropped:
             pools = isinstance(leaf, (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d))
             made[leaf] = SparseGlobalPool("mean") if pools else _drop(swapper.report, name, leaf, "image head")
-        elif name not in executed and any(True for _ in leaf.state_dict()):
-            made[leaf] = _drop(swapper.report, name, leaf, "did not run on a picture")
+        elif first_name[leaf] not in structure.ran:
+            made[leaf] = _drop(swapper.report, name, leaf, "did not run on a picture") if leaf.state_dict() else leaf
         else:
             made[leaf] = swapper.swap(name, leaf)
         set_module(backbone, name, made[leaf])
     if stem == "inflate":
         _adapt_input(backbone, structure.first_conv, in_channels, swapper.report)
     _flatten_dropped(backbone, dropped)
-    return int(last_conv.out_channels)  # type: ignore
+    return 0 if last_conv is None else last_conv.out_channels
 
 
 def _drop(report: InflationReport, name: str, leaf: nn.Module, note: str) -> nn.Module:
@@ -203,7 +250,7 @@ def _adapt_input(backbone: nn.Module, name: str, in_channels: int, report: Infla
     tensor = getattr(conv, "weight", None)
     if tensor is None or int(conv.groups) != 1:  # type: ignore
         raise InflationError(f"{name} cannot be adapted from {have} to {in_channels} input channels: use stem='linear'.")
-    conv.weight = nn.Parameter(tensor.detach().sum(1, keepdim=True).expand(-1, in_channels, -1) / in_channels)  # type: ignore
+    conv.weight = nn.Parameter(tensor.detach().sum(1, keepdim=True).expand(-1, in_channels, -1) / in_channels)
     conv.in_channels = in_channels  # type: ignore
     report.notes.append(f"{name}: {have} input channels averaged into {in_channels}")
 
@@ -219,7 +266,7 @@ def _trial(net: InflatedNetwork, in_channels: int) -> int:
     device = next(net.parameters()).device
     voxels = SparseTensor(torch.randn(coords.shape[0], in_channels, generator=generator), coords).to(device)
     running: list[str] = []
-    handles = [m.register_forward_pre_hook(lambda _m, _a, n=n: running.append(n)) for n, m in net.named_modules() if n]  # type: ignore[misc]
+    handles = [m.register_forward_pre_hook(lambda _m, _a, n=n: running.append(n)) for n, m in net.named_modules() if n]
     was_training = net.training
     before = {n: b.clone() for n, b in net.named_buffers()}
     try:

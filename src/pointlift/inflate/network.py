@@ -52,7 +52,8 @@ class InflatedNetwork(nn.Module):
     """Image2Point's network for classification: `head(pool(backbone(stem(voxels))))`.
 
     report says what became of every tensor of the image network; arguments are the keyword arguments of `inflate` that made it;
-    regime is what `set_finetune` chose last. input_names: parameters of the input layer where it is inflated and not replaced.
+    regime is what `set_finetune` chose last. input_modules: leaves of the backbone that are the input layer, where that is inflated and
+    not replaced. fixed: parameters of the backbone that the image network itself never trained, and which no regime trains or draws anew.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class InflatedNetwork(nn.Module):
         self.pool = SparseGlobalPool("mean")
         self.report, self.arguments = report, arguments
         self.input_modules = list(input_modules or [])
+        self.fixed = frozenset(n for n, p in backbone.named_parameters() if not p.requires_grad)
         self.regime = "all"
         self.frozen_statistics = False
 

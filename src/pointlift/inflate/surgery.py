@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -54,28 +54,75 @@ def _copy(target: nn.Module, source: nn.Module) -> None:
             tensor.copy_(values[key])
 
 
+def _is_constant(leaf: nn.Module) -> bool:
+    """Whether the image network itself never trained `leaf`, a fixed filter or a constant shortcut: such weights stay what they are."""
+    own = list(leaf.parameters(recurse=False))
+    return bool(own) and not any(p.requires_grad for p in own)
+
+
+def _is_shifted(leaf: nn.Module) -> bool:
+    """Whether the windows of a convolution or pooling lie elsewhere than on voxels, where odd ones are centred and even ones begin at
+    their output."""
+    if type(leaf).__name__.endswith("Same"):  # pads to the right first where it strides, as TensorFlow does
+        return bool(_first(leaf.stride) > 1 and _first(leaf.kernel_size) > 1 and _first(leaf.kernel_size) % 2)  # type: ignore[arg-type]
+    k, d = _first(leaf.kernel_size), _first(getattr(leaf, "dilation", 1))  # type: ignore[arg-type]
+    reach = d * (k - 1)
+    begins = reach // 2 if leaf.padding == "same" else 0 if leaf.padding == "valid" else _first(leaf.padding)  # type: ignore[arg-type]
+    return begins != (reach // 2 if k % 2 else 0)
+
+
+def _first(value: int | tuple[int, ...]) -> int:
+    return value if isinstance(value, int) else value[0]
+
+
 @dataclass
 class Swapper:
     """Makes the voxel counterpart of one leaf and records what became of its tensors.
 
     matrix: kernel size -> T (K*K, K**3). note: the rule in words. learned: None, or the transform parameter of a kernel size (shared
-    or fresh). loaded: whether a leaf's image weights are taken over. shortcuts: 1x1 convolutions to be given kernel 2.
+    or fresh). in_loaded_stage: whether the leaf of a name keeps its image weights. shortcuts: 1x1 convolutions to be given kernel 2.
+    shifted, bordered: convolutions and poolings whose windows are placed, and whose borders are filled, otherwise than in the image network.
     """
 
     report: InflationReport
     matrix: Callable[[int, str], Tensor]
     note: str
     learned: Callable[[int], nn.Parameter] | None
-    loaded: Callable[[str], bool]
+    in_loaded_stage: Callable[[str], bool]
     shortcuts: frozenset[str] = frozenset()
+    shifted: list[str] = field(default_factory=list)
+    bordered: list[str] = field(default_factory=list)
 
     def swap(self, name: str, leaf: nn.Module) -> nn.Module:
         """The counterpart of `leaf`; raises InflationError, naming it, where there is none."""
+        before = {k: tuple(v.shape) for k, v in leaf.state_dict().items()}
         new = self._counterpart(name, leaf)
-        if new is leaf and not self.loaded(name) and hasattr(leaf, "reset_parameters"):
-            leaf.reset_parameters()
-        self._record(name, leaf, new)
+        reset = getattr(leaf, "reset_parameters", None)
+        if new is leaf and callable(reset) and not self.loaded(name, leaf):
+            reset()
+        if new is not leaf and _is_constant(leaf):
+            new.requires_grad_(False)
+        if isinstance(leaf, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)) and _is_shifted(leaf):
+            self.shifted.append(name)
+        if isinstance(leaf, nn.Conv2d) and leaf.padding_mode != "zeros":
+            self.bordered.append(name)
+        self._record(name, leaf, new, before)
         return new
+
+    def loaded(self, name: str, leaf: nn.Module) -> bool:
+        """Whether the image weights of `leaf` are taken over."""
+        return self.in_loaded_stage(name) or _is_constant(leaf)
+
+    def remarks(self) -> list[str]:
+        """What the report says about windows and borders."""
+        said = []
+        for names, text in (
+            (self.shifted, "windows are placed by up to half a kernel elsewhere than in the image network (odd kernels are centred on voxels)"),
+            (self.bordered, "convolutions fill the picture's border in their own way; on voxels an absent neighbour is zero"),
+        ):
+            if names:
+                said.append(f"{len(names)} {text}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}")
+        return said
 
     def _counterpart(self, name: str, leaf: nn.Module) -> nn.Module:
         kind = type(leaf).__name__
@@ -110,7 +157,8 @@ class Swapper:
         )
 
     def _conv(self, name: str, leaf: nn.Conv2d) -> nn.Module:
-        if type(leaf).forward is not nn.Conv2d.forward and type(leaf).__name__ != "Conv2dSame":
+        own_forward = type(leaf).forward is not nn.Conv2d.forward and type(leaf).__name__ != "Conv2dSame"
+        if own_forward or type(leaf)._conv_forward is not nn.Conv2d._conv_forward or set(leaf.state_dict()) - {"weight", "bias"}:
             raise InflationError(
                 f"{name} is a {type(leaf).__name__}, which changes its weight as it runs: fold that into a plain Conv2d before inflating."
             )
@@ -122,55 +170,52 @@ class Swapper:
         k3 = 2 if wide else k
         bias = leaf.bias is not None
         weight = leaf.weight.detach()
-        if self.learned is not None and k > 1 and self.loaded(name):
+        loaded = self.loaded(name, leaf)
+        if self.learned is not None and k > 1 and loaded and not _is_constant(leaf):
             new: SparseConv3d = TransformedConv3d(weight, self.learned(k), k3, s, d, leaf.groups, bias)
         else:
             new = SparseConv3d(leaf.in_channels, leaf.out_channels, k3, s, d, leaf.groups, bias)
-            if self.loaded(name):
+            if loaded:
                 matrix = torch.ones(1, 8) if wide else self.matrix(k, name)
                 with torch.no_grad():
-                    new.weight.copy_(inflate_kernel(weight, matrix.to(weight.device)))
-            else:
-                new.reset_parameters()
-        if bias and self.loaded(name):
+                    new.weight.copy_(inflate_kernel(weight, matrix))
+        if bias and loaded:
             with torch.no_grad():
                 new.bias.copy_(leaf.bias)  # type: ignore
-        frozen = not leaf.weight.requires_grad
-        new.to(weight.device)
-        if frozen and not isinstance(new, TransformedConv3d):
-            new.weight.requires_grad_(False)
         return new
 
     def _transposed(self, name: str, leaf: nn.ConvTranspose2d) -> nn.Module:
         k, s = _one_number(leaf.kernel_size, "kernel", name), _one_number(leaf.stride, "stride", name)
         if leaf.groups != 1 or k > 7:
             raise InflationError(f"{name} is a grouped or very large ConvTranspose2d, which has no counterpart: replace it by Upsample and Conv2d.")
-        new = SparseConv3d(leaf.in_channels, leaf.out_channels, k, s, bias=leaf.bias is not None, transposed=True)
-        if self.loaded(name):
+        d = _one_number(leaf.dilation, "dilation", name)
+        if _first(leaf.padding) != (d * (k - 1) // 2 if k % 2 else 0):  # type: ignore[arg-type]
+            self.shifted.append(name)
+        new = SparseConv3d(leaf.in_channels, leaf.out_channels, k, s, d, bias=leaf.bias is not None, transposed=True)
+        if self.loaded(name, leaf):
             with torch.no_grad():
                 new.weight.copy_(inflate_kernel(leaf.weight.detach().transpose(0, 1), self.matrix(k, name)))
                 if leaf.bias is not None:
                     new.bias.copy_(leaf.bias)  # type: ignore
-        return new.to(leaf.weight.device)
+        return new
 
     def _batch_norm(self, name: str, leaf: nn.BatchNorm2d | nn.SyncBatchNorm) -> nn.Module:
         fused = type(leaf).forward not in (nn.BatchNorm2d.forward, nn.SyncBatchNorm.forward)
         if fused and not (hasattr(leaf, "drop") and hasattr(leaf, "act")):
             raise InflationError(f"{name} is a {type(leaf).__name__}, a batch normalisation of its own kind: replace it by BatchNorm2d before inflating.")
         new = SparseBatchNorm(leaf.num_features, leaf.eps, leaf.momentum, leaf.affine, leaf.track_running_stats)
-        if self.loaded(name):
+        if self.loaded(name, leaf):
             _copy(new, leaf)
-        if leaf.weight is not None:
-            new.to(leaf.weight.device)
         return SparseBatchNormAct(new, leaf.drop, leaf.act) if fused else new  # type: ignore
 
     def _group_norm(self, name: str, leaf: nn.GroupNorm) -> nn.Module:
-        if type(leaf).forward is not nn.GroupNorm.forward:
+        fused = hasattr(leaf, "drop") and hasattr(leaf, "act")
+        if type(leaf).forward is not nn.GroupNorm.forward and not fused and not type(leaf).__module__.startswith("timm.layers."):
             raise InflationError(f"{name} is a {type(leaf).__name__}, a group normalisation of its own kind: replace it by GroupNorm before inflating.")
         new = SparseGroupNorm(leaf.num_groups, leaf.num_channels, leaf.eps, leaf.affine)
-        if self.loaded(name):
+        if self.loaded(name, leaf):
             _copy(new, leaf)
-        return new
+        return SparseBatchNormAct(new, leaf.drop, leaf.act) if fused else new  # type: ignore
 
     def _upsample(self, name: str, leaf: nn.Upsample) -> nn.Module:
         factor = leaf.scale_factor
@@ -181,14 +226,13 @@ class Swapper:
             raise InflationError(f"{name} upsamples by {factor}, but only whole equal factors have a counterpart on voxels.")
         return SparseUpsample(int(next(iter(factors))))
 
-    def _record(self, name: str, leaf: nn.Module, new: nn.Module) -> None:
-        before = dict(leaf.state_dict(keep_vars=False))
+    def _record(self, name: str, leaf: nn.Module, new: nn.Module, before: dict[str, tuple[int, ...]]) -> None:
         after = dict(new.state_dict(keep_vars=False))
-        for key, tensor in before.items():
-            target = next((k for k in (key, f"norm.{key}", "image_weight" if key == "weight" else key) if k in after), None)
-            shape_3d = None if target is None else tuple(after[target].shape)
+        for key, shape_2d in before.items():
+            target = next(k for k in (key, f"norm.{key}", "image_weight") if k in after)
+            shape_3d = tuple(after[target].shape)
             conv = isinstance(leaf, (nn.Conv2d, nn.ConvTranspose2d)) and key == "weight"
-            if not self.loaded(name):
+            if not self.loaded(name, leaf):
                 fate, note = "re-initialised", "stage not loaded"
             elif conv and isinstance(new, TransformedConv3d):
                 fate, note = "inflated", self.note
@@ -196,5 +240,4 @@ class Swapper:
                 fate, note = "inflated", "1x1 repeated 8 times (released code)" if name in self.shortcuts else self.note
             else:
                 fate, note = "copied", "1x1 convolution" if conv else ""
-            full = f"{name}.{key}"
-            self.report.rows.append(TensorFate(full, fate, tuple(tensor.shape), shape_3d, f"backbone.{name}.{target}", note))
+            self.report.rows.append(TensorFate(f"{name}.{key}", fate, shape_2d, shape_3d, f"backbone.{name}.{target}", note))

@@ -33,8 +33,9 @@ class Step:
 
 @dataclass
 class Structure:
-    """steps: leaves in execution order. stem, head: names of leaves. stages: names of the trunk's stages in order.
-    classifier: name of the last linear map or None. shortcuts: 1x1 convolutions beside a residual block's main path."""
+    """steps: leaves that map a tensor to a tensor, in execution order. stem, head: names of leaves. stages: names of the trunk's stages in
+    order. classifier: name of the last linear map or None. shortcuts: 1x1 convolutions beside a residual block's main path. ran: names of
+    all leaves that were called, whatever they take and give."""
 
     steps: list[Step]
     stem: list[str]
@@ -43,6 +44,7 @@ class Structure:
     classifier: str | None
     shortcuts: list[str]
     containers: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    ran: frozenset[str] = frozenset()
 
     @property
     def first_conv(self) -> str:
@@ -69,27 +71,39 @@ def leaves(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]
         yield from leaves(child, f"{prefix}.{name}" if prefix else name)
 
 
+@dataclass
+class _Watched:
+    """What one run shows: steps, shapes of containers' outputs, leaves called, and the tensors, whose ids are unique while they live."""
+
+    steps: list[Step] = field(default_factory=list)
+    outputs: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    ran: set[str] = field(default_factory=set)
+    alive: list[Tensor] = field(default_factory=list)
+
+
 @contextmanager
-def _watch(model: nn.Module, steps: list[Step], outputs: dict[str, tuple[int, ...]], alive: list[Any]) -> Iterator[None]:
+def _watch(model: nn.Module, seen: _Watched) -> Iterator[None]:
     handles = []
     names: dict[nn.Module, str] = {}
     for name, leaf in leaves(model):
         names.setdefault(leaf, name)
 
-    def on_leaf(module: nn.Module, args: tuple[Any, ...], result: Any) -> None:
-        if args and isinstance(args[0], Tensor) and isinstance(result, Tensor):
-            alive.extend((args[0], result))  # ids stay unique while the tensors live
-            steps.append(Step(names[module], module, id(args[0]), id(result), tuple(result.shape)))
+    def on_leaf(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        seen.ran.add(names[module])
+        source = next((a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)), None)
+        if source is not None and isinstance(result, Tensor):
+            seen.alive.extend((source, result))
+            seen.steps.append(Step(names[module], module, id(source), id(result), tuple(result.shape)))
 
     def on_container(name: str) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], result: Any) -> None:
             if isinstance(result, Tensor):
-                outputs[name] = tuple(result.shape)
+                seen.outputs[name] = tuple(result.shape)
 
         return hook
 
     for module in names:
-        handles.append(module.register_forward_hook(on_leaf))
+        handles.append(module.register_forward_hook(on_leaf, with_kwargs=True))
     for name, module in model.named_modules():
         if module not in names:
             handles.append(module.register_forward_hook(on_container(name)))
@@ -106,25 +120,28 @@ def _picture_sizes(model: nn.Module) -> list[int]:
     return [int(size[-1])] if size else [224, 64, 32]
 
 
-def _run(model: nn.Module, channels: int) -> tuple[list[Step], dict[str, tuple[int, ...]]]:
+def _run(model: nn.Module, channels: int) -> _Watched:
     parameter = next(model.parameters())
     failure: Exception | None = None
-    was_training = model.training
+    modes = {m: m.training for m in model.modules()}
     model.eval()
     try:
         for size in _picture_sizes(model):
-            steps: list[Step] = []
-            outputs: dict[str, tuple[int, ...]] = {}
+            seen = _Watched()
             picture = torch.zeros(1, channels, size, size, dtype=parameter.dtype, device=parameter.device)
             try:
-                with _watch(model, steps, outputs, []), torch.no_grad():
+                with _watch(model, seen), torch.no_grad():
                     model(picture)
-                return steps, outputs
-            except (RuntimeError, ValueError, AssertionError, TypeError) as error:
+                return seen
+            except Exception as error:  # whatever the user's own forward raises; it is reported below
                 failure = error
     finally:
-        model.train(was_training)
-    raise InflationError(f"The image network does not run on a {channels}-channel picture ({failure}): pass a network that maps (B, {channels}, H, W) to logits.")
+        for module, mode in modes.items():
+            module.training = mode
+    raise InflationError(
+        f"The image network does not run on a {channels}-channel picture ({type(failure).__name__}: {failure}): "
+        f"pass a network that maps (B, {channels}, H, W) to logits."
+    ) from failure
 
 
 def _kids(steps: list[Step], prefix: str) -> list[tuple[str, list[Step]]]:
@@ -146,8 +163,8 @@ def _is_chain(steps: list[Step]) -> bool:
     return all(b.source == a.result for a, b in zip(steps, steps[1:]))
 
 
-def _find_stem(steps: list[Step]) -> tuple[list[str], str]:
-    """Leaves before the first stage, and the module whose children the stages are.
+def _find_stem(steps: list[Step]) -> list[str]:
+    """Leaves before the first stage.
 
     The stem is the leading run of single layers beside the stages (or one short chain of them in a module of its own). Where all
     layers stand in one flat row, it ends before the second convolution.
@@ -165,24 +182,28 @@ def _find_stem(steps: list[Step]) -> tuple[list[str], str]:
     stem: list[Step] = []
     closed = False
     for i, (name, inner) in enumerate(kids):
-        if inner[0].name != name and not (i == 0):
+        if inner[0].name != name and i != 0:
             closed = True
             break
         stem += inner
     if not closed or _convs(stem) > STEM_CONVOLUTIONS:
         second = [i for i, s in enumerate(stem) if isinstance(s.module, nn.Conv2d)][1:2]
         stem = stem[: second[0]] if second else stem
-    return [s.name for s in stem], prefix
+    return [s.name for s in stem]
 
 
-def _find_stages(steps: list[Step], stem: list[str], prefix: str, head: list[str]) -> list[str]:
+def _find_stages(steps: list[Step], stem: list[str], head: list[str]) -> list[str]:
+    """Children with convolutions of the one module that holds the whole trunk, but for single convolutions after it."""
     outside = {*stem, *head}
     trunk = [s for s in steps if s.name not in outside]
+    prefix = ""
     while True:
         kids = [(n, k) for n, k in _kids(trunk, prefix) if _convs(k)]
         nested = [(n, k) for n, k in kids if k[0].name != n]
-        if len(nested) != 1:
+        if not nested or (len(nested) > 1 and any(_convs(k) > 1 for _, k in nested[1:])):
             return [n for n, _ in nested or kids]
+        if len(nested) > 1 and len([k for _, k in _kids(nested[0][1], nested[0][0]) if _convs(k)]) < 2:
+            return [n for n, _ in nested]
         prefix = nested[0][0]
 
 
@@ -228,12 +249,13 @@ def structure_of(model: nn.Module) -> Structure:
     convs = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
     if not convs:
         raise InflationError(f"{type(model).__name__} has no Conv2d: inflation needs a 2D convolutional network (any of timm's or torchvision's).")
-    steps, outputs = _run(model, convs[0].in_channels)
+    seen = _run(model, convs[0].in_channels)
+    steps = seen.steps
     if not any(isinstance(s.module, nn.Conv2d) for s in steps):
         raise InflationError(f"{type(model).__name__} ran no Conv2d on a picture: inflation needs a 2D convolutional network.")
     first = next(i for i, s in enumerate(steps) if isinstance(s.module, nn.Conv2d))
     steps = steps[first:] if first and not any(True for _ in steps[0].module.parameters()) else steps
     head, classifier = _find_head(steps)
-    stem, prefix = _find_stem(steps)
-    stages = _find_stages(steps, stem, prefix, head)
-    return Structure(steps, stem, stages, head, classifier, _find_shortcuts(steps, outputs), outputs)
+    stem = _find_stem(steps)
+    stages = _find_stages(steps, stem, head)
+    return Structure(steps, stem, stages, head, classifier, _find_shortcuts(steps, seen.outputs), seen.outputs, frozenset(seen.ran))

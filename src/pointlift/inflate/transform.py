@@ -5,10 +5,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pointlift.inflate.rules import inflate_kernel
+from pointlift.inflate.rules import inflate_kernel, rule_matrix
 from pointlift.nn.conv import SparseConv3d
 
-__all__ = ["TransformedConv3d"]
+__all__ = ["TransformedConv3d", "first_transform", "shuffle"]
+
+
+def first_transform(kernel_size: int, axis: str, start: str) -> Tensor:
+    """T (K*K, K**3) that a learned rule begins with: "default" copies along `axis`, "random" is drawn from torch's generator."""
+    matrix = rule_matrix("repeat", axis, kernel_size)
+    # rows keep the norm of `repeat` (K ones): K**3 values of variance 1 / K**2
+    return torch.randn_like(matrix) / kernel_size if start == "random" else matrix
+
+
+def shuffle(tensor: Tensor) -> None:
+    """Values in random order, in place: a weight whose initialisation nobody knows keeps its scale and forgets which channel was which."""
+    with torch.no_grad():
+        tensor.copy_(tensor.flatten()[torch.randperm(tensor.numel())].reshape(tensor.shape))
 
 
 class TransformedConv3d(SparseConv3d):

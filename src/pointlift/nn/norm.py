@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pointlift.containers import SparseTensor
@@ -28,9 +27,9 @@ class SparseBatchNorm(nn.BatchNorm1d):
 
 
 class SparseBatchNormAct(nn.Module):
-    """Batch normalisation followed by what timm fuses into it (dropout, activation)."""
+    """Batch or group normalisation followed by what timm fuses into it (dropout, activation)."""
 
-    def __init__(self, norm: SparseBatchNorm, drop: nn.Module, act: nn.Module):
+    def __init__(self, norm: SparseBatchNorm | SparseGroupNorm, drop: nn.Module, act: nn.Module):
         super().__init__()
         self.norm, self.drop, self.act = norm, drop, act
 
@@ -56,8 +55,8 @@ class SparseGroupNorm(nn.Module):
         return x.with_features(torch.cat(parts)) if parts else x
 
     def _one(self, f: Tensor) -> Tensor:
-        # one cloud (M_b, C) as one image (1, C, M_b)
-        return F.group_norm(f.t()[None], self.num_groups, self.weight, self.bias, self.eps)[0].t()
+        # one cloud (M_b, C) as one image (1, C, M_b); F.group_norm would refuse a cloud of one voxel with one channel per group
+        return torch.group_norm(f.t()[None], self.num_groups, self.weight, self.bias, self.eps)[0].t()
 
     def extra_repr(self) -> str:
         return f"{self.num_groups}, {self.num_channels}, eps={self.eps}"
