@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from pointlift.data.dataset import CloudDataset
-from pointlift.data.errors import DataError, MissingDataError
-from pointlift.data.source import detect_source, open_dataset, parse_source
+from pointlift.data.errors import DataError
+from pointlift.data.source import available_splits, describe_source, open_dataset
 
 __all__ = ["CheckReport", "SplitReport", "check_dataset"]
 
-SPLITS = ("train", "val", "test")
 VOXEL = 0.05
 SHOWN = 10
 
@@ -71,7 +70,8 @@ class CheckReport:
         lines = [f"{self.source}: {self.kind}"]
         for part in self.splits:
             counts = np.array(list(part.counts.values()))
-            lines.append(f"  {part.split}: {counts.sum()} clouds, {len(counts)} classes, {counts.min()} to {counts.max()} per class, {part.up_axis} up")
+            each = f"{counts.min()} to {counts.max()} per class"
+            lines.append(f"  {part.split}: {counts.sum()} clouds, {len(counts)} classes, {each}, {part.up_axis} up")
             lines.append(f"    points per cloud  {_range(part.points, '.0f')}")
             lines.append(f"    radius            {_range(part.radius, '.3g')}")
             lines.append(f"    voxels at {VOXEL}    {_range(part.voxels, '.0f')}")
@@ -102,43 +102,20 @@ def check_dataset(source: str, n_points: int | None = None, **options: Any) -> C
         a report; whatever is wrong with the data is in it, not raised.
     """
     try:
-        kind, place, _ = parse_source(source)
-        report = CheckReport(source, place if kind == "procedural" else _kind(kind, place))
+        report = CheckReport(source, describe_source(source))
+        splits = available_splits(source)
     except DataError as error:
-        return CheckReport(source, "not recognised", problems=[str(error)])
+        return CheckReport(source, "cannot be opened", problems=[str(error)])
     seen: dict[bytes, tuple[str, str]] = {}
-    for split in SPLITS:
+    for split in splits:
         try:
             dataset = open_dataset(source, split, n_points, **options)
-        except MissingDataError as error:
-            if split == "train" or not _split_may_lack(source, split, error):
-                report.problems.append(str(error))
-            continue
         except ValueError as error:
-            if not (split == "val" and "no split" in str(error)):
-                report.problems.append(str(error))
-            continue
-        _check_split(report, dataset, split, seen)
-    if not report.splits and not report.problems:
-        report.problems.append(f"{source}: has no clouds")
-    report.problems = list(dict.fromkeys(report.problems))
+            report.problems.append(str(error))
+        else:
+            _check_split(report, dataset, split, seen)
+    report.problems = list(dict.fromkeys(report.problems))  # the same problem in several splits is told once
     return report
-
-
-def _kind(kind: str, place: str) -> str:
-    return "folder" if kind == "folder" else detect_source_or(kind, place)
-
-
-def detect_source_or(kind: str, place: str) -> str:
-    """The detected layout of a place, ``kind`` where nothing can be detected."""
-    from pathlib import Path
-
-    path = Path(place).expanduser()
-    return detect_source(path) if path.is_dir() else kind
-
-
-def _split_may_lack(source: str, split: str, error: MissingDataError) -> bool:
-    return "has no split" in str(error) or "only has the splits" in str(error)
 
 
 def _check_split(report: CheckReport, dataset: CloudDataset, split: str, seen: dict[bytes, tuple[str, str]]) -> None:
@@ -159,7 +136,7 @@ def _check_split(report: CheckReport, dataset: CloudDataset, split: str, seen: d
         report.problems.append(f"{split}: {bad} clouds cannot be read, the first {SHOWN} are listed")
     empty = [name for name, count in zip(dataset.classes, dataset.counts()) if not count]
     if empty:
-        (report.problems if split == "train" else report.warnings).append(f"{split}: no clouds of {', '.join(empty)}")
+        (report.warnings if split in ("val", "test") else report.problems).append(f"{split}: no clouds of {', '.join(empty)}")
     if not points:
         return
     counts = dict(zip(dataset.classes, (int(c) for c in dataset.counts())))

@@ -86,7 +86,7 @@ def _h5_files(root: Path, split: str) -> list[Path]:
             raise MissingDataError(f"{root}: has neither {split}_files.txt nor ply_data_{split}*.h5; the folder is incomplete")
     missing = [name for name in names if not (root / name).is_file()]
     if missing:
-        raise MissingDataError(f"{root / missing[0]}: no such file, but {listing.name} lists it ({len(missing)} of {len(names)} are missing)")
+        raise MissingDataError(f"{root / missing[0]}: no such file, but {listing.name} lists it ({len(missing)} of {len(names)} missing)")
     return [root / name for name in names]
 
 

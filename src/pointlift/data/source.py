@@ -10,16 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError, MissingDataError
-from pointlift.data.folder import read_folder
+from pointlift.data.folder import folder_splits, read_folder
 from pointlift.data.known import describe_datasets
 from pointlift.data.modelnet import modelnet_layout, read_modelnet_h5, read_modelnet_off, read_modelnet_txt
 from pointlift.data.procedural.shapes import CLASSES, make_shapes
 
-__all__ = ["detect_source", "open_dataset", "parse_source"]
+__all__ = ["available_splits", "describe_source", "detect_source", "open_dataset", "parse_source"]
 
 KINDS = ("procedural", "modelnet", "folder")
 MODELNET: dict[str, Callable[..., CloudDataset]] = {"h5": read_modelnet_h5, "txt": read_modelnet_txt, "off": read_modelnet_off}
@@ -105,9 +103,40 @@ def detect_source(root: Path) -> str:
     if root.is_file():
         raise DataError(f"{root}: is a file, a dataset is a folder; single files are for predict, embed and view")
     if not root.is_dir():
-        raise MissingDataError(f"{root}: no such folder; expected procedural:shapes, modelnet:<folder>, folder:<folder> or an existing folder")
+        raise MissingDataError(f"{root}: no such folder; procedural:shapes, modelnet:<folder>, folder:<folder> or a folder is expected")
     layout = modelnet_layout(root)
     return "folder" if layout is None else f"modelnet ({layout})"
+
+
+def describe_source(source: str) -> str:
+    """What a source is, in a word or two: ``"procedural shapes"``, ``"modelnet (h5)"``, ``"folder"``.
+
+    Raises:
+        MissingDataError, DataError: as :func:`open_dataset`.
+    """
+    kind, place, _ = parse_source(source)
+    if kind == "procedural":
+        return f"procedural {place}"
+    root = Path(place).expanduser()
+    layout = modelnet_layout(root) if kind == "modelnet" and root.is_dir() else None
+    if not root.is_dir() or (kind == "modelnet" and layout is None):
+        raise MissingDataError(_how_to_get(kind, root))
+    return kind if layout is None else f"modelnet ({layout})"
+
+
+def available_splits(source: str) -> tuple[str, ...]:
+    """The splits that a source comes with; ``("all",)`` of a folder without splits.
+
+    Raises:
+        MissingDataError, DataError: as :func:`open_dataset`.
+    """
+    kind, place, _ = parse_source(source)
+    if kind == "procedural":
+        return "train", "val", "test"
+    if kind == "modelnet":
+        return "train", "test"
+    splits = folder_splits(Path(place).expanduser())
+    return ("all",) if splits is None else tuple(name for name in ("train", "val", "test") if name in splits)
 
 
 def _shapes(place: str, split: str, n_points: int, seed: int, given: dict[str, Any]) -> CloudDataset:
@@ -167,8 +196,3 @@ def _how_to_get(kind: str, root: Path) -> str:
         return f"{root} {state}; a folder of your own files is expected: {known[0].layout}"
     layouts = "; or ".join(f"{d.layout} from {d.where}" for d in known)
     return f"{root} {state}; ModelNet is a dataset of CAD objects ({known[0].licence}), expected in the folder: {layouts}"
-
-
-def label_counts(dataset: CloudDataset) -> dict[str, int]:
-    """Clouds per class name."""
-    return dict(zip(dataset.classes, np.asarray(dataset.counts()).tolist()))

@@ -1,0 +1,181 @@
+"""Batches must not depend on workers, processes or interruptions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor, nn
+
+from pointlift.containers import PointBatch
+from pointlift.data.dataset import CloudDataset, collate
+from pointlift.data.loader import CloudLoader, make_loader
+from pointlift.data.sample import Sample
+from pointlift.data.transforms import modelnet_augmentation
+
+
+def clouds(n: int = 13) -> CloudDataset:
+    rng = np.random.default_rng(0)
+    return CloudDataset([Sample(rng.normal(size=(5 + i % 3, 3)), i % 3, path=str(i)) for i in range(n)], ("a", "b", "c"))
+
+
+def loader(**changes: object) -> CloudLoader:
+    arguments: dict = {"batch_size": 4, "shuffle": True, "seed": 3, "augment": modelnet_augmentation(), **changes}
+    return make_loader(arguments.pop("dataset", clouds()), **arguments)
+
+
+def run(batches: CloudLoader, epochs: Sequence[int]) -> list[Tensor]:
+    found = []
+    for epoch in epochs:
+        batches.set_epoch(epoch)
+        found += [batch.xyz for batch in batches]
+    return found
+
+
+def same(first: list[Tensor], second: list[Tensor]) -> bool:
+    return len(first) == len(second) and all(torch.equal(a, b) for a, b in zip(first, second))
+
+
+def test_batches_are_point_batches() -> None:
+    batch = next(iter(loader(shuffle=False, augment=None)))
+    assert isinstance(batch, PointBatch) and len(batch) == 4
+    assert batch.labels["class"].tolist() == [0, 1, 2, 0] and batch.offsets.tolist() == [0, 5, 11, 18, 23]
+
+
+def test_order_and_augmentation_follow_from_seed_and_epoch() -> None:
+    reference = run(loader(), [0, 1, 2])
+    assert same(reference, run(loader(), [0, 1, 2]))
+    assert same(reference[4:8], run(loader(), [1]))  # an epoch does not depend on those before it
+    assert not same(reference[:4], reference[4:8]) and not same(reference[:4], run(loader(seed=4), [0]))
+
+
+def test_every_cloud_once_per_epoch() -> None:
+    for epoch in range(3):
+        batches = loader(augment=None)
+        batches.set_epoch(epoch)
+        seen = torch.cat([b.xyz for b in batches])
+        expected = torch.cat([torch.from_numpy(clouds()[i].xyz) for i in range(13)])
+        assert torch.equal(seen[seen[:, 0].argsort()], expected[expected[:, 0].argsort()])
+
+
+def test_workers_give_the_same_batches() -> None:
+    assert same(run(loader(), [0, 1]), run(loader(num_workers=2), [0, 1]))
+
+
+def test_the_global_generators_are_left_alone() -> None:
+    torch.manual_seed(1)
+    np.random.seed(1)
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    run(loader(), [0, 1])
+    assert torch.equal(before, torch.get_rng_state()) and (numpy_before == np.random.get_state()[1]).all()
+
+
+def test_processes_share_an_epoch() -> None:
+    whole = run(loader(dataset=clouds(16), batch_size=4), [0, 1])
+    parts = [run(loader(dataset=clouds(16), batch_size=2, rank=r, world_size=2), [0, 1]) for r in range(2)]
+    for step, batch in enumerate(whole):
+        together = torch.cat([parts[0][step], parts[1][step]])
+        assert torch.equal(together[together[:, 0].argsort()], batch[batch[:, 0].argsort()])
+    assert {len(loader(rank=r, world_size=2)) for r in range(2)} == {2}  # 13 clouds: 7 each, one of them twice
+
+
+def test_drop_last() -> None:
+    assert len(run(loader(drop_last=True), [0])) == len(loader(drop_last=True)) == 3
+    with pytest.raises(ValueError, match="no full batch"):
+        loader(drop_last=True, batch_size=14)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resumes_in_the_middle_of_an_epoch(workers: int) -> None:
+    reference = run(loader(), [2, 3])
+    first = loader(num_workers=workers)
+    first.set_epoch(2)
+    walk = iter(first)
+    begun = [next(walk).xyz for _ in range(2)]
+    state = first.state_dict()
+    assert state == {"epoch": 2, "batches": 2}
+    second = loader(num_workers=workers)
+    second.load_state_dict(state)
+    rest = run(second, [2, 3])
+    assert same(reference, begun + rest)
+    second.load_state_dict(state)
+    assert same(run(second, [3]), reference[4:])  # another epoch starts at its beginning
+
+
+def test_bad_arguments() -> None:
+    for changes, words in (
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"dataset": clouds().subset([])}, "0 clouds"),
+        ({"rank": 2, "world_size": 2}, "rank 2 of 2"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            loader(**changes)
+
+
+def test_collate_keeps_features_and_parts() -> None:
+    a = Sample(np.zeros((2, 3)), 1, np.ones((2, 4)), "a", np.array([5, 6]))
+    b = Sample(np.zeros((3, 3)), 0, np.ones((3, 4)), "b", np.array([1, 2, 3]))
+    batch = collate([a, b])
+    assert batch.features is not None and batch.features.shape == (5, 4) and batch.labels["part"].tolist() == [5, 6, 1, 2, 3]
+    bare = Sample(np.zeros((3, 3)), 0, None, "bare")
+    assert "part" not in collate([bare, bare]).labels and collate([bare]).features is None
+    with pytest.raises(ValueError, match="bare has no features"):
+        collate([a, bare])
+    with pytest.raises(ValueError, match="0 clouds"):
+        collate([])
+    with pytest.raises(ValueError, match=r"\[2, 4\] feature channels"):
+        collate([a, Sample(np.zeros((2, 3)), 0, np.ones((2, 2)))])
+
+
+class Tiny(lightning.LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(3, 3)
+        self.losses: list[float] = []
+
+    def training_step(self, batch: PointBatch, _: int) -> Tensor:
+        loss = self.layer(batch.xyz).square().mean()
+        self.losses.append(loss.item())
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+    def transfer_batch_to_device(self, batch: PointBatch, device: torch.device, dataloader_idx: int) -> PointBatch:
+        return batch
+
+
+def fit(model: Tiny, folder: Path, checkpoint: str | None = None) -> None:
+    """3 epochs of 4 batches, with a checkpoint after every step and after every epoch."""
+    each = ModelCheckpoint(folder, "step{step}", every_n_train_steps=1, save_top_k=-1, auto_insert_metric_name=False)
+    ends = ModelCheckpoint(
+        folder, "end{epoch}", every_n_epochs=1, save_top_k=-1, auto_insert_metric_name=False, save_on_train_epoch_end=True
+    )
+    trainer = lightning.Trainer(
+        max_epochs=3,
+        accelerator="cpu",
+        logger=False,
+        callbacks=[each, ends],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    trainer.fit(model, loader(), ckpt_path=checkpoint)
+
+
+def test_lightning_resumes_the_same_stream(tmp_path: Path) -> None:
+    """A run resumed from a checkpoint of any step sees what the uninterrupted run saw after it, and ends with its weights."""
+    whole = Tiny()
+    fit(whole, tmp_path / "whole")
+    assert len(whole.losses) == 12 == len(set(whole.losses))
+    for name, done in {"step1": 1, "step3": 3, "step4": 4, "step5": 5, "step8": 8, "step11": 11, "end0": 4, "end1": 8}.items():
+        second = Tiny()
+        fit(second, tmp_path / name, str(tmp_path / "whole" / f"{name}.ckpt"))
+        assert second.losses == whole.losses[done:], name
+        assert torch.equal(whole.layer.weight, second.layer.weight), name
