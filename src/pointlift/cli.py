@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Literal
 
-from pointlift.cli_parsing import Command, explain, parse_command
+from pointlift.cli_parsing import Command, explain, parse_command, plain_warnings
 
 __all__ = ["COMMANDS", "main"]
 
@@ -55,7 +55,6 @@ def lift(
     head: Literal["linear", "linear-bn", "mlp"] = "linear-bn",
     shortcut_kernel: int = 1,
     start: Literal["default", "random"] = "default",
-    shared: bool = False,
     load_stages: list[int] | None = None,
     seed: int = 0,
 ) -> int:
@@ -74,7 +73,6 @@ def lift(
         head: the new output layers.
         shortcut_kernel: kernel of shortcut convolutions; 2 is what the released code of Image2Point has.
         start: where a learned rule starts.
-        shared: whether a learned rule is one matrix for all layers.
         load_stages: stages that keep the image weights (default: all).
         seed: of everything that starts at random.
     """
@@ -82,7 +80,7 @@ def lift(
 
     arguments = {
         "rule": rule, "axis": axis, "in_channels": in_channels, "num_classes": num_classes, "stem": stem, "head": head,
-        "shortcut_kernel": shortcut_kernel, "start": start, "shared": shared, "load_stages": load_stages, "seed": seed,
+        "shortcut_kernel": shortcut_kernel, "start": start, "load_stages": load_stages, "seed": seed,
     }  # fmt: skip
     return lift_model(model, out, weights, pretrained, arguments)
 
@@ -97,16 +95,25 @@ def fit(recipe: str, overrides: list[str], resume: bool = False, print_config: b
         print_config: print the recipe with all its values and stop.
     """
     from pointlift.experiments.recipes import resolve_recipe
-    from pointlift.experiments.run_report import run_recipe
 
     resolved = resolve_recipe(recipe, overrides)
     if print_config:
         print(resolved.to_yaml(), end="")
         return 0
+    from pointlift.experiments.run_report import run_recipe
+
     return run_recipe(resolved, resume)
 
 
-def evaluate(checkpoint: str, data: str, split: str = "test", out: str | None = None, batch_size: int = 32, seed: int = 0) -> int:
+def evaluate(
+    checkpoint: str,
+    data: str,
+    split: str = "test",
+    out: str | None = None,
+    batch_size: int = 32,
+    seed: int = 0,
+    image_model: str | None = None,
+) -> int:
     """Measure a checkpoint on labelled data, with the protocol stated beside the numbers.
 
     Args:
@@ -116,13 +123,22 @@ def evaluate(checkpoint: str, data: str, split: str = "test", out: str | None = 
         out: folder for metrics.json, the per-class table and the pictures (default: beside the checkpoint).
         batch_size: clouds per step.
         seed: of the t-SNE picture and of points sampled on meshes.
+        image_model: name or file.py:function of the image model, for checkpoints made from one of your own.
     """
-    from pointlift.experiments.inference import evaluate_checkpoint
+    from pointlift.experiments.evaluation import evaluate_checkpoint
 
-    return evaluate_checkpoint(checkpoint, data, split, out, batch_size, seed)
+    return evaluate_checkpoint(checkpoint, data, split, out, batch_size, seed, image_model)
 
 
-def predict(checkpoint: str, files: list[str], out: str = "predictions.json", ply: str | None = None, top: int = 5) -> int:
+def predict(
+    checkpoint: str,
+    files: list[str],
+    out: str = "predictions.json",
+    ply: str | None = None,
+    top: int = 5,
+    up_axis: Literal["x", "y", "z"] | None = None,
+    image_model: str | None = None,
+) -> int:
     """Class probabilities of your own clouds and meshes. A file that cannot be read is named; the others are still predicted.
 
     Args:
@@ -131,13 +147,22 @@ def predict(checkpoint: str, files: list[str], out: str = "predictions.json", pl
         out: the JSON file with all probabilities.
         ply: folder for one coloured .ply per file (principal components of the features of its points).
         top: how many classes are printed for each file.
+        up_axis: which axis of the files points up (default: as in the training data).
+        image_model: name or file.py:function of the image model, for checkpoints made from one of your own.
     """
     from pointlift.experiments.inference import predict_files
 
-    return predict_files(checkpoint, files, out, ply, top)
+    return predict_files(checkpoint, files, out, ply, top, image_model, up_axis)
 
 
-def embed(checkpoint: str, files: list[str], out: str, per: Literal["cloud", "point"] = "cloud") -> int:
+def embed(
+    checkpoint: str,
+    files: list[str],
+    out: str,
+    per: Literal["cloud", "point"] = "cloud",
+    up_axis: Literal["x", "y", "z"] | None = None,
+    image_model: str | None = None,
+) -> int:
     """Features of your own clouds, one vector per cloud or per point, as one .npz.
 
     Args:
@@ -145,23 +170,33 @@ def embed(checkpoint: str, files: list[str], out: str, per: Literal["cloud", "po
         files: clouds or meshes.
         out: the .npz file to write.
         per: one vector per cloud (what the classifier sees) or per point (the last feature map).
+        up_axis: which axis of the files points up (default: as in the training data).
+        image_model: name or file.py:function of the image model, for checkpoints made from one of your own.
     """
     from pointlift.experiments.inference import embed_files
 
-    return embed_files(checkpoint, files, out, per)
+    return embed_files(checkpoint, files, out, per, image_model, up_axis)
 
 
-def view(files: list[str], out: str = "view.html", checkpoint: str | None = None) -> int:
+def view(
+    files: list[str],
+    out: str = "view.html",
+    checkpoint: str | None = None,
+    up_axis: Literal["x", "y", "z"] = "y",
+    image_model: str | None = None,
+) -> int:
     """A 3D viewer of clouds as one html file that needs no network.
 
     Args:
         files: clouds or meshes.
         out: the html file to write.
         checkpoint: colours the points by their features and captions the clouds with the predicted class.
+        up_axis: which axis of the files points up.
+        image_model: name or file.py:function of the image model, for checkpoints made from one of your own.
     """
     from pointlift.experiments.viewing import view_files
 
-    return view_files(files, out, checkpoint)
+    return view_files(files, out, checkpoint, up_axis, image_model)
 
 
 def data_list() -> int:
@@ -259,11 +294,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. 0 done, 1 a check failed, 2 bad input (one sentence on stderr), 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return parse_command(arguments, COMMANDS)()
-    except KeyboardInterrupt:
-        again = f": go on with  pointlift {' '.join([*arguments, *(['--resume'] if '--resume' not in arguments else [])])}"
-        print(f"\npointlift: interrupted{again if arguments[:1] == ['fit'] else ''}", file=sys.stderr)
-        return 130
+        with plain_warnings():
+            return parse_command(arguments, COMMANDS)()
+    except KeyboardInterrupt as error:  # a run says itself how to go on, and whether it was Ctrl-C or SIGTERM
+        print(f"\npointlift: {str(error) or 'interrupted'}", file=sys.stderr)
+        return int(getattr(error, "exit_code", 130))
     except BrokenPipeError:  # the reader of our output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

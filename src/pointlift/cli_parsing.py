@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import errno
 import inspect
+import os
 import re
+import sys
 import typing
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Command", "UsageError", "explain", "overview", "parse_command"]
-
-ISSUES = "set POINTLIFT_DEBUG=1 for the traceback"
-
+__all__ = ["Command", "UsageError", "explain", "overview", "parse_command", "plain_warnings"]
 
 class UsageError(ValueError):
     """A command line that cannot be understood."""
@@ -269,6 +270,22 @@ def _version() -> str:
         return metadata.version("pointlift")
     except metadata.PackageNotFoundError:  # run from a source tree that is not installed
         return "(not installed)"
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Warnings of pointlift as one sentence on stderr, without the line of code; everybody else's as Python shows them."""
+
+    def show(message: Warning | str, category: type[Warning], filename: str, *where: Any, **options: Any) -> None:
+        if f"{os.sep}pointlift{os.sep}" in filename and category is UserWarning:
+            print(f"pointlift: warning: {message}", file=sys.stderr)
+        else:
+            shown(message, category, filename, *where, **options)
+
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+        warnings.showwarning = show
+        yield
 
 
 def explain(error: BaseException) -> str | None:

@@ -72,7 +72,8 @@ def _rows(checks: list[Check]) -> Iterator[list[str]]:
         members = [c for c in checks if c.name.partition(":")[0] == group]
         parts = ", ".join(c.name.partition(": ")[2] for c in members if c.name != group)
         wrong = [c.name.partition(": ")[2] or c.name for c in members if not c.passed]
-        yield [f"{group}{f' ({parts})' if parts else ''}", f"{max(c.error for c in members):.1e}", f"WRONG: {', '.join(wrong)}" if wrong else "ok"]
+        name = f"{group} ({parts})" if parts else group
+        yield [name, f"{max(c.error for c in members):.1e}", f"WRONG: {', '.join(wrong)}" if wrong else "ok"]
 
 
 def _choices() -> Iterator[list[str]]:

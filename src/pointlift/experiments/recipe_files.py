@@ -106,15 +106,16 @@ def flatten(tree: dict[str, Any], prefix: str = "", leaves: Iterable[str] = ()) 
 
 def nearest(key: str, known: Sequence[str]) -> str:
     """The words that help whoever wrote an unknown `key`: the nearest of the `known` dotted keys, else the keys of its group."""
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    leaf = key.rsplit(".", 1)[-1]
-    if not close:
-        leaves = {k.rsplit(".", 1)[-1]: k for k in reversed(known)}
-        close = [leaves[k] for k in difflib.get_close_matches(leaf, list(leaves), n=1, cutoff=0.7)]
-    if close:
-        return f"did you mean {close[0]}?"
-    group = key.rpartition(".")[0]
-    members = [k for k in known if k.rpartition(".")[0] == group] if group else sorted({k.split(".")[0] for k in known})
+    group, _, leaf = key.rpartition(".")
+    members = [k for k in known if k.rpartition(".")[0] == group]
+    inside = difflib.get_close_matches(leaf, [k.rpartition(".")[2] for k in members], n=1, cutoff=0.6)
+    if inside:
+        return f"did you mean {f'{group}.' if group else ''}{inside[0]}?"
+    leaves = {k.rpartition(".")[2]: k for k in reversed(known)}
+    elsewhere = [leaves[n] for n in difflib.get_close_matches(leaf, list(leaves), n=1, cutoff=0.75)]
     if not members:
-        members = sorted({k.split(".")[0] for k in known})
-    return f"expected one of {', '.join(members)}"
+        elsewhere = difflib.get_close_matches(key, known, n=1, cutoff=0.75) or elsewhere
+    if elsewhere:
+        return f"did you mean {elsewhere[0]}?"
+    expected = members if group and members else sorted({k.partition(".")[0] for k in known})
+    return f"expected one of {', '.join(expected)}"

@@ -79,9 +79,32 @@ def resolve_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises RecipeError for unknown keys and wrong types, ValueError for values that the method's own checks refuse.
     """
     file, method, content = load_recipe(name)
-    module, _, attribute = METHODS[method].partition(":")
-    function = getattr(importlib.import_module(module), attribute)
+    if "out" not in content and (file.parent / "protocol.json").is_file():
+        content["out"] = str(file.parent)  # the recipe that a run wrote into its folder
+    function = method_function(method)
     return resolve(function, method, content, overrides, str(file))
+
+
+def method_function(method: str) -> Callable[..., Any]:
+    """The function behind a key of METHODS; importing it brings in the training engine."""
+    module, _, attribute = METHODS[method].partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    return function
+
+
+def recipe_help(name: str) -> str:
+    """Every key of a recipe, its type and its value there, for `pointlift fit RECIPE --help`."""
+    recipe = resolve_recipe(name)
+    kinds = argument_types(recipe.function)
+    values = flatten(recipe.resolved, leaves=kinds)
+    width = max(len(k) for k in kinds) + 2
+    lines = [f"  --{key:<{width}} {_shorten(values.get(key))}   ({describe(kind)})" for key, kind in kinds.items()]
+    return f"keys of {recipe.source}, each with its value there:\n" + "\n".join(lines) + "\n"
+
+
+def _shorten(value: Any) -> str:
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def resolve(function: Callable[..., Any], method: str, content: dict[str, Any], overrides: Sequence[str], source: str) -> Recipe:
@@ -159,15 +182,17 @@ def _allows_null(kind: Any) -> bool:
 
 
 def _check_override_names(overrides: Sequence[str], known: dict[str, Any]) -> None:
-    previous_is_name = False
+    expects_value = False
     for token in overrides:
         if token.startswith("--"):
-            key = token[2:].partition("=")[0]
+            key, sign, _ = token[2:].partition("=")
             if key not in known:
                 raise RecipeError(f"unknown option --{key}, {nearest(key, list(known)).replace('did you mean ', 'did you mean --')}")
-            previous_is_name = "=" not in token
-        elif not previous_is_name and not re.fullmatch(r"-?[\d.].*", token):
-            raise RecipeError(f"{token!r} does not belong to an option, overrides are written as --optim.lr 0.01")
+            expects_value = not sign
+        elif expects_value:
+            expects_value = False
+        else:
+            raise RecipeError(f"{token!r} does not belong to an option, write --optim.lr 0.01 or --model.load_stages [1,2]")
 
 
 def _override_values(overrides: Sequence[str]) -> dict[str, Any]:

@@ -1,0 +1,78 @@
+"""`pointlift lift`: an image model becomes a 3D network, a report and a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from pointlift.checkpoints import save_checkpoint
+from pointlift.foreign_weights import load_image_weights
+from pointlift.inflate import inflate
+from pointlift.models import image_network
+from pointlift.models.factory import IMAGE_NETWORKS
+from pointlift.report import console_table
+
+__all__ = ["lift_model", "trained_image_network"]
+
+
+def trained_image_network(name: str, pretrained: bool | None, weights: str | None) -> tuple[nn.Module, str]:
+    """The image model with its weights, and where they come from in words.
+
+    pretrained None means yes, unless weights are given or the model is the user's own (whose function brings its weights).
+    Raises ValueError where timm has no such weights or they cannot be downloaded, and what `load_image_weights` raises.
+    """
+    own = ":" in name
+    if pretrained is None:
+        pretrained = weights is None and not own
+    if weights is not None and pretrained:
+        raise ValueError("both pretrained weights and a file of weights are asked for: leave one of them out.")
+    try:
+        model = image_network(name, pretrained)
+    except RuntimeError as error:  # how timm says that a name has no weights
+        raise ValueError(f"{name}: {' '.join(str(error).split())}; give --weights FILE or --pretrained false.") from None
+    except OSError as error:
+        if not pretrained or name in IMAGE_NETWORKS:
+            raise
+        raise ValueError(
+            f"the weights of {name} could not be downloaded ({' '.join(str(error).split())[:100]}...); "
+            "check the connection, give --weights FILE, or use --pretrained false for random ones."
+        ) from None
+    if weights is not None:
+        classifier = getattr(model, "default_cfg", {}).get("classifier") or ()
+        allowed = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+        return model, load_image_weights(weights, model, allow=allowed).render()
+    if own:
+        return model, f"the weights that {name} brings"
+    return model, "pretrained weights" if pretrained else "random weights (--pretrained false)"
+
+
+def lift_model(name: str, out: str, weights: str | None, pretrained: bool | None, arguments: dict[str, Any]) -> int:
+    """Inflate, print the report, write the checkpoint. Raises InflationError (a ValueError) for what cannot be inflated."""
+    model, origin = trained_image_network(name, pretrained, weights)
+    net = inflate(model, **arguments)
+    total_2d, total_3d = (sum(p.numel() for p in m.parameters()) for m in (model, net))
+    print(f"{name}: {origin}\n")
+    counts, values = net.report.counts(), net.report.values()
+    rows = [[fate, counts[fate], values[fate]] for fate in counts]
+    print(console_table(["fate", "tensors", "values"], rows))
+    print(net.report.render())
+    print(f"\n{total_2d:,} parameters in 2D, {total_3d:,} in 3D")
+    config = {
+        "image_model": name,
+        "inflate": net.arguments,
+        "num_classes": arguments["num_classes"],
+        "classes": [f"class {i}" for i in range(arguments["num_classes"])],
+        "in_channels": arguments["in_channels"],
+        "features": "xyz",
+        "voxel_size": 0.05,
+        "up_axis": "y",
+        "regime": net.regime,
+        "normalisation": "unit-sphere",
+        "protocol": {"trained": False, "weights": origin},
+    }
+    save_checkpoint(Path(out), net, config)
+    print(f"wrote {out}: its input and output layers are new, so train them before you predict:")
+    print(f"  pointlift fit image2point/your_own_folder.yaml --model.name {name} --data.source folder:YOUR_FOLDER")
+    return 0

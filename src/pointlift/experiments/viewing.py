@@ -1,0 +1,33 @@
+"""`pointlift view`: clouds in one html file, with what a checkpoint thinks of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pointlift.data.files import PointFile, read_points
+from pointlift.report import ViewCloud, write_view
+
+__all__ = ["view_files"]
+
+
+def view_files(files: list[str], out: str, checkpoint: str | None, up_axis: str = "y", image_model: str | None = None) -> int:
+    """Write the viewer; any file that cannot be read is an error and nothing is written."""
+    clouds = [read_points(f) for f in files]
+    if checkpoint is None:
+        views = [_plain(cloud) for cloud in clouds]
+    else:
+        from pointlift.experiments.predictor import Predictor
+
+        predictor = Predictor(checkpoint, image_model, up_axis)
+        views = [predictor.view(cloud) for cloud in clouds]
+    title = Path(files[0]).name if len(files) == 1 else f"{len(files)} clouds"
+    write_view(out, views, title, up_axis)
+    print(f"wrote {out}: open it in a browser, it needs no network")
+    return 0
+
+
+def _plain(cloud: PointFile) -> ViewCloud:
+    kind = "points sampled on the mesh" if cloud.from_mesh else "points"
+    return ViewCloud(Path(cloud.path).name, np.asarray(cloud.xyz), colors=cloud.colors, caption=f"{len(cloud):,} {kind}")
