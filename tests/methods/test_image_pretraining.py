@@ -147,7 +147,11 @@ def test_pretraining_writes_weights_with_their_facts(tmp_path: Path) -> None:
         assert file.get_tensor("conv1.weight").dtype == torch.float16
     assert json.loads(facts["recipe"])["optim"]["epochs"] == 1 and facts["seed"] == "2" and facts["classes"] == "2"
     report = json.loads((tmp_path / "result.json").read_text())
-    assert report["val_accuracy"] == f"{result.val_accuracy:.4f}" and report["recipe"]["seed"] == 2
+    assert (
+        report["val_accuracy"] == result.val_accuracy
+        and facts["val_accuracy"] == f"{result.val_accuracy:.4f}"
+        and report["recipe"]["seed"] == 2
+    )
     model = FractalResNet(2)
     model.load_state_dict(weights)
     assert top1(model, fractal_pictures(data, search_categories(2, data.seed), "val"), 14) == result.val_accuracy

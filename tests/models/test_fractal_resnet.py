@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
@@ -54,6 +55,13 @@ def test_shipped_weights_load_and_are_small() -> None:
         facts = file.metadata()
     assert model.num_classes == int(facts["classes"]) == json.loads(facts["recipe"])["data"]["categories"]
     assert len(facts["commit"].removesuffix("+changes")) == 40 and int(facts["seconds"]) > 0
+
+
+def test_shipped_weights_are_those_of_the_shipped_recipe() -> None:
+    recipe = yaml.safe_load((ASSET_PATH.parents[1] / "recipes" / "pretrain" / "fractal.yaml").read_text())
+    with safe_open(ASSET_PATH, "pt") as file:
+        stored = json.loads(file.metadata()["recipe"])
+    assert stored == {key: recipe[key] for key in ("method", "seed", "model", "data", "optim")}
 
 
 def test_shipped_weights_with_another_head() -> None:

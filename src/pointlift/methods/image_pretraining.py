@@ -308,7 +308,7 @@ def fit_image_pretraining(
     facts |= {"seconds": f"{result.seconds:.0f}", "val_accuracy": f"{result.val_accuracy:.4f}", "crop": str(crop)}
     save_image_model(network, Path(out) / ASSET, facts)
     with atomic_write(Path(out) / "result.json") as temporary:
-        temporary.write_text(json.dumps(asdict(result) | facts | {"recipe": recipe}, indent=2) + "\n")
+        temporary.write_text(json.dumps(facts | {"recipe": recipe} | asdict(result), indent=2) + "\n")
     return result
 
 
