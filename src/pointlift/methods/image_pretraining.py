@@ -25,10 +25,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ..data.atomic import atomic_write
-from ..data.procedural.fractal_images import FractalImages
-from ..data.procedural.fractals import FractalCategory, search_categories
-from ..models.fractal_resnet import ASSET, IMAGE_MEAN, IMAGE_STD, fractal_resnet
+from pointlift.data.atomic import atomic_write
+from pointlift.data.procedural.fractal_images import FractalImages
+from pointlift.data.procedural.fractals import FractalCategory, search_categories
+from pointlift.models.fractal_resnet import ASSET, IMAGE_MEAN, IMAGE_STD, fractal_resnet
 
 Schedule = Literal["cosine", "step", "constant"]
 ImageDataset = Dataset[tuple[Tensor, int]]

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..atomic import atomic_write
-from .fractals import TRAJECTORY_SEED, FractalCategory, Mode, render, weight_table
+from pointlift.data.atomic import atomic_write
+from pointlift.data.procedural.fractals import TRAJECTORY_SEED, FractalCategory, Mode, render, weight_table
 
 FLIPS = 4
 

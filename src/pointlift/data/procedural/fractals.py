@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..atomic import atomic_write
-from . import fractal_render as kernels
+from pointlift.data.atomic import atomic_write
+from pointlift.data.procedural import fractal_render as kernels
 
 Mode = Literal["point_gray", "patch_gray", "point_color", "patch_color"]
 
