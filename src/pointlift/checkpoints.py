@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from pointlift.containers import SparseTensor
@@ -79,7 +79,7 @@ def save_checkpoint(path: str | Path, net: nn.Module, config: Mapping[str, Any])
     except (TypeError, ValueError) as error:
         raise ValueError(f"A checkpoint's config must be plain JSON without NaN ({error}): convert arrays and paths first.") from None
     with atomic_write(path) as temporary:
-        save_file(tensors, temporary, {KEY: text})
+        temporary.write_bytes(save(tensors, {KEY: text}))
     return Path(path)
 
 

@@ -125,7 +125,7 @@ class Image2Point(lightning.LightningModule):
         target = _classes(batch)
         logits = self(batch)
         loss: Tensor = self.loss(logits, target)
-        if not math.isfinite(value := float(loss)):
+        if not math.isfinite(value := float(loss.detach())):
             what = "NaN" if math.isnan(value) else "infinite"
             raise DivergenceError(
                 f"loss became {what} at step {self.global_step} (epoch {self.current_epoch}): lower the learning rate (it is "

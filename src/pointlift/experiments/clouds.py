@@ -1,0 +1,193 @@
+"""From `DataConfig` to batches: opening a source, drawing the training subset, preprocessing, sharing batches among devices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+
+from pointlift.data.dataset import CloudDataset
+from pointlift.data.folder import read_folder
+from pointlift.data.loader import CloudLoader, make_loader
+from pointlift.data.modelnet import modelnet_layout, read_modelnet_h5, read_modelnet_off, read_modelnet_txt
+from pointlift.data.procedural.shapes import CLASSES, make_shapes
+from pointlift.data.sample import Sample
+from pointlift.data.splits import fraction, holdout, k_shot
+from pointlift.data.transforms import Compose, Resample, Transform, UnitSphere, modelnet_augmentation
+from pointlift.experiments.configs import DataConfig
+from pointlift.methods.image2point import CloudBatch
+
+__all__ = ["CloudData", "CloudSplits", "load_splits", "open_dataset", "preprocessing"]
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """`Resample`, but a cloud with fewer points keeps them as they are: none is repeated."""
+
+    n: int
+    method: str
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return Resample(self.n, self.method)(sample, rng) if len(sample) > self.n else sample
+
+
+@dataclass(frozen=True)
+class PickFeatures:
+    """What the network sees of a point: "xyz" (as augmented), "own" or "xyz+own"; `channels` is what must come out."""
+
+    kind: str
+    channels: int
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        own = sample.features
+        if self.kind != "xyz" and own is None:
+            raise ValueError(f"{sample.path or 'a cloud'} has no features of its own, as data.features {self.kind!r} asks for: use 'xyz'.")
+        if own is None or self.kind == "xyz":
+            features = sample.xyz
+        else:
+            features = own if self.kind == "own" else np.concatenate([sample.xyz, own], axis=1)
+        if features.shape[1] != self.channels:
+            raise ValueError(
+                f"{sample.path or 'a cloud'} has {features.shape[1]} channels per point with data.features {self.kind!r}, "
+                f"but the network takes {self.channels}: set model.in_channels to {features.shape[1]}."
+            )
+        return replace(sample, features=features)
+
+
+@dataclass(frozen=True)
+class CloudSplits:
+    """The clouds of a run. val: what every epoch is evaluated on. test: evaluated once at the end, None where val is the test split."""
+
+    train: CloudDataset
+    val: CloudDataset
+    test: CloudDataset | None
+
+    def describe(self) -> dict[str, Any]:
+        """For the protocol: names and sizes, and which split the best epoch was chosen on."""
+        splits = {"train": self.train, "val" if self.test is not None else "test": self.val}
+        if self.test is not None:
+            splits["test"] = self.test
+        return {
+            "classes": len(self.train.classes),
+            "clouds": {name: len(s) for name, s in splits.items()},
+            "clouds_per_class_train": self.train.counts().tolist(),
+            "source": self.train.name,
+            "evaluated_every_epoch_on": "held-out part of the training split" if self.test is not None else "test split",
+        }
+
+
+def open_dataset(config: DataConfig, split: str, seed: int = 0) -> CloudDataset:
+    """The `split` ("train" or "test") of `config.source`, all its clouds, unprocessed.
+
+    Raises DataError or MissingDataError for what is wrong with the files, ValueError for an unknown kind of source.
+    """
+    kind, colon, place = config.source.partition(":")
+    if not colon or kind not in ("procedural", "modelnet", "folder"):
+        kind, place = "folder", config.source
+    if kind != "procedural" and config.classes is not None:
+        raise ValueError(f"data.classes picks among the embedded shapes, but data.source is {config.source!r}: leave it out.")
+    if kind == "procedural":
+        if place != "shapes":
+            raise ValueError(f"data.source is {config.source!r}: the embedded classification data are 'procedural:shapes'.")
+        count = config.train_per_class if split == "train" else config.test_per_class
+        points = 1024 if config.n_points is None else config.n_points
+        return make_shapes(count, points, config.shapes_seed, split, classes=tuple(config.classes or CLASSES))
+    root = Path(place).expanduser()
+    if kind == "modelnet" or (root.is_dir() and modelnet_layout(root) is not None):
+        return _modelnet(root, split, config)
+    use = ("features", "colors", "normals") if config.features != "xyz" else ()
+    return read_folder(root, split, n_points=None, seed=seed, normalize="none", use=use)
+
+
+def _modelnet(root: Path, split: str, config: DataConfig) -> CloudDataset:
+    layout = modelnet_layout(root)
+    if layout == "h5":
+        return read_modelnet_h5(root, split)
+    if layout == "txt":
+        return read_modelnet_txt(root, split, config.n_points, normals=config.features != "xyz")
+    if layout == "off":
+        return read_modelnet_off(root, split, 1024 if config.n_points is None else config.n_points)
+    if not root.is_dir():
+        raise FileNotFoundError(f"No folder {root}: data.source names ModelNet's folder as modelnet:PATH.")
+    raise ValueError(f"{root} is in none of ModelNet's layouts: h5 (ply_data_train*.h5), txt (modelnet*_shape_names.txt), off.")
+
+
+def load_splits(config: DataConfig, seed: int) -> CloudSplits:
+    """Open the source and draw what is trained on. Raises ValueError for fewer than two training clouds or classes that differ."""
+    draw = seed if config.split_seed is None else config.split_seed
+    train, test = open_dataset(config, "train", draw), open_dataset(config, "test", draw)
+    if train.classes != test.classes:
+        odd = sorted(set(train.classes) ^ set(test.classes))
+        raise ValueError(f"{train.name}: train and test have different classes ({', '.join(odd[:4]) or 'in another order'}).")
+    val = None
+    if config.val_fraction is not None:
+        kept, held = holdout(train.labels, config.val_fraction, draw, train.classes)
+        train, val = train.subset(kept), train.subset(held)
+    if config.shots is not None:
+        train = train.subset(k_shot(train.labels, config.shots, draw, train.classes))
+    elif config.share is not None:
+        train = train.subset(fraction(train.labels, config.share, draw, train.classes))
+    if len(train) < 2:
+        raise ValueError(f"{train.name}: {len(train)} clouds to train on, at least 2 are expected.")
+    return CloudSplits(train, test if val is None else val, None if val is None else test)
+
+
+def preprocessing(config: DataConfig, channels: int, training: bool) -> Transform:
+    """What happens to a cloud before it is voxelized: normalise, thin out, augment (training only), pick the features."""
+    steps: list[Transform] = [UnitSphere()] if config.normalise == "unit-sphere" else []
+    if config.n_points is not None:
+        steps.append(AtMost(config.n_points, "random" if training else "first"))
+    if training and config.augment:
+        steps.append(modelnet_augmentation())
+    return Compose([*steps, PickFeatures(config.features, channels)])
+
+
+class CloudData(lightning.LightningDataModule):
+    """The loaders of a run. Every step takes `data.batch_size` clouds of a common order and shares them equally among the devices, so
+    that the mean of the devices' gradients is the gradient of the whole batch; an incomplete last batch of an epoch is left out.
+
+    Raises ValueError where batch size and devices do not divide.
+    """
+
+    def __init__(self, splits: CloudSplits, config: DataConfig, channels: int, seed: int, world_size: int) -> None:
+        super().__init__()
+        self.splits, self.config, self.channels, self.seed = splits, config, channels, seed
+        if config.batch_size % world_size:
+            raise ValueError(
+                f"data.batch_size is {config.batch_size} clouds over all devices, which {world_size} devices cannot share equally: "
+                f"use a multiple of {world_size}."
+            )
+        self.local_batch = min(config.batch_size, len(splits.train)) // world_size
+        if self.local_batch < 1:
+            raise ValueError(f"{splits.train.name}: {len(splits.train)} training clouds are too few for {world_size} devices.")
+        self.steps_per_epoch = len(splits.train) // (self.local_batch * world_size)
+
+    def train_dataloader(self) -> CloudLoader:
+        rank, world = self._place()
+        transform = preprocessing(self.config, self.channels, training=True)
+        loader = make_loader(
+            self.splits.train, self.local_batch, True, self.seed, transform, self.config.num_workers, True, rank=rank, world_size=world
+        )
+        loader.collate_fn = CloudBatch.collate
+        return loader
+
+    def val_dataloader(self) -> CloudLoader:
+        return self._evaluation(self.splits.val)
+
+    def test_dataloader(self) -> CloudLoader:
+        assert self.splits.test is not None
+        return self._evaluation(self.splits.test)
+
+    def _evaluation(self, dataset: CloudDataset) -> CloudLoader:
+        rank, world = self._place()
+        mine = dataset.subset(range(rank, len(dataset), world))  # no cloud twice, unlike a padded sampler's
+        transform = preprocessing(self.config, self.channels, training=False)
+        loader = make_loader(mine, self.config.batch_size // world, False, self.seed, transform, self.config.num_workers)
+        loader.collate_fn = CloudBatch.collate
+        return loader
+
+    def _place(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)

@@ -1,0 +1,154 @@
+"""What a training run is made of. A recipe's YAML is these dataclasses, field by field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pointlift.methods.image2point import Schedule
+
+__all__ = ["DataConfig", "ModelConfig", "OptimConfig", "TrainerConfig"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network: which image model, with which weights, inflated how, and what of it learns.
+
+    Attributes:
+        image_model: a timm name, "fractal_resnet" (embedded weights), "path/to/net.py:function" (your own) or "linear-network".
+        pretrained: start from the weights that belong to the name; a function of your own decides that itself.
+        weights: a file of image weights (.safetensors .pth .pt .th .t7) to load instead.
+        weights_may_differ: modules of the image model that `weights` may lack or hold in another shape, e.g. ["fc"].
+        rule, axis, stem, head, shortcut_kernel, load_stages, start: see `pointlift.inflate`.
+        in_channels: channels per point; must be what `data.features` delivers.
+        regime: io, io+stats, io+bn, all or scratch; see `pointlift.set_finetune`.
+    """
+
+    image_model: str = "fractal_resnet"
+    pretrained: bool = True
+    weights: str | None = None
+    weights_may_differ: list[str] | None = None
+    rule: str = "repeat"
+    axis: str = "z"
+    stem: str = "linear"
+    head: str = "linear-bn"
+    shortcut_kernel: int = 1
+    load_stages: list[int] | None = None
+    start: str = "default"
+    in_channels: int = 3
+    regime: str = "all"
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The clouds, and what becomes of them before the network sees them.
+
+    Attributes:
+        source: "procedural:shapes" (embedded), "modelnet:FOLDER" (ModelNet's h5 or txt layout) or "folder:FOLDER" (class/cloud.ply or
+            split/class/cloud.ply; a plain path means the same).
+        n_points: at most so many points of a cloud, random ones in training, the first ones in evaluation; null keeps all.
+        normalise: "unit-sphere" (centroid to the origin, farthest point to distance 1) or "none".
+        features: "xyz" (the paper), "own" (those of the files) or "xyz+own".
+        voxel_size: edge of a voxel, in the units of the clouds after normalisation.
+        shots, share: train on so many clouds of every class, or on a share (0-1) of every class; null uses all.
+        split_seed: of these draws and of val_fraction; null takes the run's seed.
+        val_fraction: hold out so much of every training class to choose epochs by, and look at the test split once, at the end; null
+            evaluates on the test split after every epoch, as the paper does.
+        augment: the paper's ModelNet augmentation (shuffle, scale, shift, jitter).
+        batch_size: clouds per step, over all devices together.
+        num_workers: processes that read and augment, per device; results do not depend on it.
+        train_per_class, test_per_class, shapes_seed: size and seed of the embedded shapes.
+    """
+
+    source: str = "procedural:shapes"
+    n_points: int | None = 1024
+    normalise: Literal["unit-sphere", "none"] = "unit-sphere"
+    features: Literal["xyz", "own", "xyz+own"] = "xyz"
+    voxel_size: float = 0.05
+    shots: int | None = None
+    share: float | None = None
+    split_seed: int | None = None
+    val_fraction: float | None = None
+    augment: bool = True
+    batch_size: int = 32
+    num_workers: int = 0
+    train_per_class: int = 64
+    test_per_class: int = 32
+    shapes_seed: int = 0
+    classes: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.shots is not None and self.share is not None:
+            raise ValueError("data: shots and share are both given, expected at most one of them.")
+        if self.batch_size < 2:
+            raise ValueError(f"data: batch_size is {self.batch_size}, expected at least 2 (batch normalisation needs more than one cloud).")
+        if self.n_points is not None and self.n_points < 1:
+            raise ValueError(f"data: n_points is {self.n_points}, expected at least 1, or null for all points.")
+        if not self.voxel_size > 0:
+            raise ValueError(f"data: voxel_size is {self.voxel_size}, expected a positive number in the units of the clouds.")
+        if self.num_workers < 0:
+            raise ValueError(f"data: num_workers is {self.num_workers}, expected 0 or more.")
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """SGD and its schedule; the defaults are the paper's for ModelNet (v2, appendix A).
+
+    Attributes:
+        lr, momentum, weight_decay: of SGD without Nesterov.
+        epochs: length of the run; the cosine ends with it.
+        schedule: "cosine" (over the whole run), "released" (the released code's oscillation, facts T1) or "constant".
+        label_smoothing: 0 in the paper.
+    """
+
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    epochs: int = 300
+    schedule: Schedule = "cosine"
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ValueError(f"optim: epochs is {self.epochs}, expected at least 1.")
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """How Lightning runs it; see the Lightning documentation for accelerator, devices, strategy, num_nodes and precision.
+
+    Attributes:
+        accumulate_grad_batches: batches per optimizer step, each of `data.batch_size` clouds.
+        early_stop_patience: stop after so many epochs without a better `early_stop_metric` (losses: lower is better); null never.
+        max_steps: stop after so many optimizer steps; -1 never. A cosine then ends there.
+        gradient_clip_val: largest norm of the gradient; null does not clip.
+        deterministic: only deterministic algorithms, bit for bit repeatable.
+        checkpoint_every_n_steps: write last.ckpt also within epochs; null after every epoch only.
+        wandb: also log to Weights & Biases (extra pointlift[wandb]).
+    """
+
+    devices: int = 1
+    accelerator: str = "auto"
+    strategy: str = "auto"
+    num_nodes: int = 1
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    accumulate_grad_batches: int = 1
+    early_stop_patience: int | None = None
+    early_stop_metric: Literal["val_accuracy", "val_class_accuracy", "val_loss", "train_loss"] = "val_accuracy"
+    max_steps: int = -1
+    gradient_clip_val: float | None = None
+    deterministic: bool = False
+    checkpoint_every_n_steps: int | None = None
+    log_every_n_steps: int = 50
+    enable_progress_bar: bool = True
+    wandb: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("devices", "num_nodes", "accumulate_grad_batches", "log_every_n_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"trainer: {name} is {getattr(self, name)}, expected at least 1.")
+        for name in ("early_stop_patience", "checkpoint_every_n_steps"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"trainer: {name} is {value}, expected at least 1, or null.")
+        if self.max_steps < -1 or self.max_steps == 0:
+            raise ValueError(f"trainer: max_steps is {self.max_steps}, expected at least 1, or -1 for no limit.")

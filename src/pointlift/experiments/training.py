@@ -1,0 +1,196 @@
+"""`pointlift fit` for classifiers: Image2Point from a recipe to a checkpoint, with everything about the run on record."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
+
+from pointlift.checkpoints import save_checkpoint
+from pointlift.experiments.clouds import CloudData, CloudSplits, load_splits
+from pointlift.experiments.configs import DataConfig, ModelConfig, OptimConfig, TrainerConfig
+from pointlift.experiments.run_folder import RunFolder, RunFolderError
+from pointlift.experiments.trainer import RunRecord, make_trainer, run, settings_restored
+from pointlift.foreign_weights import load_image_weights
+from pointlift.inflate import inflate
+from pointlift.methods.image2point import Image2Point
+from pointlift.models import create_model, image_network
+from pointlift.models.factory import POINT_NETWORKS
+from pointlift.report.environment import environment
+
+__all__ = ["DataConfig", "FitResult", "ModelConfig", "OptimConfig", "TrainerConfig", "build_network", "fit_image2point"]
+
+_MODEL, _DATA, _OPTIM, _TRAINER = ModelConfig(), DataConfig(), OptimConfig(), TrainerConfig()
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a run measured.
+
+    Attributes:
+        metrics: of the last epoch: train_loss, train_accuracy, val_loss, val_accuracy, val_class_accuracy, lr, and test_* where
+            epochs are evaluated on a held-out part of the training split. Accuracies are fractions in 0-1.
+        best: {"epoch", "val_accuracy"} of the best epoch, not what is reported: chosen on the split it was measured on.
+        checkpoint: model.safetensors, the weights after the last epoch.
+        csv: metrics.csv, one row per epoch. seconds: of training and evaluation, over all its resumptions.
+        trainable, total: parameters.
+    """
+
+    metrics: dict[str, float]
+    best: dict[str, float]
+    checkpoint: Path
+    csv: Path
+    seconds: float
+    trainable: int
+    total: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types; paths relative to the run's folder, which may be moved."""
+        return {**asdict(self), "checkpoint": self.checkpoint.name, "csv": self.csv.name}
+
+    @staticmethod
+    def read(folder: str | Path) -> FitResult:
+        """The result of a finished run. Raises FileNotFoundError where there is none, RunFolderError for a damaged file."""
+        path = Path(folder) / "result.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"No finished run in {folder} (no result.json).")
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            return FitResult(**{**stored, "checkpoint": Path(folder) / stored["checkpoint"], "csv": Path(folder) / stored["csv"]})
+        except (ValueError, TypeError, KeyError) as error:
+            raise RunFolderError(f"{path} is damaged ({type(error).__name__}): delete it and go on with --resume.") from None
+
+
+def build_network(config: ModelConfig, num_classes: int, seed: int) -> nn.Module:
+    """The network of a recipe, before its regime is set. New layers are drawn from `seed`.
+
+    "linear-network" takes none of the options for image models. The regime scratch needs no image weights and loads none.
+    Raises ValueError, FileNotFoundError or InflationError as `create_model`, `load_image_weights` and `inflate` do.
+    """
+    if config.image_model in POINT_NETWORKS:
+        return create_model(config.image_model, num_classes=num_classes, in_channels=config.in_channels, seed=seed)
+    wanted = config.regime != "scratch"
+    if config.weights is not None:
+        image = image_network(config.image_model)
+        report = load_image_weights(config.weights, image, tuple(config.weights_may_differ or ()))
+        if _rank() == 0:
+            print(report.render())
+    else:
+        image = image_network(config.image_model, pretrained=config.pretrained and wanted)
+    return inflate(
+        image,
+        rule=config.rule,
+        axis=config.axis,
+        in_channels=config.in_channels,
+        num_classes=num_classes,
+        stem=config.stem,
+        head=config.head,
+        shortcut_kernel=config.shortcut_kernel,
+        load_stages=config.load_stages,
+        start=config.start,
+        seed=seed,
+    )
+
+
+def fit_image2point(
+    model: ModelConfig = _MODEL,
+    data: DataConfig = _DATA,
+    optim: OptimConfig = _OPTIM,
+    trainer: TrainerConfig = _TRAINER,
+    seed: int = 0,
+    out: str | Path = "runs/image2point",
+    resume: bool = False,
+) -> FitResult:
+    """Fine-tune (or train from scratch) an inflated image network on clouds; everything about the run is in `out` afterwards.
+
+    The last epoch is what is reported and exported (facts, trap T12); the best one is kept beside it. With `resume` the run in `out` goes
+    on from last.ckpt; its weights end as if it had never stopped. A finished run is not repeated: its result is returned.
+
+    Raises RunFolderError for a folder that holds another run, or none to resume; RunWriteError for a full disk; RunInterrupted after
+    Ctrl-C; DivergenceError for a loss that is not a number; and what `load_splits` and `build_network` raise.
+    """
+    groups: dict[str, Any] = {"model": asdict(model), "data": asdict(data), "optim": asdict(optim), "trainer": asdict(trainer)}
+    recipe = {"method": "image2point", **groups, "seed": seed}
+    folder = RunFolder(out)
+    first = _rank() == 0  # under DDP the other processes enter here while the first already writes to the folder
+    if first:
+        folder.check(recipe, resume)
+        if resume and folder.result.is_file():
+            print(f"The run in {folder.path} is already complete.")
+            return FitResult.read(folder.path)
+    splits = load_splits(data, seed)
+    clouds = CloudData(splits, data, model.in_channels, seed, trainer.devices * trainer.num_nodes)
+    num_classes = len(splits.train.classes)
+    net = build_network(model, num_classes, seed)
+    sgd = {k: v for k, v in asdict(optim).items() if k != "epochs"}
+    module = Image2Point(net, num_classes, model.regime, data.voxel_size, seed=seed, **sgd)
+    assert module.finetune is not None
+    protocol = _protocol(recipe, splits, clouds, module)
+    config = _checkpoint_config(model, data, splits, net)
+
+    def export(path: Path, epoch: int) -> None:
+        with folder.writing(path.name) as temporary:
+            save_checkpoint(temporary, net, {**config, "protocol": {**protocol, "epoch": epoch}})
+
+    record = RunRecord(folder, export, "val_accuracy", trainer.checkpoint_every_n_steps)
+    with settings_restored():
+        engine = make_trainer(trainer, optim, record, clouds.steps_per_epoch)
+        if first:
+            folder.start(recipe, protocol)
+            print(getattr(net, "report", ""))
+        measured = run(engine, module, clouds, record, resume)
+    last = record.rows[-1]
+    metrics = {**{k: v for k, v in last.items() if k not in ("epoch", "step", "seconds")}, **measured}
+    best = {} if record.best is None else {"epoch": record.best[0], "val_accuracy": record.best[1]}
+    seconds = sum(row["seconds"] for row in record.rows)
+    report = module.finetune
+    result = FitResult(metrics, best, folder.final, folder.metrics, seconds, report.trainable, report.total)
+    if engine.is_global_zero:
+        export(folder.final, int(last["epoch"]))
+        folder.write_json("result.json", result.to_dict())
+    return result
+
+
+def _rank() -> int:
+    """This process' rank before there is a Trainer: Lightning has read it from the launcher's environment."""
+    return int(getattr(rank_zero_only, "rank", 0) or 0)
+
+
+def _protocol(recipe: dict[str, Any], splits: CloudSplits, clouds: CloudData, module: Image2Point) -> dict[str, Any]:
+    """What a reader needs to judge the numbers, and to repeat them."""
+    assert module.finetune is not None
+    return {
+        "recipe": recipe,
+        "data": splits.describe(),
+        "reported_epoch": "last",
+        "best_epoch": "highest val_accuracy over all epochs, on the split named above; kept, not reported",
+        "votes": 1,
+        "steps_per_epoch": clouds.steps_per_epoch,
+        "clouds_per_step_and_device": clouds.local_batch,
+        "incomplete_last_batch": "left out",
+        "batch_norm": "statistics of each device's own clouds",
+        "trainable_parameters": module.finetune.trainable,
+        "parameters": module.finetune.total,
+        "environment": environment(),
+    }
+
+
+def _checkpoint_config(model: ModelConfig, data: DataConfig, splits: CloudSplits, net: nn.Module) -> dict[str, Any]:
+    arguments: Any = net.arguments
+    return {
+        "image_model": model.image_model,
+        "inflate": arguments,
+        "num_classes": len(splits.train.classes),
+        "in_channels": model.in_channels,
+        "classes": list(splits.train.classes),
+        "voxel_size": data.voxel_size,
+        "features": data.features,
+        "normalisation": data.normalise,
+        "n_points": data.n_points,
+        "up_axis": splits.train.up_axis,
+        "regime": model.regime,
+    }
