@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -218,7 +219,7 @@ def test_survey_coordinates_keep_their_precision(tmp_path: Path) -> None:
 
 def test_las_without_laspy_says_how_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "thing.las"
-    path.write_bytes(b"LASF" + bytes(400))
+    path.write_bytes((b"LASF" + bytes(90) + struct.pack("<HII", 227, 227, 0)).ljust(300, bytes(1)))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(DataError, match=r"pointlift\[las\]"):
         read_points(path)
@@ -237,9 +238,11 @@ def test_las(tmp_path: Path) -> None:
     cloud = read_points(path)
     np.testing.assert_allclose(cloud.xyz, CLOUD, atol=1e-5)
     np.testing.assert_allclose(cloud.colors, 1)
-    path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(DataError):
-        read_points(path)
+    data = path.read_bytes()
+    for kept in (len(data) - 200, 300, 100, 20):
+        path.write_bytes(data[:kept])
+        with pytest.raises(DataError):
+            read_points(path)
 
 
 def test_sample_refuses_columns_that_are_not_there(tmp_path: Path) -> None:

@@ -126,9 +126,10 @@ def _check_split(report: CheckReport, dataset: CloudDataset, split: str, seen: d
             continue
         points.append(len(xyz))
         radii.append(float(np.sqrt((xyz.astype(np.float64) ** 2).sum(axis=1).max())))
-        voxels.append(len(np.unique(np.floor(xyz / VOXEL), axis=0)))
-        repeated += len(np.unique(xyz, axis=0)) < len(xyz)
-        key = hashlib.sha1(np.ascontiguousarray(xyz[np.lexsort(xyz.T)]).tobytes()).digest()
+        voxels.append(_distinct(np.floor(xyz / VOXEL))[1])
+        ordered, distinct = _distinct(xyz)
+        repeated += distinct < len(xyz)
+        key = hashlib.sha1(ordered.tobytes()).digest()
         if key in seen:
             twins.append((path, *seen[key]))
         seen.setdefault(key, (path, split))
@@ -140,9 +141,15 @@ def _check_split(report: CheckReport, dataset: CloudDataset, split: str, seen: d
     if not points:
         return
     counts = dict(zip(dataset.classes, (int(c) for c in dataset.counts())))
-    three = [_summary(v) for v in (points, radii, voxels)]
-    report.splits.append(SplitReport(split, counts, *three, repeated, dataset.up_axis))
-    _warn(report, split, three, repeated, len(points), twins)
+    part = SplitReport(split, counts, _summary(points), _summary(radii), _summary(voxels), repeated, dataset.up_axis)
+    report.splits.append(part)
+    _warn(report, part, len(points), twins)
+
+
+def _distinct(rows: np.ndarray) -> tuple[np.ndarray, int]:
+    """The rows in order, and how many different ones there are; several times faster than numpy.unique over an axis."""
+    ordered = np.ascontiguousarray(rows[np.lexsort(rows.T)])
+    return ordered, 1 + int((ordered[1:] != ordered[:-1]).any(axis=1).sum())
 
 
 def _clouds(report: CheckReport, dataset: CloudDataset) -> Iterator[tuple[str, np.ndarray | None]]:
@@ -165,17 +172,11 @@ def _summary(values: list[Any]) -> tuple[float, float, float]:
     return float(np.min(values)), float(np.median(values)), float(np.max(values))
 
 
-def _warn(
-    report: CheckReport,
-    split: str,
-    three: list[tuple[float, float, float]],
-    repeated: int,
-    total: int,
-    twins: list[tuple[str, str, str]],
-) -> None:
-    points, radius, voxels = three
-    if repeated:
-        report.warnings.append(f"{split}: {repeated} of {total} clouds hold the same point more than once")
+def _warn(report: CheckReport, part: SplitReport, total: int, twins: list[tuple[str, str, str]]) -> None:
+    """``twins`` are (path, path of the same cloud, split of that)."""
+    split, points, radius, voxels = part.split, part.points, part.radius, part.voxels
+    if part.repeated_points:
+        report.warnings.append(f"{split}: {part.repeated_points} of {total} clouds hold the same point more than once")
     if points[0] == 1:
         report.warnings.append(f"{split}: there are clouds of a single point")
     if radius[2] > 1.5:

@@ -103,6 +103,14 @@ class CloudDataset(Dataset[Sample]):
         part._set(_Picked(self._get, chosen), self.labels[chosen], self.classes, self.name, self.up_axis, paths)
         return part
 
+    def in_memory(self) -> CloudDataset:
+        """The same clouds, all read now: for data that are read in every epoch and fit into memory.
+
+        Raises:
+            DataError: whatever is wrong with the first cloud that cannot be read.
+        """
+        return CloudDataset([self[i] for i in range(len(self))], self.classes, self.name, self.up_axis)
+
     def counts(self) -> npt.NDArray[np.int64]:
         """``(classes,)``: number of clouds of every class; clouds without a label are not counted."""
         return np.bincount(self.labels[self.labels >= 0], minlength=len(self.classes)).astype(np.int64)

@@ -26,7 +26,9 @@ SHAPES_PER_CLASS = {"train": 40, "val": 10, "test": 20}
 logger = logging.getLogger(__name__)
 
 
-def open_dataset(source: str, split: str = "train", n_points: int | None = 1024, seed: int = 0, **options: Any) -> CloudDataset:
+def open_dataset(
+    source: str, split: str = "train", n_points: int | None = 1024, seed: int = 0, in_memory: bool = False, **options: Any
+) -> CloudDataset:
     """Open one split of a dataset.
 
     Args:
@@ -43,6 +45,8 @@ def open_dataset(source: str, split: str = "train", n_points: int | None = 1024,
         split: ``"train"``, ``"test"``, and where there is one ``"val"``; ``"all"`` of a folder.
         n_points: points per cloud; what None means differs, see the readers.
         seed: of everything that is drawn.
+        in_memory: read every cloud now rather than whenever it is asked for.
+        options: of the reader.
 
     Raises:
         MissingDataError: nothing is there; the sentence says what the dataset is, where to get it and how it should look.
@@ -50,7 +54,11 @@ def open_dataset(source: str, split: str = "train", n_points: int | None = 1024,
             anything wrong with the data.
     """
     kind, place, given = parse_source(source)
-    given.update(options)
+    dataset = _open(kind, place, split, n_points, seed, {**given, **options})
+    return dataset.in_memory() if in_memory else dataset
+
+
+def _open(kind: str, place: str, split: str, n_points: int | None, seed: int, given: dict[str, Any]) -> CloudDataset:
     if kind == "procedural":
         return _shapes(place, split, 1024 if n_points is None else n_points, seed, given)
     root = Path(place).expanduser()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def read_las(path: Path) -> FileContent:
     data = read_bytes(path)
     if data[:4] != b"LASF":
         raise DataError(f"{path}: not a {path.suffix} file, its first four bytes should be LASF")
+    _check_header(path, data)
     if importlib.util.find_spec("laspy") is None:
         raise DataError(f"{path}: reading {path.suffix} files needs the package laspy; install it with: pip install 'pointlift[las]'")
     laspy: Any = importlib.import_module("laspy")
@@ -40,3 +42,22 @@ def read_las(path: Path) -> FileContent:
     if len(xyz) < announced:
         raise DataError(f"{path}: truncated, it announces {announced} points but has {len(xyz)}")
     return FileContent(xyz, colors=None if colors is None else scale_colors(colors.astype(np.int64)), features=intensity)
+
+
+def _check_header(path: Path, data: bytes) -> None:
+    """Refuse announced sizes that the file cannot hold: laspy would read records that are not there for minutes.
+
+    Offsets are those of the ASPRS LAS 1.4 specification, table 3.
+
+    Raises:
+        DataError: truncated or damaged.
+    """
+    if len(data) < 227:
+        raise DataError(f"{path}: truncated, a {path.suffix} header takes at least 227 bytes but the file has {len(data)}")
+    header, points, records = struct.unpack_from("<HII", data, 94)
+    needed = max(header + 54 * records, points)
+    if data[24:26] == b"\x01\x04" and len(data) >= 247:
+        start, extended = struct.unpack_from("<QI", data, 235)
+        needed = max(needed, start + 60 * extended)
+    if header < 227 or header + 54 * records > points or needed > len(data):
+        raise DataError(f"{path}: truncated or damaged, its header announces at least {needed} bytes but the file has {len(data)}")
