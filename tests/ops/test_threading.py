@@ -1,0 +1,74 @@
+"""numba's threads follow torch's, and the user's choice of a layer is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import pytest
+import torch
+
+from pointlift.ops.threading import parallel_layer, set_threads
+
+SCRIPT = """
+import json, sys
+from pointlift.ops import threading
+before = threading.parallel_layer()
+import torch
+from pointlift.ops.kernel_map import cpu
+key = torch.arange(5)
+table = cpu.lookup(key, key, torch.tensor([-1, 0, 1])).tolist()
+print(json.dumps([before, threading.parallel_layer(), table]))
+"""
+
+
+def fresh(**environment: str) -> tuple[str, str, list[list[int]]]:
+    """Layer before and after the first kernel, and its result, in a new process with `environment`."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_THREADING")}
+    done = subprocess.run([sys.executable, "-c", SCRIPT], env={**clean, **environment}, capture_output=True, text=True, check=True)
+    before, after, table = json.loads(done.stdout)
+    return before, after, table
+
+
+EXPECTED = [[-1, 0, 1, 2, 3], [0, 1, 2, 3, 4], [1, 2, 3, 4, -1]]
+
+
+def test_openmp_is_preferred_and_reported() -> None:
+    before, after, table = fresh()
+    assert before == "omp (asked for, not started)" and table == EXPECTED
+    if sys.platform == "linux":
+        assert after == "omp"
+
+
+def test_the_users_layer_is_kept() -> None:
+    assert fresh(NUMBA_THREADING_LAYER="workqueue") == ("workqueue (asked for, not started)", "workqueue", EXPECTED)
+    before, after, _ = fresh(NUMBA_THREADING_LAYER_PRIORITY="workqueue omp tbb")
+    assert (before, after) == ("workqueue (asked for, not started)", "workqueue")
+
+
+def test_compiled_kernels_go_where_numba_cache_dir_says(tmp_path: Path) -> None:
+    assert fresh(NUMBA_CACHE_DIR=str(tmp_path))[2] == EXPECTED
+    assert list(tmp_path.rglob("*.nbc"))
+
+
+def test_thread_count_follows_torch() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert set_threads() == 1 == numba.get_num_threads()
+        torch.set_num_threads(10_000)
+        assert set_threads() == numba.config.NUMBA_NUM_THREADS == numba.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+    assert set_threads(1) == 1
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        set_threads(0)
+
+
+def test_the_layer_has_a_name_after_a_kernel_ran() -> None:
+    set_threads()
+    assert parallel_layer().split()[0] in ("omp", "tbb", "workqueue")
