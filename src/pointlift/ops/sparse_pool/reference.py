@@ -13,7 +13,7 @@ def max_forward(x: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
     n, c = table.shape[1], x.shape[1]
     best = x.new_full((n, c), -torch.inf)
     winner = torch.full((n, c), -1, dtype=torch.int32, device=x.device)
-    for row in table:
+    for row in table if x.shape[0] else ():
         present = row >= 0
         value = x[row.clamp(min=0).long()]
         better = present[:, None] & ((value > best) | (winner < 0))

@@ -48,17 +48,13 @@ def voxelize(
     grid = grid_coords(cloud, voxel_size, origin)
     key, _ = pack_coords(grid)
     coords, inverse = _unique(key, grid, backend)
-    kernel = implementation("voxelize", values.device, _kernel_dtype(values), backend)
+    # the gradient through the reduction is torch's own business
+    kernel = implementation("voxelize", values.device, values.dtype, "reference" if values.requires_grad else backend)
     reduced = kernel.reduce_rows(values, inverse, coords.shape[0], reduce)
     level = Level(1)
     maps = CoordinateMaps(coords, level, len(cloud), cloud, inverse)
     _warn_single(maps, cloud, voxel_size)
     return SparseTensor(reduced, coords, maps=maps, level=level)
-
-
-def _kernel_dtype(values: Tensor) -> torch.dtype:
-    # a gradient through the reduction is torch's own business: half precision asks for the reference by its dtype
-    return torch.float16 if values.requires_grad else values.dtype
 
 
 def grid_coords(cloud: PointBatch, voxel_size: float, origin: str = "world") -> Tensor:
