@@ -125,7 +125,8 @@ def read_content(path: str | os.PathLike[str]) -> FileContent:
         raise DataError(f"{file}: the extension {suffix or '(none)'} is not supported, expected one of {' '.join(SUPPORTED)}")
     try:
         if index is None:
-            return READERS[suffix](file)
+            with np.errstate(invalid="ignore", over="ignore"):  # values that are no numbers are told about later, as an error
+                return READERS[suffix](file)
         if suffix not in STACKS:
             raise DataError(f"{path}: '#{index}' names a cloud of a stack, which only {' '.join(STACKS)} files can hold")
         return STACKS[suffix](file, index)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,24 @@ POINTS = ("xyz", "points", "pos", "coords", "coordinates", "pc", "data", "arr_0"
 NORMALS = ("normals", "normal")
 COLORS = ("colors", "color", "rgb")
 FEATURES = ("features", "feature", "feat")
+# what numpy, zipfile, zlib and h5py raise on damaged files (numpy parses the header of an array as a Python literal)
+DAMAGED = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def read_npy(path: Path, index: int | None = None) -> FileContent:
@@ -27,10 +49,10 @@ def read_npy(path: Path, index: int | None = None) -> FileContent:
     Raises:
         DataError: empty, truncated or garbage file, Python objects (never unpickled), an array of another shape.
     """
-    read_bytes(path)
+    data = read_bytes(path)
     try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        array = np.load(io.BytesIO(data), allow_pickle=False)
+    except DAMAGED as error:
         raise DataError(f"{path}: not a readable .npy file ({_reason(error)})") from None
     if not isinstance(array, np.ndarray):
         raise DataError(f"{path}: not a .npy file, its content is a {type(array).__name__}; rename it to .npz")
@@ -43,11 +65,12 @@ def read_npz(path: Path, index: int | None = None) -> FileContent:
     Raises:
         DataError: empty, truncated or garbage file, Python objects, no array that could be points.
     """
-    read_bytes(path)
+    data = read_bytes(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # from memory: numpy leaves the file open when the archive is damaged
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, OSError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise DataError(f"{path}: not a readable .npz file ({_reason(error)})") from None
     return _named(path, arrays, index)
 
@@ -58,7 +81,8 @@ def read_h5(path: Path, index: int | None = None) -> FileContent:
     Raises:
         DataError: empty, truncated or garbage file, no dataset that could be points.
     """
-    read_bytes(path)
+    if not path.stat().st_size:
+        raise DataError(f"{path}: the file is empty (0 bytes)")
     arrays: dict[str, npt.NDArray[Any]] = {}
     try:
         with h5py.File(path, "r") as file:
@@ -70,7 +94,7 @@ def read_h5(path: Path, index: int | None = None) -> FileContent:
                         raise DataError(f"{path}: has no cloud {index}, it holds {len(item)} (0 to {len(item) - 1})")
     except DataError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+    except DAMAGED as error:
         raise DataError(f"{path}: truncated or not an .h5 file ({_reason(error)})") from None
     return _named(path, arrays, None if index is None else 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pointlift.data.formats.content import FileContent, Ints, fan_triangles, rea
 
 __all__ = ["read_ply"]
 
+DAMAGED = (plyfile.PlyParseError, ArithmeticError, EOFError, LookupError, MemoryError, TypeError, ValueError, UserWarning)
 FACE_LISTS = ("vertex_indices", "vertex_index")
 
 
@@ -72,8 +74,10 @@ def _parse(path: Path, data: bytes) -> plyfile.PlyData:
     reason = ""
     for lengths in (known, {}):
         try:
-            return plyfile.PlyData.read(str(path), known_list_len=lengths)
-        except (plyfile.PlyParseError, ValueError, KeyError, IndexError, TypeError, EOFError, OverflowError, MemoryError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)  # plyfile lets numpy warn about lines without numbers
+                return plyfile.PlyData.read(str(path), known_list_len=lengths)
+        except DAMAGED as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     raise DataError(f"{path}: truncated or damaged .ply ({reason})")
 
