@@ -68,10 +68,13 @@ def inflate(
         )
     backbone = _copy_of(image_model)
     report = InflationReport()
+    # one stream each, so that networks of different rules begin with the same input and output layers
+    seeds = torch.randint(2**62, (3,), generator=torch.Generator().manual_seed(seed)).tolist()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(seeds[0])
         swapper = _swapper(structure, report, rule, axis, shortcut_kernel, load_stages, start)
         channels = _swap_all(backbone, structure, swapper, stem, in_channels)
+        torch.manual_seed(seeds[1])
         new_stem = make_stem(stem, in_channels, channels)
         arguments: dict[str, Any] = {
             "rule": rule if isinstance(rule, str) else rule.tolist(), "axis": axis, "in_channels": in_channels, "num_classes": num_classes,
@@ -81,6 +84,7 @@ def inflate(
         inputs = structure.stem if stem == "inflate" else []
         net = InflatedNetwork(new_stem, backbone, nn.Identity(), report, arguments, inputs)
         width = _trial(net, in_channels)
+        torch.manual_seed(seeds[2])
         net.head = make_head(head, width, num_classes)
         _complete(report, image_model, net, swapper)
     report.notes += swapper.remarks()

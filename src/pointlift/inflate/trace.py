@@ -208,14 +208,17 @@ def _find_stages(steps: list[Step], stem: list[str], head: list[str]) -> list[st
 
 
 def _find_head(steps: list[Step]) -> tuple[list[str], str | None]:
-    """Names from the first leaf after the last feature map on, and the classifier: the last leaf with weights, if it is linear."""
+    """Names from the first leaf after the last feature map on, and the classifier: the last leaf with weights, if it is a
+    linear map of channels."""
     resizing = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)  # to a fixed size, for the fully connected layers that follow
     spatial = [i for i, s in enumerate(steps) if len(s.shape) == 4 and s.shape[2] * s.shape[3] > 1 and not isinstance(s.module, resizing)]
     weighted = [i for i, s in enumerate(steps) if any(True for _ in s.module.parameters(recurse=False))]
     if not spatial or not weighted:
         raise InflationError("The image network has no feature map: pass a convolutional network that maps (B, 3, H, W) to logits.")
     last = weighted[-1]
-    linear = isinstance(steps[last].module, (nn.Linear, nn.Conv2d))
+    module = steps[last].module
+    fully_connected = isinstance(module, nn.Linear) and len(steps[last].shape) == 2
+    linear = fully_connected or (isinstance(module, nn.Conv2d) and tuple(module.kernel_size) == (1, 1))
     start = min(spatial[-1] + 1, last) if linear else spatial[-1] + 1
     return [s.name for s in steps[start:]], steps[last].name if linear else None
 
