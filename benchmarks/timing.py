@@ -1,0 +1,83 @@
+"""Fair timing: candidates take turns, medians with quartiles, the machine's own matrix product beside them, everything written down."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+import torch
+
+from pointlift.data.atomic import atomic_write
+from pointlift.ops.threading import parallel_layer
+
+__all__ = ["environment", "interleave", "sgemm_rate", "write_json"]
+
+
+def interleave(
+    candidates: dict[str, Callable[[], Any]], rounds: int = 9, warmup: int = 2, budget: float = 60.0
+) -> dict[str, dict[str, float]]:
+    """Seconds of every candidate, taking turns: median, lower and upper quartile, minimum and number of runs.
+
+    A candidate that has used `budget` seconds stops after three runs.
+    """
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    for run in candidates.values():
+        for _ in range(warmup):
+            run()
+    for r in range(rounds):
+        for name, run in candidates.items():
+            if r >= 3 and sum(times[name]) > budget:
+                continue
+            begin = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - begin)
+    return {name: _summary(t) for name, t in times.items()}
+
+
+def _summary(seconds: list[float]) -> dict[str, float]:
+    low, middle, high = statistics.quantiles(seconds, n=4, method="inclusive")
+    return {"median": middle, "q1": low, "q3": high, "min": min(seconds), "runs": len(seconds)}
+
+
+def sgemm_rate(n: int = 2048) -> Callable[[], Any]:
+    """A candidate for `interleave`: one n x n x n float32 product of torch, 2 n^3 operations."""
+    g = torch.Generator().manual_seed(0)
+    a, b, out = torch.randn(n, n, generator=g), torch.randn(n, n, generator=g), torch.empty(n, n)
+    return lambda: torch.mm(a, b, out=out)
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def environment() -> dict[str, Any]:
+    """What a number depends on besides the code."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "threading_layer": parallel_layer(),
+        "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numba": numba.__version__,
+        "system": platform.system(),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
