@@ -143,7 +143,7 @@ def _product(
 
 
 @intrinsic
-def gather_tile(typingctx, x, ldx, rows, w, offset, ldw, length, y, ldy, slots, column, first, count, vectors):  # type: ignore[no-untyped-def]
+def _gather_tile(typingctx, x, ldx, rows, w, offset, ldw, length, y, ldy, slots, column, first, count, vectors):  # type: ignore[no-untyped-def]
     """y[slots[i] * ldy + column + :] += sum over l of x[rows[i] * ldx + l] * w[offset + l * ldw + :], for i in first:first + count.
 
     x, w, y: flat arrays of one float dtype. rows, slots: int32 row numbers.
@@ -185,7 +185,7 @@ def gather_tile(typingctx, x, ldx, rows, w, offset, ldw, length, y, ldy, slots, 
 
 
 @intrinsic
-def outer_tile(typingctx, x, ldx, rows, g, ldg, slots, first, length, channel, column, out, offset, ldo, count, vectors):  # type: ignore[no-untyped-def]
+def _outer_tile(typingctx, x, ldx, rows, g, ldg, slots, first, length, channel, column, out, offset, ldo, count, vectors):  # type: ignore[no-untyped-def]
     """out[offset + c * ldo + :] += sum over p in first:first + length of x[rows[p] * ldx + channel + c] * g[slots[p] * ldg + column + :].
 
     For c < count (1..ROWS) and `vectors` (1..VECTORS) vectors of columns; arrays as in `gather_tile`.
@@ -240,4 +240,7 @@ def _fetch_add(typingctx, counter):  # type: ignore[no-untyped-def]
     return sig, codegen
 
 
+# an intrinsic is called without its typing context, which type checkers cannot know
+gather_tile: Any = _gather_tile
+outer_tile: Any = _outer_tile
 fetch_add: Any = _fetch_add
