@@ -90,7 +90,9 @@ class RunFolder:
         try:
             with atomic_write(self.path / name) as temporary:
                 yield temporary
-        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError, and Ctrl-C too
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise error.__context__ from None
             raise RunWriteError(self._explain(name, error)) from error
 
     def _explain(self, name: str, error: BaseException) -> str:

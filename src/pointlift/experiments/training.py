@@ -127,7 +127,9 @@ def fit_image2point(
     num_classes = len(splits.train.classes)
     net = build_network(model, num_classes, seed)
     sgd = {k: v for k, v in asdict(optim).items() if k != "epochs"}
-    module = Image2Point(net, num_classes, model.regime, data.voxel_size, seed=seed, **sgd)
+    steps = -(-clouds.steps_per_epoch // trainer.accumulate_grad_batches) * optim.epochs
+    steps = steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
+    module = Image2Point(net, num_classes, model.regime, data.voxel_size, seed=seed, total_steps=steps, **sgd)
     assert module.finetune is not None
     protocol = _protocol(recipe, splits, clouds, module)
     config = _checkpoint_config(model, data, splits, net)

@@ -66,6 +66,8 @@ class Image2Point(lightning.LightningModule):
     steps), "released" (the released code's, which swings between lr and 0 with a period of 2 * epochs steps) or "constant".
     lr, momentum, weight_decay: of SGD, over what learns only. seed: of new weights (regime "scratch") and of everything random in a
     step, which follows from (seed, epoch, batch, rank) alone, so that a resumed run goes on as if it had never stopped.
+    total_steps: length of the cosine in optimizer steps; None asks Lightning, which then cannot resume within an epoch (it makes the
+    loaders before it restores their place).
 
     Batches are `CloudBatch` or `PointBatch` with labels["class"] (B,). Logged once per epoch: train_loss and train_accuracy (of the
     augmented batches as they passed), val_loss, val_accuracy (overall) and val_class_accuracy (mean over classes that occur), lr.
@@ -84,6 +86,7 @@ class Image2Point(lightning.LightningModule):
         schedule: Schedule = "cosine",
         label_smoothing: float = 0.0,
         seed: int = 0,
+        total_steps: int | None = None,
     ) -> None:
         super().__init__()
         if not lr > 0 or not 0 <= momentum < 1 or weight_decay < 0 or not 0 <= label_smoothing < 1:
@@ -97,6 +100,7 @@ class Image2Point(lightning.LightningModule):
         self.finetune = None if regime is None else set_finetune(net, regime, seed)
         self.voxel_size = voxel_size
         self.lr, self.momentum, self.weight_decay, self.schedule, self.seed = lr, momentum, weight_decay, schedule, seed
+        self.total_steps = total_steps
         self.loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.train_loss, self.train_accuracy, self.val_loss = MeanMetric(), MeanMetric(), MeanMetric()
         for metric in (self.train_loss, self.train_accuracy):
@@ -176,7 +180,8 @@ class Image2Point(lightning.LightningModule):
         if not parameters:
             raise ValueError("No parameter of the network is trainable: choose a regime with pointlift.set_finetune.")
         optimizer = torch.optim.SGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay)
-        total, epochs = int(self.trainer.estimated_stepping_batches), int(self.trainer.max_epochs or 1)
+        total = self.total_steps if self.total_steps is not None else int(self.trainer.estimated_stepping_batches)
+        epochs = int(self.trainer.max_epochs or 1)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(self.schedule, step, total, epochs))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

@@ -1,0 +1,162 @@
+"""Image2Point's training step: schedule, what learns, what is measured, and what it says when it diverges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from pointlift.containers import PointBatch
+from pointlift.data.sample import Sample
+from pointlift.evaluate import classification_metrics
+from pointlift.inflate import InflatedNetwork, inflate
+from pointlift.methods.image2point import CloudBatch, DivergenceError, Image2Point, lr_factor
+from pointlift.models import LinearNetwork
+
+
+def network(classes: int = 3) -> InflatedNetwork:
+    torch.manual_seed(3)
+    image = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10),
+    )  # fmt: skip
+    return inflate(image, num_classes=classes)
+
+
+def clouds(n: int = 12, classes: int = 3, seed: int = 0) -> list[Sample]:
+    """Boxes whose proportions tell their class."""
+    rng = np.random.default_rng(seed)
+    shapes = np.array([[1, 1, 1], [1, 0.3, 1], [0.3, 1, 0.3]])[np.arange(n) % classes]
+    return [Sample((rng.random((96, 3)) * shape).astype(np.float32), i % classes) for i, shape in enumerate(shapes)]
+
+
+def loader(n: int = 12, batch: int = 6) -> DataLoader[Any]:
+    return DataLoader(clouds(n), batch, collate_fn=CloudBatch.collate)  # type: ignore[arg-type]
+
+
+def fit(module: Image2Point, folder: Path, epochs: int = 1, **options: Any) -> lightning.Trainer:
+    trainer = lightning.Trainer(
+        max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0, default_root_dir=folder, **options,
+    )  # fmt: skip
+    trainer.fit(module, loader(), loader())
+    return trainer
+
+
+def test_cosine_falls_once_from_one_to_zero() -> None:
+    values = [lr_factor("cosine", step, 100, 5) for step in range(101)]
+    assert values[0] == 1 and values[50] == pytest.approx(0.5) and values[100] == pytest.approx(0)
+    assert np.all(np.diff(values) < 0)
+
+
+def test_released_schedule_is_torchs_cosine_stepped_per_iteration() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=10)
+    for step in range(45):
+        assert lr_factor("released", step, 1000, 10) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-9)
+        optimizer.step()
+        scheduler.step()
+
+
+def test_one_step_is_the_papers_sgd(tmp_path: Path) -> None:
+    """Two steps of the module against SGD written out: momentum 0.9, weight decay 1e-4, the second step at half the rate."""
+    module = Image2Point(LinearNetwork(num_classes=3, channels=4), 3, "all", voxel_size=0.2)
+    reference = LinearNetwork(num_classes=3, channels=4)
+    reference.load_state_dict(module.net.state_dict())
+    fit(module, tmp_path)
+    twin = Image2Point(reference, 3, None, voxel_size=0.2)
+    velocity = {n: torch.zeros_like(p) for n, p in reference.named_parameters()}
+    for step, batch in enumerate(loader()):
+        reference.zero_grad()
+        nn.functional.cross_entropy(twin(batch), batch.cloud.labels["class"]).backward()
+        with torch.no_grad():
+            for name, parameter in reference.named_parameters():
+                assert parameter.grad is not None
+                velocity[name] = 0.9 * velocity[name] + parameter.grad + 1e-4 * parameter
+                parameter -= 0.1 * (1.0 if step == 0 else 0.5) * velocity[name]
+    for (name, got), expected in zip(module.net.named_parameters(), reference.parameters()):
+        torch.testing.assert_close(got, expected, atol=1e-6, rtol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize(("regime", "moves_weight", "moves_affine", "moves_statistics"), [
+    ("io", False, False, False), ("io+stats", False, False, True), ("io+bn", False, True, True), ("all", True, True, True),
+])  # fmt: skip
+def test_regimes_move_what_they_say(tmp_path: Path, regime: str, moves_weight: bool, moves_affine: bool, moves_statistics: bool) -> None:
+    net = network()
+    module = Image2Point(net, 3, regime, voxel_size=0.2)
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    trainer = fit(module, tmp_path, epochs=2)
+    after = net.state_dict()
+
+    def moved(name: str) -> bool:
+        return not torch.equal(before[name], after[name])
+
+    assert moved("stem.0.weight") and moved("head.0.weight")
+    assert moved("backbone.3.weight") == moves_weight
+    assert moved("backbone.4.weight") == moves_affine
+    assert moved("backbone.4.running_mean") == moves_statistics
+    in_optimizer = {id(p) for group in trainer.optimizers[0].param_groups for p in group["params"]}
+    assert in_optimizer == {id(p) for p in net.parameters() if p.requires_grad}
+
+
+def test_measures_what_evaluate_measures(tmp_path: Path) -> None:
+    module = Image2Point(network(), 3, "all", voxel_size=0.2, lr=0.02)
+    trainer = fit(module, tmp_path, epochs=2)
+    module.eval()
+    with torch.no_grad():
+        logits = torch.cat([module(batch) for batch in loader()])
+    target = torch.tensor([s.label for s in clouds()])
+    expected = classification_metrics(logits, target, ("a", "b", "c"))
+    got = trainer.callback_metrics
+    assert float(got["val_accuracy"]) == pytest.approx(expected.overall_accuracy)
+    assert float(got["val_class_accuracy"]) == pytest.approx(expected.class_mean_accuracy)
+    assert float(got["val_loss"]) == pytest.approx(float(nn.functional.cross_entropy(logits, target)), rel=1e-5)
+    assert {"train_loss", "train_accuracy", "lr"} <= set(got)
+
+
+def test_point_batches_and_mixed_precision(tmp_path: Path) -> None:
+    module = Image2Point(network(), 3, "all", voxel_size=0.2)
+    fit(module, tmp_path, precision="bf16-mixed")
+    module.eval()
+    one = clouds(3)
+    plain = PointBatch.from_list([s.xyz for s in one])
+    assert torch.equal(module(plain), module(CloudBatch.collate(one)))
+    assert module(plain).dtype == torch.float32
+
+
+class Exploding(nn.Module):
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, voxels: Any) -> Tensor:
+        logits = torch.zeros(voxels.batch_size, 3)
+        logits[:, 0] = self.value
+        return logits * self.weight
+
+
+@pytest.mark.parametrize(("value", "word"), [(float("nan"), "NaN"), (float("-inf"), "infinite")])
+def test_divergence_is_one_sentence(tmp_path: Path, value: float, word: str) -> None:
+    with pytest.raises(DivergenceError, match=rf"loss became {word} at step 0 \(epoch 0\): lower the learning rate \(it is 3 ") as error:
+        fit(Image2Point(Exploding(value), 3, lr=3.0, voxel_size=0.2), tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_refusals(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"expected lr > 0"):
+        Image2Point(network(), 3, lr=0.0)
+    with pytest.raises(ValueError, match=r"schedule must be one of cosine, released, constant, got 'step'"):
+        Image2Point(network(), 3, schedule="step")  # type: ignore[arg-type]
+    frozen = network().requires_grad_(False)
+    with pytest.raises(ValueError, match="No parameter of the network is trainable"):
+        fit(Image2Point(frozen, 3, voxel_size=0.2), tmp_path)
+    unknown = CloudBatch.collate([Sample(np.zeros((4, 3)), -1), Sample(np.ones((4, 3)), 1)])
+    with pytest.raises(ValueError, match="1 clouds of a batch have no class"):
+        Image2Point(network(), 3, voxel_size=0.2).training_step(unknown, 0)
