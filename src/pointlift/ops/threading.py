@@ -1,9 +1,9 @@
 """One place for the threads of the numba kernels.
 
 torch computes on an OpenMP pool, and idle OpenMP threads spin for a while. A second pool beside it would fight for the same cores
-after every change between a torch operation and a numba kernel. So numba's `omp` layer is asked for first, and on Linux the OpenMP
-runtime inside torch is made visible to it, so that both run on the very same threads. Where there is no `omp` layer, numba's own
-order (tbb, workqueue) holds. A layer that the user chose (NUMBA_THREADING_LAYER, NUMBA_THREADING_LAYER_PRIORITY, `numba.config`) is
+after every change between a torch operation and a numba kernel. So numba's `omp` layer is asked for first: on Linux torch loads its
+OpenMP runtime for all libraries to see, the layer binds to it, and both run on the very same threads (seen in the processor time of
+the threads and in LD_DEBUG=bindings). Where there is no `omp` layer, numba's own order (tbb, workqueue) holds. A layer that the user chose (NUMBA_THREADING_LAYER, NUMBA_THREADING_LAYER_PRIORITY, `numba.config`) is
 never changed.
 
 Compiled kernels are cached beside the source files; where those cannot be written (a read-only installation), numba uses the
@@ -12,10 +12,7 @@ user's cache folder, and NUMBA_CACHE_DIR names another one.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
-from pathlib import Path
 from typing import Any
 
 import numba
@@ -32,19 +29,9 @@ def _user_chose() -> bool:
     return named or _config.THREADING_LAYER != "default" or _config.THREADING_LAYER_PRIORITY != _NUMBAS_ORDER
 
 
-def _share_runtime() -> None:
-    """Give the symbols of the libgomp that torch has loaded to libraries loaded later, of which numba's omp layer is one."""
-    if sys.platform != "linux":
-        return
-    for path in sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*")):
-        # torch has loaded this file already, so this only changes who may see it; a torch on another OpenMP has no such file
-        ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
-
-
 def _prefer_openmp() -> None:
     if not _user_chose():
         _config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
-        _share_runtime()
 
 
 _prefer_openmp()
