@@ -20,7 +20,7 @@ def demo(
     seeds: int = 3,
     shots: int = 10,
     epochs: int = 12,
-    test_per_class: int = 20,
+    test_per_class: int = 15,
     regimes: list[str] | None = None,
 ) -> int:
     """Show the whole idea on embedded data: offline, a few minutes on two cores.

@@ -43,15 +43,15 @@ def prepare_source(source: str, out: str, layout: str, points: int, seed: int) -
     """Write a source in another layout. Raises DataError or ValueError for what cannot be converted; nothing is half written."""
     kind, _, options = parse_source(source)
     if kind == "procedural":
-        sizes = [int(options.get(split, default)) for split, default in SHAPES.items()]
+        train, test = (int(options.get(split, default)) for split, default in SHAPES.items())
         shapes_seed = int(options.get("seed", seed))
         if layout == "modelnet-h5":
-            write_modelnet_h5(out, *sizes, n_points=points, seed=shapes_seed)
+            write_modelnet_h5(out, train, test, n_points=points, seed=shapes_seed)
         elif layout == "off":
-            write_off(out, *sizes, seed=shapes_seed)
+            write_off(out, train, test, seed=shapes_seed)
         else:
-            write_shapenetpart(out, *sizes, seed=shapes_seed)
-        print(f"wrote {out}: {sizes[0]} training and {sizes[1]} test objects per class")
+            write_shapenetpart(out, train, test, seed=shapes_seed)
+        print(f"wrote {out}: {train} training and {test} test objects per class")
     elif layout != "modelnet-h5":
         raise DataError(f"{source} can be written as modelnet-h5 only, {layout} needs the meshes of procedural:shapes")
     else:

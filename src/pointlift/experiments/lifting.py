@@ -55,7 +55,7 @@ def lift_model(name: str, out: str, weights: str | None, pretrained: bool | None
     total_2d, total_3d = (sum(p.numel() for p in m.parameters()) for m in (model, net))
     print(f"{name}: {origin}\n")
     counts, values = net.report.counts(), net.report.values()
-    rows = [[fate, counts[fate], values[fate]] for fate in counts]
+    rows: list[list[str | int]] = [[fate, counts[fate], values[fate]] for fate in counts]
     print(console_table(["fate", "tensors", "values"], rows))
     print(net.report.render())
     print(f"\n{total_2d:,} parameters in 2D, {total_3d:,} in 3D")

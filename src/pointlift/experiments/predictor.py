@@ -134,8 +134,7 @@ class Predictor:
         low = np.floor(sample.xyz.astype(np.float64) / self.voxel_size).min(0)
         centres = (out.coords[:, 1:].cpu().numpy() + low + out.stride / 2) * self.voxel_size
         k = min(neighbours, len(centres))
-        distance, row = cKDTree(centres).query(everything, k=k)
-        distance, row = distance.reshape(-1, k), row.reshape(-1, k)
+        distance, row = (np.asarray(found).reshape(-1, k) for found in cKDTree(centres).query(everything, k=k))
         weight = 1.0 / (distance + 0.1 * self.voxel_size)
         weight /= weight.sum(1, keepdims=True)
         features = out.features.float().cpu().numpy()

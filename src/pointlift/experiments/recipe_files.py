@@ -38,7 +38,8 @@ def _unique_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, 
         if key in seen:
             raise RecipeError(f"line {key_node.start_mark.line + 1}: the key {key} is given twice, keep one of them")
         seen.add(key)
-    return loader.construct_mapping(node, deep=True)
+    content: dict[Any, Any] = loader.construct_mapping(node, deep=True)
+    return content
 
 
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
