@@ -9,7 +9,7 @@ import timm
 import torch
 import torch.nn.functional as F
 import torchvision
-from image_networks import picture_of, plane, randomise_norms, relative, tiny
+from image_networks import picture_of, plane, randomise_norms, relative, small_picture, tiny
 from torch import Tensor, nn
 
 import pointlift as pl
@@ -23,7 +23,7 @@ def picture(channels: int, size: int | tuple[int, int] = 12, dtype: torch.dtype 
 @pytest.fixture(scope="module")
 def resnet18() -> nn.Module:
     torch.manual_seed(0)
-    return randomise_norms(timm.create_model("resnet18", pretrained=False)).eval()
+    return small_picture(randomise_norms(timm.create_model("resnet18", pretrained=False))).eval()
 
 
 @pytest.mark.parametrize("axis", ["x", "y", "z"])
@@ -116,8 +116,8 @@ def test_families_with_their_own_stem(family: str) -> None:
     make, size = FAMILIES[family]
     trunk = randomise_norms(make())
     width = trunk.eval()(torch.zeros(1, 3, 64, 64)).shape[1]
-    image = nn.Sequential(trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10)).eval()
-    net = pl.inflate(image, axis="y", stem="inflate").eval().double()
+    image = nn.Sequential(trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10))
+    net = pl.inflate(small_picture(image).eval(), axis="y", stem="inflate").eval().double()
     x = picture(3, size, torch.float64)
     with torch.no_grad():
         expected = image.double()[0](x)

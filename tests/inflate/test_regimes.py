@@ -7,7 +7,7 @@ import copy
 import pytest
 import timm
 import torch
-from image_networks import FixedShortcut, tiny, voxels
+from image_networks import FixedShortcut, small_picture, tiny, voxels
 from torch import nn
 
 import pointlift as pl
@@ -229,14 +229,14 @@ COUNTS = {  # facts 1.5: total, IO trainable, IO+BN trainable at 40 classes, wit
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", *(pytest.param(n, marks=pytest.mark.slow) for n in ("resnet101", "resnet152"))])
 def test_parameter_counts_of_the_released_networks(name: str) -> None:
-    net = pl.inflate(timm.create_model(name, pretrained=False), shortcut_kernel=2)
+    net = pl.inflate(small_picture(timm.create_model(name, pretrained=False)), shortcut_kernel=2)
     reports = {r: pl.set_finetune(net, r) for r in ("io", "io+stats", "io+bn", "all")}
     total, io, io_bn = COUNTS[name]
     assert [reports[r].trainable for r in reports] == [io, io, io_bn, total]
     assert all(r.total == total for r in reports.values())
     assert reports["io+bn"].ratio < 0.003  # the paper's "<= 0.3 %"
     if name == "resnet50":
-        plain = pl.inflate(timm.create_model(name, pretrained=False), head="linear")
+        plain = pl.inflate(small_picture(timm.create_model(name, pretrained=False)), head="linear")
         assert pl.set_finetune(plain, "io+bn").total == 46_220_344 - 80  # facts count the logits' BN in
         assert pl.set_finetune(plain, "io").trainable == 81_960 + 5_312
 
