@@ -16,6 +16,7 @@ from torch import nn
 import pointlift as pl
 from pointlift import checkpoints
 from pointlift.checkpoints import CheckpointError, load, read_metadata, save_checkpoint
+from pointlift.foreign_weights import read_tensors
 
 
 def image_model() -> nn.Sequential:
@@ -199,6 +200,18 @@ def test_newer_format_and_damaged_metadata(saved: Path) -> None:
     save_file(load_file(saved), saved, {checkpoints.KEY: "{not json"})
     with pytest.raises(CheckpointError, match="metadata of this pointlift checkpoint are damaged"):
         load(saved)
+
+
+@pytest.mark.parametrize("start", [b"\x80", b"PK"])
+def test_a_header_whose_length_looks_like_a_pickle(net: Any, tmp_path: Path, start: bytes) -> None:
+    """safetensors begins with the length of its header, which can be any number: 0x80 and "PK" begin pickles."""
+    path = save_checkpoint(tmp_path / "a", net, config(net, None))
+    whole = path.read_bytes()
+    length = int.from_bytes(whole[:8], "little")
+    wanted = next(n for n in range(length, 2**20) if n.to_bytes(8, "little").startswith(start))
+    path.write_bytes(wanted.to_bytes(8, "little") + whole[8 : 8 + length] + b" " * (wanted - length) + whole[8 + length :])
+    assert load(path, image_model=image_model())
+    assert read_tensors(path)
 
 
 def test_config_is_checked(net: Any, tmp_path: Path) -> None:

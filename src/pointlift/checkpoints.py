@@ -149,11 +149,12 @@ def _check_header(path: Path) -> None:
         start = file.read(10)
     if size == 0:
         raise CheckpointError(f"{path} is empty: the checkpoint was never written, use another copy.")
-    if start[:2] == b"PK" or start[:1] == b"\x80":
+    safetensors = start[8:9] == b"{"  # behind the header's length, whose first bytes may look like anything
+    if not safetensors and (start[:2] == b"PK" or start[:1] == b"\x80"):
         raise CheckpointError(f"{path} is a torch pickle, not a pointlift checkpoint: image weights are loaded with load_image_weights.")
-    length = struct.unpack("<Q", start[:8])[0] if len(start) >= 9 else None
-    if length is None or start[8:9] != b"{":
+    if not safetensors:
         raise CheckpointError(f"{path} is not a pointlift checkpoint: expected a .safetensors file written by pointlift.")
+    length = struct.unpack("<Q", start[:8])[0]
     if 8 + length > size:
         raise CheckpointError(f"{path} is truncated: {size} bytes are there, its header alone needs {8 + length}; use another copy.")
 

@@ -99,7 +99,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         start = file.read(9)
     if not start:
         raise WeightsError(f"{path} is empty: use another copy.")
-    if len(start) == 9 and start[8:9] == b"{" and start[:2] != b"PK":
+    if start[8:9] == b"{":  # behind the header's length; in a zip archive the compression method is there
         try:
             return load_file(path)
         except (SafetensorError, OSError) as error:

@@ -16,10 +16,10 @@ from pointlift.experiments.configs import DataConfig, ModelConfig, OptimConfig, 
 from pointlift.experiments.run_folder import RunFolder, RunFolderError
 from pointlift.experiments.trainer import RunRecord, make_trainer, run, settings_restored
 from pointlift.foreign_weights import load_image_weights
-from pointlift.inflate import inflate
+from pointlift.inflate import InflatedNetwork, inflate
 from pointlift.methods.image2point import Image2Point
 from pointlift.models import create_model, image_network
-from pointlift.models.factory import POINT_NETWORKS
+from pointlift.models.factory import IMAGE_NETWORKS, POINT_NETWORKS
 from pointlift.report.environment import environment
 
 __all__ = ["DataConfig", "FitResult", "ModelConfig", "OptimConfig", "TrainerConfig", "build_network", "fit_image2point"]
@@ -80,7 +80,7 @@ def build_network(config: ModelConfig, num_classes: int, seed: int) -> nn.Module
         if _rank() == 0:
             print(report.render())
     else:
-        image = image_network(config.image_model, pretrained=config.pretrained and wanted)
+        image = _named_image_network(config.image_model, config.pretrained and wanted)
     return inflate(
         image,
         rule=config.rule,
@@ -94,6 +94,19 @@ def build_network(config: ModelConfig, num_classes: int, seed: int) -> nn.Module
         start=config.start,
         seed=seed,
     )
+
+
+def _named_image_network(name: str, pretrained: bool) -> nn.Module:
+    try:
+        return image_network(name, pretrained)
+    except OSError as error:
+        if not pretrained or ":" in name or name in IMAGE_NETWORKS:
+            raise  # a file of the user's or of the installation, which the message names
+        reason = str(error).strip().split(". ")[0].rstrip(".")
+        raise FileNotFoundError(
+            f"The weights of {name} could not be fetched ({reason}): connect to the internet once, name a file of them (model.weights), "
+            "or set model.pretrained to false."
+        ) from None
 
 
 def fit_image2point(
@@ -115,6 +128,8 @@ def fit_image2point(
     """
     groups: dict[str, Any] = {"model": asdict(model), "data": asdict(data), "optim": asdict(optim), "trainer": asdict(trainer)}
     recipe = {"method": "image2point", **groups, "seed": seed}
+    if seed < 0:
+        raise ValueError(f"seed is {seed}, expected 0 or more.")
     folder = RunFolder(out)
     first = _rank() == 0  # under DDP the other processes enter here while the first already writes to the folder
     if first:
@@ -143,7 +158,8 @@ def fit_image2point(
         engine = make_trainer(trainer, optim, record, clouds.steps_per_epoch)
         if first:
             folder.start(recipe, protocol)
-            print(getattr(net, "report", ""))
+            if isinstance(net, InflatedNetwork):
+                print(net.report)
         measured = run(engine, module, clouds, record, resume)
     last = record.rows[-1]
     metrics = {**{k: v for k, v in last.items() if k not in ("epoch", "step", "seconds")}, **measured}
