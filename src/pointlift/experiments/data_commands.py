@@ -15,12 +15,14 @@ from pointlift.data.procedural.writers import _whole_folder, write_modelnet_h5, 
 from pointlift.data.sample import Sample
 from pointlift.data.source import available_splits, describe_source, open_dataset, parse_source
 from pointlift.data.transforms import Resample
+from pointlift.experiments.predictor import turned
 
 __all__ = ["check_source", "list_sources", "prepare_source"]
 
 PER_FILE = 2048
 SHAPES = {"train": 40, "test": 20}  # objects per class of the embedded shapes, where the source does not say
 CHECK_FAILED = 1
+UP = "y"  # in ModelNet's h5 layout
 
 
 def list_sources() -> int:
@@ -41,8 +43,10 @@ def check_source(source: str) -> int:
 
 def prepare_source(source: str, out: str, layout: str, points: int, seed: int) -> int:
     """Write a source in another layout. Raises DataError or ValueError for what cannot be converted; nothing is half written."""
-    kind, _, options = parse_source(source)
+    kind, place, options = parse_source(source)
     if kind == "procedural":
+        if place != "shapes":
+            raise DataError(f"unknown procedural dataset {place!r}, 'shapes' is expected (procedural:shapes)")
         train, test = (int(options.get(split, default)) for split, default in SHAPES.items())
         shapes_seed = int(options.get("seed", seed))
         if layout == "modelnet-h5":
@@ -84,12 +88,14 @@ def _write_split(folder: Path, split: str, dataset: CloudDataset, points: int, s
     names = []
     for k, start in enumerate(range(0, len(order), PER_FILE)):
         chunk = [_exactly(dataset[int(i)], points, seed, int(i)) for i in order[start : start + PER_FILE]]
+        clouds = [turned(s.xyz, dataset.up_axis, UP) for s in chunk]
         names.append(f"ply_data_{split}{k}.h5")
         with h5py.File(folder / names[-1], "w") as file:
-            file.create_dataset("data", data=np.stack([s.xyz for s in chunk]), compression="gzip", compression_opts=1)
+            file.create_dataset("data", data=np.stack(clouds), compression="gzip", compression_opts=1)
             file.create_dataset("label", data=np.array([[s.label] for s in chunk], dtype=np.uint8))
     (folder / f"{split}_files.txt").write_text("".join(f"{n}\n" for n in names), encoding="utf-8")
 
 
 def _exactly(sample: Sample, points: int, seed: int, index: int) -> Sample:
+    """Exactly `points` points."""
     return sample if len(sample) == points else Resample(points)(sample, np.random.default_rng([seed, index]))

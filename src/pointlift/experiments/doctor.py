@@ -200,9 +200,9 @@ def warm_kernels() -> float:
             for kernel, stride in ((3, 1), (3, 2)):
                 x, weight = sparse.features.clone().requires_grad_(), torch.ones(kernel**3, 8 // groups, 8, dtype=dtype, requires_grad=True)
                 kmap, _ = kernel_map(sparse.maps, sparse.level, kernel, stride)
-                sparse_conv(x, weight, kmap, groups=groups).sum().backward()  # type: ignore[no-untyped-call]
+                sparse_conv(x, weight, kmap, groups=groups).sum().backward()
                 for pool in (sparse_max_pool, sparse_avg_pool):
-                    pool(x, kmap).sum().backward()  # type: ignore[no-untyped-call]
+                    pool(x, kmap).sum().backward()
     return time.perf_counter() - start
 
 

@@ -15,7 +15,7 @@ from pointlift.data.errors import DataError
 from pointlift.data.sample import Sample
 from pointlift.data.source import describe_source, open_dataset
 from pointlift.evaluate import ClassificationResult, cdnv, classification_metrics, plot_tsne, tsne
-from pointlift.experiments.predictor import Output, Predictor
+from pointlift.experiments.predictor import Output, Predictor, turned
 from pointlift.report import console_table, environment, write_csv
 from pointlift.report.plots import confusion_matrix
 
@@ -78,7 +78,8 @@ def measure(predictor: Predictor, dataset: CloudDataset, batch_size: int) -> Out
         sample = dataset[index]
         if sample.label < 0:
             raise DataError(f"{sample.path}: has no class, evaluation needs labelled clouds")
-        samples.append(predictor.prepare_sample(replace(sample, label=number[sample.label])))
+        xyz = turned(sample.xyz, dataset.up_axis, predictor.trained_up)
+        samples.append(predictor.prepare_sample(replace(sample, xyz=xyz, label=number[sample.label])))
     return predictor.run(samples, batch_size)
 
 
