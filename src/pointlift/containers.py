@@ -6,8 +6,8 @@ kernel maps between levels, and the way back to the input points are computed on
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -131,21 +131,18 @@ class PointBatch:
         def move(value: Any) -> Any:
             return value.to(device, non_blocking=non_blocking) if isinstance(value, Tensor) else value
 
-        return replace(
-            self,
-            xyz=move(self.xyz),
-            features=move(self.features),
-            offsets=move(self.offsets),
-            labels={k: move(v) for k, v in self.labels.items()},
-        )
+        return self._each(move)
 
     def pin_memory(self) -> PointBatch:
-        def pin(value: Any) -> Any:
-            return value.pin_memory() if isinstance(value, Tensor) else value
+        return self._each(lambda value: value.pin_memory() if isinstance(value, Tensor) else value)
 
-        return replace(
-            self, xyz=pin(self.xyz), features=pin(self.features), offsets=pin(self.offsets), labels={k: pin(v) for k, v in self.labels.items()}
-        )
+    def _each(self, change: Callable[[Any], Any]) -> PointBatch:
+        """`change` applied to every member. Not checked again: that would wait for the device at every move."""
+        new = object.__new__(PointBatch)
+        for name in ("xyz", "features", "offsets"):
+            object.__setattr__(new, name, change(getattr(self, name)))
+        object.__setattr__(new, "labels", {k: change(v) for k, v in self.labels.items()})
+        return new
 
 
 # ------------------------------------------------------------------------------------------------ grid
