@@ -114,7 +114,9 @@ def test_gradcheck(groups: int, kernel_size: int, stride: int, transposed: bool,
     features = torch.randn(kmap.n_in, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
     w = weights(kernel_size**3, 4, 4, groups, torch.float64).requires_grad_()
     bias = torch.randn(4, dtype=torch.float64, generator=torch.Generator().manual_seed(5)).requires_grad_()
-    assert torch.autograd.gradcheck(lambda a, b, c: sparse_conv(a, b, kmap, c, groups, backend), (features, w, bias))
+    # every element where the kernel is small, random directions elsewhere
+    fast = kernel_size > 2
+    assert torch.autograd.gradcheck(lambda a, b, c: sparse_conv(a, b, kmap, c, groups, backend), (features, w, bias), fast_mode=fast)
 
 
 @pytest.mark.parametrize("kernel_size,stride,groups", [(3, 1, 1), (2, 2, 1), (3, 2, 2), (4, 2, 6)])

@@ -12,6 +12,7 @@ import numba
 import pytest
 import torch
 
+from pointlift.ops.kernel_map import cpu
 from pointlift.ops.threading import parallel_layer, set_threads
 
 SCRIPT = """
@@ -69,6 +70,13 @@ def test_thread_count_follows_torch() -> None:
         set_threads(0)
 
 
-def test_the_layer_has_a_name_after_a_kernel_ran() -> None:
-    set_threads()
-    assert parallel_layer().split()[0] in ("omp", "tbb", "workqueue")
+def test_the_layer_is_named_before_and_after_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = torch.arange(3)
+    cpu.lookup(key, key, torch.tensor([0]))
+    assert parallel_layer() == numba.threading_layer()
+
+    def not_started() -> str:
+        raise ValueError("Threading layer is not initialized.")
+
+    monkeypatch.setattr(numba, "threading_layer", not_started)
+    assert parallel_layer().endswith(" (asked for, not started)")

@@ -3,8 +3,8 @@
 torch computes on an OpenMP pool, and idle OpenMP threads spin for a while. A second pool beside it would fight for the same cores
 after every change between a torch operation and a numba kernel. So numba's `omp` layer is asked for first: on Linux torch loads its
 OpenMP runtime for all libraries to see, the layer binds to it, and both run on the very same threads (seen in the processor time of
-the threads and in LD_DEBUG=bindings). Where there is no `omp` layer, numba's own order (tbb, workqueue) holds. A layer that the user chose (NUMBA_THREADING_LAYER, NUMBA_THREADING_LAYER_PRIORITY, `numba.config`) is
-never changed.
+the threads and in LD_DEBUG=bindings). Where there is no `omp` layer, numba's own order (tbb, workqueue) holds. A layer that the
+user chose (NUMBA_THREADING_LAYER, NUMBA_THREADING_LAYER_PRIORITY, `numba.config`) is never changed.
 
 Compiled kernels are cached beside the source files; where those cannot be written (a read-only installation), numba uses the
 user's cache folder, and NUMBA_CACHE_DIR names another one.
