@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import importlib.util
+import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,7 +52,12 @@ def _from_file(path: Path, function: str) -> nn.Module:
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} cannot be imported as a Python file.")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[spec.name] = module  # dataclasses and pickling look a class's module up there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the user's own code: whatever it raises is theirs, and says so
+        del sys.modules[spec.name]
+        raise ValueError(f"{path} fails when it is imported ({type(error).__name__}: {error}).") from error
     build = getattr(module, function, None)
     if not callable(build):
         known = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
@@ -67,6 +74,12 @@ def create_model(name: str, pretrained: bool = False, num_classes: int = 40, in_
     name: a timm name ("resnet18.a1_in1k"), "fractal_resnet", "file.py:function", or "linear-network".
     Raises ValueError for an unknown name or argument, InflationError for an image model that cannot be inflated.
     """
+    known = inspect.signature(POINT_NETWORKS.get(name, inflate)).parameters
+    for argument in arguments:
+        if argument not in known and argument != "seed":
+            near = difflib.get_close_matches(argument, known, 1)
+            hint = f"Did you mean {near[0]}?" if near else f"It takes {', '.join(k for k in known if k != 'image_model')}."
+            raise ValueError(f"create_model({name!r}) has no argument {argument!r}. {hint}")
     if name in POINT_NETWORKS:
         if pretrained:
             raise ValueError(f"{name} has no pre-trained weights: leave pretrained out.")
