@@ -109,13 +109,39 @@ def test_it_learns(tmp_path: Path) -> None:
     assert float(last["train_loss"]) < 0.7 * float(first["train_loss"])
 
 
+def test_a_damaged_checkpoint_is_one_sentence_and_runs_no_code(finished: tuple[Path, FitResult], tmp_path: Path) -> None:
+    out = shutil.copytree(finished[0], tmp_path / "copy")
+    (out / "result.json").unlink()
+    whole = (out / "last.ckpt").read_bytes()
+    (out / "last.ckpt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RunFolderError, match=r"last\.ckpt is damaged"):
+        fit(out, resume=True)
+    torch.save({"global_step": 3, "hook": Malicious(tmp_path / "executed")}, out / "last.ckpt")
+    with pytest.raises(RunFolderError, match=r"last\.ckpt is damaged or no checkpoint of a run \(UnpicklingError\)"):
+        fit(out, resume=True)
+    assert not (tmp_path / "executed").exists()
+
+
+class Malicious:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.target),)
+
+
 class StopError(Exception):
     pass
 
 
-@pytest.mark.parametrize(("every", "at"), [(None, (1, 1)), (1, (1, 1)), (2, (0, 2))])
+@pytest.mark.parametrize(("every", "at", "workers"), [(None, (1, 1), 0), (1, (1, 1), 0), (2, (0, 2), 0), (1, (1, 2), 1)])
 def test_an_interrupted_epoch_is_resumed_exactly(
-    finished: tuple[Path, FitResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int | None, at: tuple[int, int]
+    finished: tuple[Path, FitResult],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    every: int | None,
+    at: tuple[int, int],
+    workers: int,
 ) -> None:
     """Killed in the middle of an epoch, with checkpoints after every epoch only and within epochs."""
 
@@ -127,8 +153,8 @@ def test_an_interrupted_epoch_is_resumed_exactly(
     with monkeypatch.context() as patch:
         patch.setattr(RunRecord, "on_train_batch_start", stop)
         with pytest.raises(StopError):
-            fit(tmp_path / "run", trainer=trainer)
-    resumed = fit(tmp_path / "run", trainer=trainer, resume=True)
+            fit(tmp_path / "run", data=replace(DATA, num_workers=workers), trainer=trainer)
+    resumed = fit(tmp_path / "run", data=replace(DATA, num_workers=workers), trainer=trainer, resume=True)
     assert same(weights(finished[1]), weights(resumed))
     assert rows(resumed.csv) == rows(finished[1].csv)
     assert resumed.best == finished[1].best
@@ -158,6 +184,9 @@ def test_a_finished_run_is_neither_repeated_nor_overwritten(finished: tuple[Path
         fit(out)
     with pytest.raises(RunFolderError, match=r"optim\.lr is 0\.05 there and 0\.2 here"):
         fit(out, resume=True, optim=replace(OPTIM, lr=0.2))
+    (out / "result.json").write_text("{")
+    with pytest.raises(RunFolderError, match=r"result\.json is damaged"):
+        fit(out, resume=True)
     (out / "result.json").unlink()  # killed between the last epoch and the result
     (out / "model.safetensors").unlink()
     again = fit(out, resume=True)

@@ -58,6 +58,7 @@ class DataConfig:
         batch_size: clouds per step, over all devices together.
         num_workers: processes that read and augment, per device; results do not depend on it.
         train_per_class, test_per_class, shapes_seed: size and seed of the embedded shapes.
+        classes: which of the embedded shapes' classes, in label order; null takes all.
     """
 
     source: str = "procedural:shapes"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import signal
 import threading
 import time
@@ -21,7 +22,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from pointlift.experiments.clouds import CloudData
 from pointlift.experiments.configs import OptimConfig, TrainerConfig
-from pointlift.experiments.run_folder import RunFolder
+from pointlift.experiments.run_folder import RunFolder, RunFolderError
 
 __all__ = ["AtomicCheckpointIO", "RunInterrupted", "RunRecord", "make_trainer", "run", "settings_restored"]
 
@@ -158,7 +159,12 @@ def _step(checkpoint: Path) -> int | None:
     """The step of a checkpoint, behind which a killed run may have logged; None where there is no checkpoint."""
     if not checkpoint.is_file():
         return None
-    return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+    try:
+        return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
+    except (RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        raise RunFolderError(
+            f"{checkpoint} is damaged or no checkpoint of a run ({type(error).__name__}): restore it, or start again in another folder."
+        ) from None
 
 
 def run(
