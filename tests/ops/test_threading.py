@@ -56,6 +56,15 @@ def test_compiled_kernels_go_where_numba_cache_dir_says(tmp_path: Path) -> None:
     assert list(tmp_path.rglob("*.nbc"))
 
 
+def test_starting_numba_leaves_torchs_threads_alone() -> None:
+    script = (
+        "import torch; torch.set_num_threads(1); from pointlift.ops.threading import set_threads; import numba;"
+        "set_threads(); set_threads(); print(torch.get_num_threads(), numba.get_num_threads())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "1"]
+
+
 def test_thread_count_follows_torch() -> None:
     before = torch.get_num_threads()
     try:

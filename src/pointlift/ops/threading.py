@@ -48,9 +48,12 @@ def parallel_layer() -> str:
 
 def set_threads(n: int | None = None) -> int:
     """Let numba use `n` threads (default: as many as torch), at most as many as it was launched with; returns the number."""
-    wanted = torch.get_num_threads() if n is None else n
+    torchs = torch.get_num_threads()
+    wanted = torchs if n is None else n
     if wanted < 1:
         raise ValueError(f"The number of threads must be at least 1, got {wanted}.")
     count = min(wanted, int(_config.NUMBA_NUM_THREADS))
     numba.set_num_threads(count)
+    if torch.get_num_threads() != torchs:
+        torch.set_num_threads(torchs)  # numba's omp layer, when it starts, sets the shared runtime to all cores
     return count
