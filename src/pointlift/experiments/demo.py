@@ -15,6 +15,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,6 +136,13 @@ def _train(jobs: list[Job], workers: int) -> list[RunOutcome]:
             try:
                 for future in as_completed(futures):
                     finished(futures[future], future.result())
+            except BrokenProcessPool:
+                raise OSError(
+                    "a process of the demo was ended from outside, probably for lack of memory: run the same command again, finished runs are kept"
+                ) from None
+            except KeyboardInterrupt:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise KeyboardInterrupt("interrupted: run the same command again, it goes on where it stopped") from None
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise

@@ -120,7 +120,7 @@ def resolve(function: Callable[..., Any], method: str, content: dict[str, Any], 
     try:
         namespace = parser.parse_object(content, defaults=True)
     except (jsonargparse.ArgumentError, TypeError, KeyError) as error:
-        raise _type_error(str(error), flatten(content), known, source) from None
+        raise _type_error(str(error), flatten(content, leaves=known), known, source) from None
     if overrides:
         try:
             namespace = parser.parse_args(list(overrides), namespace=namespace)
