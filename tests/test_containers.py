@@ -81,7 +81,8 @@ def test_dense_needs_one_length() -> None:
     ("make", "message"),
     [
         (lambda: pl.PointBatch(torch.zeros(3, 2), None, torch.tensor([0, 3])), r"shape \(N, 3\), got \(3, 2\)"),
-        (lambda: pl.PointBatch(torch.zeros(3, 3), torch.zeros(2, 1), torch.tensor([0, 3])), r"shape \(3, C\) like xyz's 3 points, got \(2, 1\)"),
+        (lambda: pl.PointBatch(torch.zeros(3, 3), torch.zeros(2, 1), torch.tensor([0, 3])), r"shape \(3, C\) like xyz's 3 points, got "
+                                                                                            r"\(2, 1\)"),
         (lambda: pl.PointBatch(torch.zeros(3, 3), None, torch.tensor([0, 2])), r"from 0 to the number of points \(3\), got \[0, 2\]"),
         (lambda: pl.PointBatch(torch.zeros(3, 3), None, torch.tensor([0, 3, 2, 3])), "offsets must rise"),
         (lambda: pl.PointBatch(torch.tensor([[0, 0, torch.nan]]), None, torch.tensor([0, 1])), "1 of 1 points have NaN or infinite"),
@@ -129,22 +130,25 @@ def at(*rows: tuple[int, int, int, int], stride: int = 1, **options: Any) -> pl.
         (lambda: at((0, 1, 2, 3), (0, 1, 2, 3)), ValueError, "name the same voxel twice: use pointlift.voxelize"),
         (lambda: at((0, 2**31 - 1, 0, 0)), GridError, "2147483647 does not fit the grid"),
         (lambda: at((0, -(2**31), 0, 0)), GridError, "2147483648 does not fit the grid"),
-        (lambda: pl.SparseTensor(torch.ones(1, 1), torch.tensor([[0, -(2**31), 0, 0]], dtype=torch.int32)), GridError, "does not fit the grid"),
+        (lambda: pl.SparseTensor(torch.ones(1, 1), torch.tensor([[0, -(2**31), 0, 0]]).int()), GridError, "does not fit the grid"),
         (lambda: at((0, 0, 0, 0), (0, 2**30 - 1, 2**30 - 1, 2**30 - 1)), GridError, "does not fit a 64-bit key: use a larger voxel size"),
         (lambda: at((-1, 0, 0, 0)), ValueError, "must not be negative"),
         (lambda: at((0, 2, 3, 4), stride=2), ValueError, "coords at stride 2 must be multiples of 2"),
         (lambda: at((0, 2, 3, 4), stride=0), ValueError, "stride must be at least 1"),
         (lambda: at((3, 2, 3, 4), batch_size=3), ValueError, "batch_size is 3, but coords name cloud 3"),
         (lambda: pl.SparseTensor(torch.ones(2, 1), torch.zeros(2, 3).int()), ValueError, r"shape \(M, 4\)"),
-        (lambda: pl.SparseTensor(torch.ones(2, 1), torch.zeros(2, 4)), ValueError, "must be integers, got torch.float32: use pointlift.voxelize"),
+        (lambda: pl.SparseTensor(torch.ones(2, 1), torch.zeros(2, 4)), ValueError, "must be integers, got torch.float32: use "
+                                                                                   "pointlift.voxelize"),
         (lambda: pl.SparseTensor(torch.ones(3, 1), torch.zeros(2, 4).int()), ValueError, r"shape \(2, C\) like coords"),
         (lambda: pl.SparseTensor(torch.ones(2), torch.zeros(2, 4).int()), ValueError, r"shape \(2, C\) like coords"),
-        (lambda: pl.SparseTensor(torch.ones(1, 1, device="meta"), torch.zeros(1, 4).int()), ValueError, "features are on meta but coords on cpu"),
+        (lambda: pl.SparseTensor(torch.ones(1, 1, device="meta"), torch.zeros(1, 4).int()), ValueError, "features are on meta but coords "
+                                                                                                        "on cpu"),
         (lambda: at((0, 0, 0, 0)).with_features(torch.ones(2, 1)), ValueError, r"one row per voxel \(1 at stride 1\)"),
         (lambda: at((0, 0, 0, 0)).at_level(torch.ones(1, 1), Level(2)), ValueError, r"No voxels are known at stride 2 \(known: \[1\]\)"),
         (lambda: at((0, 0, 0, 0)).to_points(), ValueError, "needs the points that were voxelized"),
         (lambda: at((0, 0, 0, 5)).dense((2, 2, 2)), ValueError, None),
-        (lambda: at((0, 0, 0, 0), (0, 0, 0, 5)).dense((2, 2, 2)), ValueError, r"outside the box of shape \(2, 2, 2\) at origin \(0, 0, 0\)"),
+        (lambda: at((0, 0, 0, 0), (0, 0, 0, 5)).dense((2, 2, 2)), ValueError, r"outside the box of shape \(2, 2, 2\) at origin \(0, 0, "
+                                                                              r"0\)"),
     ],
 )
 def test_sparse_tensor_errors(make: Callable[[], Any], kind: type[Exception], message: str | None) -> None:

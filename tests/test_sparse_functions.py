@@ -25,8 +25,11 @@ def pooled(x: pl.SparseTensor) -> pl.SparseTensor:
 
 
 ON_FEATURES: dict[str, Callable[[Any], Any]] = {
-    **{f.__name__: f for f in (torch.relu, F.relu, F.relu6, F.silu, F.gelu, torch.sigmoid, torch.tanh, F.hardswish, F.hardsigmoid, F.leaky_relu,
-                               F.elu, F.selu, F.celu, F.softplus, F.mish, F.softsign, torch.exp, torch.log, torch.sqrt, torch.rsqrt, torch.abs,
+    **{f.__name__: f for f in (torch.relu, F.relu, F.relu6, F.silu, F.gelu, torch.sigmoid, torch.tanh, F.hardswish, F.hardsigmoid,
+                               F.leaky_relu,
+                               F.elu,
+                               F.selu, F.celu, F.softplus, F.mish, F.softsign, torch.exp, torch.log, torch.sqrt, torch.rsqrt,
+                               torch.abs,
                                torch.neg, torch.square, torch.zeros_like, torch.ones_like, torch.nan_to_num, torch.clone, torch.detach)},
     "hardtanh": lambda x: F.hardtanh(x, 0.2, 0.5),
     "clamp": lambda x: torch.clamp(x, 0.2, max=0.5),
@@ -138,7 +141,8 @@ def test_it_looks_like_an_activation() -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[pl.SparseTensor], Any], str]] = {
-    "interpolate": (lambda x: F.interpolate(x, scale_factor=2), "torch function 'interpolate' is not defined on a SparseTensor: apply it to .features"),
+    "interpolate": (lambda x: F.interpolate(x, scale_factor=2), "torch function 'interpolate' is not defined on a SparseTensor: apply it "
+                                                                "to .features"),
     "stack": (lambda x: torch.stack([x, x]), "torch function 'stack'"),
     "permute": (lambda x: x.permute(1, 0, 2, 3), r"permute\(1, 0, 2, 3\) has no meaning on voxels"),
     "torch.permute": (lambda x: torch.permute(x, (0, 1, 3, 2)), "only channels last and back"),

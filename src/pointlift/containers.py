@@ -55,7 +55,8 @@ class PointBatch:
             bad = (~torch.isfinite(self.xyz)).any(1)
             first = int(bad.nonzero()[0])
             raise ValueError(
-                f"{int(bad.sum())} of {n} points have NaN or infinite coordinates (first: row {first}); remove them before making a PointBatch."
+                f"{int(bad.sum())} of {n} points have NaN or infinite coordinates (first: row {first}); remove them before making a "
+                "PointBatch."
             )
 
     @staticmethod
@@ -65,7 +66,8 @@ class PointBatch:
         labels: dict[str, Any] | None = None,
     ) -> PointBatch:
         """Join clouds `xyz[i]` (N_i, 3), with optional `features[i]` (N_i, C), into one batch; an empty cloud is allowed."""
-        clouds = [torch.as_tensor(c, dtype=torch.float32).reshape(-1, 3) if len(c) == 0 else torch.as_tensor(c).to(torch.float32) for c in xyz]
+        clouds = [torch.as_tensor(c).to(torch.float32) for c in xyz]
+        clouds = [c.reshape(-1, 3) if len(c) == 0 else c for c in clouds]
         for i, c in enumerate(clouds):
             if c.ndim != 2 or c.shape[1] != 3:
                 raise ValueError(f"Cloud {i} must have shape (N, 3), got {tuple(c.shape)}.")
@@ -105,7 +107,8 @@ class PointBatch:
 
         def cut(value: Any) -> Any:
             if ambiguous and isinstance(value, Tensor) and value.ndim and value.shape[0] == count:
-                raise ValueError(f"{count} clouds have {n} points together, so that labels per cloud and per point look alike: drop the empty clouds.")
+                raise ValueError(f"{count} clouds have {n} points together, so that labels per cloud and per point look alike: drop the "
+                                 "empty clouds.")
             if isinstance(value, Tensor) and value.ndim and value.shape[0] == count:
                 return value[b : b + 1]
             if isinstance(value, Tensor) and value.ndim and value.shape[0] == n:
@@ -122,7 +125,8 @@ class PointBatch:
         """(B, N, 3); raises ValueError where the clouds differ in length, because nothing here pads."""
         counts = (self.offsets[1:] - self.offsets[:-1]).tolist()
         if len(set(counts)) > 1:
-            raise ValueError(f"dense() needs clouds of one length, got {min(counts)} to {max(counts)} points: resample them to one number first.")
+            raise ValueError(f"dense() needs clouds of one length, got {min(counts)} to {max(counts)} points: resample them to one number "
+                             "first.")
         return self.xyz.reshape(len(self), counts[0] if counts else 0, 3)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PointBatch:
@@ -177,7 +181,8 @@ def pack_coords(coords: Tensor, low: Tensor | None = None, high: Tensor | None =
 
 
 class Level(NamedTuple):
-    """Which set of voxels a tensor lives on: its stride (0: one site per cloud), and the convolutions that grew it beyond the floored sites."""
+    """Which set of voxels a tensor lives on: its stride (0: one site per cloud), and the convolutions that grew it beyond the floored
+    sites."""
 
     stride: int
     grown: tuple[Hashable, ...] = ()
@@ -222,7 +227,8 @@ class CoordinateMaps:
             self._coords[level] = c
         if level not in self._coords:
             have = sorted({lv.stride for lv in self._coords if lv.stride})
-            raise ValueError(f"No voxels are known at stride {level.stride} (known: {have}): a transposed convolution can only return to them.")
+            raise ValueError(f"No voxels are known at stride {level.stride} (known: {have}): a transposed convolution can only return to "
+                             "them.")
         return self._coords[level]
 
     def add(self, level: Level, coords: Tensor) -> None:
@@ -242,7 +248,7 @@ class CoordinateMaps:
         if target not in self._coords:
             c = self.coords(level).to(torch.int64)
             xyz = torch.div(c[:, 1:], target.stride, rounding_mode="floor")
-            key, step = pack_coords(torch.cat([c[:, :1], xyz], 1))
+            key, _ = pack_coords(torch.cat([c[:, :1], xyz], 1))
             unique, inverse = torch.unique(key, return_inverse=True)
             sites = torch.empty(unique.numel(), 4, dtype=torch.int32, device=c.device)
             sites[inverse, 0] = c[:, 0].to(torch.int32)
@@ -264,7 +270,8 @@ class CoordinateMaps:
             key, _ = pack_coords(c, low, high)
             row = torch.searchsorted(key, query).clamp(max=max(key.numel() - 1, 0))
             if query.numel() and (key.numel() == 0 or not bool((key[row] == query).all())):
-                raise ValueError(f"Some voxels of stride {fine.stride} have no parent at stride {coarse.stride}: the two levels do not nest.")
+                raise ValueError(f"Some voxels of stride {fine.stride} have no parent at stride {coarse.stride}: the two levels do not "
+                                 "nest.")
             self._parents[(fine, coarse)] = row
         return self._parents[(fine, coarse)]
 
@@ -359,7 +366,8 @@ class SparseTensor(SparseArithmetic):
         Raises ValueError for a tensor that was not made by `voxelize`.
         """
         if self.maps.point_rows is None:
-            raise ValueError("to_points() needs the points that were voxelized, but this SparseTensor was made from coordinates: use pointlift.voxelize.")
+            raise ValueError("to_points() needs the points that were voxelized, but this SparseTensor was made from coordinates: use "
+                             "pointlift.voxelize.")
         rows = self.maps.point_rows
         if self.level != self.maps.base:
             rows = self.maps.parents(self.maps.base, self.level)[rows]
@@ -390,7 +398,8 @@ class SparseTensor(SparseArithmetic):
 
     def __repr__(self) -> str:
         m, c = tuple(self.features.shape)
-        return f"SparseTensor({m} voxels of stride {self.stride} in {self.batch_size} clouds, {c} channels, {self.features.dtype}, {self.device})"
+        what = f"{m} voxels of stride {self.stride} in {self.batch_size} clouds"
+        return f"SparseTensor({what}, {c} channels, {self.features.dtype}, {self.device})"
 
 
 def _new_maps(

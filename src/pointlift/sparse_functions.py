@@ -8,6 +8,7 @@ over each cloud; what cannot be said about voxels is refused by name.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["SparseArithmetic", "UnsupportedOnVoxels", "pool_clouds"]
 
 
-class UnsupportedOnVoxels(TypeError):
+class UnsupportedOnVoxels(TypeError):  # noqa: N818 - reads as a statement where it is raised
     """A torch function that has no meaning on a SparseTensor."""
 
 
@@ -28,9 +29,9 @@ def pool_clouds(features: Tensor, offsets: Tensor, mode: str = "mean") -> Tensor
     """(B, C): mean, max or sum of the rows (M, C) of each cloud, offsets (B + 1,); zeros for a cloud without rows."""
     rows = offsets.tolist()
     if mode == "max":
-        parts = [features[a:b].amax(0) if b > a else features.new_zeros(features.shape[1]) for a, b in zip(rows, rows[1:])]
+        parts = [features[a:b].amax(0) if b > a else features.new_zeros(features.shape[1]) for a, b in pairwise(rows)]
     elif mode in ("mean", "sum"):
-        parts = [features[a:b].sum(0) / (max(b - a, 1) if mode == "mean" else 1) for a, b in zip(rows, rows[1:])]
+        parts = [features[a:b].sum(0) / (max(b - a, 1) if mode == "mean" else 1) for a, b in pairwise(rows)]
     else:
         raise ValueError(f"mode must be mean, max or sum, got {mode!r}.")
     return torch.stack(parts) if parts else features.new_zeros(0, features.shape[1])
@@ -59,7 +60,8 @@ def _per_voxel(x: SparseTensor, other: Any) -> Any:
         if other.shape[0] == x.batch_size != 1:
             other = other[x.batch]
         elif other.shape[0] != 1:
-            raise ValueError(f"A tensor of {other.shape[0]} rows meets a SparseTensor of {x.batch_size} clouds: give one row per cloud, or one for all.")
+            raise ValueError(f"A tensor of {other.shape[0]} rows meets a SparseTensor of {x.batch_size} clouds: give one row per cloud, "
+                             "or one for all.")
     elif isinstance(other, Tensor) and other.ndim == 3 and other.shape[1:] == (1, 1):
         other = other.reshape(1, -1)
     return other
@@ -124,7 +126,8 @@ def _reduce(mode: str) -> Callable[..., Any]:
         x = x if dtype is None else x.type(dtype)
         dims = sorted(d % 4 for d in ((dim,) if isinstance(dim, int) else tuple(dim or ())))
         if dims not in ([2, 3], [1, 2]):
-            raise UnsupportedOnVoxels(f"{mode} over dimensions {dim} has no meaning on voxels: only both spatial dimensions (2, 3) together.")
+            raise UnsupportedOnVoxels(f"{mode} over dimensions {dim} has no meaning on voxels: only both spatial dimensions (2, 3) "
+                                      "together.")
         out = _pooled(x, mode)
         return out if keepdim else out.features
 
@@ -322,7 +325,8 @@ class SparseArithmetic:
     def _become(self, result: SparseTensor) -> SparseTensor:
         """This very object with the features of `result`, as after an in-place function: whoever else holds it sees them too."""
         if result.level != self.level:
-            raise ValueError(f"An in-place operation cannot change voxels of stride {self.level.stride} into voxels of stride {result.level.stride}.")
+            raise ValueError(f"An in-place operation cannot change voxels of stride {self.level.stride} into voxels of stride "
+                             f"{result.level.stride}.")
         self.features = result.features
         return self  # type: ignore
 

@@ -140,7 +140,8 @@ def test_center_rule_is_the_same_on_a_plane() -> None:
 def one_conv(rule: str, axis: str, kernel: int = 3) -> tuple[nn.Conv2d, nn.Module]:
     torch.manual_seed(0)
     conv = nn.Conv2d(4, 6, kernel, 1, kernel // 2, bias=False)
-    image = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Sequential(conv, nn.BatchNorm2d(6)), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    stage = nn.Sequential(conv, nn.BatchNorm2d(6))
+    image = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), stage, nn.AdaptiveAvgPool2d(1), nn.Flatten())
     net = pl.inflate(image, rule=rule, axis=axis).double()
     return conv.double(), net.backbone.get_submodule("2.0")
 

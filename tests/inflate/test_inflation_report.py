@@ -107,7 +107,8 @@ def test_every_tensor_appears_once(network: str) -> None:
 
 
 def test_arguments_make_the_same_network_again() -> None:
-    for options in ({}, {"rule": "learned", "start": "random", "seed": 3}, {"rule": torch.ones(9, 27), "load_stages": [2], "stem": "three-conv"}):
+    drawn, matrix = {"rule": "learned", "start": "random", "seed": 3}, {"rule": torch.ones(9, 27), "load_stages": [2], "stem": "three-conv"}
+    for options in ({}, drawn, matrix):
         net = pl.inflate(tiny(), **options)
         again = pl.inflate(tiny(), **json.loads(json.dumps(net.arguments)))
         for (n, a), (m, b) in zip(net.state_dict().items(), again.state_dict().items()):
@@ -196,12 +197,13 @@ def test_forward_map_is_what_is_pooled() -> None:
 
 
 def test_the_network_says_what_it_takes() -> None:
-    with pytest.raises(TypeError, match="takes a SparseTensor, got Tensor: call pointlift.voxelize"):
+    with pytest.raises(TypeError, match=r"takes a SparseTensor, got Tensor: call pointlift\.voxelize"):
         pl.inflate(tiny())(torch.rand(5, 3))
 
 
 def test_three_heads() -> None:
-    shapes = {h: [tuple(p.shape) for p in pl.inflate(tiny(), head=h, num_classes=7).head.parameters()] for h in ("linear", "linear-bn", "mlp")}
+    heads = {h: pl.inflate(tiny(), head=h, num_classes=7).head for h in ("linear", "linear-bn", "mlp")}
+    shapes = {h: [tuple(p.shape) for p in head.parameters()] for h, head in heads.items()}
     assert shapes["linear"] == [(7, 24), (7,)]
     assert shapes["linear-bn"] == [(7, 24), (7,), (7,), (7,)]
     assert shapes["mlp"] == [(1024, 24), (1024,), (1024,), (1024,), (7, 1024), (7,)]
@@ -212,7 +214,10 @@ def test_the_package_can_be_called_like_its_function() -> None:
     import subprocess
     import sys
 
-    code = "import pointlift.inflate.rules, pointlift as pl; print(type(pl.inflate).__name__, callable(pl.inflate), bool(pl.inflate.__call__.__doc__))"
+    code = (
+        "import pointlift.inflate.rules, pointlift as pl;"
+        "print(type(pl.inflate).__name__, callable(pl.inflate), bool(pl.inflate.__call__.__doc__))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["_CallableModule", "True", "True"]
     import pointlift.inflate.rules as rules

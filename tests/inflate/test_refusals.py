@@ -65,11 +65,15 @@ def weight_normed() -> nn.Module:
 
 
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
-    "ViT": (lambda: timm.create_model("vit_tiny_patch16_224", pretrained=False, depth=1), "height and width, .* patch_embed.*Replace that part"),
-    "swin": (lambda: timm.create_model("swin_tiny_patch4_window7_224", pretrained=False, depths=(1, 1, 1, 1)), "height and width, .*Replace that"),
+    "ViT": (lambda: timm.create_model("vit_tiny_patch16_224", pretrained=False, depth=1), "height and width, .* patch_embed.*Replace that "
+                                                                                          "part"),
+    "swin": (lambda: timm.create_model("swin_tiny_patch4_window7_224", pretrained=False, depths=(1, 1, 1, 1)), "height and width, "
+                                                                                                               ".*Replace that"),
     "inception": (lambda: timm.create_model("inception_v3", pretrained=False), r"branch7x7\w*.conv has kernel \(1, 7\), but only square"),
-    "GRN": (lambda: small_picture(timm.create_model("convnextv2_atto", pretrained=False)), "stages.0.blocks.0.mlp.grn is a GlobalResponseNorm.*replace it"),
-    "NFNet": (lambda: small_picture(timm.create_model("nf_regnet_b0", pretrained=False)), "is a ScaledStdConv2d, .*fold that into a plain Conv2d"),
+    "GRN": (lambda: small_picture(timm.create_model("convnextv2_atto", pretrained=False)), "stages.0.blocks.0.mlp.grn is a "
+                                                                                           "GlobalResponseNorm.*replace it"),
+    "NFNet": (lambda: small_picture(timm.create_model("nf_regnet_b0", pretrained=False)), "is a ScaledStdConv2d, .*fold that into a plain "
+                                                                                          "Conv2d"),
     "MLP": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(12, 4)), "Sequential has no Conv2d: inflation needs a 2D convolutional network"),
     "kernel 9": (lambda: around(nn.Conv2d(8, 8, 9, 1, 4)), r"3\.2 has a kernel of 9 x 9, but the sparse engine goes up to 7"),
     "oblong kernel": (lambda: around(nn.Conv2d(8, 8, (1, 3), 1, (0, 1))), r"3\.2 has kernel \(1, 3\), but only square"),
@@ -77,35 +81,48 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "oblong dilation": (lambda: around(nn.Conv2d(8, 8, 3, 1, 1, (1, 2))), r"3\.2 has dilation \(1, 2\)"),
     "own convolution": (lambda: around(OwnConvForward(8, 8, 3)), r"3\.2 is a OwnConvForward, which changes its weight"),
     "weight norm": (weight_normed, r"cannot run on voxels: torch function 'conv2d' is not defined.*3\.2"),
-    "spectral norm": (lambda: around(torch.nn.utils.spectral_norm(nn.Conv2d(8, 8, 3))), r"3\.2 is a Conv2d, which changes its weight|cannot be copied"),
+    "spectral norm": (lambda: around(torch.nn.utils.spectral_norm(nn.Conv2d(8, 8, 3))), r"3\.2 is a Conv2d, which changes its "
+                                                                                        r"weight|cannot be copied"),
     "own batch norm": (lambda: around(OwnNorm(8)), r"3\.2 is a OwnNorm, a batch normalisation of its own kind: replace it by BatchNorm2d"),
     "own group norm": (lambda: around(OwnGroupNorm(2, 8)), r"3\.2 is a OwnGroupNorm, a group normalisation of its own kind"),
     "instance norm": (lambda: around(nn.InstanceNorm2d(8)), "'instance_norm' is not defined on a SparseTensor"),
     "lstm": (lambda: around(Recurrent()), r"3\.2\.lstm is a LSTM, which has weights and no counterpart"),
     "bilinear": (lambda: around(nn.Upsample(scale_factor=2, mode="bilinear")), r"3\.2 upsamples by bilinear interpolation"),
-    "upsampling to a size": (lambda: around(nn.Upsample(size=(64, 64))), r"3\.2 upsamples by nearest interpolation, but only nearest with a scale"),
+    "upsampling to a size": (lambda: around(nn.Upsample(size=(64, 64))), r"3\.2 upsamples by nearest interpolation, but only nearest with "
+                                                                         r"a scale"),
     "upsampling by half": (lambda: around(nn.Upsample(scale_factor=1.5)), r"3\.2 upsamples by 1\.5, but only whole equal factors"),
     "upsampling obliquely": (lambda: around(nn.Upsample(scale_factor=(1, 2))), r"3\.2 upsamples by \(1\.0, 2\.0\), but only whole equal"),
-    "pooling to 3 x 3": (lambda: around(nn.AdaptiveAvgPool2d(3), nn.Conv2d(8, 8, 3, 1, 1)), r"has no meaning on voxels: only to one value|not recognised"),
+    "pooling to 3 x 3": (lambda: around(nn.AdaptiveAvgPool2d(3), nn.Conv2d(8, 8, 3, 1, 1)), r"has no meaning on voxels: only to one "
+                                                                                            r"value|not recognised"),
     "functional pooling": (lambda: around(Calls(lambda x: F.avg_pool2d(x, 2))), "'avg_pool2d' is not defined on a SparseTensor"),
     "interpolation": (lambda: around(Calls(lambda x: F.interpolate(x, scale_factor=2))), "'interpolate' is not defined on a SparseTensor"),
     "size of the picture": (lambda: around(Calls(lambda x: x.view(*x.shape[:2], -1).reshape(x.shape))), "no attribute 'view'"),
     "mean of a row": (lambda: around(Calls(lambda x: x - x.mean(2, keepdim=True))), "mean over dimensions 2 has no meaning on voxels"),
     "grouped transpose": (
-        lambda: around(nn.Conv2d(8, 8, 3, 2, 1), nn.ConvTranspose2d(8, 8, 2, 2, groups=2)), r"3\.3 is a grouped or very large ConvTranspose2d"
+        lambda: around(nn.Conv2d(8, 8, 3, 2, 1), nn.ConvTranspose2d(8, 8, 2, 2, groups=2)), r"3\.3 is a grouped or very large "
+                                                                                            r"ConvTranspose2d"
     ),
     "upsampling first": (lambda: around(nn.ConvTranspose2d(8, 8, 2, 2)), "cannot start from voxels of stride 1"),
     "two input layers": (lambda: Two(), "conv_a and conv_b both look at the picture, .*use stem='inflate'"),
-    "network that fails": (lambda: around(Calls(lambda x: x[:, :, 500:].reshape(0, 5))), r"does not run on a 3-channel picture \(RuntimeError"),
-    "network that fails oddly": (lambda: around(Calls(lambda x: {}["key"])), r"does not run on a 3-channel picture \(KeyError: 'key'\): pass a network"),
-    "a normalised picture": (lambda: nn.Sequential(nn.BatchNorm2d(3), nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3),
-        nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8))), "No convolution stands before .*stem='inflate'"),
-    "a head of pixels": (lambda: nn.Sequential(nn.Conv2d(3, 8, 3, 1, 1), nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1)), Calls(lambda x: x.mean())),
-        "mean over dimensions None has no meaning"),
-    "no map": (lambda: nn.Sequential(nn.Conv2d(3, 8, 224), nn.Flatten(), nn.Linear(8, 3)), "has no feature map: pass a convolutional network"),
+    "network that fails": (lambda: around(Calls(lambda x: x[:, :, 500:].reshape(0, 5))), r"does not run on a 3-channel picture "
+                                                                                         r"\(RuntimeError"),
+    "network that fails oddly": (lambda: around(Calls(lambda x: {}["key"])), r"does not run on a 3-channel picture \(KeyError: 'key'\): "
+                                                                             r"pass a network"),
+    "a normalised picture": (lambda: normalised(), "No convolution stands before .*stem='inflate'"),
+    "a head of pixels": (
+        lambda: nn.Sequential(*around(nn.Identity())[:4], Calls(lambda x: x.mean())), "mean over dimensions None has no meaning"
+    ),
+    "no map": (lambda: nn.Sequential(nn.Conv2d(3, 8, 224), nn.Flatten(), nn.Linear(8, 3)), "has no feature map: pass a convolutional "
+                                                                                           "network"),
     "convolution that never runs": (lambda: Idle(), "Idle ran no Conv2d on a picture"),
     "layers called by keyword": (lambda: ByKeyword(), "unexpected keyword argument 'input', after entering body.0"),
 }  # fmt: skip
+
+
+def normalised() -> nn.Module:
+    """Its first layer is a normalisation, and its convolutions are all in one stage."""
+    layers = [layer for c in (3, 8, 8, 8) for layer in (nn.Conv2d(c, 8, 3), nn.BatchNorm2d(8))]
+    return nn.Sequential(nn.BatchNorm2d(3), nn.Sequential(*layers))
 
 
 class Idle(nn.Module):

@@ -148,7 +148,8 @@ def test_shared_and_per_layer_transforms() -> None:
 
 def test_two_kernel_sizes_share_no_transform() -> None:
     mixed = nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 5), nn.Conv2d(4, 4, 3)), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        nn.Conv2d(3, 4, 3), nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 5), nn.Conv2d(4, 4, 3)),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(),
     )  # fmt: skip
     a, b, c = transforms(pl.inflate(mixed, rule="learned-shared"))
     assert a.transform is c.transform and a.transform.shape == (9, 27) and b.transform.shape == (25, 125)

@@ -183,7 +183,8 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: pl.nn.SparseConv3d(5, 4)(ragged()), ValueError, r"x must have shape \(20, 5\)"),
     (lambda: pl.nn.SparseConv3d(6, 4, 2, 2, transposed=True)(ragged()), ValueError, "cannot start from voxels of stride 1"),
     (lambda: pl.nn.SparseUpsample(2)(ragged()), ValueError, "stride 1 cannot be upsampled by 2"),
-    (lambda: pl.nn.SparseUpsample(2)(pl.SparseTensor(torch.ones(1, 2), torch.zeros(1, 4).int(), 2)), ValueError, "No voxels are known at stride 1"),
+    (lambda: pl.nn.SparseUpsample(2)(pl.SparseTensor(torch.ones(1, 2), torch.zeros(1, 4).int(), 2)), ValueError, "No voxels are known at "
+                                                                                                                 "stride 1"),
     (lambda: pl.nn.SparseUpsample(0), ValueError, "scale_factor must be at least 1"),
     (lambda: pl.nn.SparseMaxPool3d(0), ValueError, "kernel_size and stride must be at least 1"),
     (lambda: pl.nn.SparseGlobalPool("median"), ValueError, "mode must be mean, max or sum"),

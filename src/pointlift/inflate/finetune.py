@@ -66,7 +66,8 @@ def set_finetune(net: nn.Module, regime: str, seed: int = 0) -> FinetuneReport:
         inside_input = any(name == n or name.startswith(n + ".") for n in net.input_modules)
         norm = isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, SparseGroupNorm))
         for key, parameter in module.named_parameters(recurse=False):
-            learns = not frozen or inside_input or (norm and regime == "io+bn") or (isinstance(module, TransformedConv3d) and key == "transform")
+            is_transform = isinstance(module, TransformedConv3d) and key == "transform"
+            learns = not frozen or inside_input or (norm and regime == "io+bn") or is_transform
             parameter.requires_grad_(learns and parameter not in fixed)
     net.regime = regime
     net.frozen_statistics = regime == "io"
@@ -90,7 +91,8 @@ def _draw_anew(net: nn.Module, seed: int) -> None:
             is_block = any(True for _ in module.children())
             if isinstance(module, TransformedConv3d) and isinstance(net, InflatedNetwork):
                 module.scramble()
-                module.transform.copy_(first_transform(module.kernel_size, net.arguments["axis"], net.arguments["start"]).to(module.transform))
+                first = first_transform(module.kernel_size, net.arguments["axis"], net.arguments["start"])
+                module.transform.copy_(first)
             if own and all(p in fixed for p in own):
                 continue
             if callable(reset) and not is_block:  # a block's own reset is written for the layers of the image network

@@ -61,10 +61,12 @@ def inflate(
     if load_stages is not None:
         wrong = [s for s in load_stages if not 1 <= s <= len(structure.stages)]
         if wrong:
-            raise ValueError(f"load_stages names stage {wrong[0]}, but this network has stages 1 to {len(structure.stages)} ({', '.join(structure.stages)}).")
+            raise ValueError(f"load_stages names stage {wrong[0]}, but this network has stages 1 to {len(structure.stages)} "
+                             f"({', '.join(structure.stages)}).")
     if stem != "inflate" and structure.branching_stem is not None:
         raise InflationError(
-            f"{structure.first_conv} and {structure.branching_stem} both look at the picture, so there is no single input layer to replace: use stem='inflate'."
+            f"{structure.first_conv} and {structure.branching_stem} both look at the picture, so there is no single input layer to "
+            "replace: use stem='inflate'."
         )
     backbone = _copy_of(image_model)
     report = InflationReport()
@@ -78,8 +80,8 @@ def inflate(
         new_stem = make_stem(stem, in_channels, channels)
         arguments: dict[str, Any] = {
             "rule": rule if isinstance(rule, str) else rule.tolist(), "axis": axis, "in_channels": in_channels, "num_classes": num_classes,
-            "stem": stem, "head": head, "shortcut_kernel": shortcut_kernel, "load_stages": None if load_stages is None else list(load_stages),
-            "start": start, "seed": seed,
+            "stem": stem, "head": head, "shortcut_kernel": shortcut_kernel,
+            "load_stages": None if load_stages is None else list(load_stages), "start": start, "seed": seed,
         }  # fmt: skip
         inputs = structure.stem if stem == "inflate" else []
         net = InflatedNetwork(new_stem, backbone, nn.Identity(), report, arguments, inputs)
@@ -147,7 +149,13 @@ def _check_options(rule: str | Tensor, axis: str, stem: str, head: str, shortcut
 
 
 def _swapper(
-    structure: Structure, report: InflationReport, rule: str | Tensor, axis: str, shortcut_kernel: int, stages: Sequence[int] | None, start: str
+    structure: Structure,
+    report: InflationReport,
+    rule: str | Tensor,
+    axis: str,
+    shortcut_kernel: int,
+    stages: Sequence[int] | None,
+    start: str,
 ) -> Swapper:
     shared: dict[int, nn.Parameter] = {}
 
@@ -157,7 +165,8 @@ def _swapper(
         if k == 1:
             return torch.ones(1, 1)
         if tuple(rule.shape) != (k * k, k**3):
-            raise InflationError(f"{name} has a kernel of {k} x {k}, which needs T of shape {(k * k, k**3)}, got {tuple(rule.shape)}: use a named rule.")
+            raise InflationError(f"{name} has a kernel of {k} x {k}, which needs T of shape {(k * k, k**3)}, got {tuple(rule.shape)}: use "
+                                 "a named rule.")
         return rule.float()
 
     def transform(k: int) -> nn.Parameter:
@@ -183,7 +192,8 @@ def _swap_all(backbone: nn.Module, structure: Structure, swapper: Swapper, stem:
     """Swap every leaf of `backbone` in place; returns the channels that the stem has to deliver."""
     last_conv = next((s.module for s in reversed(structure.steps) if s.name in structure.stem and isinstance(s.module, nn.Conv2d)), None)
     if last_conv is None and stem != "inflate":
-        raise InflationError(f"No convolution stands before {structure.stages[0]}, so there is no input layer to replace: use stem='inflate'.")
+        raise InflationError(f"No convolution stands before {structure.stages[0]}, so there is no input layer to replace: use "
+                             "stem='inflate'.")
     dropped = _dropped_head(structure)
     found = list(leaves(backbone))
     first_name: dict[nn.Module, str] = {}
@@ -246,7 +256,8 @@ def _flatten_dropped(backbone: nn.Module, dropped: set[str]) -> None:
 
 
 def _adapt_input(backbone: nn.Module, name: str, in_channels: int, report: InflationReport) -> None:
-    """Give the first convolution `in_channels` inputs: image channels are summed and shared out, so that a grey input keeps its response."""
+    """Give the first convolution `in_channels` inputs: image channels are summed and shared out, so that a grey
+    input keeps its response."""
     conv = backbone.get_submodule(name)
     have = int(conv.in_channels)  # type: ignore
     if have == in_channels:
@@ -291,7 +302,8 @@ def _trial(net: InflatedNetwork, in_channels: int) -> int:
         for n, b in net.named_buffers():
             b.copy_(before[n])
     if embedding.ndim != 2 or embedding.shape[0] != 2:
-        raise InflationError(f"The image network's trunk gave {tuple(embedding.shape)} for two clouds instead of (2, C): its head was not recognised.")
+        raise InflationError(f"The image network's trunk gave {tuple(embedding.shape)} for two clouds instead of (2, C): its head was not "
+                             "recognised.")
     return int(embedding.shape[1])
 
 

@@ -100,7 +100,8 @@ class InflatedNetwork(nn.Module):
     def forward(self, voxels: SparseTensor) -> Tensor:
         """(B, num_classes) logits."""
         if not isinstance(voxels, SparseTensor):
-            raise TypeError(f"The network takes a SparseTensor, got {type(voxels).__name__}: call pointlift.voxelize(cloud, voxel_size) first.")
+            raise TypeError(f"The network takes a SparseTensor, got {type(voxels).__name__}: call pointlift.voxelize(cloud, voxel_size) "
+                            "first.")
         logits: Tensor = self.head(self.forward_features(voxels))
         return logits
 

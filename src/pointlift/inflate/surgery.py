@@ -28,8 +28,8 @@ __all__ = ["Swapper", "set_module"]
 
 # modules that act on features as they are, through __torch_function__
 _KEPT = (
-    nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Sigmoid, nn.Tanh, nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU,
-    nn.Mish, nn.Softplus, nn.PReLU, nn.Identity, nn.Dropout, nn.AlphaDropout, nn.Linear, nn.Flatten, nn.LayerNorm,
+    nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Sigmoid, nn.Tanh, nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.LeakyReLU, nn.ELU, nn.SELU,
+    nn.CELU, nn.Mish, nn.Softplus, nn.PReLU, nn.Identity, nn.Dropout, nn.AlphaDropout, nn.Linear, nn.Flatten, nn.LayerNorm,
 )  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def set_module(root: nn.Module, name: str, module: nn.Module) -> None:
 def _one_number(value: int | tuple[int, ...], what: str, name: str) -> int:
     numbers = {value} if isinstance(value, int) else set(value)
     if len(numbers) != 1:
-        raise InflationError(f"{name} has {what} {tuple(value)}, but only square ones have a cube: replace the module or choose another network.")  # type: ignore[arg-type]
+        raise InflationError(f"{name} has {what} {value}, but only square ones have a cube: replace the module or choose another network.")
     return int(numbers.pop())
 
 
@@ -81,7 +81,8 @@ class Swapper:
 
     matrix: kernel size -> T (K*K, K**3). note: the rule in words. learned: None, or the transform parameter of a kernel size (shared
     or fresh). in_loaded_stage: whether the leaf of a name keeps its image weights. shortcuts: 1x1 convolutions to be given kernel 2.
-    shifted, bordered: convolutions and poolings whose windows are placed, and whose borders are filled, otherwise than in the image network.
+    shifted, bordered: convolutions and poolings whose windows are placed, and whose borders are filled, otherwise than in the image
+    network.
     """
 
     report: InflationReport
@@ -117,7 +118,8 @@ class Swapper:
         """What the report says about windows and borders."""
         said = []
         for names, text in (
-            (self.shifted, "windows are placed by up to half a kernel elsewhere than in the image network (odd kernels are centred on voxels)"),
+            (self.shifted, "windows are placed by up to half a kernel elsewhere than in the image network (odd kernels are centred on "
+                           "voxels)"),
             (self.bordered, "convolutions fill the picture's border in their own way; on voxels an absent neighbour is zero"),
         ):
             if names:
@@ -187,7 +189,8 @@ class Swapper:
     def _transposed(self, name: str, leaf: nn.ConvTranspose2d) -> nn.Module:
         k, s = _one_number(leaf.kernel_size, "kernel", name), _one_number(leaf.stride, "stride", name)
         if leaf.groups != 1 or k > 7:
-            raise InflationError(f"{name} is a grouped or very large ConvTranspose2d, which has no counterpart: replace it by Upsample and Conv2d.")
+            raise InflationError(f"{name} is a grouped or very large ConvTranspose2d, which has no counterpart: replace it by Upsample "
+                                 "and Conv2d.")
         d = _one_number(leaf.dilation, "dilation", name)
         if _first(leaf.padding) != (d * (k - 1) // 2 if k % 2 else 0):  # type: ignore[arg-type]
             self.shifted.append(name)
@@ -202,7 +205,8 @@ class Swapper:
     def _batch_norm(self, name: str, leaf: nn.BatchNorm2d | nn.SyncBatchNorm) -> nn.Module:
         fused = type(leaf).forward not in (nn.BatchNorm2d.forward, nn.SyncBatchNorm.forward)
         if fused and not (hasattr(leaf, "drop") and hasattr(leaf, "act")):
-            raise InflationError(f"{name} is a {type(leaf).__name__}, a batch normalisation of its own kind: replace it by BatchNorm2d before inflating.")
+            raise InflationError(f"{name} is a {type(leaf).__name__}, a batch normalisation of its own kind: replace it by BatchNorm2d "
+                                 "before inflating.")
         new = SparseBatchNorm(leaf.num_features, leaf.eps, leaf.momentum, leaf.affine, leaf.track_running_stats)
         if self.loaded(name, leaf):
             _copy(new, leaf)
@@ -211,7 +215,8 @@ class Swapper:
     def _group_norm(self, name: str, leaf: nn.GroupNorm) -> nn.Module:
         fused = hasattr(leaf, "drop") and hasattr(leaf, "act")
         if type(leaf).forward is not nn.GroupNorm.forward and not fused and not type(leaf).__module__.startswith("timm.layers."):
-            raise InflationError(f"{name} is a {type(leaf).__name__}, a group normalisation of its own kind: replace it by GroupNorm before inflating.")
+            raise InflationError(f"{name} is a {type(leaf).__name__}, a group normalisation of its own kind: replace it by GroupNorm "
+                                 "before inflating.")
         new = SparseGroupNorm(leaf.num_groups, leaf.num_channels, leaf.eps, leaf.affine)
         if self.loaded(name, leaf):
             _copy(new, leaf)
@@ -220,7 +225,8 @@ class Swapper:
     def _upsample(self, name: str, leaf: nn.Upsample) -> nn.Module:
         factor = leaf.scale_factor
         if leaf.mode != "nearest" or factor is None:
-            raise InflationError(f"{name} upsamples by {leaf.mode} interpolation, but only nearest with a scale factor has a counterpart on voxels.")
+            raise InflationError(f"{name} upsamples by {leaf.mode} interpolation, but only nearest with a scale factor has a counterpart "
+                                 "on voxels.")
         factors = set(factor) if isinstance(factor, tuple) else {factor}
         if len(factors) != 1 or float(next(iter(factors))) != int(next(iter(factors))):
             raise InflationError(f"{name} upsamples by {factor}, but only whole equal factors have a counterpart on voxels.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -160,7 +161,7 @@ def _convs(steps: list[Step]) -> int:
 
 
 def _is_chain(steps: list[Step]) -> bool:
-    return all(b.source == a.result for a, b in zip(steps, steps[1:]))
+    return all(b.source == a.result for a, b in pairwise(steps))
 
 
 def _find_stem(steps: list[Step]) -> list[str]:
@@ -251,7 +252,8 @@ def structure_of(model: nn.Module) -> Structure:
     """Watch `model` on one picture and say what its parts are. Raises InflationError where it is no convolutional image network."""
     convs = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
     if not convs:
-        raise InflationError(f"{type(model).__name__} has no Conv2d: inflation needs a 2D convolutional network (any of timm's or torchvision's).")
+        raise InflationError(f"{type(model).__name__} has no Conv2d: inflation needs a 2D convolutional network (any of timm's or "
+                             "torchvision's).")
     seen = _run(model, convs[0].in_channels)
     steps = seen.steps
     if not any(isinstance(s.module, nn.Conv2d) for s in steps):
