@@ -226,6 +226,17 @@ def test_demo_of_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert len((out / "results.csv").read_text().splitlines()) == 3
 
 
+@pytest.mark.slow
+def test_demo_in_processes_gives_what_one_process_gives(tmp_path: Path) -> None:
+    from pointlift.experiments.demo import run_demo
+
+    def accuracies(name: str, workers: int) -> list[list[str]]:
+        assert run_demo(str(tmp_path / name), 1, 2, 1, 2, ["io+bn", "scratch"], workers) == 0
+        return [row.split(",")[:5] for row in (tmp_path / name / "results.csv").read_text().splitlines()]
+
+    assert accuracies("two", 2) == accuracies("one", 1)
+
+
 def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out

@@ -127,7 +127,7 @@ def _parser(name: str, command: Command) -> Any:
     help_texts = _argument_help(command.function)
     hints = typing.get_type_hints(command.function)
     examples = "".join(f"  {line}\n" for line in command.examples)
-    places = [f"{p.upper()}{' ...' if nargs else ''}" for p, nargs in command.positional.items()]
+    places = [f"{p.upper()}{' ...' if several else ''}" for p, several in command.positional.items()]
     parser = jsonargparse.ArgumentParser(
         prog=f"pointlift {name}",
         description=command.description,
@@ -138,20 +138,21 @@ def _parser(name: str, command: Command) -> Any:
     for argument, parameter in inspect.signature(command.function).parameters.items():
         text, kind = help_texts[argument], hints[argument]
         if argument in command.positional:
-            extra = {} if command.positional[argument] is None else {"nargs": command.positional[argument]}
+            extra: dict[str, Any] = {} if command.positional[argument] is None else {"nargs": command.positional[argument]}
             parser.add_argument(argument, type=str, metavar=argument.upper(), help=text, **extra)
             continue
         required = parameter.default is parameter.empty
         if required:
             places.append(f"--{argument} {argument.upper()}")
         several, kind = _element_type(kind)
+        nargs: dict[str, Any] = {"nargs": "+"} if several else {}
         parser.add_argument(
             f"--{argument}",
             type=kind,
             required=required,
             default=None if required else parameter.default,
             help=text.rstrip(".") + _note(required, parameter.default),
-            **({"nargs": "+"} if several else {}),
+            **nargs,
         )
     parser.usage = " ".join([f"pointlift {name}", *places, "[options]"])
     return parser

@@ -138,7 +138,8 @@ def _train(jobs: list[Job], workers: int) -> list[RunOutcome]:
                     finished(futures[future], future.result())
             except BrokenProcessPool:
                 raise OSError(
-                    "a process of the demo was ended from outside, probably for lack of memory: run the same command again, finished runs are kept"
+                    "a process of the demo was ended from outside, probably for lack of memory: run the same command again, "
+                    "finished runs are kept"
                 ) from None
             except KeyboardInterrupt:
                 pool.shutdown(wait=False, cancel_futures=True)
