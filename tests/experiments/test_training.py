@@ -238,6 +238,15 @@ def test_early_stop_stays_stopped(tmp_path: Path) -> None:
     assert len(rows(fit(tmp_path / "run", model=replace(MODEL, regime="io"), trainer=trainer, optim=optim, resume=True).csv)) == epochs
 
 
+def test_evaluating_every_second_epoch_trains_the_same(finished: tuple[Path, FitResult], tmp_path: Path) -> None:
+    result = fit(tmp_path / "run", trainer=replace(TRAINER, evaluate_every=2))
+    assert same(weights(result), weights(finished[1]))
+    assert ["val_accuracy" in row and row["val_accuracy"] != "" for row in rows(result.csv)] == [False, True, False]
+    assert result.metrics["val_accuracy"] == finished[1].metrics["val_accuracy"]  # the last epoch is evaluated all the same
+    with pytest.raises(ValueError, match="evaluate_every is 2"):
+        fit(tmp_path / "other", trainer=replace(TRAINER, evaluate_every=2, early_stop_patience=3))
+
+
 def test_one_step(tmp_path: Path) -> None:
     result = fit(tmp_path / "run", trainer=replace(TRAINER, max_steps=1), optim=OptimConfig())
     assert rows(result.csv)[0]["step"] == "1"

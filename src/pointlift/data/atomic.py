@@ -32,8 +32,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        temporary.chmod(stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask())
         yield temporary
+        # after the writer, which may have put a file of its own there
+        temporary.chmod(stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask())
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(temporary, target)

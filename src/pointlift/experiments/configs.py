@@ -121,6 +121,7 @@ class TrainerConfig:
     Attributes:
         accumulate_grad_batches: batches per optimizer step, each of `data.batch_size` clouds.
         early_stop_patience: stop after so many epochs without a better `early_stop_metric` (losses: lower is better); null never.
+        evaluate_every: evaluate after every so many epochs, and after the last.
         max_steps: stop after so many optimizer steps; -1 never. A cosine then ends there.
         gradient_clip_val: largest norm of the gradient; null does not clip.
         deterministic: only deterministic algorithms, bit for bit repeatable.
@@ -136,6 +137,7 @@ class TrainerConfig:
     accumulate_grad_batches: int = 1
     early_stop_patience: int | None = None
     early_stop_metric: Literal["val_accuracy", "val_class_accuracy", "val_loss", "train_loss"] = "val_accuracy"
+    evaluate_every: int = 1
     max_steps: int = -1
     gradient_clip_val: float | None = None
     deterministic: bool = False
@@ -145,7 +147,7 @@ class TrainerConfig:
     wandb: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("devices", "num_nodes", "accumulate_grad_batches", "log_every_n_steps"):
+        for name in ("devices", "num_nodes", "accumulate_grad_batches", "log_every_n_steps", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"trainer: {name} is {getattr(self, name)}, expected at least 1.")
         for name in ("early_stop_patience", "checkpoint_every_n_steps"):

@@ -39,7 +39,8 @@ def run_recipe(recipe: Recipe, resume: bool) -> int:
 def write_report(recipe: Recipe, result: FitResult) -> Path:
     """report.html of a finished run: results, curves, confusion matrix, CDNV, t-SNE, clouds with predictions, protocol."""
     folder = result.checkpoint.parent
-    predictor = Predictor(str(result.checkpoint))
+    name = recipe.arguments["model"].image_model
+    predictor = Predictor(str(result.checkpoint), name if ".py:" in name else None)
     config = recipe.arguments["data"]
     splits = load_splits(config, int(recipe.arguments["seed"]))
     judged = splits.val if splits.test is None else splits.test

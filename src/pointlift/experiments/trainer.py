@@ -65,7 +65,7 @@ class RunRecord(Checkpoint):
 
     @property
     def validated(self) -> bool:
-        """Whether the last epoch was evaluated: not so when `max_steps` ended the run within it."""
+        """Whether the last epoch was evaluated: not so when `max_steps` ended the run within it, or `evaluate_every` skipped it."""
         return bool(self.rows) and "val_accuracy" in self.rows[-1]
 
     def state_dict(self) -> dict[str, Any]:
@@ -92,7 +92,8 @@ class RunRecord(Checkpoint):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_class_accuracy", "lr")
-        fresh = set(names) if trainer.is_last_batch else {n for n in names if not n.startswith("val_")}
+        evaluated = trainer.is_last_batch and (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+        fresh = set(names) if evaluated else {n for n in names if not n.startswith("val_")}  # Lightning keeps old values
         values = {n: float(trainer.callback_metrics[n]) for n in names if n in trainer.callback_metrics and n in fresh}
         row = {"epoch": trainer.current_epoch, "step": trainer.global_step, **values}
         row["seconds"] = round(time.perf_counter() - self._started, 3)
@@ -118,11 +119,14 @@ def make_trainer(config: TrainerConfig, optim: OptimConfig, record: RunRecord, s
     if config.early_stop_patience is not None:
         mode = "min" if config.early_stop_metric.endswith("loss") else "max"
         stop = EarlyStopping(config.early_stop_metric, patience=config.early_stop_patience, mode=mode, check_on_train_epoch_end=True)
+        if config.evaluate_every > 1 and config.early_stop_metric != "train_loss":
+            raise ValueError(f"trainer: early_stop_metric {config.early_stop_metric} is needed after every epoch, but evaluate_every is {config.evaluate_every}.")
         callbacks.insert(0, stop)
     return lightning.Trainer(
         max_epochs=optim.epochs,
         max_steps=config.max_steps,
         limit_train_batches=steps_per_epoch,
+        check_val_every_n_epoch=config.evaluate_every,
         devices=config.devices,
         accelerator=config.accelerator,
         strategy=config.strategy,

@@ -229,9 +229,13 @@ def fit_image_model(
     trainer = lightning.Trainer(max_epochs=optim.epochs, **options)
     classifier = ImageClassifier(model.to(memory_format=torch.channels_last), optim, crop, flip, seed)
     start = time.perf_counter()
-    trainer.fit(classifier, train, val, ckpt_path=resume)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(classifier, train, val, ckpt_path=resume)
+    except SystemExit:
+        if not trainer.interrupted:
+            raise
+        # Lightning ends the process on Ctrl-C; the caller is to say how to go on
+        raise KeyboardInterrupt(f"interrupted: go on with --resume (the checkpoint in {out} is from the last finished epoch)") from None
     seconds = time.perf_counter() - start
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     return ImageFitResult(metrics["train_loss"], metrics["val_loss"], metrics["val_accuracy"], trainer.current_epoch, seconds)

@@ -1,0 +1,155 @@
+"""Image2Point on ModelNet10 with networks that were trained on photographs: the runs behind results/modelnet10/.
+
+    python tools/modelnet10_study.py FEW_SHOT --data FOLDER [--out results/modelnet10] [--workers 2] [--work runs/modelnet10]
+
+FOLDER holds modelnet10_ply_hdf5_1024/ (ModelNet10 in the layout of modelnet40_ply_hdf5_2048), weights2d/ and models2d/. A study is a
+list of cells; every (cell, seed) is one `fit_image2point` run in one thread, finished runs are not repeated, and a killed study goes on where it
+stopped. Writes STUDY.csv (a row per run), STUDY.json (protocol) and STUDY.md (mean, spread, paired differences with 95 % intervals).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import logging
+import multiprocessing
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pointlift.data.atomic import atomic_write
+from pointlift.evaluate.curves import paired_difference, summarize
+from pointlift.report import console_table, write_csv
+from pointlift.report.environment import environment
+from pointlift.report.tables import markdown_table
+
+RESNET20 = {"image_model": "models2d/resnet20_cifar.py:ResNetCifar", "weights": "weights2d/cifar10_resnet20.th"}
+SQUEEZENET = {"image_model": "squeezenet.py:squeezenet1_1", "weights": "weights2d/squeezenet1_1_imagenet_fp16.pth"}
+REGIMES = ("io", "io+stats", "io+bn", "all")
+RULES = ("repeat", "mean", "center", "T1", "T2", "T3", "learned", "learned-shared")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One setting, run with several seeds; a seed draws the shots, the new layers and the order of the data."""
+
+    name: str
+    seeds: tuple[int, ...]
+    model: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    optim: dict[str, Any] = field(default_factory=dict)
+
+
+def few_shot(epochs: int = 40, voxel: float = 0.1) -> list[Cell]:
+    """10 shots: from scratch, and every regime of every rule."""
+    seeds = tuple(range(5))
+    shared = {"data": {"shots": 10, "voxel_size": voxel}, "optim": {"epochs": epochs}}
+    cells = [Cell("scratch", seeds, {"regime": "scratch"}, **shared)]
+    return cells + [Cell(f"{rule} / {regime}", seeds, {"rule": rule, "regime": regime}, **shared) for rule in RULES for regime in REGIMES]
+
+
+STUDIES = {"few_shot": few_shot}
+
+
+def run_one(cell: Cell, seed: int, root: Path, work: Path) -> dict[str, Any]:
+    """Train one cell with one seed, or read what it measured before."""
+    import torch
+
+    from pointlift.experiments.training import DataConfig, ModelConfig, OptimConfig, TrainerConfig, fit_image2point
+    from pointlift.ops.threading import set_threads
+
+    torch.set_num_threads(1)
+    set_threads(1)
+    model = {**RESNET20, **cell.model}
+    image, function = model["image_model"].rsplit(":", 1)
+    place = root / image if (root / image).is_file() else Path(__file__).parent / image
+    model["image_model"], model["weights"] = f"{place}:{function}", str(root / model["weights"])
+    model.setdefault("weights_may_differ", [f"layer{i}.0.shortcut" for i in (2, 3)] if "resnet20" in image else None)
+    data = {"source": f"modelnet:{root / 'modelnet10_ply_hdf5_1024'}", "n_points": 1024, **cell.data}
+    optim = {"lr": 0.1, **cell.optim}
+    trainer = TrainerConfig(accelerator="cpu", enable_progress_bar=False, evaluate_every=optim["epochs"])
+    folder = work / f"{cell.name.replace(' / ', '_').replace(' ', '_').replace('+', '-')}_seed{seed}"
+    with _quiet():
+        result = fit_image2point(
+            ModelConfig(**model), DataConfig(**data), OptimConfig(**optim), trainer, seed, folder, (folder / "last.ckpt").is_file()
+        )
+    measured = {k: round(v, 5) for k, v in result.metrics.items() if k != "lr"}
+    settings = {**{k: v for k, v in model.items() if k in ("rule", "axis", "regime", "head", "stem", "shortcut_kernel", "start")}, **cell.data, **optim}
+    return {
+        "cell": cell.name, "seed": seed, **settings, **measured, "trainable": result.trainable, "total": result.total,
+        "seconds": round(result.seconds, 1),
+    }  # fmt: skip
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def write_results(name: str, cells: list[Cell], rows: list[dict[str, Any]], out: Path) -> str:
+    """STUDY.csv, STUDY.json and STUDY.md of what has finished; returns the table."""
+    order = [c.name for c in cells]
+    rows = sorted(rows, key=lambda r: (order.index(r["cell"]), r["seed"]))
+    columns = list(dict.fromkeys(k for r in rows for k in r))
+    write_csv(out / f"{name}.csv", columns, [[r.get(c, "") for c in columns] for r in rows])
+    scratch = {r["seed"]: 100 * r["val_accuracy"] for r in rows if r["cell"] == "scratch"}
+    header = ["cell", "runs", "test accuracy %", "class mean %", "train accuracy %", "minus scratch", "95 % interval", "trained %"]
+    body = []
+    for cell in cells:
+        mine = [r for r in rows if r["cell"] == cell.name]
+        if not mine:
+            continue
+        line: list[Any] = [cell.name, len(mine)]
+        line += [summarize([100 * r[k] for r in mine]) for k in ("val_accuracy", "val_class_accuracy", "train_accuracy")]
+        pairs = [(100 * r["val_accuracy"], scratch[r["seed"]]) for r in mine if r["seed"] in scratch]
+        if cell.name != "scratch" and len(pairs) > 1:
+            d = paired_difference([a for a, _ in pairs], [b for _, b in pairs])
+            line += [f"{d.mean:+.2f}", f"{d.ci_low:+.2f} to {d.ci_high:+.2f}"]
+        else:
+            line += ["", ""]
+        body.append([*line, f"{100 * mine[0]['trainable'] / mine[0]['total']:.2f}"])
+    with atomic_write(out / f"{name}.md") as path:
+        path.write_text(f"# {name}\n\n" + markdown_table(header, body) + "\n", encoding="utf-8")
+    protocol = {"study": name, "cells": [asdict(c) for c in cells], "reported": "last epoch, whole test split, one vote", "environment": environment()}
+    with atomic_write(out / f"{name}.json") as path:
+        path.write_text(json.dumps(protocol, indent=1), encoding="utf-8")
+    return console_table(header, body)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", choices=sorted(STUDIES))
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("results/modelnet10"))
+    parser.add_argument("--work", type=Path, default=Path("runs/modelnet10"))
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--only", help="cells whose name contains this")
+    args = parser.parse_args()
+    cells = STUDIES[args.study]()
+    chosen = [c for c in cells if not args.only or args.only in c.name]
+    args.out.mkdir(parents=True, exist_ok=True)
+    # seed by seed, so that a study that is cut short has whole pairs
+    jobs = [(c, s) for s in sorted({s for c in chosen for s in c.seeds}) for c in chosen if s in c.seeds]
+    rows: list[dict[str, Any]] = []
+    root, work = args.data.resolve(), (args.work / args.study).resolve()
+    with ProcessPoolExecutor(args.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = {pool.submit(run_one, c, s, root, work): (c, s) for c, s in jobs}
+        for future in as_completed(futures):
+            cell, seed = futures[future]
+            rows.append(future.result())
+            print(f"[{len(rows)}/{len(jobs)}] {cell.name} seed {seed}: {100 * rows[-1]['val_accuracy']:.2f} %  {rows[-1]['seconds']} s", flush=True)
+            write_results(args.study, cells, rows, args.out)
+    print(write_results(args.study, cells, rows, args.out))
+
+
+if __name__ == "__main__":
+    main()
