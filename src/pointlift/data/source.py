@@ -6,7 +6,7 @@ import difflib
 import inspect
 import logging
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def open_dataset(
         source: where the clouds come from:
 
             * ``procedural:shapes`` - objects made from a seed; options ``train``, ``val``, ``test`` (clouds per class),
-              ``noise``, ``seed``;
+              ``noise``, ``seed``, ``classes``;
             * ``modelnet:<folder>`` - ModelNet in any of its three layouts;
             * ``folder:<folder>`` - a folder per class of the user's own files;
             * ``<folder>`` - which of the last two it is, is detected and logged.
@@ -153,12 +153,12 @@ def _shapes(place: str, split: str, n_points: int, seed: int, given: dict[str, A
     if split not in SHAPES_PER_CLASS:
         raise DataError(f"procedural:shapes has no split {split!r}, one of {', '.join(SHAPES_PER_CLASS)} is expected")
     sizes = {name: _typed(int, name, given.pop(name, size)) for name, size in SHAPES_PER_CLASS.items()}
-    known = {"noise": float, "seed": int}
+    known: dict[str, Any] = {"noise": float, "seed": int, "classes": Sequence[str]}
     _refuse_unknown("procedural:shapes", given, [*sizes, *known])
     values = {name: _typed(known[name], name, value) for name, value in given.items()}
     if sizes[split] < 1:
         raise DataError(f"procedural:shapes with {split}={sizes[split]} is empty, at least 1 cloud per class is expected")
-    return make_shapes(sizes[split], n_points, values.get("seed", seed), split, values.get("noise", 0.0), CLASSES)
+    return make_shapes(sizes[split], n_points, values.get("seed", seed), split, values.get("noise", 0.0), tuple(values.get("classes", CLASSES)))
 
 
 def _call(

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import lightning
 import numpy as np
 
+from pointlift.data import source
 from pointlift.data.dataset import CloudDataset
-from pointlift.data.folder import read_folder
 from pointlift.data.loader import CloudLoader, make_loader
-from pointlift.data.modelnet import modelnet_layout, read_modelnet_h5, read_modelnet_off, read_modelnet_txt
-from pointlift.data.procedural.shapes import CLASSES, make_shapes
 from pointlift.data.sample import Sample
 from pointlift.data.splits import fraction, holdout, k_shot
 from pointlift.data.transforms import Compose, Resample, Transform, UnitSphere, modelnet_augmentation
@@ -80,39 +77,29 @@ class CloudSplits:
 
 
 def open_dataset(config: DataConfig, split: str, seed: int = 0) -> CloudDataset:
-    """The `split` ("train" or "test") of `config.source`, all its clouds, unprocessed.
+    """The `split` ("train" or "test") of `config.source`, all its clouds, unprocessed; see `pointlift.data.source.open_dataset`.
 
     Raises DataError or MissingDataError for what is wrong with the files, ValueError for an unknown kind of source.
     """
-    kind, colon, place = config.source.partition(":")
-    if not colon or kind not in ("procedural", "modelnet", "folder"):
-        kind, place = "folder", config.source
-    if kind != "procedural" and config.classes is not None:
-        raise ValueError(f"data.classes picks among the embedded shapes, but data.source is {config.source!r}: leave it out.")
+    kind, _, given = source.parse_source(config.source)
+    options: dict[str, Any] = {}
+    points = config.n_points
     if kind == "procedural":
-        if place != "shapes":
-            raise ValueError(f"data.source is {config.source!r}: the embedded classification data are 'procedural:shapes'.")
-        count = config.train_per_class if split == "train" else config.test_per_class
-        points = 1024 if config.n_points is None else config.n_points
-        return make_shapes(count, points, config.shapes_seed, split, classes=tuple(config.classes or CLASSES))
-    root = Path(place).expanduser()
-    if kind == "modelnet" or (root.is_dir() and modelnet_layout(root) is not None):
-        return _modelnet(root, split, config)
-    use = ("features", "colors", "normals") if config.features != "xyz" else ()
-    return read_folder(root, split, n_points=None, seed=seed, normalize="none", use=use)
-
-
-def _modelnet(root: Path, split: str, config: DataConfig) -> CloudDataset:
-    layout = modelnet_layout(root)
-    if layout == "h5":
-        return read_modelnet_h5(root, split)
-    if layout == "txt":
-        return read_modelnet_txt(root, split, config.n_points, normals=config.features != "xyz")
-    if layout == "off":
-        return read_modelnet_off(root, split, 1024 if config.n_points is None else config.n_points)
-    if not root.is_dir():
-        raise FileNotFoundError(f"No folder {root}: data.source names ModelNet's folder as modelnet:PATH.")
-    raise ValueError(f"{root} is in none of ModelNet's layouts: h5 (ply_data_train*.h5), txt (modelnet*_shape_names.txt), off.")
+        options = {"train": config.train_per_class, "test": config.test_per_class, "classes": config.classes}
+        seed = config.shapes_seed  # the objects are those of the dataset, whatever the run's seed
+    elif config.classes is not None:
+        raise ValueError(f"data.classes picks among the embedded shapes, but data.source is {config.source!r}: leave it out.")
+    elif kind == "folder":
+        own = ("features", "colors", "normals") if config.features != "xyz" else ()
+        options, points = {"normalize": "none", "use": own}, None  # thinned out when a cloud is used, at random in training
+    elif source.describe_source(config.source) == "modelnet (h5)":
+        points = None
+    elif source.describe_source(config.source) == "modelnet (txt)":
+        options = {"normals": config.features != "xyz"}
+    elif points is None:
+        points = 1024  # a mesh has no points of its own
+    options = {name: value for name, value in options.items() if name not in given and value is not None}
+    return source.open_dataset(config.source, split, points, seed, in_memory=config.in_memory, **options)
 
 
 def load_splits(config: DataConfig, seed: int) -> CloudSplits:

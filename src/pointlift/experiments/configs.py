@@ -44,8 +44,8 @@ class DataConfig:
     """The clouds, and what becomes of them before the network sees them.
 
     Attributes:
-        source: "procedural:shapes" (embedded), "modelnet:FOLDER" (ModelNet's h5 or txt layout) or "folder:FOLDER" (class/cloud.ply or
-            split/class/cloud.ply; a plain path means the same).
+        source: "procedural:shapes" (embedded), "modelnet:FOLDER" (ModelNet's h5, txt or off layout), "folder:FOLDER" (class/cloud.ply
+            or split/class/cloud.ply) or a plain folder, whose kind is detected.
         n_points: at most so many points of a cloud, random ones in training, the first ones in evaluation; null keeps all.
         normalise: "unit-sphere" (centroid to the origin, farthest point to distance 1) or "none".
         features: "xyz" (the paper), "own" (those of the files) or "xyz+own".
@@ -56,6 +56,7 @@ class DataConfig:
             evaluates on the test split after every epoch, as the paper does.
         augment: the paper's ModelNet augmentation (shuffle, scale, shift, jitter).
         batch_size: clouds per step, over all devices together.
+        in_memory: read every file once and keep it; false reads it whenever it is used, for data larger than memory.
         num_workers: processes that read and augment, per device; results do not depend on it.
         train_per_class, test_per_class, shapes_seed: size and seed of the embedded shapes.
         classes: which of the embedded shapes' classes, in label order; null takes all.
@@ -72,6 +73,7 @@ class DataConfig:
     val_fraction: float | None = None
     augment: bool = True
     batch_size: int = 32
+    in_memory: bool = True
     num_workers: int = 0
     train_per_class: int = 64
     test_per_class: int = 32
