@@ -34,9 +34,8 @@ def draw() -> str:
         out.append(f'<text x="{x + 1.5 * CELL}" y="{TOP + 3 * CELL + 20}" text-anchor="middle">dz = -1, 0, 1 (fastest)</text>')
     x, y = LEFT - 12, TOP + 1.5 * CELL
     out.append(f'<text x="{x}" y="{y}" text-anchor="middle" transform="rotate(-90 {x} {y})">dy = -1, 0, 1</text>')
-    out.append(
-        f'<text x="20" y="{height - 12}" fill="#5b6b7a">weight[index] is C_in x C_out; a dense Conv3d weight maps by flatten(2).permute(2, 1, 0)</text></svg>'
-    )
+    note = "weight[index] is C_in x C_out; a dense Conv3d weight maps by flatten(2).permute(2, 1, 0)"
+    out.append(f'<text x="20" y="{height - 12}" fill="#5b6b7a">{note}</text></svg>')
     return "\n".join(out) + "\n"
 
 

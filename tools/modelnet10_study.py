@@ -3,8 +3,9 @@
     python tools/modelnet10_study.py FEW_SHOT --data FOLDER [--out results/modelnet10] [--workers 2] [--work runs/modelnet10]
 
 FOLDER holds modelnet10_ply_hdf5_1024/ (ModelNet10 in the layout of modelnet40_ply_hdf5_2048), weights2d/ and models2d/. A study is a
-list of cells; every (cell, seed) is one `fit_image2point` run in one thread, finished runs are not repeated, and a killed study goes on where it
-stopped. Writes STUDY.csv (a row per run), STUDY.json (protocol) and STUDY.md (mean, spread, paired differences with 95 % intervals).
+list of cells; every (cell, seed) is one `fit_image2point` run in one thread, finished runs are not repeated, and a killed study goes on
+where it stopped. Writes STUDY.csv (a row per run), STUDY.json (protocol) and STUDY.md (mean, spread, paired differences with 95 %
+intervals).
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from pointlift.report.environment import environment
 from pointlift.report.tables import markdown_table
 
 RESNET20 = {"image_model": "models2d/resnet20_cifar.py:ResNetCifar", "weights": "weights2d/cifar10_resnet20.th"}
-SQUEEZENET = {"image_model": "squeezenet.py:squeezenet1_1", "weights": "weights2d/squeezenet1_1_imagenet_fp16.pth"}
+SQUEEZENET = {"image_model": "squeezenet.py:build", "weights": "weights2d/squeezenet1_1_imagenet_fp16.pth"}
+FRACTAL = {"image_model": "fractal_resnet", "weights": None}
 REGIMES = ("io", "io+stats", "io+bn", "all")
 RULES = ("repeat", "mean", "center", "T1", "T2", "T3", "learned", "learned-shared")
 
@@ -45,15 +47,56 @@ class Cell:
     optim: dict[str, Any] = field(default_factory=dict)
 
 
-def few_shot(epochs: int = 40, voxel: float = 0.1) -> list[Cell]:
-    """10 shots: from scratch, and every regime of every rule."""
-    seeds = tuple(range(5))
-    shared = {"data": {"shots": 10, "voxel_size": voxel}, "optim": {"epochs": epochs}}
-    cells = [Cell("scratch", seeds, {"regime": "scratch"}, **shared)]
-    return cells + [Cell(f"{rule} / {regime}", seeds, {"rule": rule, "regime": regime}, **shared) for rule in RULES for regime in REGIMES]
+def _cell(name: str, seeds: int, regime: str, rule: str = "repeat", **changes: Any) -> Cell:
+    model = {"regime": regime, "rule": rule, **{k: v for k, v in changes.items() if k in ("axis", "head", "stem", "shortcut_kernel")}}
+    model |= changes.get("image", {})
+    data = {"shots": changes.get("shots", 10), "voxel_size": changes.get("voxel", 0.1)}
+    optim = {"epochs": changes.get("epochs", 40), "lr": changes.get("lr", 0.1)}
+    return Cell(name, tuple(range(seeds)), model, data, optim)
 
 
-STUDIES = {"few_shot": few_shot}
+def few_shot() -> list[Cell]:
+    """10 shots: from scratch, and every regime of every rule. A learned rule has no `all` of its own: its 2D weights stay frozen, so
+    `io+bn` trains everything that there is."""
+    cells = [_cell("scratch", 5, "scratch")]
+    return cells + [
+        _cell(f"{rule} / {regime}", 5, regime, rule)
+        for rule in RULES
+        for regime in REGIMES
+        if not (rule.startswith("learned") and regime == "all")
+    ]
+
+
+def why() -> list[Cell]:
+    """What decides between `all` and `scratch` at 10 shots: learning rate, length, voxel size, layers, number of shots, image network."""
+    cells = []
+    changes: list[tuple[str, dict[str, Any]]] = [(f"lr {lr}", {"lr": lr}) for lr in (0.03, 0.3, 1.0)]
+    changes += [(f"{n} epochs", {"epochs": n}) for n in (10, 120)]
+    changes += [("1 shot, 120 epochs", {"shots": 1, "epochs": 120}), ("50 shots", {"shots": 50}), ("voxel 0.05", {"voxel": 0.05})]
+    changes += [("head linear", {"head": "linear"}), ("shortcut 2", {"shortcut_kernel": 2}), ("image stem", {"stem": "inflate"})]
+    changes += [("fractal_resnet", {"image": FRACTAL}), ("axis y", {"axis": "y"})]
+    for title, change in changes:
+        if "axis" not in change:
+            cells.append(_cell(f"{title} / scratch", 3, "scratch", **change))
+        for rule in ("repeat", "center"):
+            cells.append(_cell(f"{title} / {rule} / all", 3, "all", rule, **change))
+    return cells
+
+
+def full() -> list[Cell]:
+    """All 3,991 training objects."""
+    change = {"shots": None, "epochs": 10}
+    return [_cell("scratch", 3, "scratch", **change)] + [_cell(f"{rule} / all", 3, "all", rule, **change) for rule in ("repeat", "center")]
+
+
+def squeezenet() -> list[Cell]:
+    """SqueezeNet 1.1 with ImageNet weights. It has no normalisation, so the learning rate is lower and `io+bn` trains what `io` does."""
+    change = {"image": SQUEEZENET, "lr": 0.02, "epochs": 40}
+    cells = [_cell("scratch", 3, "scratch", **change)]
+    return cells + [_cell(f"{r} / {g}", 3, g, r, **change) for r in ("repeat", "center") for g in ("io", "all")]
+
+
+STUDIES = {"few_shot": few_shot, "why": why, "full": full, "squeezenet": squeezenet}
 
 
 def run_one(cell: Cell, seed: int, root: Path, work: Path) -> dict[str, Any]:
@@ -66,20 +109,23 @@ def run_one(cell: Cell, seed: int, root: Path, work: Path) -> dict[str, Any]:
     torch.set_num_threads(1)
     set_threads(1)
     model = {**RESNET20, **cell.model}
-    image, function = model["image_model"].rsplit(":", 1)
-    place = root / image if (root / image).is_file() else Path(__file__).parent / image
-    model["image_model"], model["weights"] = f"{place}:{function}", str(root / model["weights"])
-    model.setdefault("weights_may_differ", [f"layer{i}.0.shortcut" for i in (2, 3)] if "resnet20" in image else None)
+    if model["weights"] is not None:
+        image, function = model["image_model"].rsplit(":", 1)
+        place = root / image if (root / image).is_file() else Path(__file__).parent / image
+        model["image_model"], model["weights"] = f"{place}:{function}", str(root / model["weights"])
+        if "resnet20" in image:
+            model["weights_may_differ"] = ["layer2.0.shortcut", "layer3.0.shortcut"]  # constants of the network, not in the file
     data = {"source": f"modelnet:{root / 'modelnet10_ply_hdf5_1024'}", "n_points": 1024, **cell.data}
     optim = {"lr": 0.1, **cell.optim}
     trainer = TrainerConfig(accelerator="cpu", enable_progress_bar=False, evaluate_every=optim["epochs"])
-    folder = work / f"{cell.name.replace(' / ', '_').replace(' ', '_').replace('+', '-')}_seed{seed}"
+    folder = work / f"{cell.name.replace(' / ', '_').replace(', ', '_').replace(' ', '_').replace('+', '-')}_seed{seed}"
     with _quiet():
         result = fit_image2point(
             ModelConfig(**model), DataConfig(**data), OptimConfig(**optim), trainer, seed, folder, (folder / "last.ckpt").is_file()
         )
     measured = {k: round(v, 5) for k, v in result.metrics.items() if k != "lr"}
-    settings = {**{k: v for k, v in model.items() if k in ("rule", "axis", "regime", "head", "stem", "shortcut_kernel", "start")}, **cell.data, **optim}
+    said = ("rule", "axis", "regime", "head", "stem", "shortcut_kernel")
+    settings = {**{k: v for k, v in model.items() if k in said}, **cell.data, **optim}
     return {
         "cell": cell.name, "seed": seed, **settings, **measured, "trainable": result.trainable, "total": result.total,
         "seconds": round(result.seconds, 1),
@@ -101,7 +147,7 @@ def write_results(name: str, cells: list[Cell], rows: list[dict[str, Any]], out:
     rows = sorted(rows, key=lambda r: (order.index(r["cell"]), r["seed"]))
     columns = list(dict.fromkeys(k for r in rows for k in r))
     write_csv(out / f"{name}.csv", columns, [[r.get(c, "") for c in columns] for r in rows])
-    scratch = {r["seed"]: 100 * r["val_accuracy"] for r in rows if r["cell"] == "scratch"}
+    scratch = {(r["cell"].removesuffix("scratch"), r["seed"]): 100 * r["val_accuracy"] for r in rows if r["regime"] == "scratch"}
     header = ["cell", "runs", "test accuracy %", "class mean %", "train accuracy %", "minus scratch", "95 % interval", "trained %"]
     body = []
     for cell in cells:
@@ -110,8 +156,9 @@ def write_results(name: str, cells: list[Cell], rows: list[dict[str, Any]], out:
             continue
         line: list[Any] = [cell.name, len(mine)]
         line += [summarize([100 * r[k] for r in mine]) for k in ("val_accuracy", "val_class_accuracy", "train_accuracy")]
-        pairs = [(100 * r["val_accuracy"], scratch[r["seed"]]) for r in mine if r["seed"] in scratch]
-        if cell.name != "scratch" and len(pairs) > 1:
+        group = next((g for g, _ in scratch if g and cell.name.startswith(g)), "")
+        pairs = [(100 * r["val_accuracy"], scratch[group, r["seed"]]) for r in mine if (group, r["seed"]) in scratch]
+        if cell.model["regime"] != "scratch" and len(pairs) > 1:
             d = paired_difference([a for a, _ in pairs], [b for _, b in pairs])
             line += [f"{d.mean:+.2f}", f"{d.ci_low:+.2f} to {d.ci_high:+.2f}"]
         else:
@@ -119,7 +166,8 @@ def write_results(name: str, cells: list[Cell], rows: list[dict[str, Any]], out:
         body.append([*line, f"{100 * mine[0]['trainable'] / mine[0]['total']:.2f}"])
     with atomic_write(out / f"{name}.md") as path:
         path.write_text(f"# {name}\n\n" + markdown_table(header, body) + "\n", encoding="utf-8")
-    protocol = {"study": name, "cells": [asdict(c) for c in cells], "reported": "last epoch, whole test split, one vote", "environment": environment()}
+    protocol = {"study": name, "cells": [asdict(c) for c in cells], "reported": "last epoch, whole test split, one vote"}
+    protocol["environment"] = environment()
     with atomic_write(out / f"{name}.json") as path:
         path.write_text(json.dumps(protocol, indent=1), encoding="utf-8")
     return console_table(header, body)
@@ -145,8 +193,11 @@ def main() -> None:
         futures = {pool.submit(run_one, c, s, root, work): (c, s) for c, s in jobs}
         for future in as_completed(futures):
             cell, seed = futures[future]
+            if future.exception() is not None:
+                pool.shutdown(wait=False, cancel_futures=True)
             rows.append(future.result())
-            print(f"[{len(rows)}/{len(jobs)}] {cell.name} seed {seed}: {100 * rows[-1]['val_accuracy']:.2f} %  {rows[-1]['seconds']} s", flush=True)
+            accuracy, seconds = 100 * rows[-1]["val_accuracy"], rows[-1]["seconds"]
+            print(f"[{len(rows)}/{len(jobs)}] {cell.name} seed {seed}: {accuracy:.2f} %  {seconds} s", flush=True)
             write_results(args.study, cells, rows, args.out)
     print(write_results(args.study, cells, rows, args.out))
 

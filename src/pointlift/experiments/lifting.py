@@ -74,5 +74,5 @@ def lift_model(name: str, out: str, weights: str | None, pretrained: bool | None
     }
     save_checkpoint(Path(out), net, config)
     print(f"wrote {out}: its input and output layers are new, so train them before you predict:")
-    print(f"  pointlift fit image2point/your_own_folder.yaml --model.name {name} --data.source folder:YOUR_FOLDER")
+    print(f"  pointlift fit image2point/your_own_folder.yaml --model.image_model {name} --data.source folder:YOUR_FOLDER")
     return 0
