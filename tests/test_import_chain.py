@@ -10,13 +10,15 @@ from pathlib import Path
 import pointlift
 
 ROOT = Path(pointlift.__file__).parent
-BASE = {"containers", "sparse_functions"}
+BASE = {"containers", "grid", "point_batch", "sparse_functions"}
 NETWORKS = BASE | {"ops", "nn", "inflate", "models"}
 BELOW_EXPERIMENTS = NETWORKS | {"data", "report", "evaluate", "foreign_weights", "kernel_orders", "checkpoints", "methods"}
 # what each part may import; a part that is not named here may not exist
 MAY_IMPORT: dict[str, set[str]] = {
-    "sparse_functions": {"containers"},
-    "containers": {"sparse_functions"},
+    "point_batch": set(),
+    "grid": {"point_batch"},
+    "sparse_functions": {"containers", "grid"},
+    "containers": {"grid", "point_batch", "sparse_functions"},
     "ops": {"containers"},
     "nn": BASE | {"ops"},
     "inflate": BASE | {"ops", "nn"},

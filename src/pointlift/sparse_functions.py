@@ -8,33 +8,22 @@ over each cloud; what cannot be said about voxels is refused by name.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pointlift.grid import CLOUD, Level, pool_clouds
+
 if TYPE_CHECKING:
-    from pointlift.containers import Level, SparseTensor
+    from pointlift.containers import SparseTensor
 
 __all__ = ["SparseArithmetic", "UnsupportedOnVoxels", "pool_clouds"]
 
 
 class UnsupportedOnVoxels(TypeError):  # noqa: N818 - reads as a statement where it is raised
     """A torch function that has no meaning on a SparseTensor."""
-
-
-def pool_clouds(features: Tensor, offsets: Tensor, mode: str = "mean") -> Tensor:
-    """(B, C): mean, max or sum of the rows (M, C) of each cloud, offsets (B + 1,); zeros for a cloud without rows."""
-    rows = offsets.tolist()
-    if mode == "max":
-        parts = [features[a:b].amax(0) if b > a else features.new_zeros(features.shape[1]) for a, b in pairwise(rows)]
-    elif mode in ("mean", "sum"):
-        parts = [features[a:b].sum(0) / (max(b - a, 1) if mode == "mean" else 1) for a, b in pairwise(rows)]
-    else:
-        raise ValueError(f"mode must be mean, max or sum, got {mode!r}.")
-    return torch.stack(parts) if parts else features.new_zeros(0, features.shape[1])
 
 
 def _per_voxel(x: SparseTensor, other: Any) -> Any:
@@ -114,8 +103,6 @@ def _softmax(x: SparseTensor, dim: int | None = None, **kwargs: Any) -> SparseTe
 
 
 def _pooled(x: SparseTensor, mode: str) -> SparseTensor:
-    from pointlift.containers import CLOUD
-
     if x.level.stride == 0:
         return x
     return x.at_level(pool_clouds(x.features, x.maps.offsets(x.level), mode), CLOUD)

@@ -49,6 +49,9 @@ def predict_files(
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     failed = sum("error" in r for r in results)
     print(f"wrote {out}" + (f" and {len(files) - failed} coloured clouds in {ply}" if ply is not None else ""))
+    if up_axis is None and failed < len(files):
+        other = "y" if predictor.trained_up == "z" else "z"
+        print(f"files were taken to stand on the {predictor.trained_up} axis, as in training; --up_axis {other} turns those that stand on {other}")
     return _outcome(failed, len(files))
 
 

@@ -51,7 +51,7 @@ class SparseGroupNorm(nn.Module):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         rows = x.maps.offsets(x.level).tolist()
-        parts = [self._one(x.features[a:b]) for a, b in zip(rows, rows[1:]) if b > a]
+        parts = [self._one(x.features[a:b]) for a, b in pairwise(rows) if b > a]
         return x.with_features(torch.cat(parts)) if parts else x
 
     def _one(self, f: Tensor) -> Tensor:
