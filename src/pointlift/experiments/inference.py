@@ -51,7 +51,7 @@ def predict_files(
     print(f"wrote {out}" + (f" and {len(files) - failed} coloured clouds in {ply}" if ply is not None else ""))
     if up_axis is None and failed < len(files):
         other = "y" if predictor.trained_up == "z" else "z"
-        print(f"files were taken to stand on the {predictor.trained_up} axis, as in training; --up_axis {other} turns those that stand on {other}")
+        print(f"{predictor.trained_up} was taken for up, as in training; --up_axis {other} turns files that stand on {other}")
     return _outcome(failed, len(files))
 
 
