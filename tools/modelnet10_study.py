@@ -25,6 +25,7 @@ from typing import Any
 
 from pointlift.data.atomic import atomic_write
 from pointlift.evaluate.curves import paired_difference, summarize
+from pointlift.inflate import rule_matrix
 from pointlift.report import console_table, write_csv
 from pointlift.report.environment import environment
 from pointlift.report.tables import markdown_table
@@ -47,7 +48,7 @@ class Cell:
     optim: dict[str, Any] = field(default_factory=dict)
 
 
-def _cell(name: str, seeds: int, regime: str, rule: str = "repeat", **changes: Any) -> Cell:
+def _cell(name: str, seeds: int, regime: str, rule: Any = "repeat", **changes: Any) -> Cell:
     model = {"regime": regime, "rule": rule, **{k: v for k, v in changes.items() if k in ("axis", "head", "stem", "shortcut_kernel")}}
     model |= changes.get("image", {})
     data = {"shots": changes.get("shots", 10), "voxel_size": changes.get("voxel", 0.1)}
@@ -83,6 +84,18 @@ def why() -> list[Cell]:
     return cells
 
 
+def norms() -> list[Cell]:
+    """The same inflated kernels, scaled down to about the length of fresh ones. Batch normalisation undoes the scale in the forward pass,
+    so only the step that a learning rate makes relative to the weight changes; `repeat` scaled by 1/3 is the rule `mean`."""
+    cells = [_cell("scratch", 5, "scratch")]
+    for rule, factors in (("repeat", (1, 3, 5, 10)), ("center", (1, 3, 6))):
+        for factor in factors:
+            matrix = (rule_matrix(rule, "z", 3) / factor).tolist()
+            cells.append(_cell(f"{rule} by 1/{factor} / all", 5, "all", matrix))
+            cells.append(_cell(f"{rule} by 1/{factor} / io+bn", 5, "io+bn", matrix))
+    return cells
+
+
 def full() -> list[Cell]:
     """All 3,991 training objects."""
     change = {"shots": None, "epochs": 10}
@@ -96,7 +109,7 @@ def squeezenet() -> list[Cell]:
     return cells + [_cell(f"{r} / {g}", 3, g, r, **change) for r in ("repeat", "center") for g in ("io", "all")]
 
 
-STUDIES = {"few_shot": few_shot, "why": why, "full": full, "squeezenet": squeezenet}
+STUDIES = {"few_shot": few_shot, "why": why, "norms": norms, "full": full, "squeezenet": squeezenet}
 
 
 def run_one(cell: Cell, seed: int, root: Path, work: Path) -> dict[str, Any]:
@@ -125,7 +138,7 @@ def run_one(cell: Cell, seed: int, root: Path, work: Path) -> dict[str, Any]:
         )
     measured = {k: round(v, 5) for k, v in result.metrics.items() if k != "lr"}
     said = ("rule", "axis", "regime", "head", "stem", "shortcut_kernel")
-    settings = {**{k: v for k, v in model.items() if k in said}, **cell.data, **optim}
+    settings = {**{k: "matrix" if isinstance(v, list) else v for k, v in model.items() if k in said}, **cell.data, **optim}
     return {
         "cell": cell.name, "seed": seed, **settings, **measured, "trainable": result.trainable, "total": result.total,
         "seconds": round(result.seconds, 1),

@@ -19,7 +19,8 @@ class ModelConfig:
         pretrained: start from the weights that belong to the name; a function of your own decides that itself.
         weights: a file of image weights (.safetensors .pth .pt .th .t7) to load instead.
         weights_may_differ: modules of the image model that `weights` may lack or hold in another shape, e.g. ["fc"].
-        rule, axis, stem, head, shortcut_kernel, load_stages, start: see `pointlift.inflate`.
+        rule: a name, or a matrix T as a list of its K*K rows; this, axis, stem, head, shortcut_kernel, load_stages and start: see
+            `pointlift.inflate`.
         in_channels: channels per point; must be what `data.features` delivers.
         regime: io, io+stats, io+bn, all or scratch; see `pointlift.set_finetune`.
     """
@@ -28,7 +29,7 @@ class ModelConfig:
     pretrained: bool = True
     weights: str | None = None
     weights_may_differ: list[str] | None = None
-    rule: str = "repeat"
+    rule: str | list[list[float]] = "repeat"
     axis: str = "z"
     stem: str = "linear"
     head: str = "linear-bn"
