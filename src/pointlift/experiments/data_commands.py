@@ -7,11 +7,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from pointlift.data.atomic import atomic_folder
 from pointlift.data.check import check_dataset
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError
 from pointlift.data.known import describe_datasets
-from pointlift.data.procedural.writers import _whole_folder, write_modelnet_h5, write_off, write_shapenetpart
+from pointlift.data.procedural.writers import write_modelnet_h5, write_off, write_shapenetpart
 from pointlift.data.sample import Sample
 from pointlift.data.source import available_splits, describe_source, open_dataset, parse_source
 from pointlift.data.transforms import Resample
@@ -76,7 +77,7 @@ def _convert(source: str, out: Path, points: int, seed: int) -> dict[str, int]:
     classes = next(iter(datasets.values())).classes
     if len(classes) > 256:
         raise DataError(f"{source} has {len(classes)} classes, but this layout holds labels up to 255")
-    with _whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         (folder / "shape_names.txt").write_text("".join(f"{c}\n" for c in classes), encoding="utf-8")
         for split, dataset in datasets.items():
             _write_split(folder, split, dataset, points, seed)

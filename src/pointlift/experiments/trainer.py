@@ -91,6 +91,7 @@ class RunRecord(Checkpoint):
             trainer.save_checkpoint(self.folder.last, weights_only=False)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Record the epoch's numbers, export the network where it is the best so far, and write last.ckpt."""
         names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_class_accuracy", "lr")
         evaluated = trainer.is_last_batch and (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
         fresh = set(names) if evaluated else {n for n in names if not n.startswith("val_")}  # Lightning keeps old values
@@ -120,7 +121,10 @@ def make_trainer(config: TrainerConfig, optim: OptimConfig, record: RunRecord, s
         mode = "min" if config.early_stop_metric.endswith("loss") else "max"
         stop = EarlyStopping(config.early_stop_metric, patience=config.early_stop_patience, mode=mode, check_on_train_epoch_end=True)
         if config.evaluate_every > 1 and config.early_stop_metric != "train_loss":
-            raise ValueError(f"trainer: early_stop_metric {config.early_stop_metric} is needed after every epoch, but evaluate_every is {config.evaluate_every}.")
+            raise ValueError(
+                f"trainer: early_stop_metric {config.early_stop_metric} is needed after every epoch, but evaluate_every is "
+                f"{config.evaluate_every}."
+            )
         callbacks.insert(0, stop)
     return lightning.Trainer(
         max_epochs=optim.epochs,

@@ -126,6 +126,7 @@ class Image2Point(lightning.LightningModule):
         torch.manual_seed(int(key.generate_state(1, np.uint64)[0]) >> 1)
 
     def training_step(self, batch: CloudBatch | PointBatch, batch_idx: int) -> Tensor:
+        """Mean cross entropy of the batch. Raises DivergenceError where it is NaN or infinite."""
         target = _classes(batch)
         logits = self(batch)
         loss: Tensor = self.loss(logits, target)
@@ -176,6 +177,7 @@ class Image2Point(lightning.LightningModule):
         self.log(f"{name}_class_accuracy", per_class.mean().float())
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """SGD over what learns, with the learning rate set before every step. Raises ValueError where nothing learns."""
         parameters = [p for p in self.net.parameters() if p.requires_grad]
         if not parameters:
             raise ValueError("No parameter of the network is trainable: choose a regime with pointlift.set_finetune.")

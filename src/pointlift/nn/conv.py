@@ -67,6 +67,7 @@ class SparseConv3d(nn.Module):
         return self.weight
 
     def forward(self, x: SparseTensor) -> SparseTensor:
+        """(M', C_out) on the output's voxels. Raises ValueError for a kernel larger than 1 on pooled features."""
         if not isinstance(x, SparseTensor):
             raise TypeError(f"SparseConv3d takes a SparseTensor, got {type(x).__name__}: make one with pointlift.voxelize.")
         weight = self.kernel()

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from pointlift.data.atomic import atomic_folder
 from pointlift.data.procedural.shapes import CLASSES, make_cloud, make_mesh, mesh_seed, part_range
 from pointlift.data.sample import Sample
 
@@ -53,25 +51,6 @@ def family_for(class_name: str, index: int) -> str:
     if class_name in CLASSES:
         return class_name
     return _ALIASES.get(class_name, CLASSES[index % len(CLASSES)])
-
-
-@contextmanager
-def _whole_folder(root: StrPath) -> Iterator[Path]:
-    """Yield a new folder that becomes ``root`` when the block ends well and vanishes when it does not."""
-    target = Path(root)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise FileExistsError(f"{target} already exists and is not an empty folder; name another one or remove it first.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        staging = scratch / target.name
-        staging.mkdir()
-        yield staging
-        if target.exists():
-            target.rmdir()
-        os.replace(staging, target)
-    finally:
-        shutil.rmtree(scratch)
 
 
 def _counts(n_per_class: int, n_test_per_class: int | None, classes: Sequence[str]) -> dict[str, int]:
@@ -142,7 +121,7 @@ def write_modelnet_h5(
         raise ValueError(f"the layout stores labels as uint8, so at most 256 classes fit, got {len(classes)}.")
     if shapes_per_file < 1:
         raise ValueError(f"shapes_per_file must be at least 1, got {shapes_per_file}.")
-    with _whole_folder(root) as folder:
+    with atomic_folder(root) as folder:
         _lines(folder / "shape_names.txt", classes)
         for split in counts:
             objects = _objects(split, counts, classes, seed)
@@ -183,7 +162,7 @@ def write_modelnet_txt(
     arguments, the returned value and the errors are those of ``write_modelnet_h5``.
     """
     counts = _counts(n_per_class, n_test_per_class, classes)
-    with _whole_folder(root) as folder:
+    with atomic_folder(root) as folder:
         _lines(folder / f"{name}_shape_names.txt", classes)
         for split in counts:
             objects = _objects(split, counts, classes, seed)
@@ -229,7 +208,7 @@ def write_off(
     counts = _counts(n_per_class, n_test_per_class, classes)
     if up_axis not in ("y", "z"):
         raise ValueError(f"up_axis must be 'y' or 'z', got {up_axis!r}.")
-    with _whole_folder(root) as folder:
+    with atomic_folder(root) as folder:
         for split in counts:
             for label, stem, family, mesh_id in _objects(split, counts, classes, seed):
                 mesh = make_mesh(family, mesh_id)
@@ -282,7 +261,7 @@ def write_shapenetpart(
     for name in classes:
         if name not in SHAPENETPART:
             raise ValueError(f"ShapeNetPart has no counterpart of {name!r}; choose among {', '.join(SHAPENETPART)}.")
-    with _whole_folder(root) as folder:
+    with atomic_folder(root) as folder:
         _lines(folder / "synsetoffset2category.txt", [f"{SHAPENETPART[name][0]}\t{SHAPENETPART[name][1]}" for name in classes])
         for split, count in counts.items():
             listed = []
