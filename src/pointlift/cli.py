@@ -122,7 +122,7 @@ def evaluate(
         split: which part of the data.
         out: folder for metrics.json, the per-class table and the pictures (default: beside the checkpoint).
         batch_size: clouds per step.
-        seed: of the t-SNE picture and of points sampled on meshes.
+        seed: of the t-SNE picture and of points sampled on meshes. A folder without splits is divided as in training, whatever it is.
         image_model: name or file.py:function of the image model, for checkpoints made from one of your own.
     """
     from pointlift.experiments.evaluation import evaluate_checkpoint

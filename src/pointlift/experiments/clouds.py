@@ -96,8 +96,8 @@ def open_dataset(config: DataConfig, split: str, seed: int = 0) -> CloudDataset:
         points = None
     elif source.describe_source(config.source) == "modelnet (txt)":
         options = {"normals": config.features != "xyz"}
-    elif points is None:
-        points = 1024  # a mesh has no points of its own
+    else:
+        options, points = {"normalize": "none"}, points or 1024  # normalised as data.normalise says; a mesh has no points of its own
     options = {name: value for name, value in options.items() if name not in given and value is not None}
     return source.open_dataset(config.source, split, points, seed, in_memory=config.in_memory, **options)
 
@@ -109,6 +109,8 @@ def load_splits(config: DataConfig, seed: int) -> CloudSplits:
     if train.classes != test.classes:
         odd = sorted(set(train.classes) ^ set(test.classes))
         raise ValueError(f"{train.name}: train and test have different classes ({', '.join(odd[:4]) or 'in another order'}).")
+    if len(train.classes) < 2:
+        raise ValueError(f"{train.name}: {len(train.classes)} class ({', '.join(train.classes)}), at least 2 are expected to tell apart.")
     val = None
     if config.val_fraction is not None:
         kept, held = holdout(train.labels, config.val_fraction, draw, train.classes)

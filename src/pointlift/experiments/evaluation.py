@@ -13,7 +13,7 @@ from pointlift.data.atomic import atomic_write
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError
 from pointlift.data.sample import Sample
-from pointlift.data.source import describe_source, open_dataset
+from pointlift.data.source import available_splits, describe_source, open_dataset
 from pointlift.evaluate import ClassificationResult, cdnv, classification_metrics, plot_tsne, tsne
 from pointlift.experiments.predictor import Output, Predictor, turned
 from pointlift.report import console_table, environment, write_csv
@@ -29,9 +29,12 @@ def evaluate_checkpoint(
     if batch_size < 1:
         raise ValueError(f"--batch_size is {batch_size}, at least 1 is expected")
     predictor = Predictor(checkpoint, image_model, seed=seed)
-    dataset = open_for(predictor, data, split, seed)
+    drawn = seed_of_split(predictor, data, seed)
+    dataset = open_for(predictor, data, split, drawn)
     result = measure(predictor, dataset, batch_size)
     protocol = protocol_of(predictor, checkpoint, data, split, dataset, seed)
+    if drawn != seed:
+        protocol["hold-out"] = f"as in training (seed {drawn})"
     folder = Path(out) if out is not None else Path(checkpoint).resolve().parent / f"evaluation_{split}"
     metrics, said = _metrics(predictor, result)
     print(f"{checkpoint} on {data}, split {split}\n")
@@ -68,6 +71,18 @@ def open_for(predictor: Predictor, source: str, split: str, seed: int) -> CloudD
             f"expected only {', '.join(predictor.classes[:5])}{', ...' if len(predictor.classes) > 5 else ''}"
         )
     return dataset
+
+
+def seed_of_split(predictor: Predictor, source: str, seed: int) -> int:
+    """What a folder without splits is divided with: the seed of the training, so that no cloud that was learned from is tested on.
+
+    `seed` where the source has splits of its own, or the checkpoint does not say how it was trained.
+    """
+    recipe = predictor.metadata.get("protocol", {}).get("recipe", {})
+    if available_splits(source) != ("all",) or "seed" not in recipe:
+        return seed
+    own = recipe.get("data", {}).get("split_seed")
+    return int(recipe["seed"] if own is None else own)
 
 
 def measure(predictor: Predictor, dataset: CloudDataset, batch_size: int) -> Output:
