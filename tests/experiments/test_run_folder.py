@@ -29,13 +29,34 @@ def test_starts_in_a_new_or_foreign_folder_but_not_over_a_run(tmp_path: Path, fo
     (tmp_path / "notes.txt").write_text("mine")
     RunFolder(tmp_path).check(RECIPE, resume=False)
     folder.check(RECIPE, resume=False)  # stopped before its first checkpoint: nothing to lose
-    for name in ("last.ckpt", "metrics.csv", "model.safetensors", "result.json", "best.safetensors"):
-        (folder.path / name).touch()
+    for name in ("last.ckpt", "metrics.csv", "model.safetensors", "result.json"):
+        (folder.path / name).write_text("epoch\n0\n1\n")
         with pytest.raises(RunFolderError, match=f"already holds a run \\({name}\\): go on with it"):
             folder.check(RECIPE, resume=False)
         (folder.path / name).unlink()
     with pytest.raises(RunFolderError, match="is a file, expected a folder"):
         RunFolder(tmp_path / "notes.txt").check(RECIPE, resume=False)
+
+
+def test_a_run_that_stopped_between_its_first_files_can_be_started_again(tmp_path: Path, folder: RunFolder) -> None:
+    folder.best.touch()
+    folder.check(RECIPE, resume=False)
+    folder.write_rows([{"epoch": 0, "val_accuracy": 0.5}])
+    folder.check(RECIPE, resume=False)
+    folder.start(RECIPE, {"votes": 1})
+    assert not folder.best.exists() and not folder.metrics.exists()
+    for name, content in (("metrics.csv", "epoch\n0\n1\n"), ("last.ckpt", "x")):
+        folder.best.touch()
+        (folder.path / name).write_text(content)
+        with pytest.raises(RunFolderError, match="already holds a run"):
+            folder.check(RECIPE, resume=False)
+    folder.start(RECIPE, {"votes": 1})
+    assert folder.best.exists() and folder.metrics.exists()
+    foreign = RunFolder(tmp_path / "foreign")  # no recipe: not a run of ours, its file may be all there is
+    foreign.path.mkdir()
+    foreign.best.touch()
+    with pytest.raises(RunFolderError, match="already holds a run"):
+        foreign.check(RECIPE, resume=False)
 
 
 def test_resume_needs_a_checkpoint_and_the_same_recipe(tmp_path: Path, folder: RunFolder) -> None:

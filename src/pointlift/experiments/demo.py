@@ -10,7 +10,10 @@ import contextlib
 import io
 import logging
 import multiprocessing
+import os
 import shutil
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -131,9 +134,10 @@ def _train(jobs: list[Job], workers: int) -> list[RunOutcome]:
             finished(job, train_one(job))
     else:
         # fork would copy torch's threads in an unknown state
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            futures = {pool.submit(train_one, job): job for job in jobs}
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
             try:
+                with _interrupts_held():
+                    futures = {pool.submit(train_one, job): job for job in jobs}
                 for future in as_completed(futures):
                     finished(futures[future], future.result())
             except BrokenProcessPool:
@@ -143,11 +147,39 @@ def _train(jobs: list[Job], workers: int) -> list[RunOutcome]:
                 ) from None
             except KeyboardInterrupt:
                 pool.shutdown(wait=False, cancel_futures=True)
+                for worker in multiprocessing.active_children():
+                    worker.kill()  # would else begin its next run; what it trained is in its last checkpoint
                 raise KeyboardInterrupt("interrupted: run the same command again, it goes on where it stopped") from None
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
     return [found[job] for job in jobs]
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C, which a terminal sends to all processes, waits until the block ends; processes started within never hear it, so that
+    this one alone says what happens and no worker prints a traceback."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_with_parent() -> None:
+    """In a worker: end when the process that started it does, however that ended, instead of waiting for work forever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def train_one(job: Job) -> RunOutcome:

@@ -49,7 +49,7 @@ class RunFolder:
             raise RunFolderError(f"{self.path} is a file, expected a folder for the results of the run.")
         if not resume:
             there = [n for n in RESULTS if (self.path / n).exists()]
-            if there:
+            if there and not self._stopped_in_first_epoch():
                 raise RunFolderError(
                     f"{self.path} already holds a run ({', '.join(there)}): go on with it (--resume), or choose another folder (--out)."
                 )
@@ -62,6 +62,12 @@ class RunFolder:
             raise RunFolderError(
                 f"The run in {self.path} has another recipe ({'; '.join(differing)}): resume with its recipe.yaml, or choose another one."
             )
+
+    def _stopped_in_first_epoch(self) -> bool:
+        """Whether what is here was written while the first epoch ended, before last.ckpt: nothing to go on with, and nothing to lose."""
+        if not self.recipe.is_file() or any(p.exists() for p in (self.last, self.final, self.result)):
+            return False
+        return not self.metrics.is_file() or len(self.metrics.read_text(encoding="utf-8").splitlines()) <= 2
 
     def differences(self, recipe: Mapping[str, Any]) -> list[str]:
         """'key is ..., here ...' for every key whose value matters and differs from recipe.yaml's."""
@@ -78,7 +84,8 @@ class RunFolder:
     def start(self, recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> None:
         """Write recipe.yaml and protocol.json, and remove what a killed run left half written."""
         self.path.mkdir(parents=True, exist_ok=True)
-        for leftover in self.path.glob(".*.tmp.*"):
+        leftovers = list(self.path.glob(".*.tmp.*"))
+        for leftover in leftovers if self.last.is_file() else (*leftovers, self.best, self.metrics):
             leftover.unlink(missing_ok=True)
         with self.writing("recipe.yaml") as file:
             file.write_text(yaml.safe_dump(_plain(recipe), sort_keys=False, allow_unicode=True), encoding="utf-8")
