@@ -169,6 +169,25 @@ def test_an_image_network_that_is_frozen_as_a_whole_is_a_feature_extractor() -> 
     assert not any(p.requires_grad for p in image.parameters())
 
 
+def test_parameters_of_blocks_of_a_frozen_image_network_are_drawn_anew_with_their_stage() -> None:
+    class Scaled(nn.Module):
+        def __init__(self, c_in: int, c_out: int):
+            super().__init__()
+            self.conv1, self.conv2 = nn.Conv2d(c_in, c_out, 3, 1, 1), nn.Conv2d(c_out, c_out, 3, 1, 1)
+            self.scale = nn.Parameter(torch.linspace(1, 2, c_out))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.conv2(torch.relu(self.conv1(x))) * self.scale.reshape(1, -1, 1, 1)
+
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 5)]
+    image = nn.Sequential(nn.Conv2d(3, 8, 3, 1, 1), nn.ReLU(), Scaled(8, 16), Scaled(16, 24), *head)
+    net = pl.inflate(image.requires_grad_(False), load_stages=[1])
+    state = net.state_dict()
+    assert torch.equal(state["backbone.2.scale"], image[2].scale)
+    assert not torch.equal(state["backbone.3.scale"], image[3].scale)
+    assert {r.name: r.fate for r in net.report.rows}["3.scale"] == "re-initialised"
+
+
 def test_load_stages() -> None:
     image = tiny(gate=True)
     full = pl.inflate(image).state_dict()

@@ -55,19 +55,9 @@ def inflate(
     if not isinstance(rule, (str, Tensor)):
         rule = torch.as_tensor(rule)
     _check_options(rule, axis, stem, head, shortcut_kernel, start)
-    if in_channels < 1 or num_classes < 1:
-        raise ValueError(f"in_channels and num_classes must be at least 1, got {in_channels} and {num_classes}.")
+    _check_numbers(in_channels, num_classes, seed)
     structure = structure_of(image_model)
-    if load_stages is not None:
-        wrong = [s for s in load_stages if not 1 <= s <= len(structure.stages)]
-        if wrong:
-            raise ValueError(f"load_stages names stage {wrong[0]}, but this network has stages 1 to {len(structure.stages)} "
-                             f"({', '.join(structure.stages)}).")
-    if stem != "inflate" and structure.branching_stem is not None:
-        raise InflationError(
-            f"{structure.first_conv} and {structure.branching_stem} both look at the picture, so there is no single input layer to "
-            "replace: use stem='inflate'."
-        )
+    _check_structure(structure, stem, load_stages)
     backbone = _copy_of(image_model)
     report = InflationReport()
     # one stream each, so that networks of different rules begin with the same input and output layers
@@ -122,7 +112,7 @@ def _complete(report: InflationReport, image_model: nn.Module, net: InflatedNetw
             report.rows.append(replace(row, name=name, target=target, note=f"shared with {row.name}"))
         elif target not in state:
             report.rows.append(TensorFate(name, "dropped", shape, None, "", "image head"))
-        elif swapper.in_loaded_stage(name) or not tensor.requires_grad:
+        elif swapper.in_loaded_stage(name) or not state[target].requires_grad:
             report.rows.append(TensorFate(name, "copied", shape, shape, target, "of a block"))
         else:
             shuffle(state[target])
@@ -146,6 +136,26 @@ def _check_options(rule: str | Tensor, axis: str, stem: str, head: str, shortcut
         raise ValueError(f"shortcut_kernel must be 1 (paper) or 2 (released code), got {shortcut_kernel!r}.")
     if start == "random" and not (isinstance(rule, str) and rule.startswith("learned")):
         raise ValueError("start='random' is for the learned rules, whose T it draws.")
+
+
+def _check_numbers(in_channels: int, num_classes: int, seed: int) -> None:
+    if in_channels < 1 or num_classes < 1:
+        raise ValueError(f"in_channels and num_classes must be at least 1, got {in_channels} and {num_classes}.")
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be from 0 to 2**63 - 1, got {seed}.")
+
+
+def _check_structure(structure: Structure, stem: str, load_stages: Sequence[int] | None) -> None:
+    """Raises ValueError for stages that the network does not have, InflationError for a stem that one layer cannot stand in for."""
+    wrong = [s for s in load_stages or () if not 1 <= s <= len(structure.stages)]
+    if wrong:
+        raise ValueError(f"load_stages names stage {wrong[0]}, but this network has stages 1 to {len(structure.stages)} "
+                         f"({', '.join(structure.stages)}).")
+    if stem != "inflate" and structure.branching_stem is not None:
+        raise InflationError(
+            f"{structure.first_conv} and {structure.branching_stem} both look at the picture, so there is no single input layer to "
+            "replace: use stem='inflate'."
+        )
 
 
 def _swapper(
