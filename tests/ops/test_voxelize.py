@@ -130,6 +130,14 @@ def test_refusals_and_warning() -> None:
         voxelize(PointBatch.from_list([torch.tensor([[1e9, 0.0, 0.0]])]), 1e-3)
     with pytest.warns(UserWarning, match="puts all 300 points of cloud 0 into one voxel"):
         voxelize(PointBatch.from_list([torch.rand(300, 3)]), 5.0)
+    around = torch.rand(300, 3) - 0.5  # a cloud smaller than a voxel lies across the corner of eight
+    with pytest.warns(UserWarning, match="puts all 300 points of cloud 1 into 8 voxels"):
+        voxelize(PointBatch.from_list([torch.rand(3, 3), around]), 5.0)
+    with pytest.warns(UserWarning, match="puts all 300 points of cloud 0 into 2 voxels.*far outside"):
+        voxelize(PointBatch.from_list([torch.cat([torch.rand(299, 3), torch.full((1, 3), 1e6)])]), 1.0)
+    with pytest.warns(UserWarning, match="Cloud 1 of a batch is a single point"):
+        voxelize(PointBatch.from_list([torch.rand(3, 3), torch.rand(1, 3)]), 0.1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        voxelize(PointBatch.from_list([torch.rand(40, 3) - 0.5]), 0.5)  # few points in few voxels are nothing unusual
         voxelize(PointBatch.from_list([torch.rand(3, 3)]), 5.0)  # three points in one voxel are nothing unusual

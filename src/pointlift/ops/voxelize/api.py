@@ -82,11 +82,15 @@ def _unique(key: Tensor, grid: Tensor, backend: Backend | None) -> tuple[Tensor,
 def _warn_single(maps: CoordinateMaps, cloud: PointBatch, voxel_size: float) -> None:
     voxels = maps.offsets(Level(1)).diff()
     points = cloud.offsets.diff().cpu()
-    lonely = (voxels == 1) & (points >= 16)
+    # a cloud smaller than a voxel still fills up to eight of them where it lies across their corner
+    lonely = (voxels >= 1) & (voxels <= 8) & (points >= (8 * voxels).clamp(min=16))
     if bool(lonely.any()):
         which = int(lonely.nonzero()[0])
+        into = "one voxel" if int(voxels[which]) == 1 else f"{int(voxels[which])} voxels"
         warnings.warn(
-            f"Voxel size {voxel_size:g} puts all {int(points[which])} points of cloud {which} into one voxel: nothing of its "
-            "shape is left; use a smaller voxel size or check the cloud's units.",
+            f"Voxel size {voxel_size:g} puts all {int(points[which])} points of cloud {which} into {into}: nothing of its "
+            "shape is left; use a smaller voxel size, check the cloud's units, or remove points far outside it.",
             stacklevel=3,
         )
+    elif bool((points == 1).any()):
+        warnings.warn(f"Cloud {int((points == 1).nonzero()[0])} of a batch is a single point, which has no shape.", stacklevel=3)
