@@ -214,6 +214,23 @@ def test_a_header_whose_length_looks_like_a_pickle(net: Any, tmp_path: Path, sta
     assert read_tensors(path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"classes": ["a"]}, "1 class names for num_classes 4"),
+        ({"classes": "abcd"}, "no class names for num_classes 4"),
+        ({"voxel_size": -1}, "voxel_size -1, a positive number"),
+        ({"voxel_size": "0.05"}, "voxel_size '0.05', a positive number"),
+        ({"up_axis": "w"}, "up_axis 'w', x, y or z"),
+        ({"inflate": None}, "inflate None, a mapping"),
+    ],
+)
+def test_values_that_nothing_can_be_done_with(saved: Path, changes: dict[str, Any], words: str) -> None:
+    change_metadata(saved, **changes)
+    with pytest.raises(CheckpointError, match=f"metadata of this pointlift checkpoint are damaged \\({words}"):
+        read_metadata(saved)
+
+
 def test_config_is_checked(net: Any, tmp_path: Path) -> None:
     incomplete = config(net, None)
     del incomplete["up_axis"]

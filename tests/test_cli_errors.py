@@ -9,6 +9,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pointlift.cli import main
@@ -43,6 +44,8 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
         (["lift", "vit_tiny_patch16_224", "--out", "x", "--pretrained", "false"], "Replace that part of the image network"),
         (["lift", "nowhere.py:build", "--out", "x"], "No file nowhere.py"),
         (["lift", "fractal_resnet", "--out", "x", "--load_stages", "9"], "load_stages names stage 9"),
+        (["lift", "fractal_resnet", "--out", "x", "--seed", "-1"], "seed must be from 0"),
+        (["lift", "fractal_resnet", "--out", "x", "--seed", "99999999999999999999"], "seed must be from 0"),
         (["fit"], "fit needs a recipe as its first word"),
         (["fit", "image2point/demmo.yaml"], "did you mean image2point/demo.yaml"),
         (["fit", DEMO, "--optim.learning_rat", "1"], "unknown option --optim.learning_rat, expected one of optim.lr"),
@@ -95,6 +98,49 @@ def test_weights_with_code_inside_are_refused(capsys: pytest.CaptureFixture[str]
     assert main(["lift", "fractal_resnet", "--weights", str(tmp_path / "evil.pth"), "--out", str(tmp_path / "x.safetensors")]) == 2
     assert "never executes" in said(capsys)
     assert not (tmp_path / "hacked").exists() and not (tmp_path / "x.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("def build(size): return None", "build in mine.py fails when it is called without arguments (TypeError"),
+        ("def build(): raise RuntimeError('no disc')", "is called without arguments (RuntimeError: no disc)"),
+        ("from torch import nn\ndef build(): return nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))", "Sequential has no Conv2d"),
+    ],
+)
+def test_image_models_of_the_user_that_are_none(
+    code: str, sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(code)
+    assert main(["lift", "mine.py:build", "--out", "x.safetensors"]) == 2
+    assert sentence in said(capsys)
+    assert not Path("x.safetensors").exists()
+
+
+def test_weights_that_are_no_safetensors_are_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "w.safetensors").write_bytes(bytes(range(256)) * 4)
+    assert main(["lift", "fractal_resnet", "--weights", str(tmp_path / "w.safetensors"), "--out", str(tmp_path / "x.safetensors")]) == 2
+    assert "w.safetensors is not a safetensors file" in said(capsys)
+
+
+def test_one_class_is_nothing_to_tell_apart(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / "mine" / split / "chair").mkdir(parents=True)
+        for i in range(3):
+            np.save(tmp_path / "mine" / split / "chair" / f"{i}.npy", np.random.default_rng(i).normal(size=(50, 3)))
+    out = tmp_path / "run"
+    recipe = "image2point/your_own_folder.yaml"
+    assert main(["fit", recipe, "--data.source", f"folder:{tmp_path / 'mine'}", "--model.pretrained", "false", "--out", str(out)]) == 2
+    assert "1 class (chair), at least 2 are expected" in said(capsys)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(("name", "sentence"), [("a.npy", "not begin with numpy's mark"), ("a.npz", "not begin as a zip archive")])
+def test_no_advice_to_unpickle_garbage(name: str, sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"no cloud at all" * 50)
+    assert main(["view", str(tmp_path / name), "--out", str(tmp_path / "v.html")]) == 2
+    assert sentence in said(capsys)
 
 
 def test_recipe_file_with_an_unknown_key(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

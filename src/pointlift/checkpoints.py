@@ -139,7 +139,24 @@ def _read(path: Path, weights: bool = True) -> tuple[dict[str, Any], dict[str, T
         )
     if lacking := [k for k in (*REQUIRED, "sha256") if k not in config]:
         raise CheckpointError(f"{path}: the metadata of this pointlift checkpoint lack {', '.join(lacking)}: use another copy.")
+    _check_values(path, config)
     return config, tensors
+
+
+def _check_values(path: Path, config: dict[str, Any]) -> None:
+    """What everything behind relies on, and what another program, or an editor, may have got wrong."""
+    classes, number, edge = config["classes"], config["num_classes"], config["voxel_size"]
+    wrong = None
+    if not isinstance(classes, list) or len(classes) != number:
+        wrong = f"{len(classes) if isinstance(classes, list) else 'no'} class names for num_classes {number!r}"
+    elif isinstance(edge, bool) or not isinstance(edge, (int, float)) or not 0 < edge < float("inf"):
+        wrong = f"voxel_size {edge!r}, a positive number is expected"
+    elif config["up_axis"] not in ("x", "y", "z"):
+        wrong = f"up_axis {config['up_axis']!r}, x, y or z is expected"
+    elif not isinstance(config["inflate"], dict):
+        wrong = f"inflate {config['inflate']!r}, a mapping is expected"
+    if wrong:
+        raise CheckpointError(f"{path}: the metadata of this pointlift checkpoint are damaged ({wrong}): use another copy.")
 
 
 def _check_header(path: Path) -> None:

@@ -104,6 +104,8 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
             return load_file(path)
         except (SafetensorError, OSError) as error:
             raise WeightsError(f"{path} is a truncated or damaged safetensors file ({error}): use another copy.") from None
+    if path.suffix == ".safetensors" and not _is_torch_file(path):
+        raise WeightsError(f"{path} is not a safetensors file, whatever its name says: use another copy.")
     return _unwrap(path, _read_pickle(path))
 
 

@@ -104,6 +104,7 @@ def nan_at(value: np.ndarray) -> np.ndarray:
         (lambda r: set_h5(r, "label", lambda x: None), "'data' and 'label'"),
         (lambda r: set_h5(r, "data", lambda x: x[:, :, 0]), r"\(N, P, 3\)"),
         (lambda r: set_h5(r, "data", lambda x: np.zeros((2, 8, 3), "S3")), "numbers"),
+        (lambda r: set_h5(r, "data", lambda x: x[:, :0]), r"shape \(2, 0, 3\)"),
         (lambda r: set_h5(r, "data", nan_at), "1 of 2 clouds have NaN.*cloud 1.*row 4"),
         (lambda r: (r / "shape_names.txt").unlink(), "names of the classes"),
         (lambda r: (r / "shape_names.txt").write_text(" \n"), "is empty"),

@@ -100,8 +100,8 @@ def _h5_arrays(file: Path, n_classes: int) -> tuple[npt.NDArray[np.float32], npt
         raise
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{file}: empty, truncated or not an .h5 file ({str(error).splitlines()[0]})") from None
-    if not isinstance(data, np.ndarray) or data.ndim != 3 or data.shape[2] < 3 or data.dtype.kind not in "fiu":
-        raise DataError(f"{file}: 'data' has shape {np.shape(data)}, numbers of shape (N, P, 3) are expected")
+    if not isinstance(data, np.ndarray) or data.ndim != 3 or data.shape[2] < 3 or not data.shape[1] or data.dtype.kind not in "fiu":
+        raise DataError(f"{file}: 'data' has shape {np.shape(data)}, numbers of shape (N, P, 3) are expected, of P points each")
     if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu" or labels.size != len(data):
         raise DataError(f"{file}: 'label' has shape {np.shape(labels)}, {len(data)} whole numbers are expected, one per cloud")
     labels = labels.reshape(-1).astype(np.int64)

@@ -158,7 +158,8 @@ def _shapes(place: str, split: str, n_points: int, seed: int, given: dict[str, A
     values = {name: _typed(known[name], name, value) for name, value in given.items()}
     if sizes[split] < 1:
         raise DataError(f"procedural:shapes with {split}={sizes[split]} is empty, at least 1 cloud per class is expected")
-    return make_shapes(sizes[split], n_points, values.get("seed", seed), split, values.get("noise", 0.0), tuple(values.get("classes", CLASSES)))
+    noise, classes = values.get("noise", 0.0), tuple(values.get("classes", CLASSES))
+    return make_shapes(sizes[split], n_points, values.get("seed", seed), split, noise, classes)
 
 
 def _call(

@@ -62,7 +62,10 @@ def _from_file(path: Path, function: str) -> nn.Module:
     if not callable(build):
         known = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
         raise ValueError(f"{path} has no function {function!r} (it has: {', '.join(known) or 'none'}).")
-    network = build()
+    try:
+        network = build()
+    except Exception as error:
+        raise ValueError(f"{function} in {path} fails when it is called without arguments ({type(error).__name__}: {error}).") from error
     if not isinstance(network, nn.Module):
         raise ValueError(f"{function} in {path} must return a torch.nn.Module, got {type(network).__name__}.")
     return network

@@ -50,6 +50,8 @@ def read_npy(path: Path, index: int | None = None) -> FileContent:
         DataError: empty, truncated or garbage file, Python objects (never unpickled), an array of another shape.
     """
     data = read_bytes(path)
+    if not data.startswith(b"\x93NUMPY"):
+        raise DataError(f"{path}: not a .npy file, or damaged: it does not begin with numpy's mark")
     try:
         array = np.load(io.BytesIO(data), allow_pickle=False)
     except DAMAGED as error:
@@ -66,6 +68,8 @@ def read_npz(path: Path, index: int | None = None) -> FileContent:
         DataError: empty, truncated or garbage file, Python objects, no array that could be points.
     """
     data = read_bytes(path)
+    if not data.startswith(b"PK"):
+        raise DataError(f"{path}: not an .npz file, or damaged: it does not begin as a zip archive")
     try:
         # from memory: numpy leaves the file open when the archive is damaged
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
