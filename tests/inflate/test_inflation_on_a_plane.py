@@ -194,6 +194,19 @@ def test_windows_that_are_placed_elsewhere_are_reported() -> None:
     assert not any("windows" in n for n in pl.inflate(fire_net()).report.notes)
 
 
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_mean_over_the_border_of_the_picture_is_reported_where_it_differs(counted: bool) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3, 1, 1), nn.ReLU(), nn.AvgPool2d(3, 2, 1, count_include_pad=counted), nn.Conv2d(8, 12, 1)]
+    image = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 5)).eval()
+    net = pl.inflate(image, rule="center", stem="inflate").eval()
+    x = picture(3)
+    with torch.no_grad():
+        difference = relative(net.forward_features(plane(x)), image[:6](x))
+    assert (difference > 1e-3) == counted
+    assert any("poolings count the zeros around the picture" in n for n in net.report.notes) == counted
+
+
 def test_windows_that_are_placed_elsewhere_are_those_that_differ() -> None:
     """A max-pooling without padding looks at [0, 2], the voxel one at [-1, 1]: the note is about a real difference."""
     torch.manual_seed(0)

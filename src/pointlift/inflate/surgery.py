@@ -81,8 +81,8 @@ class Swapper:
 
     matrix: kernel size -> T (K*K, K**3). note: the rule in words. learned: None, or the transform parameter of a kernel size (shared
     or fresh). in_loaded_stage: whether the leaf of a name keeps its image weights. shortcuts: 1x1 convolutions to be given kernel 2.
-    shifted, bordered: convolutions and poolings whose windows are placed, and whose borders are filled, otherwise than in the image
-    network.
+    shifted, bordered, averaged: convolutions and poolings whose windows are placed, whose borders are filled, and whose mean is taken,
+    otherwise than in the image network.
     """
 
     report: InflationReport
@@ -93,6 +93,7 @@ class Swapper:
     shortcuts: frozenset[str] = frozenset()
     shifted: list[str] = field(default_factory=list)
     bordered: list[str] = field(default_factory=list)
+    averaged: list[str] = field(default_factory=list)
 
     def swap(self, name: str, leaf: nn.Module) -> nn.Module:
         """The counterpart of `leaf`; raises InflationError, naming it, where there is none."""
@@ -107,6 +108,8 @@ class Swapper:
             self.shifted.append(name)
         if isinstance(leaf, nn.Conv2d) and leaf.padding_mode != "zeros":
             self.bordered.append(name)
+        if isinstance(leaf, nn.AvgPool2d) and leaf.count_include_pad and _first(leaf.padding) > 0:
+            self.averaged.append(name)
         self._record(name, leaf, new, before)
         return new
 
@@ -121,6 +124,7 @@ class Swapper:
             (self.shifted, "windows are placed by up to half a kernel elsewhere than in the image network (odd kernels are centred on "
                            "voxels)"),
             (self.bordered, "convolutions fill the picture's border in their own way; on voxels an absent neighbour is zero"),
+            (self.averaged, "poolings count the zeros around the picture; on voxels they average over the occupied ones alone"),
         ):
             if names:
                 said.append(f"{len(names)} {text}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}")
