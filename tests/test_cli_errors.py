@@ -87,15 +87,16 @@ def test_checkpoints_that_are_none(content: bytes, sentence: str, capsys: pytest
     assert sentence in said(capsys)
 
 
-def test_weights_with_code_inside_are_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["evil.pth", "evil.safetensors"])
+def test_weights_with_code_inside_are_refused(name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     import torch
 
     class Evil:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return (os.mkdir, (str(tmp_path / "hacked"),))
 
-    torch.save({"state_dict": Evil()}, tmp_path / "evil.pth")
-    assert main(["lift", "fractal_resnet", "--weights", str(tmp_path / "evil.pth"), "--out", str(tmp_path / "x.safetensors")]) == 2
+    torch.save({"state_dict": Evil()}, tmp_path / name)
+    assert main(["lift", "fractal_resnet", "--weights", str(tmp_path / name), "--out", str(tmp_path / "x.safetensors")]) == 2
     assert "never executes" in said(capsys)
     assert not (tmp_path / "hacked").exists() and not (tmp_path / "x.safetensors").exists()
 
@@ -141,6 +142,24 @@ def test_no_advice_to_unpickle_garbage(name: str, sentence: str, capsys: pytest.
     (tmp_path / name).write_bytes(b"no cloud at all" * 50)
     assert main(["view", str(tmp_path / name), "--out", str(tmp_path / "v.html")]) == 2
     assert sentence in said(capsys)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a file size limit stands in for a full disk")
+def test_prepare_on_a_full_disk_neither_crashes_nor_leaves_anything(tmp_path: Path) -> None:
+    for name in ("chair", "table"):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        for i in range(4):
+            np.save(tmp_path / "mine" / name / f"{i}.npy", np.random.default_rng(i).normal(size=(50, 3)))
+    code = (
+        "import resource, signal, sys; from pointlift.cli import main; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000)); "
+        f"sys.exit(main(['data', 'prepare', 'folder:{tmp_path / 'mine'}', '--out', '{tmp_path / 'out' / 'h5'}', '--points', '400']))"
+    )
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1 and "file too large" in done.stderr.lower()
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_recipe_file_with_an_unknown_key(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -111,7 +111,8 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
 def _read_pickle(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # by name, torch takes whatever ends in .safetensors for what it says
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         name = re.search(r"(?:GLOBAL |global |class |function )`?([\w.]+)", str(error))
         what = f" ({name.group(1)})" if name and "." in name.group(1) else ""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from pointlift.data.atomic import atomic_folder
@@ -12,7 +12,7 @@ from pointlift.data.check import check_dataset
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError
 from pointlift.data.known import describe_datasets
-from pointlift.data.procedural.writers import write_modelnet_h5, write_off, write_shapenetpart
+from pointlift.data.procedural.writers import write_h5, write_modelnet_h5, write_off, write_shapenetpart
 from pointlift.data.sample import Sample
 from pointlift.data.source import available_splits, describe_source, open_dataset, parse_source
 from pointlift.data.transforms import Resample
@@ -89,11 +89,8 @@ def _write_split(folder: Path, split: str, dataset: CloudDataset, points: int, s
     names = []
     for k, start in enumerate(range(0, len(order), PER_FILE)):
         chunk = [_exactly(dataset[int(i)], points, seed, int(i)) for i in order[start : start + PER_FILE]]
-        clouds = [turned(s.xyz, dataset.up_axis, UP) for s in chunk]
         names.append(f"ply_data_{split}{k}.h5")
-        with h5py.File(folder / names[-1], "w") as file:
-            file.create_dataset("data", data=np.stack(clouds), compression="gzip", compression_opts=1)
-            file.create_dataset("label", data=np.array([[s.label] for s in chunk], dtype=np.uint8))
+        write_h5(folder / names[-1], [replace(s, xyz=turned(s.xyz, dataset.up_axis, UP), features=None) for s in chunk])
     (folder / f"{split}_files.txt").write_text("".join(f"{n}\n" for n in names), encoding="utf-8")
 
 

@@ -5,6 +5,7 @@ Every writer makes a whole folder or none: it is put together beside its destina
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Sequence
@@ -17,7 +18,10 @@ from pointlift.data.atomic import atomic_folder
 from pointlift.data.procedural.shapes import CLASSES, make_cloud, make_mesh, mesh_seed, part_range
 from pointlift.data.sample import Sample
 
-__all__ = ["MODELNET40_CLASSES", "SHAPENETPART", "family_for", "write_modelnet_h5", "write_modelnet_txt", "write_off", "write_shapenetpart"]
+__all__ = [
+    "MODELNET40_CLASSES", "SHAPENETPART", "family_for", "write_h5", "write_modelnet_h5", "write_modelnet_txt", "write_off",
+    "write_shapenetpart",
+]  # fmt: skip
 
 StrPath = str | os.PathLike[str]
 
@@ -129,21 +133,28 @@ def write_modelnet_h5(
             chunks = [[objects[i] for i in order[k : k + shapes_per_file]] for k in range(0, len(order), shapes_per_file)]
             for k, chunk in enumerate(chunks):
                 samples = [make_cloud(family, s, n_points, label, noise, ("normal",) if normals else ()) for label, _, family, s in chunk]
-                _write_h5(folder / f"ply_data_{split}{k}.h5", samples)
+                write_h5(folder / f"ply_data_{split}{k}.h5", samples)
                 (folder / f"ply_data_{split}_{k}_id2file.json").write_text(json.dumps([stem for _, stem, _, _ in chunk]), encoding="utf-8")
             _lines(folder / f"{split}_files.txt", [f"{list_prefix}ply_data_{split}{k}.h5" for k in range(len(chunks))])
     return Path(root)
 
 
-def _write_h5(path: Path, samples: Sequence[Sample]) -> None:
+def write_h5(path: Path, samples: Sequence[Sample]) -> None:
+    """Clouds of one length as a file of ModelNet's h5 layout: data (B, N, 3), label (B, 1) and, where they have features, normal.
+
+    Raises OSError where the disk is full. The file is put together in memory, because HDF5 ends the process where a write of its own
+    fails.
+    """
     data = np.stack([sample.xyz for sample in samples])
     chunks = (min(64, len(data)), *data.shape[1:])
-    with h5py.File(path, "w") as file:
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
         file.create_dataset("data", data=data, compression="gzip", compression_opts=1, chunks=chunks)
         file.create_dataset("label", data=np.array([[sample.label] for sample in samples], dtype=np.uint8))
         if samples[0].features is not None:
             normal = np.stack([np.asarray(sample.features) for sample in samples])
             file.create_dataset("normal", data=normal, compression="gzip", compression_opts=1, chunks=chunks)
+    path.write_bytes(content.getbuffer())
 
 
 def write_modelnet_txt(
