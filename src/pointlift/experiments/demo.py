@@ -29,6 +29,7 @@ from pointlift.data.procedural.shapes import CLASSES
 from pointlift.data.procedural.writers import write_modelnet_h5
 from pointlift.experiments.configs import DataConfig, ModelConfig, OptimConfig, TrainerConfig
 from pointlift.experiments.demo_report import DemoResults, RunOutcome, print_results, write_demo_report
+from pointlift.experiments.run_folder import RunFolder
 from pointlift.experiments.run_report import read_rows
 from pointlift.experiments.training import FitResult, fit_image2point
 from pointlift.inflate import REGIMES
@@ -149,6 +150,9 @@ def _train(jobs: list[Job], workers: int) -> list[RunOutcome]:
                 pool.shutdown(wait=False, cancel_futures=True)
                 for worker in multiprocessing.active_children():
                     worker.kill()  # would else begin its next run; what it trained is in its last checkpoint
+                    worker.join()
+                for job in jobs:
+                    RunFolder(job.folder).clean()
                 raise KeyboardInterrupt("interrupted: run the same command again, it goes on where it stopped") from None
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)

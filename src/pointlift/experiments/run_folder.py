@@ -84,12 +84,18 @@ class RunFolder:
     def start(self, recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> None:
         """Write recipe.yaml and protocol.json, and remove what a killed run left half written."""
         self.path.mkdir(parents=True, exist_ok=True)
-        leftovers = list(self.path.glob(".*.tmp.*"))
-        for leftover in leftovers if self.last.is_file() else (*leftovers, self.best, self.metrics):
-            leftover.unlink(missing_ok=True)
+        self.clean()
+        if not self.last.is_file():
+            self.best.unlink(missing_ok=True)
+            self.metrics.unlink(missing_ok=True)
         with self.writing("recipe.yaml") as file:
             file.write_text(yaml.safe_dump(_plain(recipe), sort_keys=False, allow_unicode=True), encoding="utf-8")
         self.write_json("protocol.json", protocol)
+
+    def clean(self) -> None:
+        """Remove what a killed process left half written."""
+        for leftover in self.path.glob(".*.tmp.*"):
+            leftover.unlink(missing_ok=True)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
