@@ -101,7 +101,8 @@ def full() -> list[Cell]:
 def squeezenet() -> list[Cell]:
     """SqueezeNet 1.1 with ImageNet weights. It has no normalisation, so the learning rate is lower and `io+bn` trains what `io` does."""
     change = {"image": SQUEEZENET, "lr": 0.02, "epochs": 20}
-    return [_cell("scratch", 2, "scratch", **change)] + [_cell(f"{rule} / all", 2, "all", rule, **change) for rule in ("repeat", "center")]
+    cells = [_cell("scratch", 5, "scratch", **change)]
+    return cells + [_cell(f"{rule} / {regime}", 5, regime, rule, **change) for rule in ("repeat", "center") for regime in ("all", "io")]
 
 
 STUDIES = {"few_shot": few_shot, "why": why, "norms": norms, "full": full, "squeezenet": squeezenet}
