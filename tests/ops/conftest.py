@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from pointlift.experiments.doctor import warm_kernels
+
 
 @pytest.fixture(params=["reference", "cpu"])
 def backend(request: pytest.FixtureRequest) -> str:
@@ -26,8 +28,14 @@ def _poison(array: np.ndarray) -> None:
         array.fill(np.iinfo(array.dtype).max // 3)
 
 
+@pytest.fixture(scope="session")
+def compiled() -> None:
+    """Every kernel compiled: numba must not meet a poisoned `numpy.empty` while it compiles."""
+    warm_kernels()
+
+
 @pytest.fixture
-def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
+def poisoned(compiled: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """`torch.empty`, `Tensor.new_empty` and `numpy.empty` return NaN (floats) or absurd numbers (integers)."""
     empty, new_empty, np_empty, np_empty_like = torch.empty, torch.Tensor.new_empty, np.empty, np.empty_like
 

@@ -164,14 +164,20 @@ def _train(jobs: list[Job], workers: int) -> list[RunOutcome]:
 def _interrupts_held() -> Iterator[None]:
     """Ctrl-C, which a terminal sends to all processes, waits until the block ends; processes started within never hear it, so that
     this one alone says what happens and no worker prints a traceback."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
+    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():  # Windows
         yield
         return
+    heard: list[int] = []
+    # the mask is what workers inherit; it covers this thread only, and another one of this process may take the signal instead
+    handler = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+    if heard:
+        raise KeyboardInterrupt
 
 
 def _end_with_parent() -> None:
