@@ -93,7 +93,9 @@ def test_contents_are_balanced_for_any_order_of_levels(levels):
     report = Report("t")
     for level in levels:
         report.section("h", level)
-    parse(report.html())
+    page = report.html()
+    parse(page)
+    assert len(re.findall(r'<h[23] id="', page)) == len(levels)
 
 
 def test_text_markup():
