@@ -1,0 +1,67 @@
+"""The ``kind:place?name=value&name=value`` strings that say where data come from: taken apart, and their values given types."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from pointlift.data.errors import DataError
+
+__all__ = ["refuse_unknown", "split_source", "typed_value"]
+
+TRUE, FALSE = ("true", "1", "yes"), ("false", "0", "no")
+
+
+def split_source(source: str) -> tuple[str, str, dict[str, str]]:
+    """Kind ("" where there is none), place and options of a source.
+
+    Raises:
+        DataError: an option without a value.
+    """
+    head, _, query = source.partition("?")
+    kind, colon, place = head.partition(":")
+    options: dict[str, str] = {}
+    for item in filter(None, query.split("&")):
+        name, equals, value = item.partition("=")
+        if not name or not equals:
+            raise DataError(f"the source {source!r} has the option {item!r}, name=value is expected")
+        options[name] = value
+    return (kind, place, options) if colon else ("", head, options)
+
+
+def refuse_unknown(title: str, given: Sequence[str], known: Sequence[str]) -> None:
+    """DataError, with the nearest name, for the first option of ``given`` that is not ``known``."""
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise DataError(f"{title}: unknown option {name!r}, {hint}")
+
+
+def typed_value(kind: Any, name: str, value: Any) -> Any:
+    """A value from a source string as the type that the reader declares; values that are no strings pass.
+
+    kind: ``str``, ``int``, ``float``, ``bool``, an optional one of these, or a Literal of texts.
+
+    Raises:
+        DataError: a text that is no such value.
+    """
+    if not isinstance(value, str) or kind is str:
+        return value
+    choices = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Literal:
+        if value not in choices:
+            raise DataError(f"the option {name}={value} should be one of {', '.join(map(str, choices))}")
+        return value
+    if choices:  # int | None and the like
+        return typed_value(next(c for c in choices if c is not type(None)), name, value)
+    if kind is bool:
+        if value.lower() not in TRUE + FALSE:
+            raise DataError(f"the option {name}={value} should be true or false")
+        return value.lower() in TRUE
+    try:
+        return kind(value)
+    except ValueError:
+        raise DataError(f"the option {name}={value} should be a {'whole ' if kind is int else ''}number") from None
