@@ -88,7 +88,7 @@ def test_round_trip_of_the_network_without_backbone(tmp_path: Path) -> None:
     net: Any = pl.create_model("linear-network", num_classes=4, channels=16)
     path = save_checkpoint(tmp_path / "a.safetensors", net, config(net, "linear-network", regime="all"))
     assert torch.equal(load(path)(voxels()), net.eval()(voxels()))
-    with pytest.raises(CheckpointError, match="not an inflated image network"):
+    with pytest.raises(CheckpointError, match="not made from an image model"):
         load(path, image_model=image_model())
 
 
@@ -179,10 +179,10 @@ def test_one_flipped_bit_is_noticed(saved: Path) -> None:
 
 def test_an_installation_that_computes_something_else_is_noticed(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = checkpoints._logits
-    monkeypatch.setattr(checkpoints, "_logits", lambda net, golden: honest(net, golden) * 1.01)
+    monkeypatch.setattr(checkpoints, "_logits", lambda net, *golden: honest(net, *golden) * 1.01)
     with pytest.raises(CheckpointError, match=r"weights are intact, but this installation computes other logits .*largest difference"):
         load(saved, image_model=image_model())
-    monkeypatch.setattr(checkpoints, "_logits", lambda net, golden: honest(net, golden) * torch.nan)
+    monkeypatch.setattr(checkpoints, "_logits", lambda net, *golden: honest(net, *golden) * torch.nan)
     with pytest.raises(CheckpointError, match="computes other logits"):
         load(saved, image_model=image_model())
     load(saved, image_model=image_model(), verify=False)

@@ -12,7 +12,8 @@ import pointlift
 ROOT = Path(pointlift.__file__).parent
 BASE = {"containers", "grid", "point_batch", "sparse_functions"}
 NETWORKS = BASE | {"ops", "nn", "inflate", "models"}
-BELOW_EXPERIMENTS = NETWORKS | {"data", "report", "evaluate", "foreign_weights", "kernel_orders", "checkpoints", "methods"}
+WEIGHTS = {"foreign_weights", "kernel_orders", "checkpoints", "point_weights"}
+BELOW_EXPERIMENTS = NETWORKS | WEIGHTS | {"data", "views", "report", "evaluate", "methods"}
 # what each part may import; a part that is not named here may not exist
 MAY_IMPORT: dict[str, set[str]] = {
     "point_batch": set(),
@@ -22,14 +23,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ops": {"containers"},
     "nn": BASE | {"ops"},
     "inflate": BASE | {"ops", "nn"},
-    "models": BASE | {"ops", "nn", "inflate"},
+    "views": {"containers", "ops"},
+    "models": BASE | {"ops", "nn", "inflate", "views"},
     "data": {"containers", "ops"},
     "report": {"containers", "data"},
     "evaluate": {"containers", "data", "report"},
     "kernel_orders": set(),
     "foreign_weights": set(),
     "checkpoints": NETWORKS | {"data", "foreign_weights", "kernel_orders"},
-    "methods": NETWORKS | {"data", "evaluate", "checkpoints"},
+    "point_weights": NETWORKS | WEIGHTS,
+    "methods": NETWORKS | {"data", "evaluate", "checkpoints", "views"},
     "experiments": BELOW_EXPERIMENTS,
     "cli_parsing": {"experiments"},
     "cli": {"cli_parsing", "experiments"},

@@ -20,13 +20,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from pointlift.containers import SparseTensor
+from pointlift.containers import PointBatch, SparseTensor
 from pointlift.data.atomic import atomic_write
 from pointlift.foreign_weights import ImageWeightsReport, load_image_weights
-from pointlift.inflate import inflate, set_finetune
+from pointlift.inflate import set_finetune
 from pointlift.kernel_orders import KernelSource, kernel_order
 from pointlift.models import create_model
-from pointlift.models.factory import POINT_NETWORKS
+from pointlift.models.factory import POINT_NETWORKS, is_own_code
+from pointlift.nn import takes_points
 
 __all__ = [
     "CheckpointError",
@@ -39,7 +40,7 @@ __all__ = [
     "save_checkpoint",
 ]
 
-FORMAT = 1
+FORMAT = 2  # 1 knew inflated networks and the linear one only
 KEY = "pointlift"  # of the one metadata entry that holds everything
 GOLDEN = "pointlift.golden."
 TOLERANCE = 1e-3  # of the largest golden logit; covers other kernels and devices, not other arithmetic
@@ -55,6 +56,8 @@ def save_checkpoint(path: str | Path, net: nn.Module, config: Mapping[str, Any])
 
     config, all of it JSON:
         image_model     name for `create_model`, "path/to/net.py:function" for the user's own, None for a module made in Python
+        image_options   keyword arguments of the image model, None for none (may be left out)
+        network         what was made of the image model: "inflated" (if left out) or another of `create_model`'s networks
         inflate         the keyword arguments that made it (`net.arguments`)
         num_classes, classes    number of classes and their names, in the order of the logits
         in_channels, features   channels per point and what they are ("xyz")
@@ -71,7 +74,7 @@ def save_checkpoint(path: str | Path, net: nn.Module, config: Mapping[str, Any])
         raise ValueError(f"config has {len(config['classes'])} class names for num_classes={config['num_classes']}: name every class.")
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in net.state_dict().items()}
     golden = _golden(int(config["in_channels"]))
-    logits = _logits(net, golden)
+    logits = _logits(net, golden.coords, golden.features)
     tensors |= {f"{GOLDEN}coords": golden.coords, f"{GOLDEN}features": golden.features, f"{GOLDEN}logits": logits}
     content = {**config, "format": FORMAT, "pointlift": metadata.version("pointlift"), "sha256": _digest(tensors)}
     try:
@@ -184,13 +187,14 @@ def _build(path: Path, config: dict[str, Any], image_model: nn.Module | None) ->
         arguments["rule"] = torch.tensor(arguments["rule"])
     if image_model is not None:
         if name in POINT_NETWORKS:
-            raise CheckpointError(f"{path} holds {name}, which is not an inflated image network: leave image_model out.")
-        net: nn.Module = inflate(copy.deepcopy(image_model), **arguments)
-    elif name is None or ":" in name:
+            raise CheckpointError(f"{path} holds {name}, which is not made from an image model: leave image_model out.")
+        net = create_model("", image_model=copy.deepcopy(image_model), network=config.get("network") or "inflated", **arguments)
+    elif name is None or is_own_code(name):
         origin = f"the image model {name}" if name else "an image model made in Python"
         raise CheckpointError(f"{path} was made from {origin}, and a checkpoint never runs code: pass image_model=... to load it.")
     else:
-        net = create_model(name, pretrained=False, **arguments)
+        network = "auto" if name in POINT_NETWORKS else config.get("network") or "inflated"
+        net = create_model(name, network=network, image_options=config.get("image_options"), **arguments)
     if config["regime"] is not None:
         set_finetune(net, config["regime"])
     return net
@@ -235,18 +239,26 @@ def _golden(channels: int) -> SparseTensor:
     return SparseTensor(features, cells.to(torch.int32), batch_size=2)
 
 
+def _golden_points(coords: Tensor, features: Tensor) -> PointBatch:
+    """The golden cells as two clouds in about the unit sphere, shifted so that no two distances are equal."""
+    cells = coords[:, 1:].to(torch.float32)
+    xyz = cells / 3.0 - 0.8 + 0.05 * torch.sin(cells @ torch.tensor([[12.9, 3.1, 7.7], [78.2, 11.3, 1.9], [37.7, 5.3, 23.1]]))
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), torch.bincount(coords[:, 0].long(), minlength=2).cumsum(0)])
+    return PointBatch(xyz, torch.cat([xyz, features[:, 3:]], 1), offsets)
+
+
 @torch.no_grad()
-def _logits(net: nn.Module, golden: SparseTensor) -> Tensor:
+def _logits(net: nn.Module, coords: Tensor, features: Tensor) -> Tensor:
     """(2, num_classes) of a copy of `net` on the CPU, so that its mode, device and caches stay as they are."""
     copied = copy.deepcopy(net).cpu().float().eval()
+    golden = _golden_points(coords, features) if takes_points(net) else SparseTensor(features, coords, batch_size=2)
     with torch.autocast("cpu", enabled=False):
         logits: Tensor = copied(golden)
     return logits.detach().contiguous()
 
 
 def _check_golden(path: Path, net: nn.Module, golden: dict[str, Tensor], config: dict[str, Any]) -> None:
-    cells = SparseTensor(golden["features"], golden["coords"], batch_size=2)
-    difference = float((_logits(net, cells) - golden["logits"]).abs().max())
+    difference = float((_logits(net, golden["coords"], golden["features"]) - golden["logits"]).abs().max())
     allowed = TOLERANCE * max(1.0, float(golden["logits"].abs().max()))
     if not difference <= allowed:
         raise CheckpointError(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from pointlift.methods.image2point import Schedule
+from pointlift.methods.image2point import Optimizer, Schedule
 
 __all__ = ["DataConfig", "ModelConfig", "OptimConfig", "TrainerConfig"]
 
@@ -15,10 +15,17 @@ class ModelConfig:
     """The network: which image model, with which weights, inflated how, and what of it learns.
 
     Attributes:
-        image_model: a timm name, "fractal_resnet" (embedded weights), "path/to/net.py:function" (your own) or "linear-network".
+        image_model: a timm name, "torchvision:NAME", "fractal_resnet" (embedded weights), "path/to/net.py:function" (your own), or a
+            network of clouds by its name: "pointnet2-ssg", "pointnet2-msg", "simpleview", "linear-network".
+        image_options: keyword arguments of the image model's constructor, e.g. {layers: [1, 1, 1, 1]} for timm's ResNets.
+        network: what becomes of the image model: "inflated", "point-vit" (vision transformers), "simpleview", or "auto", which lifts
+            vision transformers to point-vit and inflates everything else.
+        options: keyword arguments of a network that is not inflated, e.g. {npoint: [256, 64]}.
         pretrained: start from the weights that belong to the name; a function of your own decides that itself.
         weights: a file of image weights (.safetensors .pth .pt .th .t7) to load instead.
         weights_may_differ: modules of the image model that `weights` may lack or hold in another shape, e.g. ["fc"].
+        cloud_weights: a file of weights of the whole network to start from: a checkpoint of pointlift's, whose input and output layers
+            may differ, or PointContrast's. The regime scratch does not look at it.
         rule: a name, or a matrix T as a list of its K*K rows; this, axis, stem, head, shortcut_kernel, load_stages and start: see
             `pointlift.inflate`.
         in_channels: channels per point; must be what `data.features` delivers.
@@ -26,9 +33,13 @@ class ModelConfig:
     """
 
     image_model: str = "fractal_resnet"
+    image_options: dict[str, Any] | None = None
+    network: str = "auto"
+    options: dict[str, Any] | None = None
     pretrained: bool = True
     weights: str | None = None
     weights_may_differ: list[str] | None = None
+    cloud_weights: str | None = None
     rule: str | list[list[float]] = "repeat"
     axis: str = "z"
     stem: str = "linear"
@@ -96,15 +107,19 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """SGD and its schedule; the defaults are the paper's for ModelNet (v2, appendix A).
+    """The optimizer and its schedule; the defaults are the paper's for ModelNet (v2, appendix A).
 
     Attributes:
-        lr, momentum, weight_decay: of SGD without Nesterov.
+        optimizer: "sgd" (without Nesterov), "adam" (weight decay added to the gradient) or "adamw" (weight decay apart from it).
+        lr, weight_decay: of the optimizer. momentum: of SGD; Adam's are 0.9 and 0.999.
         epochs: length of the run; the cosine ends with it.
-        schedule: "cosine" (over the whole run), "released" (the released code's oscillation, facts T1) or "constant".
+        schedule: "cosine" (over the whole run), "step" (a tenth after a third of the run, a hundredth after two), "plateau" (half after
+            every 10 epochs without a lower training loss, down to 1e-5; SimpleView's protocol, facts 5.6), "released" (the released
+            code's oscillation, facts T1) or "constant".
         label_smoothing: 0 in the paper.
     """
 
+    optimizer: Optimizer = "sgd"
     lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 1e-4

@@ -13,7 +13,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from pointlift.checkpoints import load
+from pointlift.checkpoints import load, read_metadata
 from pointlift.containers import PointBatch, SparseTensor
 from pointlift.data.dataset import collate
 from pointlift.data.errors import DataError
@@ -22,6 +22,7 @@ from pointlift.data.sample import Sample
 from pointlift.data.transforms import Resample, unit_sphere
 from pointlift.experiments.clouds import PickFeatures
 from pointlift.models import image_network
+from pointlift.nn import takes_points
 from pointlift.ops.voxelize import voxelize
 from pointlift.report import ViewCloud
 
@@ -50,7 +51,7 @@ class Predictor:
     """
 
     def __init__(self, checkpoint: str, image_model: str | None = None, up_axis: str | None = None, seed: int = 0) -> None:
-        self.net = load(checkpoint, None if image_model is None else image_network(image_model))
+        self.net = load(checkpoint, None if image_model is None else image_network(image_model, options=_image_options(checkpoint)))
         self.metadata: dict[str, Any] = self.net.metadata  # type: ignore[assignment]  # plain data that `load` attaches
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.net.to(self.device)
@@ -99,6 +100,10 @@ class Predictor:
             return sample
         return Resample(self.n_points)(sample, np.random.default_rng(self.seed))
 
+    def inputs(self, samples: Sequence[Sample]) -> PointBatch | SparseTensor:
+        """Prepared clouds as the network takes them, on its device."""
+        return self._batch(samples) if takes_points(self.net) else self.voxels(samples)
+
     def voxels(self, samples: Sequence[Sample]) -> SparseTensor:
         """Prepared clouds on the grid, on the network's device."""
         return voxelize(self._batch(samples), self.voxel_size, origin="cloud")
@@ -112,7 +117,7 @@ class Predictor:
         logits: list[Tensor] = []
         features: list[Tensor] = []
         for start in range(0, len(samples), batch_size):
-            found: Any = self.net.forward_features(self.voxels(samples[start : start + batch_size]))  # type: ignore[operator]
+            found: Any = self.net.forward_features(self.inputs(samples[start : start + batch_size]))  # type: ignore[operator]
             head: Any = self.net.head
             features.append(found.float().cpu())
             logits.append(head(found).float().cpu())
@@ -124,8 +129,11 @@ class Predictor:
         """(N, C): features of the last map for every point of the file.
 
         The network sees as many points as in training; each point takes the feature of the nearest voxel centre, or the inverse
-        distance mean over several. Raises DataError where the image network pools within its own forward, so that no map is left.
+        distance mean over several. Raises DataError where the image network pools within its own forward, so that no map is left, and
+        for networks that take the points themselves.
         """
+        if takes_points(self.net):
+            raise DataError(f"{type(self.net).__name__} has no features on voxels, so none per point; use features per cloud")
         sample = self.prepare(cloud)
         out: Any = self.net.forward_map(self.voxels([sample]))  # type: ignore[operator]
         if not isinstance(out, SparseTensor):
@@ -148,8 +156,16 @@ class Predictor:
     def view(self, cloud: PointFile) -> ViewCloud:
         """The cloud coloured by the features of its points, with the likeliest classes."""
         said = self.caption(self.run([self.prepare(cloud)]).probabilities[0])
+        if takes_points(self.net):
+            return ViewCloud(Path(cloud.path).name, cloud.xyz, caption=said)
         colors = feature_colors(self.point_features(cloud, 8))
         return ViewCloud(Path(cloud.path).name, cloud.xyz, colors=colors, caption=f"{said} · colours: features of the points")
+
+
+def _image_options(checkpoint: str) -> dict[str, Any] | None:
+    """What a checkpoint says its image model was made with, for a model of the user's own."""
+    options: dict[str, Any] | None = read_metadata(checkpoint).get("image_options")
+    return options
 
 
 def feature_colors(features: Float32) -> Float32:

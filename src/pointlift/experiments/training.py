@@ -19,7 +19,7 @@ from pointlift.foreign_weights import load_image_weights
 from pointlift.inflate import InflatedNetwork, inflate
 from pointlift.methods.image2point import Image2Point
 from pointlift.models import create_model, image_network
-from pointlift.models.factory import IMAGE_NETWORKS, POINT_NETWORKS
+from pointlift.models.factory import IMAGE_NETWORKS, LIFTED_NETWORKS, POINT_NETWORKS, is_own_code, network_kind
 from pointlift.report.environment import environment
 
 __all__ = ["DataConfig", "FitResult", "ModelConfig", "OptimConfig", "TrainerConfig", "build_network", "fit_image2point"]
@@ -68,39 +68,46 @@ class FitResult:
 def build_network(config: ModelConfig, num_classes: int, seed: int) -> nn.Module:
     """The network of a recipe, before its regime is set. New layers are drawn from `seed`.
 
-    "linear-network" takes none of the options for image models. The regime scratch needs no image weights and loads none.
-    Raises ValueError, FileNotFoundError or InflationError as `create_model`, `load_image_weights` and `inflate` do.
+    Networks that are not inflated take `options` and none of the keys of inflation. The regime scratch needs no weights: it loads neither
+    pretrained ones nor `cloud_weights`. Raises ValueError, FileNotFoundError or InflationError as `create_model`, `load_image_weights`,
+    `load_point_weights` and `inflate` do.
     """
+    net = _untrained_network(config, num_classes, seed)
+    if config.cloud_weights is not None and config.regime != "scratch":
+        from pointlift.point_weights import load_point_weights
+
+        loaded = load_point_weights(config.cloud_weights, net)
+        if _rank() == 0:
+            print(loaded.render())
+    return net
+
+
+def _untrained_network(config: ModelConfig, num_classes: int, seed: int) -> nn.Module:
+    shape: dict[str, Any] = {"num_classes": num_classes, "in_channels": config.in_channels, "seed": seed}
     if config.image_model in POINT_NETWORKS:
-        return create_model(config.image_model, num_classes=num_classes, in_channels=config.in_channels, seed=seed)
+        return create_model(config.image_model, network=config.network, **shape, **(config.options or {}))
     wanted = config.regime != "scratch"
     if config.weights is not None:
-        image = image_network(config.image_model)
+        image = image_network(config.image_model, options=config.image_options)
         report = load_image_weights(config.weights, image, tuple(config.weights_may_differ or ()))
         if _rank() == 0:
             print(report.render())
     else:
-        image = _named_image_network(config.image_model, config.pretrained and wanted)
-    return inflate(
-        image,
-        rule=config.rule,
-        axis=config.axis,
-        in_channels=config.in_channels,
-        num_classes=num_classes,
-        stem=config.stem,
-        head=config.head,
-        shortcut_kernel=config.shortcut_kernel,
-        load_stages=config.load_stages,
-        start=config.start,
-        seed=seed,
-    )
+        image = _named_image_network(config.image_model, config.pretrained and wanted, config.image_options)
+    kind = network_kind(config.image_model, config.network, image)
+    if kind != "inflated":
+        return create_model(config.image_model, network=kind, image_model=image, **shape, **(config.options or {}))
+    if config.options:
+        raise ValueError(f"model.options has {', '.join(config.options)}, but an inflated network takes rule, axis and so on.")
+    inflation = ("rule", "axis", "stem", "head", "shortcut_kernel", "load_stages", "start")
+    return inflate(image, **shape, **{name: getattr(config, name) for name in inflation})
 
 
-def _named_image_network(name: str, pretrained: bool) -> nn.Module:
+def _named_image_network(name: str, pretrained: bool, options: dict[str, Any] | None) -> nn.Module:
     try:
-        return image_network(name, pretrained)
+        return image_network(name, pretrained, options)
     except OSError as error:
-        if not pretrained or ":" in name or name in IMAGE_NETWORKS:
+        if not pretrained or is_own_code(name) or name in IMAGE_NETWORKS:
             raise  # a file of the user's or of the installation, which the message names
         reason = str(error).strip().split(". ")[0].rstrip(".")
         raise FileNotFoundError(
@@ -141,10 +148,10 @@ def fit_image2point(
     clouds = CloudData(splits, data, model.in_channels, seed, trainer.devices * trainer.num_nodes)
     num_classes = len(splits.train.classes)
     net = build_network(model, num_classes, seed)
-    sgd = {k: v for k, v in asdict(optim).items() if k != "epochs"}
+    settings = {k: v for k, v in asdict(optim).items() if k != "epochs"}
     steps = -(-clouds.steps_per_epoch // trainer.accumulate_grad_batches) * optim.epochs
     steps = steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
-    module = Image2Point(net, num_classes, model.regime, data.voxel_size, seed=seed, total_steps=steps, **sgd)
+    module = Image2Point(net, num_classes, model.regime, data.voxel_size, seed=seed, total_steps=steps, **settings)
     assert module.finetune is not None
     protocol = _protocol(recipe, splits, clouds, module)
     config = _checkpoint_config(model, data, splits, net)
@@ -201,6 +208,8 @@ def _checkpoint_config(model: ModelConfig, data: DataConfig, splits: CloudSplits
     arguments: Any = net.arguments
     return {
         "image_model": model.image_model,
+        "image_options": model.image_options,
+        "network": next((name for name, kind in LIFTED_NETWORKS.items() if isinstance(net, kind)), "inflated"),  # type: ignore[arg-type]
         "inflate": arguments,
         "num_classes": len(splits.train.classes),
         "in_channels": model.in_channels,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 
 from pointlift.inflate.network import InflatedNetwork
 from pointlift.inflate.transform import TransformedConv3d, first_transform, shuffle
-from pointlift.nn import SparseGroupNorm
+from pointlift.nn import PointNetwork, SparseGroupNorm
 
 __all__ = ["REGIMES", "FinetuneReport", "set_finetune"]
 
@@ -47,9 +48,9 @@ def set_finetune(net: nn.Module, regime: str, seed: int = 0) -> FinetuneReport:
     """
     if regime not in REGIMES:
         raise ValueError(f"regime must be one of {', '.join(REGIMES)}, got {regime!r}.")
-    if not isinstance(net, InflatedNetwork):
+    if not isinstance(net, (InflatedNetwork, PointNetwork)):
         if regime not in ("all", "scratch"):
-            raise ValueError(f"Regime {regime!r} freezes an inflated backbone, but {type(net).__name__} has none: use 'all' or 'scratch'.")
+            raise ValueError(f"Regime {regime!r} freezes a backbone, but {type(net).__name__} has none: use 'all' or 'scratch'.")
         for parameter in net.parameters():
             parameter.requires_grad_(True)
         if regime == "scratch":
@@ -62,13 +63,14 @@ def set_finetune(net: nn.Module, regime: str, seed: int = 0) -> FinetuneReport:
     fixed = _fixed(net)
     for parameter in net.parameters():
         parameter.requires_grad_(True)
-    for name, module in net.backbone.named_modules():
-        inside_input = any(name == n or name.startswith(n + ".") for n in net.input_modules)
+    for module in _backbone(net):
         norm = isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, SparseGroupNorm))
         for key, parameter in module.named_parameters(recurse=False):
             is_transform = isinstance(module, TransformedConv3d) and key == "transform"
-            learns = not frozen or inside_input or (norm and regime == "io+bn") or is_transform
+            learns = not frozen or (norm and regime == "io+bn") or is_transform
             parameter.requires_grad_(learns and parameter not in fixed)
+    for parameter in fixed:
+        parameter.requires_grad_(False)
     net.regime = regime
     net.frozen_statistics = regime == "io"
     net.train(net.training)
@@ -77,14 +79,33 @@ def set_finetune(net: nn.Module, regime: str, seed: int = 0) -> FinetuneReport:
     return FinetuneReport(regime, sum(p.numel() for p in net.parameters() if p.requires_grad), total)
 
 
+def _backbone(net: InflatedNetwork | PointNetwork) -> Iterator[nn.Module]:
+    """The modules between the input and the output layer."""
+    if isinstance(net, PointNetwork):
+        yield from (module for name, module in net.named_modules() if net.in_backbone(name))
+        return
+    for name, module in net.backbone.named_modules():
+        if not any(name == n or name.startswith(f"{n}.") for n in net.input_modules):
+            yield module
+
+
 def _fixed(net: nn.Module) -> set[nn.Parameter]:
-    return {p for n, p in net.backbone.named_parameters() if n in net.fixed} if isinstance(net, InflatedNetwork) else set()
+    if not isinstance(net, (InflatedNetwork, PointNetwork)):
+        return set()
+    trunk = net.backbone if isinstance(net, InflatedNetwork) else net
+    return {p for n, p in trunk.named_parameters() if n in net.fixed}
 
 
 def _draw_anew(net: nn.Module, seed: int) -> None:
     fixed = _fixed(net)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
+        if isinstance(net, PointNetwork):
+            before = [(p, p.clone()) for p in fixed]
+            net.draw_anew()
+            for parameter, value in before:
+                parameter.copy_(value)
+            return
         for module in net.modules():
             own = list(module.parameters(recurse=False))
             reset = getattr(module, "reset_parameters", None)

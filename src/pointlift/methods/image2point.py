@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import lightning
 import numpy as np
@@ -26,11 +26,14 @@ from pointlift.containers import PointBatch
 from pointlift.data.dataset import collate
 from pointlift.data.sample import Sample
 from pointlift.inflate import set_finetune
+from pointlift.nn import takes_points
 from pointlift.ops.voxelize import voxelize
 
-__all__ = ["CloudBatch", "DivergenceError", "Image2Point", "Schedule", "lr_factor"]
+__all__ = ["CloudBatch", "DivergenceError", "Image2Point", "Optimizer", "Schedule", "lr_factor"]
 
-Schedule = Literal["cosine", "released", "constant"]
+Schedule = Literal["cosine", "step", "plateau", "released", "constant"]
+Optimizer = Literal["sgd", "adam", "adamw"]
+Optimization = OptimizerLRSchedulerConfig | torch.optim.Optimizer
 
 
 class DivergenceError(ValueError):
@@ -61,11 +64,13 @@ class CloudBatch:
 class Image2Point(lightning.LightningModule):
     """Trains `net` to classify clouds; the defaults are the paper's for ModelNet (appendix A).
 
-    net: an inflated network, or any network from a SparseTensor to (B, num_classes) logits. regime: what of it learns, see
-    `set_finetune`; None leaves it as it is. voxel_size: edge in the units of the clouds. schedule: "cosine" (one cosine to 0 over all
-    steps), "released" (the released code's, which swings between lr and 0 with a period of 2 * epochs steps) or "constant".
-    lr, momentum, weight_decay: of SGD, over what learns only. seed: of new weights (regime "scratch") and of everything random in a
-    step, which follows from (seed, epoch, batch, rank) alone, so that a resumed run goes on as if it had never stopped.
+    net: an inflated network, or any network from a SparseTensor, or from a PointBatch where it is a `PointNetwork`, to (B, num_classes)
+    logits. regime: what of it learns, see `set_finetune`; None leaves it as it is. voxel_size: edge in the units of the clouds.
+    schedule: "cosine" (one cosine to 0 over all steps), "step" (a tenth after a third of them, a hundredth after two), "plateau" (half
+    after every 10 epochs without a lower training loss, not below 1e-5), "released" (the released code's, which swings between lr and 0
+    with a period of 2 * epochs steps) or "constant". optimizer: "sgd", "adam" or "adamw"; lr, momentum (SGD's) and weight_decay are its
+    own, over what learns only. seed: of new weights (regime "scratch") and of everything random in a step, which follows from (seed,
+    epoch, batch, rank) alone, so that a resumed run goes on as if it had never stopped.
     total_steps: length of the cosine in optimizer steps; None asks Lightning, which then cannot resume within an epoch (it makes the
     loaders before it restores their place).
 
@@ -87,6 +92,7 @@ class Image2Point(lightning.LightningModule):
         label_smoothing: float = 0.0,
         seed: int = 0,
         total_steps: int | None = None,
+        optimizer: Optimizer = "sgd",
     ) -> None:
         super().__init__()
         if not lr > 0 or not 0 <= momentum < 1 or weight_decay < 0 or not 0 <= label_smoothing < 1:
@@ -94,13 +100,16 @@ class Image2Point(lightning.LightningModule):
                 f"Image2Point: got lr={lr}, momentum={momentum}, weight_decay={weight_decay}, label_smoothing={label_smoothing}; "
                 "expected lr > 0, 0 <= momentum < 1, weight_decay >= 0 and 0 <= label_smoothing < 1."
             )
-        if schedule not in get_args(Schedule):
-            raise ValueError(f"Image2Point: schedule must be one of {', '.join(get_args(Schedule))}, got {schedule!r}.")
+        for name, value, known in (("schedule", schedule, get_args(Schedule)), ("optimizer", optimizer, get_args(Optimizer))):
+            if value not in known:
+                raise ValueError(f"Image2Point: {name} must be one of {', '.join(known)}, got {value!r}.")
         self.net = net
         self.finetune = None if regime is None else set_finetune(net, regime, seed)
         self.voxel_size = voxel_size
         self.lr, self.momentum, self.weight_decay, self.schedule, self.seed = lr, momentum, weight_decay, schedule, seed
-        self.total_steps = total_steps
+        self.total_steps, self.optimizer_name = total_steps, optimizer
+        self._plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
+        self._plateau_state: dict[str, Any] | None = None
         self.loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.train_loss, self.train_accuracy, self.val_loss = MeanMetric(), MeanMetric(), MeanMetric()
         for metric in (self.train_loss, self.train_accuracy):
@@ -110,7 +119,7 @@ class Image2Point(lightning.LightningModule):
     def forward(self, batch: CloudBatch | PointBatch) -> Tensor:
         """(B, num_classes) logits of clouds."""
         cloud = batch.cloud if isinstance(batch, CloudBatch) else batch
-        logits: Tensor = self.net(voxelize(cloud, self.voxel_size, origin="cloud"))
+        logits: Tensor = self.net(cloud if takes_points(self.net) else voxelize(cloud, self.voxel_size, origin="cloud"))
         return logits.float()
 
     def on_train_start(self) -> None:
@@ -142,9 +151,12 @@ class Image2Point(lightning.LightningModule):
         return loss
 
     def on_train_epoch_end(self) -> None:
-        self.log("train_loss", self.train_loss.compute())
+        loss = self.train_loss.compute()
+        self.log("train_loss", loss)
         self.log("train_accuracy", self.train_accuracy.compute())
         self.log("lr", self._current_lr())
+        if self._plateau is not None:
+            self._plateau.step(float(loss))
         self.train_loss.reset()
         self.train_accuracy.reset()
 
@@ -176,16 +188,37 @@ class Image2Point(lightning.LightningModule):
         self.log(f"{name}_accuracy", (counts.diagonal().sum() / counts.sum()).float(), prog_bar=True)
         self.log(f"{name}_class_accuracy", per_class.mean().float())
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """SGD over what learns, with the learning rate set before every step. Raises ValueError where nothing learns."""
+    def configure_optimizers(self) -> Optimization:
+        """The optimizer over what learns, its learning rate set before every step (plateau: after every epoch).
+
+        Raises ValueError where nothing learns.
+        """
         parameters = [p for p in self.net.parameters() if p.requires_grad]
         if not parameters:
             raise ValueError("No parameter of the network is trainable: choose a regime with pointlift.set_finetune.")
-        optimizer = torch.optim.SGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay)
+        optimizer = self._make_optimizer(parameters)
+        if self.schedule == "plateau":  # stepped here: Lightning would do so only after the epoch's checkpoint was written
+            self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=10, min_lr=1e-5)
+            if self._plateau_state is not None:
+                self._plateau.load_state_dict(self._plateau_state)
+            return optimizer
         total = self.total_steps if self.total_steps is not None else int(self.trainer.estimated_stepping_batches)
         epochs = int(self.trainer.max_epochs or 1)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(self.schedule, step, total, epochs))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _make_optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        if self.optimizer_name == "sgd":
+            return torch.optim.SGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay)
+        kind = torch.optim.Adam if self.optimizer_name == "adam" else torch.optim.AdamW
+        return kind(parameters, self.lr, weight_decay=self.weight_decay)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self._plateau is not None:
+            checkpoint["plateau"] = self._plateau.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._plateau_state = checkpoint.get("plateau")
 
     def _current_lr(self) -> float:
         optimizer = self.optimizers()
@@ -196,11 +229,13 @@ class Image2Point(lightning.LightningModule):
 def lr_factor(schedule: Schedule, step: int, total_steps: int, epochs: int) -> float:
     """What the learning rate is multiplied by before optimizer step `step` (from 0) of `total_steps`.
 
-    "cosine" ends at 0 after the last step. "released" is the closed form of CosineAnnealingLR(T_max=epochs) stepped once per
-    iteration, as the released training code does (facts, trap T1).
+    "cosine" ends at 0 after the last step. "step" is a tenth from a third of them on, a hundredth from two thirds on. "released" is the
+    closed form of CosineAnnealingLR(T_max=epochs) stepped once per iteration, as the released training code does (facts, trap T1).
     """
-    if schedule == "constant":
+    if schedule in ("constant", "plateau"):
         return 1.0
+    if schedule == "step":
+        return float(0.1 ** (3 * min(step, total_steps - 1) // max(total_steps, 1)))
     progress = min(step / max(total_steps, 1), 1.0) if schedule == "cosine" else step / epochs
     return 0.5 * (1.0 + math.cos(math.pi * progress))
 

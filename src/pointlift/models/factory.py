@@ -7,7 +7,7 @@ import fnmatch
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,33 +19,71 @@ from pointlift.inflate import inflate
 from pointlift.models.fractal_resnet import fractal_resnet
 from pointlift.models.linear_network import LinearNetwork
 
-__all__ = ["create_model", "image_network", "list_models"]
+__all__ = ["NETWORKS", "create_model", "image_network", "is_own_code", "list_models", "network_kind"]
 
+NETWORKS = ("auto", "inflated")
 # names of our own; everything else is one of timm's image models
 IMAGE_NETWORKS: dict[str, Callable[..., nn.Module]] = {"fractal_resnet": fractal_resnet}
+# networks of clouds that no image model is part of
 POINT_NETWORKS: dict[str, Callable[..., nn.Module]] = {"linear-network": LinearNetwork}
+# networks of clouds around an image model, which is their first argument
+LIFTED_NETWORKS: dict[str, Callable[..., nn.Module]] = {}
+TORCHVISION = "torchvision:"
 
 
-def image_network(name: str, pretrained: bool = False) -> nn.Module:
-    """The 2D network `name`: "fractal_resnet" (embedded weights), a timm name, or "file.py:function" of the user's own.
+def image_network(name: str, pretrained: bool = False, options: Mapping[str, Any] | None = None) -> nn.Module:
+    """The 2D network `name`: "fractal_resnet" (embedded weights), a timm name, "torchvision:squeezenet1_1" or "file.py:function" of the
+    user's own.
 
-    The function takes no argument and returns an nn.Module with whatever weights it wants. Raises ValueError for an unknown name,
-    FileNotFoundError for a missing file. Only timm downloads weights, and only when `pretrained`.
+    options: keyword arguments of whatever makes it, e.g. {"layers": [1, 1, 1, 1]} for timm's ResNets. The user's function returns an
+    nn.Module with whatever weights it wants. Only timm and torchvision download weights, and only when `pretrained`.
+    Raises ValueError for an unknown name or option, FileNotFoundError for a missing file.
     """
+    options = dict(options or {})
     if name in IMAGE_NETWORKS:
-        return IMAGE_NETWORKS[name](pretrained=pretrained)
+        return _made(name, lambda: IMAGE_NETWORKS[name](pretrained=pretrained, **options), options)
+    if name.startswith(TORCHVISION):
+        return _from_torchvision(name.removeprefix(TORCHVISION), pretrained, options)
     file, colon, function = name.rpartition(":")
     if colon and file.endswith(".py"):
-        return _from_file(Path(file), function)
+        return _from_file(Path(file), function, options)
     base = name.split(".")[0]
     if not timm.is_model(base):
         near = difflib.get_close_matches(base, [*IMAGE_NETWORKS, *POINT_NETWORKS, *timm.list_models()], 3)
         hint = f" Did you mean {', '.join(near)}?" if near else " pointlift.list_models('*resnet*') lists names."
         raise ValueError(f"There is no model named {name!r}.{hint} Your own network is named as path/to/file.py:function.")
-    return timm.create_model(name, pretrained=pretrained)
+    return _made(name, lambda: timm.create_model(name, pretrained=pretrained, **options), options)
 
 
-def _from_file(path: Path, function: str) -> nn.Module:
+def is_own_code(name: str) -> bool:
+    """Whether `name` is a file of the user's own, which would be run to make the network."""
+    return ":" in name and not name.startswith(TORCHVISION)
+
+
+def _made(name: str, make: Callable[[], nn.Module], options: Mapping[str, Any]) -> nn.Module:
+    """`make()`, whose complaint about `options` becomes one sentence."""
+    try:
+        return make()
+    except (TypeError, AttributeError, AssertionError) as error:
+        if not options:
+            raise
+        given = ", ".join(f"{k}={v!r}" for k, v in options.items())
+        raise ValueError(f"{name} cannot be made with the options {given} ({type(error).__name__}: {error}).") from error
+
+
+def _from_torchvision(name: str, pretrained: bool, options: Mapping[str, Any]) -> nn.Module:
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 3)
+        hint = f" Did you mean {', '.join(near)}?" if near else f" It has {', '.join(known[:5])}, ..."
+        raise ValueError(f"torchvision has no image classifier named {name!r}.{hint}")
+    weights = "DEFAULT" if pretrained else None
+    return _made(TORCHVISION + name, lambda: models.get_model(name, weights=weights, **options), options)
+
+
+def _from_file(path: Path, function: str, options: Mapping[str, Any]) -> nn.Module:
     if not path.is_file():
         raise FileNotFoundError(f"No file {path}: your own image network is named as path/to/file.py:function.")
     spec = importlib.util.spec_from_file_location(f"pointlift_user_{path.stem}", path)
@@ -63,35 +101,78 @@ def _from_file(path: Path, function: str) -> nn.Module:
         known = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
         raise ValueError(f"{path} has no function {function!r} (it has: {', '.join(known) or 'none'}).")
     try:
-        network = build()
+        network = build(**options)
     except Exception as error:
-        raise ValueError(f"{function} in {path} fails when it is called without arguments ({type(error).__name__}: {error}).") from error
+        given = f"with {', '.join(options)}" if options else "without arguments"
+        raise ValueError(f"{function} in {path} fails when it is called {given} ({type(error).__name__}: {error}).") from error
     if not isinstance(network, nn.Module):
         raise ValueError(f"{function} in {path} must return a torch.nn.Module, got {type(network).__name__}.")
     return network
 
 
-def create_model(name: str, pretrained: bool = False, num_classes: int = 40, in_channels: int = 3, **arguments: Any) -> nn.Module:
-    """A point-cloud classifier: an image model inflated (`arguments` go to `pointlift.inflate`), or one of our own 3D networks.
+def network_kind(name: str, network: str = "auto", image: nn.Module | None = None) -> str:
+    """How `name` becomes a network of clouds: "own" (it is one), "inflated", or a key of LIFTED_NETWORKS.
 
-    name: a timm name ("resnet18.a1_in1k"), "fractal_resnet", "file.py:function", or "linear-network".
+    network: "auto" lifts vision transformers to "point-vit" and inflates everything else. image: the image model, which auto looks at.
+    Raises ValueError for an unknown network or one that is not made from image models.
+    """
+    if network not in NETWORKS:
+        near = difflib.get_close_matches(network, [*NETWORKS, *POINT_NETWORKS], 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(NETWORKS)} is expected"
+        raise ValueError(f"network is {network!r}, {hint}")
+    if name in POINT_NETWORKS:
+        if network != "auto":
+            raise ValueError(f"{name} is a network of clouds itself, which network {network!r} cannot be made from: leave network out.")
+        return "own"
+    if network == "auto":
+        return "point-vit" if isinstance(image, timm.models.VisionTransformer) and "point-vit" in LIFTED_NETWORKS else "inflated"
+    return network
+
+
+def create_model(
+    name: str,
+    pretrained: bool = False,
+    num_classes: int = 40,
+    in_channels: int = 3,
+    network: str = "auto",
+    image_options: Mapping[str, Any] | None = None,
+    image_model: nn.Module | None = None,
+    **arguments: Any,
+) -> nn.Module:
+    """A point-cloud classifier: an image model inflated or lifted, or one of our own 3D networks.
+
+    name: a timm name ("resnet18.a1_in1k", "vit_base_patch16_224"), "fractal_resnet", "torchvision:NAME", "file.py:function", or a
+    network of our own, such as "pointnet2-ssg" (`pointlift.list_models` has them). network: what is made of an image model, see
+    `network_kind`. image_options: keyword arguments of the image model. image_model: the image model itself, where it is already there.
+    arguments: of `pointlift.inflate`, or of the network's class; and `seed`, from which new layers are drawn.
     Raises ValueError for an unknown name or argument, InflationError for an image model that cannot be inflated.
     """
-    known = inspect.signature(POINT_NETWORKS.get(name, inflate)).parameters
+    own = name in POINT_NETWORKS
+    if own and pretrained:
+        raise ValueError(f"{name} has no pre-trained weights: leave pretrained out.")
+    if own and (image_options or image_model is not None):
+        raise ValueError(f"{name} is not made from an image model: leave image_options and image_model out.")
+    image = None if own else image_model if image_model is not None else image_network(name, pretrained, image_options)
+    kind = network_kind(name, network, image)
+    build: Callable[..., nn.Module] = POINT_NETWORKS[name] if own else inflate if kind == "inflated" else LIFTED_NETWORKS[kind]
+    _check_arguments(name, build, arguments)
+    shape = {"num_classes": num_classes, "in_channels": in_channels}
+    if kind == "inflated":
+        return build(image, **shape, **arguments)
+    # drawn from a seed like every new layer of an inflated network
+    seed = int(arguments.pop("seed", 0))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(*(() if image is None else (image,)), **shape, **arguments)
+
+
+def _check_arguments(name: str, build: Callable[..., nn.Module], arguments: Mapping[str, Any]) -> None:
+    known = [k for k in inspect.signature(build).parameters if k not in ("image_model", "num_classes", "in_channels")]
     for argument in arguments:
         if argument not in known and argument != "seed":
             near = difflib.get_close_matches(argument, known, 1)
-            hint = f"Did you mean {near[0]}?" if near else f"It takes {', '.join(k for k in known if k != 'image_model')}."
+            hint = f"Did you mean {near[0]}?" if near else f"It takes {', '.join(known)}."
             raise ValueError(f"create_model({name!r}) has no argument {argument!r}. {hint}")
-    if name in POINT_NETWORKS:
-        if pretrained:
-            raise ValueError(f"{name} has no pre-trained weights: leave pretrained out.")
-        # drawn from a seed like every new layer of an inflated network
-        seed = int(arguments.pop("seed", 0))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return POINT_NETWORKS[name](in_channels=in_channels, num_classes=num_classes, **arguments)
-    return inflate(image_network(name, pretrained), in_channels=in_channels, num_classes=num_classes, **arguments)
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -2,10 +2,12 @@
 
 from pointlift.nn.conv import SparseConv3d
 from pointlift.nn.norm import SparseBatchNorm, SparseBatchNormAct, SparseGroupNorm
+from pointlift.nn.point_network import PointNetwork, takes_points
 from pointlift.nn.pool import SparseAvgPool3d, SparseGlobalPool, SparseMaxPool3d, SparseUpsample
 from pointlift.nn.regularise import SparseChannelDropout, SparseDropPath
 
 __all__ = [
+    "PointNetwork",
     "SparseAvgPool3d",
     "SparseBatchNorm",
     "SparseBatchNormAct",
@@ -16,4 +18,5 @@ __all__ = [
     "SparseGroupNorm",
     "SparseMaxPool3d",
     "SparseUpsample",
+    "takes_points",
 ]

@@ -1,0 +1,73 @@
+"""What networks have in common that see the points of a cloud themselves, and not the voxels they fall in."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from pointlift.containers import PointBatch
+
+__all__ = ["PointNetwork", "takes_points"]
+
+
+class PointNetwork(nn.Module):
+    """A classifier of clouds: `head(forward_features(cloud))`.
+
+    arguments: JSON-able keyword arguments that build the network again. input_modules: dotted names of the modules that are its input
+    layer; head: the output layer. Everything else is the backbone, which `pointlift.set_finetune` freezes. regime is what that chose
+    last; fixed are parameters that no regime trains.
+    """
+
+    takes: Literal["points", "voxels"] = "points"
+    head: nn.Module
+
+    def __init__(self, arguments: dict[str, Any], input_modules: list[str]) -> None:
+        super().__init__()
+        self.arguments, self.input_modules = arguments, list(input_modules)
+        self.fixed: frozenset[str] = frozenset()
+        self.regime = "all"
+        self.frozen_statistics = False
+
+    def forward_features(self, cloud: PointBatch) -> Tensor:
+        """(B, C): the embedding that the output layer sees."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward_features.")
+
+    def forward(self, cloud: PointBatch) -> Tensor:
+        """(B, num_classes) logits. Raises TypeError for voxels."""
+        if not isinstance(cloud, PointBatch):
+            raise TypeError(f"{type(self).__name__} takes a PointBatch, got {type(cloud).__name__}: give it the cloud, not its voxels.")
+        logits: Tensor = self.head(self.forward_features(cloud))
+        return logits
+
+    def draw_anew(self) -> None:
+        """All weights from torch's global stream, as a new network of this kind has them; `set_finetune` seeds it for "scratch".
+
+        Every layer's own reset_parameters, which networks with another initialisation override. Raises TypeError for parameters that no
+        such layer holds.
+        """
+        for name, module in self.named_modules():
+            if not list(module.parameters(recurse=False)):
+                continue
+            reset = getattr(module, "reset_parameters", None)
+            if not callable(reset):
+                raise TypeError(f"{type(self).__name__} must override draw_anew: {name or 'it'} has parameters and no reset_parameters.")
+            reset()
+
+    def in_backbone(self, name: str) -> bool:
+        """Whether the module called `name` belongs to neither the input nor the output layer."""
+        return not any(name == n or name.startswith(f"{n}.") for n in (*self.input_modules, "head"))
+
+    def train(self, mode: bool = True) -> PointNetwork:
+        """As usual, but normalisation layers of a frozen backbone keep their statistics (facts 1.5)."""
+        super().train(mode)
+        if mode and self.frozen_statistics:
+            for name, module in self.named_modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm) and self.in_backbone(name):
+                    module.eval()
+        return self
+
+
+def takes_points(net: nn.Module) -> bool:
+    """Whether `net` is called with a PointBatch; every other network is called with a SparseTensor."""
+    return getattr(net, "takes", "voxels") == "points"
