@@ -190,8 +190,8 @@ def test_an_installation_that_computes_something_else_is_noticed(saved: Path, mo
 
 def test_newer_format_and_damaged_metadata(saved: Path) -> None:
     whole = saved.read_bytes()
-    change_metadata(saved, format=2, pointlift="9.0")
-    with pytest.raises(CheckpointError, match=r"format 2, written by pointlift 9\.0, but this version reads formats up to 1"):
+    change_metadata(saved, format=3, pointlift="9.0")
+    with pytest.raises(CheckpointError, match=r"format 3, written by pointlift 9\.0, but this version reads formats up to 2"):
         load(saved)
     saved.write_bytes(whole)
     change_metadata(saved, voxel_size="remove")

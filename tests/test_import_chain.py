@@ -12,7 +12,8 @@ import pointlift
 ROOT = Path(pointlift.__file__).parent
 BASE = {"containers", "grid", "point_batch", "sparse_functions"}
 NETWORKS = BASE | {"ops", "nn", "inflate", "models"}
-WEIGHTS = {"foreign_weights", "kernel_orders", "checkpoints", "point_weights"}
+FILES = {"weight_files", "weight_names", "foreign_weights", "kernel_orders"}
+WEIGHTS = FILES | {"checkpoints", "point_weights"}
 BELOW_EXPERIMENTS = NETWORKS | WEIGHTS | {"data", "views", "report", "evaluate", "methods"}
 # what each part may import; a part that is not named here may not exist
 MAY_IMPORT: dict[str, set[str]] = {
@@ -29,9 +30,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"containers", "data"},
     "evaluate": {"containers", "data", "report"},
     "kernel_orders": set(),
-    "foreign_weights": set(),
-    "checkpoints": NETWORKS | {"data", "foreign_weights", "kernel_orders"},
-    "point_weights": NETWORKS | WEIGHTS,
+    "weight_files": set(),
+    "weight_names": {"weight_files"},
+    "foreign_weights": {"weight_files", "weight_names"},
+    "checkpoints": NETWORKS | FILES | {"data"},
+    "point_weights": NETWORKS | FILES | {"checkpoints"},
     "methods": NETWORKS | {"data", "evaluate", "checkpoints", "views"},
     "experiments": BELOW_EXPERIMENTS,
     "cli_parsing": {"experiments"},

@@ -226,7 +226,7 @@ def test_networks_without_a_backbone() -> None:
     assert torch.equal(net.stem[0].weight, before["stem.0.weight"])
     pl.set_finetune(net, "scratch", seed=3)
     assert not torch.equal(net.stem[0].weight, before["stem.0.weight"])
-    with pytest.raises(ValueError, match="Regime 'io' freezes an inflated backbone, but LinearNetwork has none"):
+    with pytest.raises(ValueError, match="Regime 'io' freezes a backbone, but LinearNetwork has none"):
         pl.set_finetune(net, "io")
     with pytest.raises(ValueError, match="regime must be one of io, io\\+stats, io\\+bn, all, scratch, got 'full'"):
         pl.set_finetune(net, "full")

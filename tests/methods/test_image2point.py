@@ -64,6 +64,45 @@ def test_released_schedule_is_torchs_cosine_stepped_per_iteration() -> None:
         scheduler.step()
 
 
+def test_step_schedule_falls_to_a_tenth_after_each_third() -> None:
+    values = [lr_factor("step", step, 90, 9) for step in range(90)]
+    assert values[:30] == [1.0] * 30 and values[30:60] == pytest.approx([0.1] * 30) and values[60:] == pytest.approx([0.01] * 30)
+
+
+def test_plateau_halves_and_goes_on_after_a_checkpoint(tmp_path: Path) -> None:
+    """The learning rate halves after 10 epochs without a lower loss, also where a run was cut in two in between."""
+
+    class Flat(Image2Point):
+        def training_step(self, batch: CloudBatch | PointBatch, batch_idx: int) -> Tensor:
+            loss: Tensor = super().training_step(batch, batch_idx)
+            self.train_loss.reset()
+            self.train_loss.update(1.0, 1)
+            return 0.0 * loss
+
+    def rates(parts: list[int], folder: Path) -> float:
+        checkpoint = None
+        for epochs in parts:
+            module = Flat(network(), 3, "all", 0.2, lr=0.1, schedule="plateau", optimizer="adam")
+            trainer = lightning.Trainer(
+                max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+                enable_model_summary=False, default_root_dir=folder,
+            )  # fmt: skip
+            trainer.fit(module, loader(6), ckpt_path=checkpoint, weights_only=True)
+            trainer.save_checkpoint(checkpoint := folder / "cut.ckpt")
+        return float(module.trainer.optimizers[0].param_groups[0]["lr"])
+
+    assert rates([11], tmp_path) == 0.1
+    assert rates([12], tmp_path) == rates([5, 12], tmp_path) == 0.05  # the first epoch sets the mark, ten more may pass
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+def test_adam_is_torchs(name: Any, kind: type[torch.optim.Optimizer], tmp_path: Path) -> None:
+    module = Image2Point(network(), 3, "all", 0.2, lr=1e-3, weight_decay=0.05, optimizer=name)
+    trainer = fit(module, tmp_path)
+    assert type(trainer.optimizers[0]) is kind and trainer.optimizers[0].param_groups[0]["weight_decay"] == 0.05
+    assert trainer.callback_metrics["train_loss"].isfinite()
+
+
 def test_one_step_is_the_papers_sgd(tmp_path: Path) -> None:
     """Two steps of the module against SGD written out: momentum 0.9, weight decay 1e-4, the second step at half the rate."""
     module = Image2Point(LinearNetwork(num_classes=3, channels=4), 3, "all", voxel_size=0.2)
@@ -152,8 +191,10 @@ def test_divergence_is_one_sentence(tmp_path: Path, value: float, word: str) -> 
 def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected lr > 0"):
         Image2Point(network(), 3, lr=0.0)
-    with pytest.raises(ValueError, match=r"schedule must be one of cosine, released, constant, got 'step'"):
-        Image2Point(network(), 3, schedule="step")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"schedule must be one of cosine, step, plateau, released, constant, got 'steps'"):
+        Image2Point(network(), 3, schedule="steps")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"optimizer must be one of sgd, adam, adamw, got 'lion'"):
+        Image2Point(network(), 3, optimizer="lion")  # type: ignore[arg-type]
     frozen = network().requires_grad_(False)
     with pytest.raises(ValueError, match="No parameter of the network is trainable"):
         fit(Image2Point(frozen, 3, voxel_size=0.2), tmp_path)

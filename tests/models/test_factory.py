@@ -95,8 +95,7 @@ def test_the_users_own_file(tmp_path: Path) -> None:
         ("zzzzzzzz", {}, r"no model named 'zzzzzzzz'. pointlift.list_models\('\*resnet\*'\) lists names. Your own network"),
         ("linear-netwrok", {}, "Did you mean linear-network"),
         ("linear-network", {"pretrained": True}, "linear-network has no pre-trained weights"),
-        ("linear-network", {"rule": "mean"}, r"create_model\('linear-network'\) has no argument 'rule'. It takes in_channels, "
-                                             r"num_classes, channels"),
+        ("linear-network", {"rule": "mean"}, r"create_model\('linear-network'\) has no argument 'rule'. It takes channels"),
         ("fractal_resnet", {"ruel": "mean"}, "has no argument 'ruel'. Did you mean rule?"),
         ("vit_tiny_patch16_224", {}, "cannot run on voxels"),
     ],

@@ -18,6 +18,7 @@ from torch import nn
 from pointlift.inflate import inflate
 from pointlift.models.fractal_resnet import fractal_resnet
 from pointlift.models.linear_network import LinearNetwork
+from pointlift.models.pointnet2 import pointnet2_msg, pointnet2_ssg
 
 __all__ = ["NETWORKS", "create_model", "image_network", "is_own_code", "list_models", "network_kind"]
 
@@ -25,7 +26,11 @@ NETWORKS = ("auto", "inflated")
 # names of our own; everything else is one of timm's image models
 IMAGE_NETWORKS: dict[str, Callable[..., nn.Module]] = {"fractal_resnet": fractal_resnet}
 # networks of clouds that no image model is part of
-POINT_NETWORKS: dict[str, Callable[..., nn.Module]] = {"linear-network": LinearNetwork}
+POINT_NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "linear-network": LinearNetwork,
+    "pointnet2-ssg": pointnet2_ssg,
+    "pointnet2-msg": pointnet2_msg,
+}
 # networks of clouds around an image model, which is their first argument
 LIFTED_NETWORKS: dict[str, Callable[..., nn.Module]] = {}
 TORCHVISION = "torchvision:"
