@@ -229,7 +229,7 @@ def test_check_of_nothing(tmp_path: Path) -> None:
 
 def test_known_datasets_name_their_source() -> None:
     known = describe_datasets()
-    assert {d.source.split(":")[0] for d in known} == {"procedural", "modelnet", "folder"}
+    assert {d.source.split(":")[0] for d in known} == {"procedural", "modelnet", "folder", "pixels"}
     assert all(d.licence and d.where and d.layout and d.what for d in known)
 
 

@@ -87,6 +87,13 @@ class CloudDataset(Dataset[Sample]):
             raise IndexError(f"{self.name}: cloud {index} does not exist, there are {len(self)}")
         return self._get(int(index) % len(self))
 
+    def draw(self, index: int, rng: np.random.Generator) -> Sample:
+        """Cloud ``index`` as one pass of training sees it, with ``rng`` as the only randomness.
+
+        The same as ``dataset[index]``, except in datasets whose clouds are made anew for every pass, such as crops of images.
+        """
+        return self[index]
+
     def subset(self, indices: Iterable[int]) -> CloudDataset:
         """The clouds at ``indices``, in that order; classes stay as they are.
 

@@ -72,4 +72,12 @@ def describe_datasets() -> tuple[KnownDataset, ...]:
             "yours",
             "<class>/... or train/<class>/..., test/<class>/... (and val/<class>/...)",
         ),
+        KnownDataset(
+            "images as clouds of their pixels",
+            "pixels:<image source>",
+            "every image a cloud of points (column, row, 1) in pixels with red, green, blue in 0-1, to pre-train networks of points on",
+            "that of the images: imagenet:, tiny-imagenet:, imagefolder:, fractaldb: or fractal-csv:<folder>, or procedural:fractals",
+            "that of the images",
+            "that of the images; options as in pixels:imagenet:<folder>?crop=224, without a crop images are taken as they are",
+        ),
     )

@@ -58,17 +58,21 @@ class EpochSampler(Sampler[Key]):
 
 
 class _Keyed(Dataset[Sample]):
-    """Looks up (epoch, index) pairs and augments."""
+    """Looks up (epoch, index) pairs and augments. draw_seed: of clouds that are made anew for every pass; None takes them as they are."""
 
-    def __init__(self, dataset: CloudDataset, augment: Augment | None) -> None:
-        self.dataset, self.augment = dataset, augment
+    def __init__(self, dataset: CloudDataset, augment: Augment | None, draw_seed: int | None) -> None:
+        self.dataset, self.augment, self.draw_seed = dataset, augment, draw_seed
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, key: Key) -> Sample:
         epoch, index = key
-        sample = self.dataset[index]
+        if self.draw_seed is None:
+            sample = self.dataset[index]
+        else:  # a stream of its own beside the augmentation's
+            stream = np.random.SeedSequence([self.draw_seed, epoch, index], spawn_key=(1,))
+            sample = self.dataset.draw(index, np.random.default_rng(stream))
         return sample if self.augment is None else self.augment(sample, epoch, index)
 
 
@@ -126,7 +130,8 @@ def make_loader(
     Args:
         dataset: the clouds.
         batch_size: clouds per batch (of each process).
-        shuffle: a new order in every epoch; see ``set_epoch``.
+        shuffle: a pass of training: a new order in every epoch, see ``set_epoch``, and datasets that make their clouds anew for every
+            pass (``CloudDataset.draw``) do so.
         seed: of order and augmentation.
         augment: a transform applied to every cloud, with a generator made from (seed, epoch, index of the cloud).
         num_workers: processes that read and augment; the batches do not depend on it.
@@ -142,7 +147,7 @@ def make_loader(
     if drop_last and len(sampler) < batch_size:
         raise ValueError(f"{dataset.name}: {len(sampler)} clouds give no full batch of {batch_size}, use a smaller batch_size")
     return CloudLoader(
-        _Keyed(dataset, None if augment is None else Augment(augment, seed)),
+        _Keyed(dataset, None if augment is None else Augment(augment, seed), seed if shuffle else None),
         batch_size=batch_size,
         sampler=sampler,
         num_workers=num_workers,

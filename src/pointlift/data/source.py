@@ -15,12 +15,17 @@ from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.folder import folder_splits, read_folder
 from pointlift.data.known import describe_datasets
 from pointlift.data.modelnet import modelnet_layout, read_modelnet_h5, read_modelnet_off, read_modelnet_txt
+from pointlift.data.pixels import describe_pixels, read_pixels
 from pointlift.data.procedural.shapes import CLASSES, make_shapes
+from pointlift.data.source_options import refuse_unknown, split_source, typed_value
 
 __all__ = ["available_splits", "describe_source", "detect_source", "open_dataset", "parse_source"]
 
-KINDS = ("procedural", "modelnet", "folder")
+PLACES = {"procedural": "shapes", "modelnet": "<folder>", "folder": "<folder>", "pixels": "<image source>"}
+KINDS = tuple(PLACES)
 MODELNET: dict[str, Callable[..., CloudDataset]] = {"h5": read_modelnet_h5, "txt": read_modelnet_txt, "off": read_modelnet_off}
+# what the view of an image is; all other options of a pixels source are the image source's
+PIXEL_OPTIONS: dict[str, Any] = {"crop": int, "resize": int, "augment": bool}
 # make_shapes is given the size of one split at a time; these are the sizes where the source does not say
 SHAPES_PER_CLASS = {"train": 40, "val": 10, "test": 20}
 logger = logging.getLogger(__name__)
@@ -38,7 +43,8 @@ def open_dataset(
               ``noise``, ``seed``, ``classes``;
             * ``modelnet:<folder>`` - ModelNet in any of its three layouts;
             * ``folder:<folder>`` - a folder per class of the user's own files;
-            * ``<folder>`` - which of the last two it is, is detected and logged.
+            * ``pixels:<image source>`` - every image a cloud of its pixels, see :func:`pointlift.data.pixels.read_pixels`;
+            * ``<folder>`` - ModelNet or a folder per class: which, is detected and logged.
 
             Options follow as ``?name=value&name=value``, or as keyword arguments (which win); they are the arguments of
             the reader, see :mod:`pointlift.data.modelnet` and :mod:`pointlift.data.folder`.
@@ -61,6 +67,9 @@ def open_dataset(
 def _open(kind: str, place: str, split: str, n_points: int | None, seed: int, given: dict[str, Any]) -> CloudDataset:
     if kind == "procedural":
         return _shapes(place, split, 1024 if n_points is None else n_points, seed, given)
+    if kind == "pixels":
+        own = {name: typed_value(PIXEL_OPTIONS[name], name, value) for name, value in given.items() if name in PIXEL_OPTIONS}
+        return read_pixels(place, split, n_points, seed, **own, options={n: v for n, v in given.items() if n not in PIXEL_OPTIONS})
     root = Path(place).expanduser()
     if not root.is_dir():
         raise MissingDataError(_how_to_get(kind, root))
@@ -79,22 +88,18 @@ def parse_source(source: str) -> tuple[str, str, dict[str, Any]]:
         MissingDataError: a bare path that does not exist.
         DataError: an empty source, an unknown kind, an option without a value.
     """
-    head, _, query = source.partition("?")
-    kind, colon, place = head.partition(":")
-    options: dict[str, Any] = {}
-    for item in filter(None, query.split("&")):
-        name, equals, value = item.partition("=")
-        if not name or not equals:
-            raise DataError(f"the source {source!r} has the option {item!r}, name=value is expected")
-        options[name] = value
-    if colon and kind in KINDS:
+    kind, place, options = split_source(source)
+    if kind in KINDS:
         if not place:
-            raise DataError(f"the source {source!r} names nothing, {kind}:<{'shapes' if kind == 'procedural' else 'folder'}> is expected")
+            raise DataError(f"the source {source!r} names nothing, {kind}:{PLACES[kind]} is expected")
         return kind, place, options
+    head = source.partition("?")[0]
     if not head:
-        raise DataError("the source is empty, expected procedural:shapes, modelnet:<folder>, folder:<folder> or a folder")
+        raise DataError(
+            "the source is empty, expected procedural:shapes, modelnet:<folder>, folder:<folder>, pixels:<image source> or a folder"
+        )
     near = difflib.get_close_matches(kind, KINDS, 1)
-    if colon and near and not Path(head).exists():
+    if kind and near and not Path(head).exists():
         raise DataError(f"unknown kind of source {kind!r} in {source!r}, did you mean {near[0]!r}? (known: {', '.join(KINDS)})")
     found = detect_source(Path(head).expanduser())
     logger.info("%s: detected as %s", head, found)
@@ -117,7 +122,7 @@ def detect_source(root: Path) -> str:
 
 
 def describe_source(source: str) -> str:
-    """What a source is, in a word or two: ``"procedural shapes"``, ``"modelnet (h5)"``, ``"folder"``.
+    """What a source is, in a word or two: ``"procedural shapes"``, ``"modelnet (h5)"``, ``"folder"``, ``"pixels of imagenet"``.
 
     Raises:
         MissingDataError, DataError: as :func:`open_dataset`.
@@ -125,6 +130,8 @@ def describe_source(source: str) -> str:
     kind, place, _ = parse_source(source)
     if kind == "procedural":
         return f"procedural {place}"
+    if kind == "pixels":
+        return describe_pixels(place)
     root = Path(place).expanduser()
     layout = modelnet_layout(root) if kind == "modelnet" and root.is_dir() else None
     if not root.is_dir() or (kind == "modelnet" and layout is None):
@@ -141,7 +148,7 @@ def available_splits(source: str) -> tuple[str, ...]:
     kind, place, _ = parse_source(source)
     if kind == "procedural":
         return "train", "val", "test"
-    if kind == "modelnet":
+    if kind in ("modelnet", "pixels"):
         return "train", "test"
     splits = folder_splits(Path(place).expanduser())
     return ("all",) if splits is None else tuple(name for name in ("train", "val", "test") if name in splits)
@@ -154,7 +161,7 @@ def _shapes(place: str, split: str, n_points: int, seed: int, given: dict[str, A
         raise DataError(f"procedural:shapes has no split {split!r}, one of {', '.join(SHAPES_PER_CLASS)} is expected")
     sizes = {name: _typed(int, name, given.pop(name, size)) for name, size in SHAPES_PER_CLASS.items()}
     known: dict[str, Any] = {"noise": float, "seed": int, "classes": Sequence[str]}
-    _refuse_unknown("procedural:shapes", given, [*sizes, *known])
+    refuse_unknown("procedural:shapes", list(given), [*sizes, *known])
     values = {name: _typed(known[name], name, value) for name, value in given.items()}
     if sizes[split] < 1:
         raise DataError(f"procedural:shapes with {split}={sizes[split]} is empty, at least 1 cloud per class is expected")
@@ -169,33 +176,15 @@ def _call(
     parameters = inspect.signature(read).parameters
     hints = typing.get_type_hints(read)
     fixed = {"root": root, "split": split, "n_points": n_points, **({"seed": seed} if "seed" in parameters else {})}
-    _refuse_unknown(title, given, [name for name in parameters if name not in ("root", "split", "n_points")])
+    refuse_unknown(title, list(given), [name for name in parameters if name not in ("root", "split", "n_points")])
     return read(**{**fixed, **{name: _typed(hints[name], name, value) for name, value in given.items()}})
-
-
-def _refuse_unknown(title: str, given: dict[str, Any], known: list[str]) -> None:
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            raise DataError(f"{title}: unknown option {name!r}, {hint}")
 
 
 def _typed(kind: Any, name: str, value: Any) -> Any:
     """A value from a source string as the type that the reader declares; values that are no strings pass."""
-    if not isinstance(value, str) or kind is str:
-        return value
-    if typing.get_origin(kind) is not None and str in typing.get_args(kind):  # Sequence[str]
+    if isinstance(value, str) and typing.get_origin(kind) is Sequence and str in typing.get_args(kind):
         return tuple(filter(None, value.split(",")))
-    if kind is bool:
-        if value.lower() not in ("true", "false", "1", "0", "yes", "no"):
-            raise DataError(f"the option {name}={value} should be true or false")
-        return value.lower() in ("true", "1", "yes")
-    numbers = (int,) if kind is not float else (float,)
-    try:
-        return numbers[0](value)
-    except ValueError:
-        raise DataError(f"the option {name}={value} should be a {'whole ' if numbers[0] is int else ''}number") from None
+    return typed_value(kind, name, value)
 
 
 def _how_to_get(kind: str, root: Path) -> str:

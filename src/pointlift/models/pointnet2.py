@@ -94,8 +94,8 @@ class PointNet2(PointNetwork):
         if in_channels < 3 or num_classes < 1 or not 0 <= dropout < 1 or not global_mlp or min([*global_mlp, *head]) < 1:
             raise ValueError(
                 f"PointNet++: got in_channels={in_channels}, num_classes={num_classes}, dropout={dropout}, "
-                f"global_mlp={list(global_mlp)}, head={list(head)}; expected 3 channels or more (xyz first), a class, a dropout of at least "
-                "0 and below 1, and positive widths."
+                f"global_mlp={list(global_mlp)}, head={list(head)}; expected 3 channels or more (xyz first), a class, a dropout "
+                "of at least 0 and below 1, and positive widths."
             )
         if sampling_start not in get_args(Start):
             raise ValueError(f"PointNet++: sampling_start must be one of {', '.join(get_args(Start))}, got {sampling_start!r}.")
