@@ -1,0 +1,235 @@
+"""64 points at a time: distances, minima and comparisons whose outcome is a bit per point.
+
+Numba turns a loop that stores the numbers of matching points into one scalar branch per point. The intrinsics below compare 64
+values with a few vector instructions and return the outcomes as the bits of an int64, which costs one step per match instead. They are
+plain LLVM vector code of 64 lanes, cut by LLVM into the registers that the host has.
+
+No operation is contracted or reordered: a squared distance is (dx*dx + dy*dy) + dz*dz with every step rounded, as torch computes it.
+Arrays are flat and of one float dtype; all of `at`, ..., `at + 63` must exist.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+__all__ = [
+    "LANES",
+    "advance",
+    "bits_at_most",
+    "bits_below",
+    "bits_equal",
+    "bits_in_ball",
+    "bits_near_boxes",
+    "count",
+    "first",
+    "largest",
+    "measure",
+]
+
+LANES = 64
+I64 = ir.IntType(64)
+
+
+def _array(context: Any, builder: ir.IRBuilder, ty: types.Array, value: ir.Value) -> ir.Value:
+    return context.make_array(ty)(context, builder, value).data
+
+
+def _vector(ty: types.Array) -> ir.VectorType:
+    return ir.VectorType(ir.FloatType() if ty.dtype == types.float32 else ir.DoubleType(), LANES)
+
+
+def _pointer(builder: ir.IRBuilder, base: ir.Value, at: ir.Value, vector: ir.VectorType) -> ir.Value:
+    return builder.bitcast(builder.gep(base, [at]), vector.as_pointer())
+
+
+def _load(builder: ir.IRBuilder, base: ir.Value, at: ir.Value, vector: ir.VectorType) -> ir.Value:
+    value = builder.load(_pointer(builder, base, at, vector))
+    value.align = 4 if isinstance(vector.element, ir.FloatType) else 8
+    return value
+
+
+def _store(builder: ir.IRBuilder, value: ir.Value, base: ir.Value, at: ir.Value) -> None:
+    store = builder.store(value, _pointer(builder, base, at, value.type))
+    store.align = 4 if isinstance(value.type.element, ir.FloatType) else 8
+
+
+def _splat(builder: ir.IRBuilder, scalar: ir.Value) -> ir.Value:
+    vector = ir.VectorType(scalar.type, LANES)
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+
+
+def _smaller(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
+    return builder.select(builder.fcmp_ordered("<", a, b), a, b)
+
+
+def _larger(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+def _squared(builder: ir.IRBuilder, bases: list[ir.Value], at: ir.Value, vector: ir.VectorType, point: list[ir.Value]) -> ir.Value:
+    """Squared distances of 64 points from one."""
+    squares = []
+    for base, coordinate in zip(bases, point):
+        difference = builder.fsub(_load(builder, base, at, vector), _splat(builder, coordinate))
+        squares.append(builder.fmul(difference, difference))
+    return builder.fadd(builder.fadd(squares[0], squares[1]), squares[2])
+
+
+def _largest_of(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    width = LANES
+    while width > 1:
+        half = width // 2
+        undefined = ir.Constant(value.type, ir.Undefined)
+        low, high = (
+            builder.shuffle_vector(value, undefined, ir.Constant(ir.VectorType(ir.IntType(32), half), list(range(s, s + half))))
+            for s in (0, half)
+        )
+        value = _larger(builder, low, high)
+        width = half
+    return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+
+def _bits(builder: ir.IRBuilder, outcome: ir.Value) -> ir.Value:
+    return builder.bitcast(outcome, I64)
+
+
+@intrinsic
+def _measure(typingctx, x, y, z, at, px, py, pz, d, low, slot):  # type: ignore[no-untyped-def]
+    """d[at + i] = squared distance of point at + i from (px, py, pz), and low[slot + i] = min(low[slot + i], d[at + i])."""
+    sig = types.void(x, y, z, types.int64, x.dtype, x.dtype, x.dtype, d, low, types.int64)
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        a = signature.args
+        vector = _vector(a[0])
+        bases = [_array(context, builder, a[i], args[i]) for i in range(3)]
+        distance = _squared(builder, bases, args[3], vector, list(args[4:7]))
+        _store(builder, distance, _array(context, builder, a[7], args[7]), args[3])
+        least = _array(context, builder, a[8], args[8])
+        _store(builder, _smaller(builder, distance, _load(builder, least, args[9], vector)), least, args[9])
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
+@intrinsic
+def _advance(typingctx, x, y, z, d, at, px, py, pz):  # type: ignore[no-untyped-def]
+    """d[at + i] = min(d[at + i], squared distance of point at + i from (px, py, pz)); returns the largest of the 64."""
+    sig = x.dtype(x, y, z, d, types.int64, x.dtype, x.dtype, x.dtype)
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        a = signature.args
+        vector = _vector(a[0])
+        bases = [_array(context, builder, a[i], args[i]) for i in range(3)]
+        old = _array(context, builder, a[3], args[3])
+        new = _smaller(builder, _squared(builder, bases, args[4], vector, list(args[5:8])), _load(builder, old, args[4], vector))
+        _store(builder, new, old, args[4])
+        return _largest_of(builder, new)
+
+    return sig, codegen
+
+
+@intrinsic
+def _bits_in_ball(typingctx, x, y, z, at, px, py, pz, bound):  # type: ignore[no-untyped-def]
+    """Bit i: the squared distance of point at + i from (px, py, pz) is below `bound`."""
+    sig = types.int64(x, y, z, types.int64, x.dtype, x.dtype, x.dtype, x.dtype)
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        a = signature.args
+        bases = [_array(context, builder, a[i], args[i]) for i in range(3)]
+        distance = _squared(builder, bases, args[3], _vector(a[0]), list(args[4:7]))
+        return _bits(builder, builder.fcmp_ordered("<", distance, _splat(builder, args[7])))
+
+    return sig, codegen
+
+
+@intrinsic
+def _bits_near_boxes(typingctx, box, stride, at, px, py, pz, bound):  # type: ignore[no-untyped-def]
+    """Bit i: the squared distance of (px, py, pz) from box at + i is below bound[at + i].
+
+    box: flat, rows of `stride` boxes: lowest x, highest x, lowest y, ... Rounded like the distance of a point inside, and so never above it.
+    """
+    sig = types.int64(box, types.int64, types.int64, box.dtype, box.dtype, box.dtype, bound)
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        a = signature.args
+        vector = _vector(a[0])
+        base = _array(context, builder, a[0], args[0])
+        zero = ir.Constant(vector, [0.0] * LANES)
+        squares = []
+        for axis in range(3):
+            at = [builder.add(args[2], builder.mul(args[1], ir.Constant(I64, 2 * axis + side))) for side in (0, 1)]
+            p = _splat(builder, args[3 + axis])
+            before = builder.fsub(_load(builder, base, at[0], vector), p)
+            behind = builder.fsub(p, _load(builder, base, at[1], vector))
+            gap = _larger(builder, _larger(builder, before, behind), zero)
+            squares.append(builder.fmul(gap, gap))
+        distance = builder.fadd(builder.fadd(squares[0], squares[1]), squares[2])
+        limit = _load(builder, _array(context, builder, a[6], args[6]), args[2], vector)
+        return _bits(builder, builder.fcmp_ordered("<", distance, limit))
+
+    return sig, codegen
+
+
+def _comparison(relation: str) -> Any:
+    @intrinsic
+    def compare(typingctx, d, at, bound):  # type: ignore[no-untyped-def]
+        """Bit i: d[at + i] stands in the relation to `bound`."""
+        sig = types.int64(d, types.int64, d.dtype)
+
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            value = _load(builder, _array(context, builder, signature.args[0], args[0]), args[1], _vector(signature.args[0]))
+            return _bits(builder, builder.fcmp_ordered(relation, value, _splat(builder, args[2])))
+
+        return sig, codegen
+
+    return compare
+
+
+@intrinsic
+def _largest(typingctx, d, at):  # type: ignore[no-untyped-def]
+    """The largest of d[at:at + 64]."""
+    sig = d.dtype(d, types.int64)
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        base = _array(context, builder, signature.args[0], args[0])
+        return _largest_of(builder, _load(builder, base, args[1], _vector(signature.args[0])))
+
+    return sig, codegen
+
+
+@intrinsic
+def _first(typingctx, bits):  # type: ignore[no-untyped-def]
+    """Number of the lowest bit that is set in an int64 that is not 0."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def _count(typingctx, bits):  # type: ignore[no-untyped-def]
+    """How many bits of an int64 are set."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.ctpop(args[0])
+
+    return types.int64(types.int64), codegen
+
+
+# an intrinsic is called without its typing context, which type checkers cannot know
+measure: Any = _measure
+advance: Any = _advance
+bits_in_ball: Any = _bits_in_ball
+bits_near_boxes: Any = _bits_near_boxes
+bits_below: Any = _comparison("<")
+bits_at_most: Any = _comparison("<=")
+bits_equal: Any = _comparison("==")
+largest: Any = _largest
+first: Any = _first
+count: Any = _count
