@@ -29,6 +29,7 @@ __all__ = ["METHODS", "Recipe", "load_recipe", "resolve_recipe"]
 
 METHODS: dict[str, str] = {
     "image2point": "pointlift.experiments.training:fit_image2point",
+    "distillation": "pointlift.experiments.distilling:fit_distillation",
     "image_pretraining": "pointlift.experiments.pretraining:fit_image_network",
 }
 

@@ -57,6 +57,10 @@ class RunFolder:
         if not self.last.is_file():
             why = "its run stopped before the first checkpoint" if self.recipe.is_file() else "there is no run"
             raise RunFolderError(f"Nothing to resume in {self.path}, {why} (no last.ckpt): start it without --resume.")
+        self.check_same(recipe)
+
+    def check_same(self, recipe: Mapping[str, Any]) -> None:
+        """Raises RunFolderError where recipe.yaml is another one than `recipe`, or cannot be read."""
         differing = self.differences(recipe)
         if differing:
             raise RunFolderError(

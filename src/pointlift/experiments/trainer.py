@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -176,10 +176,16 @@ def _step(checkpoint: Path) -> int | None:
 
 
 def run(
-    trainer: lightning.Trainer, module: lightning.LightningModule, data: CloudData, record: RunRecord, resume: bool
+    trainer: lightning.Trainer,
+    module: lightning.LightningModule,
+    data: CloudData,
+    record: RunRecord,
+    resume: bool,
+    also: Mapping[str, lightning.LightningModule] | None = None,
 ) -> dict[str, float]:
     """Train, from last.ckpt with `resume`, and evaluate: on the test split where `data` has one of its own, and on the validation
-    split where the run ended within an epoch. Returns what these evaluations logged. Raises RunInterrupted after Ctrl-C or SIGTERM."""
+    split where the run ended within an epoch. The modules of `also` are evaluated on both, untrained; what they log is returned under
+    their name (name_val_accuracy) and not logged. Returns what these evaluations logged. Raises RunInterrupted after Ctrl-C or SIGTERM."""
     measured: dict[str, float] = {}
     folder = record.folder
     with _interrupts(trainer, folder), torch.random.fork_rng(), warnings.catch_warnings():
@@ -194,6 +200,13 @@ def run(
             measured.update(trainer.validate(module, datamodule=data, verbose=False)[0])
         if data.splits.test is not None:
             measured.update(trainer.test(module, datamodule=data, verbose=False)[0])
+        if also:
+            trainer.loggers = []
+        for name, other in (also or {}).items():
+            logged = dict(trainer.validate(other, datamodule=data, verbose=False)[0])
+            if data.splits.test is not None:
+                logged.update(trainer.test(other, datamodule=data, verbose=False)[0])
+            measured.update({f"{name}_{key}": value for key, value in logged.items()})
     return measured
 
 

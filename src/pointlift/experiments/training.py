@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from pointlift.checkpoints import save_checkpoint
-from pointlift.experiments.clouds import CloudData, CloudSplits, load_splits
+from pointlift.experiments.clouds import CloudData, load_splits
 from pointlift.experiments.configs import DataConfig, ModelConfig, OptimConfig, TrainerConfig
 from pointlift.experiments.run_folder import RunFolder, RunFolderError
 from pointlift.experiments.trainer import RunRecord, make_trainer, run, settings_restored
@@ -77,7 +78,7 @@ def build_network(config: ModelConfig, num_classes: int, seed: int) -> nn.Module
         from pointlift.point_weights import load_point_weights
 
         loaded = load_point_weights(config.cloud_weights, net)
-        if _rank() == 0:
+        if process_rank() == 0:
             print(loaded.render())
     return net
 
@@ -90,7 +91,7 @@ def _untrained_network(config: ModelConfig, num_classes: int, seed: int) -> nn.M
     if config.weights is not None:
         image = image_network(config.image_model, options=config.image_options)
         report = load_image_weights(config.weights, image, tuple(config.weights_may_differ or ()))
-        if _rank() == 0:
+        if process_rank() == 0:
             print(report.render())
     else:
         image = _named_image_network(config.image_model, config.pretrained and wanted, config.image_options)
@@ -138,8 +139,7 @@ def fit_image2point(
     if seed < 0:
         raise ValueError(f"seed is {seed}, expected 0 or more.")
     folder = RunFolder(out)
-    first = _rank() == 0  # under DDP the other processes enter here while the first already writes to the folder
-    if first:
+    if process_rank() == 0:  # under DDP the other processes enter here while the first already writes to the folder
         folder.check(recipe, resume)
         if resume and folder.result.is_file():
             print(f"The run in {folder.path} is already complete.")
@@ -148,13 +148,38 @@ def fit_image2point(
     clouds = CloudData(splits, data, model.in_channels, seed, trainer.devices * trainer.num_nodes)
     num_classes = len(splits.train.classes)
     net = build_network(model, num_classes, seed)
+    module = Image2Point(net, num_classes, model.regime, data.voxel_size, seed=seed, **optimization(optim, trainer, clouds))
+    return record_training(module, clouds, folder, recipe, model, optim, trainer, resume)
+
+
+def optimization(optim: OptimConfig, trainer: TrainerConfig, clouds: CloudData) -> dict[str, Any]:
+    """`OptimConfig` as keyword arguments of `Image2Point`, with the length of the run in optimizer steps."""
     settings = {k: v for k, v in asdict(optim).items() if k != "epochs"}
     steps = -(-clouds.steps_per_epoch // trainer.accumulate_grad_batches) * optim.epochs
-    steps = steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
-    module = Image2Point(net, num_classes, model.regime, data.voxel_size, seed=seed, total_steps=steps, **settings)
-    assert module.finetune is not None
-    protocol = _protocol(recipe, splits, clouds, module)
-    config = _checkpoint_config(model, data, splits, net)
+    return {**settings, "total_steps": steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)}
+
+
+def record_training(
+    module: Image2Point,
+    clouds: CloudData,
+    folder: RunFolder,
+    recipe: dict[str, Any],
+    model: ModelConfig,
+    optim: OptimConfig,
+    trainer: TrainerConfig,
+    resume: bool,
+    facts: Mapping[str, Any] | None = None,
+    also: Mapping[str, Image2Point] | None = None,
+) -> FitResult:
+    """Train `module` on `clouds` with everything about it in `folder`: what classifiers have in common, whatever their method.
+
+    model: of module.net. facts: what the method adds to the protocol. also: other classifiers to evaluate on the same splits in the
+    end; their metrics carry the name as a prefix. Raises as `fit_image2point` does.
+    """
+    report, net = module.finetune, module.net
+    assert report is not None
+    protocol = {**_protocol(recipe, clouds, module), **(facts or {})}
+    config = _checkpoint_config(model, clouds, net)
 
     def export(path: Path, epoch: int) -> None:
         with folder.writing(path.name) as temporary:
@@ -163,16 +188,15 @@ def fit_image2point(
     record = RunRecord(folder, export, "val_accuracy", trainer.checkpoint_every_n_steps)
     with settings_restored():
         engine = make_trainer(trainer, optim, record, clouds.steps_per_epoch)
-        if first:
+        if process_rank() == 0:
             folder.start(recipe, protocol)
             if isinstance(net, InflatedNetwork):
                 print(net.report)
-        measured = run(engine, module, clouds, record, resume)
+        measured = run(engine, module, clouds, record, resume, also)
     last = record.rows[-1]
     metrics = {**{k: v for k, v in last.items() if k not in ("epoch", "step", "seconds")}, **measured}
     best = {} if record.best is None else {"epoch": record.best[0], "val_accuracy": record.best[1]}
     seconds = sum(row["seconds"] for row in record.rows)
-    report = module.finetune
     result = FitResult(metrics, best, folder.final, folder.metrics, seconds, report.trainable, report.total)
     if engine.is_global_zero:
         export(folder.final, int(last["epoch"]))
@@ -180,17 +204,17 @@ def fit_image2point(
     return result
 
 
-def _rank() -> int:
+def process_rank() -> int:
     """This process' rank before there is a Trainer: Lightning has read it from the launcher's environment."""
     return int(getattr(rank_zero_only, "rank", 0) or 0)
 
 
-def _protocol(recipe: dict[str, Any], splits: CloudSplits, clouds: CloudData, module: Image2Point) -> dict[str, Any]:
+def _protocol(recipe: dict[str, Any], clouds: CloudData, module: Image2Point) -> dict[str, Any]:
     """What a reader needs to judge the numbers, and to repeat them."""
     assert module.finetune is not None
     return {
         "recipe": recipe,
-        "data": splits.describe(),
+        "data": clouds.splits.describe(),
         "reported_epoch": "last",
         "best_epoch": "highest val_accuracy over all epochs, on the split named above; kept, not reported",
         "votes": 1,
@@ -204,20 +228,21 @@ def _protocol(recipe: dict[str, Any], splits: CloudSplits, clouds: CloudData, mo
     }
 
 
-def _checkpoint_config(model: ModelConfig, data: DataConfig, splits: CloudSplits, net: nn.Module) -> dict[str, Any]:
+def _checkpoint_config(model: ModelConfig, clouds: CloudData, net: nn.Module) -> dict[str, Any]:
     arguments: Any = net.arguments
+    data, train = clouds.config, clouds.splits.train
     return {
         "image_model": model.image_model,
         "image_options": model.image_options,
         "network": next((name for name, kind in LIFTED_NETWORKS.items() if isinstance(net, kind)), "inflated"),  # type: ignore[arg-type]
         "inflate": arguments,
-        "num_classes": len(splits.train.classes),
+        "num_classes": len(train.classes),
         "in_channels": model.in_channels,
-        "classes": list(splits.train.classes),
+        "classes": list(train.classes),
         "voxel_size": data.voxel_size,
         "features": data.features,
         "normalisation": data.normalise,
         "n_points": data.n_points,
-        "up_axis": splits.train.up_axis,
+        "up_axis": train.up_axis,
         "regime": model.regime,
     }

@@ -1,11 +1,11 @@
 """Image2Point: fine-tune an inflated image network on point clouds (Xu et al., v2 sections 3-4 and appendix A; v1 section 4).
 
-    inflate the image network                                       pointlift.inflate
-    freeze what the regime says                                     set_finetune
-    for every batch of clouds:
-        voxels <- mean of the points in each cube of 0.05           voxelize, on the device
-        loss   <- cross entropy of net(voxels) and the classes
-        SGD with momentum 0.9 and weight decay 1e-4, the learning rate falling from 0.1 to 0 along one cosine
+inflate the image network                                       pointlift.inflate
+freeze what the regime says                                     set_finetune
+for every batch of clouds:
+    voxels <- mean of the points in each cube of 0.05           voxelize, on the device
+    loss   <- cross entropy of net(voxels) and the classes
+    SGD with momentum 0.9 and weight decay 1e-4, the learning rate falling from 0.1 to 0 along one cosine
 """
 
 from __future__ import annotations
@@ -139,21 +139,26 @@ class Image2Point(lightning.LightningModule):
         target = _classes(batch)
         logits = self(batch)
         loss: Tensor = self.loss(logits, target)
+        self.train_loss.update(self.finite(loss), len(target))
+        self.train_accuracy.update(float((logits.argmax(1) == target).float().mean()), len(target))
+        self.log("loss", loss, prog_bar=True, batch_size=len(target))
+        return loss
+
+    def finite(self, loss: Tensor) -> float:
+        """The value of a loss. Raises DivergenceError where it is NaN or infinite."""
         if not math.isfinite(value := float(loss.detach())):
             what = "NaN" if math.isnan(value) else "infinite"
             raise DivergenceError(
                 f"loss became {what} at step {self.global_step} (epoch {self.current_epoch}): lower the learning rate (it is "
                 f"{self._current_lr():.3g} at this step, --optim.lr {self.lr:g}), or clip gradients (--trainer.gradient_clip_val 1)."
             )
-        self.train_loss.update(value, len(target))
-        self.train_accuracy.update(float((logits.argmax(1) == target).float().mean()), len(target))
-        self.log("loss", loss, prog_bar=True, batch_size=len(target))
-        return loss
+        return value
 
     def on_train_epoch_end(self) -> None:
-        loss = self.train_loss.compute()
+        loss, accuracy = self.train_loss.compute(), self.train_accuracy.compute()
         self.log("train_loss", loss)
-        self.log("train_accuracy", self.train_accuracy.compute())
+        if bool(accuracy.isfinite()):  # not so when none of the epoch's clouds had a label, which some methods allow
+            self.log("train_accuracy", accuracy)
         self.log("lr", self._current_lr())
         if self._plateau is not None:
             self._plateau.step(float(loss))

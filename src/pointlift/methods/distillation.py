@@ -1,0 +1,150 @@
+"""Semi-supervised distillation of a network that was fine-tuned on few labels (Image2Point v2, section 4.3, tables 5 and 10).
+
+    teacher <- pre-trained network, fine-tuned on k labelled clouds per class      fit_image2point
+    student <- random initialisation
+    for every batch of training clouds, labelled and unlabelled as they come:
+        pseudo <- softmax(teacher(clouds))                                         frozen, in eval mode
+        loss_i <- |softmax(student(cloud_i)) - pseudo_i|^2 / classes               consistency, every cloud: "softmax MSE"
+                  + cross entropy of student(cloud_i) and its class                labelled clouds only
+        SGD on the mean of loss_i over the batch
+
+What the paper leaves open and how it is read here. Softmax MSE: the sum of squared differences of the two softmaxes over the number of
+classes (as in mean teacher, and in a criterion that the released code defines and never calls). Both terms have weight 1. The cross
+entropy is added per cloud, as the text says ("when the data instance is labeled, we add"), so that in the batch's mean a labelled cloud
+counts as often as it occurs. The teacher sees the student's augmented cloud; its clean one is an option.
+
+The released trainer does something else (facts 1.10): it casts the teacher's logits to integers, takes hard labels, uses no labels of the
+data, starts the student from the teacher's weights, loads the teacher's state into the student on resuming, and names a criterion that
+does not exist. None of that is followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pointlift.containers import PointBatch
+from pointlift.data.dataset import collate
+from pointlift.data.sample import Sample
+from pointlift.data.transforms import Transform
+from pointlift.methods.image2point import CloudBatch, Image2Point
+
+__all__ = ["Distillation", "TwoViews", "ViewBatch", "softmax_mse"]
+
+
+def softmax_mse(student: Tensor, teacher: Tensor) -> Tensor:
+    """(B,) squared distance of the softmaxes of (B, classes) logits, divided by the number of classes; in 0 .. 2 / classes.
+
+    Raises ValueError for logits of different shapes.
+    """
+    if student.shape != teacher.shape or student.ndim != 2:
+        raise ValueError(
+            f"The student's logits have shape {tuple(student.shape)} and the teacher's {tuple(teacher.shape)}, expected one shape "
+            "(B, classes): both networks must tell the same classes apart."
+        )
+    return (student.softmax(1) - teacher.softmax(1)).square().mean(1)
+
+
+@dataclass(frozen=True, eq=False)
+class _ViewedSample(Sample):
+    """An augmented cloud that brings its clean original along."""
+
+    clean: Sample | None = None
+
+
+@dataclass(frozen=True)
+class TwoViews:
+    """Two transforms of the same cloud; `augmented` draws from the generator first, so that it gives what it gives alone."""
+
+    augmented: Transform
+    clean: Transform
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        seen = self.augmented(sample, rng)
+        return _ViewedSample(seen.xyz, seen.label, seen.features, seen.path, seen.part, clean=self.clean(sample, rng))
+
+
+class ViewBatch(CloudBatch):
+    """A batch of augmented clouds (what the student sees) with their clean originals (what the teacher sees)."""
+
+    def __init__(self, cloud: PointBatch, clean: PointBatch) -> None:
+        super().__init__(cloud)
+        self.clean = clean
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> ViewBatch:
+        return ViewBatch(self.cloud.to(device, non_blocking), self.clean.to(device, non_blocking))
+
+    def pin_memory(self) -> ViewBatch:
+        return ViewBatch(self.cloud.pin_memory(), self.clean.pin_memory())
+
+    @staticmethod
+    def collate(samples: Sequence[Sample]) -> ViewBatch:
+        """The `collate_fn` for loaders whose transform is `TwoViews`."""
+        return ViewBatch(collate(samples), collate([s.clean for s in samples if isinstance(s, _ViewedSample) and s.clean is not None]))
+
+
+class Distillation(Image2Point):
+    """Trains `net`, the student, on the pseudo labels of `teacher` and on the labels that there are.
+
+    teacher: a trained network of the same classes; frozen here, in eval mode throughout, and part of last.ckpt, so that a resumed
+    run has the one it started with. teacher_voxel_size: None for the student's. regime: "scratch", the paper's, draws the student's
+    weights anew from `seed`. consistency_weight, label_weight: of the two terms of the loss. options: of `Image2Point`.
+
+    Batches are those of `Image2Point`, but a cloud's class may be -1: unlabelled, only the consistency term applies. With a `ViewBatch`
+    the teacher sees the clean clouds. Logged as there, with train_loss of the whole loss and train_accuracy of the labelled clouds
+    (absent where an epoch had none); consistency, label_loss and agreement (how often student and teacher choose the same class) go to
+    the loggers. Raises ValueError for a negative weight or two weights of 0, and as `Image2Point` does.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        teacher: nn.Module,
+        num_classes: int,
+        regime: str | None = "scratch",
+        voxel_size: float = 0.05,
+        teacher_voxel_size: float | None = None,
+        consistency_weight: float = 1.0,
+        label_weight: float = 1.0,
+        **options: Any,
+    ) -> None:
+        if consistency_weight < 0 or label_weight < 0 or consistency_weight + label_weight == 0:
+            raise ValueError(
+                f"Distillation: consistency_weight={consistency_weight} and label_weight={label_weight}; expected 0 or more, not both 0."
+            )
+        super().__init__(net, num_classes, regime, voxel_size, **options)
+        self.consistency_weight, self.label_weight = consistency_weight, label_weight
+        self.teacher = Image2Point(teacher, num_classes, None, teacher_voxel_size or voxel_size)
+        self.teacher.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Distillation:
+        """Training mode of the student; the teacher's statistics never move."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def training_step(self, batch: CloudBatch | PointBatch, batch_idx: int) -> Tensor:
+        """The loss of the module's text, a mean over all clouds of the batch. Raises DivergenceError where it is NaN or infinite."""
+        target: Tensor = (batch.cloud if isinstance(batch, CloudBatch) else batch).labels["class"]
+        labelled = target >= 0
+        with torch.no_grad():
+            pseudo: Tensor = self.teacher(batch.clean if isinstance(batch, ViewBatch) else batch)
+        logits: Tensor = self(batch)
+        consistency = softmax_mse(logits, pseudo).mean()
+        smoothing = self.loss.label_smoothing
+        summed = functional.cross_entropy(logits, target, ignore_index=-1, reduction="sum", label_smoothing=smoothing)
+        label_loss = summed / len(target)
+        loss = self.consistency_weight * consistency + self.label_weight * label_loss
+        self.train_loss.update(self.finite(loss), len(target))
+        right = (logits.argmax(1) == target)[labelled]
+        self.train_accuracy.update(float(right.float().mean()) if len(right) else 0.0, len(right))
+        self.log("loss", loss, prog_bar=True, batch_size=len(target))
+        agreement = (logits.argmax(1) == pseudo.argmax(1)).float().mean()
+        self.log_dict({"consistency": consistency, "label_loss": label_loss, "agreement": agreement}, batch_size=len(target))
+        return loss
