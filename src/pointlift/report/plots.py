@@ -37,14 +37,18 @@ class SharePoint:
 
 
 def training_curves(
-    panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], target: float | None = None, target_panel: str = "accuracy"
+    panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]],
+    target: float | None = None,
+    target_panel: str | None = "accuracy",
+    ylabel: str | None = None,
 ) -> bytes:
     """Curves per epoch, one panel per quantity, one colour per method.
 
     Args:
         panels: quantity ('loss', 'accuracy') -> method -> runs -> value per epoch. Several runs show as thin lines with
             their mean and a band of one standard deviation over the epochs that all of them have.
-        target: accuracy drawn as a dashed line in `target_panel`.
+        target: drawn as a dashed line in `target_panel`, None for all of them.
+        ylabel: what all panels show, where they are not quantities but e.g. networks; their names then stand above them.
 
     Raises:
         ValueError: nothing to draw.
@@ -53,17 +57,25 @@ def training_curves(
         raise ValueError("there are no training curves to draw: every run is empty")
     figure = _figure(5.4 * len(panels), 3.9)
     names = list(dict.fromkeys(name for runs in panels.values() for name in runs))
+    if ylabel is not None:  # the first of every panel has the first colour
+        places = {name: i for runs in panels.values() for i, name in enumerate(runs)}
+    else:
+        places = {name: i for i, name in enumerate(names)}
     for column, (quantity, runs) in enumerate(panels.items()):
-        axes = _axes(figure, 1, len(panels), column + 1, xlabel="epoch", ylabel=quantity)
+        label, title = (quantity, "") if ylabel is None else (ylabel if column == 0 else "", quantity)
+        axes = _axes(figure, 1, len(panels), column + 1, xlabel="epoch", ylabel=label, title=title)
         for name, group in runs.items():
-            _curve(axes, name, [np.asarray(r, dtype=np.float64) for r in group if len(r)], PALETTE[names.index(name) % len(PALETTE)])
-        if target is not None and quantity == target_panel:
+            _curve(axes, name, [np.asarray(r, dtype=np.float64) for r in group if len(r)], PALETTE[places[name] % len(PALETTE)])
+        if target is not None and target_panel in (None, quantity):
             axes.axhline(target, color=MUTED, linewidth=1.0, linestyle=(0, (5, 4)))
             axes.annotate(f"target {target:g}", (1.0, target), xycoords=("axes fraction", "data"), xytext=(-3, 3),
                           textcoords="offset points", ha="right", color=MUTED, fontsize=8)  # fmt: skip
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         axes.set_xlim(left=0)
-    _legend(figure.axes[-1], len(names))
+        if ylabel is not None:
+            _legend(axes, len(runs), outside=False)
+    if ylabel is None:
+        _legend(figure.axes[-1], len(names))
     return _png(figure)
 
 
