@@ -1,28 +1,20 @@
-"""Image networks' weights from other people's files: safetensors, or torch files (.pth .pt .th .t7 .tar) read without running code."""
+"""Image networks' weights from other people's files, whatever their naming, with a report of what became of every tensor."""
 
 from __future__ import annotations
 
-import pickle
-import re
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from pointlift.weight_files import WeightsError, choose_section, read_content, refuse_non_finite, sections
+from pointlift.weight_names import SCHEMES, Naming, WeightFile, recognise
 
 __all__ = ["ImageWeightsReport", "WeightsError", "load_image_weights", "read_tensors"]
 
-CONTAINERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights")
 PREFIXES = ("module.", "backbone.", "model.")
-
-
-class WeightsError(ValueError):
-    """A file whose weights cannot be loaded; the message is one sentence."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +22,10 @@ class ImageWeightsReport:
     """What became of every tensor of the file and of the network.
 
     matched: names loaded. missing: in the network only. unexpected: in the file only. mismatched: names with two shapes. The last
-    three can only be counters of batch norm, which older files lack, and names that the caller allowed to differ.
-    prefixes: what was stripped from the file's names.
+    three can only be counters of batch norm, which older files lack, the classifier where the scheme says that such files have none or
+    another, and names that the caller allowed to differ. prefixes: what was stripped from the file's names.
+    scheme and why: whose naming the file follows and how that was recognised. dropped: (name in the file, why) of tensors that have
+    no place in the network: heads, copies, queues, decoders.
     """
 
     path: str
@@ -40,120 +34,166 @@ class ImageWeightsReport:
     unexpected: tuple[str, ...]
     mismatched: tuple[str, ...]
     prefixes: tuple[str, ...]
+    scheme: str = "plain"
+    why: str = ""
+    dropped: tuple[tuple[str, str], ...] = ()
 
     def render(self) -> str:
-        """One line per group that is not empty."""
-        lines = [f"{self.path}: {len(self.matched)} of {len(self.matched) + len(self.missing) + len(self.mismatched)} tensors loaded"]
+        """One line for what was loaded, one per group of what was not."""
+        total = len(self.matched) + len(self.missing) + len(self.mismatched)
+        lines = [f"{self.path}: {len(self.matched)} of {total} tensors loaded"]
+        if self.why:
+            lines.append(f"  read as {self.scheme}: {self.why}")
+        if self.missing or self.mismatched:
+            lines.append(f"  NOT loaded, the network keeps its own values: {len(self.missing) + len(self.mismatched)} tensors")
         for what, names in (("missing", self.missing), ("unexpected", self.unexpected), ("of another shape", self.mismatched)):
             if names:
-                lines.append(f"  {what}: {len(names)} ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})")
+                lines.append(f"  {what}: {len(names)} ({_first_of(names)})")
+        for why in dict.fromkeys(reason for _, reason in self.dropped):
+            names = tuple(n for n, reason in self.dropped if reason == why)
+            lines.append(f"  in the file, not used: {len(names)}, {why} ({_first_of(names)})")
         if self.prefixes:
             lines.append(f"  stripped from the names: {', '.join(self.prefixes)}")
         return "\n".join(lines)
 
 
-def load_image_weights(path: str | Path, model: nn.Module, allow: Sequence[str] = ()) -> ImageWeightsReport:
+def _first_of(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:4])}{', ...' if len(names) > 4 else ''}"
+
+
+def load_image_weights(
+    path: str | Path, model: nn.Module, allow: Sequence[str] = (), scheme: str = "auto", part: str | None = None
+) -> ImageWeightsReport:
     """Load the weights in `path` into `model`, strictly, and report.
 
-    A dictionary under "state_dict", "model" or the like is unwrapped, and the prefixes "module.", "backbone." and "model." are
-    stripped where the model does not have them. allow: names of modules that may be missing, unexpected or of another shape,
-    usually the classifier (("fc",)); they keep the model's own values.
+    scheme: whose naming the file follows, one of `pointlift.weight_names.SCHEMES` ("moco", "dino", "mmsegmentation", ...), "plain" for
+    the network's own names, or "auto", which recognises it from all names of the file. What a scheme adds to the network (projection
+    head, momentum copy, decoder) is dropped and reported; of recognised files alone the classifier may be missing or of another size.
+    Otherwise a dictionary under "state_dict", "model" or the like is unwrapped, and the prefixes "module.", "backbone." and "model."
+    are stripped where the model does not have them. part: which dictionary of the file to read, where it holds several; by default a
+    moving average of the weights, then "state_dict" and the like. allow: names of modules that may be missing, unexpected or of another
+    shape, usually the classifier (("fc",)); they keep the model's own values.
 
-    Raises FileNotFoundError for a missing file, WeightsError for one that is truncated, holds Python objects besides tensors (they
-    are never executed) or does not fit; the model is then unchanged.
+    Raises FileNotFoundError for a missing file, ValueError for an unknown scheme, WeightsError for a file that is truncated, holds
+    Python objects besides tensors and settings (nothing in it is ever executed), holds NaN, or does not fit; the model is then unchanged.
     """
     path = Path(path)
-    found = read_tensors(path)
+    content = read_content(path)
+    found = sections(content)
     expected = model.state_dict()
-    tensors, prefixes = _strip(path, found, expected)
-
-    def allowed(name: str) -> bool:
-        return name.endswith("num_batches_tracked") or any(name == a or name.startswith(f"{a}.") for a in allow)
-
-    missing = [n for n in expected if n not in tensors]
-    unexpected = [n for n in tensors if n not in expected]
-    mismatched = [n for n in expected if n in tensors and tensors[n].shape != expected[n].shape]
-    matched = [n for n in expected if n in tensors and tensors[n].shape == expected[n].shape]
-    refused = [n for n in (*missing, *unexpected, *mismatched) if not allowed(n)]
-    if refused:
-        groups = (("missing", missing), ("unexpected", unexpected), ("of another shape", mismatched))
-        counts = [f"{len(bad)} {what} (first: {bad[0]})" for what, names in groups if (bad := [n for n in names if not allowed(n)])]
-        raise WeightsError(
-            f"{path} does not fit {type(model).__name__}: {len(matched)} of {len(expected)} tensors match, {', '.join(counts)}; "
-            f"use the network they were made for, or name what may differ (allow=({refused[0].rpartition('.')[0] or refused[0]!r},))."
-        )
-    if not any(n for n in matched if not n.endswith("num_batches_tracked")):
+    naming = _naming(path, content, found, expected, scheme, part)
+    if naming is None:
+        section = choose_section(path, found, part)
+        tensors, prefixes = _strip(path, found[section], expected)
+        naming = Naming("plain", "", section, {}, head=(), others="not the weights that are used")
+    else:
+        tensors, prefixes = {new: found[naming.section][old] for old, new in naming.names.items()}, _removed(naming)
+    fit = _Fit.of(tensors, expected, _allowed((*allow, *naming.head, *(_classifier(model) if naming.head else ()))))
+    if fit.refused:
+        raise WeightsError(f"{path} does not fit {type(model).__name__}: {fit.complaint(naming)}.")
+    if not any(n for n in fit.matched if not n.endswith("num_batches_tracked")):
         raise WeightsError(f"{path} does not fit {type(model).__name__}: none of its {len(tensors)} tensors match.")
-    model.load_state_dict({n: tensors[n] for n in matched}, strict=False)
-    return ImageWeightsReport(str(path), tuple(matched), tuple(missing), tuple(unexpected), tuple(mismatched), prefixes)
+    loaded = {n: tensors[n] for n in fit.matched}
+    refuse_non_finite(path, loaded)
+    model.load_state_dict(loaded, strict=False)
+    return ImageWeightsReport(
+        str(path), fit.matched, fit.missing, fit.unexpected, fit.mismatched, prefixes, naming.scheme, naming.why, _dropped(naming, found)
+    )
 
 
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
+def read_tensors(path: str | Path, part: str | None = None) -> dict[str, Tensor]:
     """{name: tensor} of a safetensors or torch file, containers unwrapped, names as they are. Raises like `load_image_weights`."""
     path = Path(path)
-    if path.is_dir():
-        raise WeightsError(f"{path} is a folder, expected a file of weights.")
-    if not path.is_file():
-        raise FileNotFoundError(f"No weights at {path}: check the path.")
-    with path.open("rb") as file:
-        start = file.read(9)
-    if not start:
-        raise WeightsError(f"{path} is empty: use another copy.")
-    if start[8:9] == b"{":  # behind the header's length; in a zip archive the compression method is there
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise WeightsError(f"{path} is a truncated or damaged safetensors file ({error}): use another copy.") from None
-    if path.suffix == ".safetensors" and not _is_torch_file(path):
-        raise WeightsError(f"{path} is not a safetensors file, whatever its name says: use another copy.")
-    return _unwrap(path, _read_pickle(path))
+    found = sections(read_content(path))
+    return dict(found[choose_section(path, found, part)])
 
 
-def _read_pickle(path: Path) -> Any:
+def _naming(
+    path: Path, content: Any, found: Mapping[str, Mapping[str, Tensor]], expected: Mapping[str, Tensor], scheme: str, part: str | None
+) -> Naming | None:
+    if scheme == "plain":
+        return None
+    if part is not None:
+        choose_section(path, found, part)
+        found = {part: found[part]}
     try:
-        with path.open("rb") as file:  # by name, torch takes whatever ends in .safetensors for what it says
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        name = re.search(r"(?:GLOBAL |global |class |function )`?([\w.]+)", str(error))
-        what = f" ({name.group(1)})" if name and "." in name.group(1) else ""
-        if what or "Unsupported" in str(error) or ("weights_only" in str(error) and _is_torch_file(path)):
-            raise WeightsError(
-                f"{path} holds Python objects besides tensors{what}, which pointlift never executes: save its state_dict alone, with "
-                "torch.save or as safetensors, where you trust it."
-            ) from None
-        raise WeightsError(f"{path} is not a file of weights: expected safetensors or what torch.save writes.") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, UnicodeDecodeError) as error:
-        if _is_torch_file(path):
-            raise WeightsError(f"{path} is a truncated or damaged torch file ({_first_line(error)}): use another copy.") from None
-        raise WeightsError(f"{path} is not a file of weights: expected safetensors or what torch.save writes.") from None
+        main = choose_section(path, found, part)
+    except WeightsError:
+        main = None  # a scheme may know which of several networks to take
+    keys = frozenset(k for k in content if isinstance(k, str)) if isinstance(content, Mapping) else frozenset()
+    file = WeightFile(found, main, keys)
+    naming = recognise(file, expected, scheme)
+    if naming is None and scheme != "auto":
+        other = recognise(file, expected)
+        says = f"its names are those of {other.scheme} ({other.why})" if other else f"it has {len(file.tensors)} tensors of other names"
+        others = ", ".join(SCHEMES)
+        raise WeightsError(f"{path} is not in the naming {scheme!r}: {says}; leave the scheme out, or use plain or one of {others}.")
+    if naming is not None and main is not None and scheme == "auto" and _names(found[main]) == _names(expected):
+        changes = naming.dropped or any(old != new for old, new in naming.names.items())
+        return None if changes else naming  # a network that is itself built like the scheme takes the file as it is
+    return naming
 
 
-def _is_torch_file(path: Path) -> bool:
-    """Whether it starts like a zip archive or a pickle of protocol 2 or later."""
-    with path.open("rb") as file:
-        start = file.read(2)
-    return zipfile.is_zipfile(path) or start == b"PK" or start[:1] == b"\x80"
+def _names(tensors: Mapping[str, Tensor]) -> set[str]:
+    return {n for n in tensors if not n.endswith("num_batches_tracked")}
 
 
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return text[0].rstrip(".:") if text else type(error).__name__
+def _removed(naming: Naming) -> tuple[str, ...]:
+    """What every name of the file had in front of its name in the network."""
+    cut = {old[: -len(new)] for old, new in naming.names.items() if old != new and old.endswith(new)}
+    return tuple(sorted(cut))
 
 
-def _unwrap(path: Path, content: Any) -> dict[str, Tensor]:
-    for _ in range(3):  # {"model": {"state_dict": {...}}} occurs
-        if not isinstance(content, Mapping):
-            break
-        if content and all(isinstance(v, Tensor) for v in content.values()):
-            return {str(k): v for k, v in content.items()}
-        inner = next((content[k] for k in CONTAINERS if isinstance(content.get(k), Mapping)), None)
-        if inner is None:
-            tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
-            if tensors:
-                return tensors
-            break
-        content = inner
-    raise WeightsError(f"{path} holds no named tensors: expected a state_dict, alone or under one of {', '.join(CONTAINERS)}.")
+def _dropped(naming: Naming, found: Mapping[str, Mapping[str, Tensor]]) -> tuple[tuple[str, str], ...]:
+    rows = list(naming.dropped.items())
+    for section, tensors in found.items():
+        if section != naming.section:
+            rows += [(f"{section}.{n}" if section else n, naming.others if len(tensors) > 1 else "no weight") for n in tensors]
+    return tuple(rows)
+
+
+def _classifier(model: nn.Module) -> tuple[str, ...]:
+    """The classifier as timm's networks name their own."""
+    named = getattr(model, "default_cfg", {}).get("classifier") or ()
+    return (named,) if isinstance(named, str) else tuple(named)
+
+
+def _allowed(modules: Sequence[str]) -> Callable[[str], bool]:
+    def allowed(name: str) -> bool:
+        return name.endswith("num_batches_tracked") or any(name == m or name.startswith(f"{m}.") for m in modules)
+
+    return allowed
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Names of tensors by how they fit, and those of them that may not differ."""
+
+    matched: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    mismatched: tuple[str, ...]
+    refused: frozenset[str]
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], allowed: Callable[[str], bool]) -> _Fit:
+        missing = tuple(n for n in expected if n not in tensors)
+        unexpected = tuple(n for n in tensors if n not in expected)
+        mismatched = tuple(n for n in expected if n in tensors and tensors[n].shape != expected[n].shape)
+        matched = tuple(n for n in expected if n in tensors and tensors[n].shape == expected[n].shape)
+        return cls(matched, missing, unexpected, mismatched, frozenset(n for n in (*missing, *unexpected, *mismatched) if not allowed(n)))
+
+    def complaint(self, naming: Naming) -> str:
+        groups = (("missing", self.missing), ("unexpected", self.unexpected), ("of another shape", self.mismatched))
+        counts = [f"{len(bad)} {what} (first: {bad[0]})" for what, names in groups if (bad := [n for n in names if n in self.refused])]
+        total = len(self.matched) + len(self.missing) + len(self.mismatched)
+        first = next(n for _, names in groups for n in names if n in self.refused)
+        read = f" of a file read as {naming.scheme}, since {naming.why}" if naming.why else ""
+        hint = f" ({naming.hint})" if naming.hint else ""
+        return (
+            f"{len(self.matched)} of {total} tensors match, {', '.join(counts)}{read}; use the network they were made for{hint}, "
+            f"or name what may differ (allow=({first.rpartition('.')[0] or first!r},))"
+        )
 
 
 def _strip(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pointlift.checkpoints import read_metadata
 from pointlift.kernel_orders import KernelSource, kernel_order
+from pointlift.nn import takes_points
 from pointlift.weight_files import WeightsError, choose_section, read_content, refuse_non_finite, sections
 
 __all__ = ["Order", "PointWeightsReport", "load_point_weights"]
@@ -139,8 +140,9 @@ def _from_checkpoint(path: Path, net: nn.Module) -> PointWeightsReport:
 def _free_modules(net: nn.Module) -> tuple[str, ...]:
     """Dotted names of the input layer and the classifier, which depend on what a network is used for."""
     inputs = [str(n) for n in getattr(net, "input_modules", ())]
-    inner = [f"backbone.{n}" for n in inputs]  # an inflated network names them as its image network does
-    return ("stem", "head", *inputs, *inner)
+    if takes_points(net):
+        return ("head", *inputs)
+    return ("stem", "head", *(f"backbone.{n}" for n in inputs))  # an inflated network names them as its image network does
 
 
 def _shape(tensor: Tensor) -> str:

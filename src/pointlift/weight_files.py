@@ -153,19 +153,16 @@ def refuse_non_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def _read_pickle(path: Path) -> Any:
     try:
-        return _load(path, {})
-    except pickle.UnpicklingError:
-        stand_ins, refused = _stand_ins(path)
-        if stand_ins and not refused:
-            try:
-                return _load(path, stand_ins)
-            except pickle.UnpicklingError as second:
-                error = second
-            except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, UnicodeDecodeError):
-                pass_on = f"{path} is a truncated or damaged torch file: use another copy."
-                raise WeightsError(pass_on) from None
-        raise _refusal(path, error, refused) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, UnicodeDecodeError) as error:
+        try:
+            return _load(path, {})
+        except pickle.UnpicklingError:
+            stand_ins, refused = _stand_ins(path)
+            if refused or not stand_ins:
+                raise
+            return _load(path, stand_ins)
+    except pickle.UnpicklingError as error:
+        raise _refusal(path, error) from None
+    except (RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError) as error:  # all that garbage leads to
         if _is_torch_file(path):
             raise WeightsError(f"{path} is a truncated or damaged torch file ({_first_line(error)}): use another copy.") from None
         raise WeightsError(f"{path} is not a file of weights: expected safetensors or what torch.save writes.") from None
@@ -176,7 +173,8 @@ def _load(path: Path, stand_ins: Mapping[str, type]) -> Any:
         return torch.load(file, map_location="cpu", weights_only=True)  # a file, since torch believes the name .safetensors
 
 
-def _refusal(path: Path, error: pickle.UnpicklingError, refused: list[str]) -> WeightsError:
+def _refusal(path: Path, error: pickle.UnpicklingError) -> WeightsError:
+    refused = _stand_ins(path)[1]
     name = re.search(r"(?:GLOBAL |global |class |function )`?([\w.]+)", str(error))
     what = f" ({refused[0]})" if refused else f" ({name.group(1)})" if name and "." in name.group(1) else ""
     if what or "Unsupported" in str(error) or ("weights_only" in str(error) and _is_torch_file(path)):
