@@ -50,7 +50,7 @@ class PointViT(PointNetwork):
             which every centre looks bilinearly at its two coordinates `axes`. "learned": a new MLP of the centre's xyz. "none": nothing.
         order: of the centres, which matters to "unchanged" alone. "rows": as patches lie in a picture, row by row from the top and from
             the left in each (`row_order`), so that an embedding keeps its meaning. "fps": in the order in which they were sampled.
-        axes: the coordinates that run to the right and up in that picture; "xy" for clouds whose y is up, as in ModelNet40's h5 files.
+        axes: the coordinates that run to the right and up in that picture: "xy" for clouds whose y is up, as in ModelNet40's h5 files.
         append_centre: give the embedding the centre's xyz beside the group, whose coordinates are relative to the centre.
 
     Attributes:
@@ -74,7 +74,7 @@ class PointViT(PointNetwork):
         neighbours: int = 64,
         position: Position = "unchanged",
         order: Order = "rows",
-        axes: str = "xz",
+        axes: str = "xy",
         append_centre: bool = False,
     ) -> None:
         _check(num_classes, in_channels, centres, neighbours, position, order, axes)

@@ -20,7 +20,7 @@ __all__ = ["EPSILON", "NEAREST", "UNIT", "depth_maps"]
 # Inverse depths are summed as integers, so that every order of points gives the same bits. A depth of z is kept to z * 2**-33 of itself.
 UNIT = 2.0**32  # of an inverse depth
 NEAREST = 2.0**-14  # depths below it count as it in the mean
-EPSILON = 1e-12  # added to the depth that coordinates are divided by
+EPSILON = 1e-12  # least depth that coordinates are divided by: at the camera itself
 
 
 def depth_maps(
@@ -36,7 +36,8 @@ def depth_maps(
 
     offsets: (B + 1,) int64, cloud b is rows offsets[b]:offsets[b + 1]; an empty cloud gives zeros. rotations: (V, 3, 3), R of each
     camera. size: H and W, or both at once. splat: 1, or an even number of pixels that a point covers along each axis. Points behind
-    the camera (z < 0) and pixels outside the frame are left out. Computed in float64; not differentiable.
+    the camera (z < 0) and pixels outside the frame are left out. Computed in float64, where the original has float32, so that a point
+    within rounding of a pixel's edge may land beside where it did there; not differentiable.
 
     Raises ValueError for wrong shapes and dtypes, NaN or infinite coordinates, and options outside their range.
     """

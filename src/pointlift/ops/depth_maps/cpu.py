@@ -25,8 +25,9 @@ def _render(xyz, offsets, rotations, distance, splat, out, epsilon, nearest, uni
             depth = r[2, 0] * x + r[2, 1] * y + r[2, 2] * z + distance
             if depth < 0:
                 continue
-            row_centre = ((r[0, 0] * x + r[0, 1] * y + r[0, 2] * z) / (depth + epsilon) + 1.0) * (height / 2)
-            column_centre = ((r[1, 0] * x + r[1, 1] * y + r[1, 2] * z) / (depth + epsilon) + 1.0) * (width / 2)
+            divisor = max(depth, epsilon)
+            row_centre = ((r[0, 0] * x + r[0, 1] * y + r[0, 2] * z) / divisor + 1.0) * (height / 2)
+            column_centre = ((r[1, 0] * x + r[1, 1] * y + r[1, 2] * z) / divisor + 1.0) * (width / 2)
             inverse = np.int64(np.rint(unit / max(depth, nearest)))
             for i in range(splat):
                 row = np.ceil(row_centre + (i - splat / 2))  # a float: beside the camera it exceeds every integer

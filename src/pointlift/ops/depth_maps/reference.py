@@ -21,8 +21,9 @@ def render(xyz: Tensor, offsets: Tensor, rotations: Tensor, distance: float, hei
         # sums written out: a matrix product may add in another order on another device
         a, b, depth = (r[i, 0] * x + r[i, 1] * y + r[i, 2] * z for i in range(3))
         depth = depth + distance
-        row_centre = (a / (depth + EPSILON) + 1.0) * (height / 2)
-        column_centre = (b / (depth + EPSILON) + 1.0) * (width / 2)
+        divisor = depth.clamp(min=EPSILON)
+        row_centre = (a / divisor + 1.0) * (height / 2)
+        column_centre = (b / divisor + 1.0) * (width / 2)
         inverse = torch.round(UNIT / depth.clamp(min=NEAREST)).to(torch.int64)
         total = torch.zeros(clouds * pixels, dtype=torch.int64, device=xyz.device)
         hits = torch.zeros_like(total)
