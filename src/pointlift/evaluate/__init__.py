@@ -4,18 +4,34 @@ from pointlift.evaluate.classification import ClassificationResult, classificati
 from pointlift.evaluate.collapse import CDNVResult, cdnv
 from pointlift.evaluate.curves import PairedDifference, Summary, epochs_to_target, paired_difference, speedup, summarize
 from pointlift.evaluate.embedding import plot_tsne, tsne
+from pointlift.evaluate.rademacher import (
+    RademacherEstimate,
+    halfspace_rademacher_bound,
+    halfspace_rademacher_estimate,
+    linear_rademacher_estimate,
+)
+from pointlift.evaluate.transfer_bound import PairError, TransferBound, deviation_term, nearest_mean_error, transfer_bound
 
 __all__ = [
     "CDNVResult",
     "ClassificationResult",
+    "PairError",
     "PairedDifference",
+    "RademacherEstimate",
     "Summary",
+    "TransferBound",
     "cdnv",
     "classification_metrics",
+    "deviation_term",
     "epochs_to_target",
+    "halfspace_rademacher_bound",
+    "halfspace_rademacher_estimate",
+    "linear_rademacher_estimate",
+    "nearest_mean_error",
     "paired_difference",
     "plot_tsne",
     "speedup",
     "summarize",
+    "transfer_bound",
     "tsne",
 ]

@@ -64,16 +64,7 @@ def cdnv(features: Tensor | ArrayLike, labels: Tensor | ArrayLike) -> CDNVResult
     Raises:
         ValueError: shapes that do not fit, NaN or infinite features, or fewer than two classes with at least two samples.
     """
-    x = to_numpy(features).astype(np.float64)
-    y = to_numpy(labels)
-    if x.ndim != 2 or x.shape[1] == 0:
-        raise ValueError(f"features must have shape (n, p) with p >= 1, got {x.shape}")
-    if y.shape != (x.shape[0],):
-        raise ValueError(f"labels must have shape ({x.shape[0]},), one per row of features, got {y.shape}")
-    if not np.isfinite(x).all():
-        raise ValueError(f"features hold {int((~np.isfinite(x)).sum())} NaN or infinite values, expected finite numbers")
-    y = check_labels(y)
-    counts = np.bincount(y).astype(np.int64)
+    x, y, counts = checked_features(features, labels)
     included = np.flatnonzero(counts >= 2)
     if len(included) < 2:
         raise ValueError(
@@ -89,6 +80,22 @@ def cdnv(features: Tensor | ArrayLike, labels: Tensor | ArrayLike) -> CDNVResult
         value[row] = np.nan
         pairwise[label, included] = value
     return CDNVResult(pairwise, float(np.nanmean(pairwise)), counts, tuple(int(c) for c in np.flatnonzero(counts < 2)))
+
+
+def checked_features(
+    features: Tensor | ArrayLike, labels: Tensor | ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """(n, p) float64 features, (n,) int64 labels and (C,) samples per class. Raises ValueError as `cdnv` says."""
+    x = to_numpy(features).astype(np.float64)
+    y = to_numpy(labels)
+    if x.ndim != 2 or x.shape[1] == 0:
+        raise ValueError(f"features must have shape (n, p) with p >= 1, got {x.shape}")
+    if y.shape != (x.shape[0],):
+        raise ValueError(f"labels must have shape ({x.shape[0]},), one per row of features, got {y.shape}")
+    if not np.isfinite(x).all():
+        raise ValueError(f"features hold {int((~np.isfinite(x)).sum())} NaN or infinite values, expected finite numbers")
+    y = check_labels(y)
+    return x, y, np.bincount(y).astype(np.int64)
 
 
 def _moments(x: NDArray[np.float64], y: NDArray[np.int64], included: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
