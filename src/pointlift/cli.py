@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Literal
 
-from pointlift.cli_parsing import Command, explain, parse_command, plain_warnings
+from pointlift.cli_parsing import Command, UsageError, explain, parse_command, plain_warnings
 
 __all__ = ["COMMANDS", "main"]
 
@@ -56,6 +56,7 @@ def lift(
     shortcut_kernel: int = 1,
     start: Literal["default", "random"] = "default",
     load_stages: list[int] | None = None,
+    network: Literal["auto", "inflated", "point-vit", "simpleview"] = "auto",
     seed: int = 0,
 ) -> int:
     """Turn an image model into a 3D network, say what became of every tensor, and write it as a checkpoint.
@@ -74,6 +75,8 @@ def lift(
         shortcut_kernel: kernel of shortcut convolutions; 2 is what the released code of Image2Point has.
         start: where a learned rule starts.
         load_stages: stages that keep the image weights (default: all).
+        network: inflated, point-vit (vision transformers) or simpleview (ResNets on depth images); auto is point-vit for vision
+            transformers and inflated for everything else.
         seed: of everything that starts at random.
     """
     from pointlift.experiments.lifting import lift_model
@@ -82,7 +85,7 @@ def lift(
         "rule": rule, "axis": axis, "in_channels": in_channels, "num_classes": num_classes, "stem": stem, "head": head,
         "shortcut_kernel": shortcut_kernel, "start": start, "load_stages": load_stages, "seed": seed,
     }  # fmt: skip
-    return lift_model(model, out, weights, pretrained, arguments)
+    return lift_model(model, out, weights, pretrained, arguments, network)
 
 
 def fit(recipe: str, overrides: list[str], resume: bool = False, print_config: bool = False) -> int:
@@ -199,6 +202,44 @@ def view(
     return view_files(files, out, checkpoint, up_axis, image_model)
 
 
+def table(
+    id: str | None = None,
+    scale: str = "toy",
+    only: str | None = None,
+    jobs: int = 1,
+    out: str = "runs/tables",
+    data: str = "data",
+    retry: bool = False,
+    no_wait: bool = False,
+    list: bool = False,
+) -> int:
+    """Run a table or figure of the papers and print it beside the paper's numbers; what is already there is not run again.
+
+    Results are shared by all tables, runners and machines that use the same --out: a job array of the same command divides the work.
+    A run that was killed goes on where it stopped.
+
+    Args:
+        id: the table, e.g. image2point/4, or a YAML file of your own.
+        scale: toy (embedded data, minutes), full (the paper's recipe and data), or another scale that the table has.
+        only: a row, a column or "row / column", by parts of their names.
+        jobs: runs at once; the cores and GPUs are divided among them.
+        out: the results directory.
+        data: the folder with datasets and weights, {data} in the recipes.
+        retry: also run what failed before.
+        no_wait: do not wait for runs that other runners have begun.
+        list: print every table with its state instead.
+    """
+    if list:
+        from pointlift.experiments.tables.listing import list_all
+
+        return list_all(out, data)
+    if id is None:
+        raise UsageError("table needs the name of a table, e.g. pointlift table image2point/4 (pointlift table --list names all of them)")
+    from pointlift.experiments.tables.command import run_table
+
+    return run_table(id, explain, scale, only, jobs, out, data, retry, not no_wait)
+
+
 def data_list() -> int:
     """The data sources pointlift reads, what each needs on disk and where to get it."""
     from pointlift.experiments.data_commands import list_sources
@@ -253,6 +294,7 @@ COMMANDS: dict[str, Command] = {
         (
             "pointlift lift fractal_resnet --out lifted.safetensors --num_classes 10",
             "pointlift lift resnet18.a1_in1k --out r18.safetensors",
+            "pointlift lift vit_base_patch16_224.augreg_in21k --out vit.safetensors",
             "pointlift lift my_model.py:build --weights my_weights.pth --rule mean --out mine.safetensors",
         ),
     ),
@@ -278,6 +320,16 @@ COMMANDS: dict[str, Command] = {
     "embed": Command(embed, {"checkpoint": None, "files": "+"}, ("pointlift embed runs/mine/model.safetensors *.ply --out features.npz",)),
     "view": Command(
         view, {"files": "+"}, ("pointlift view scan.ply chair.off", "pointlift view *.ply --checkpoint runs/mine/model.safetensors")
+    ),
+    "table": Command(
+        table,
+        {"id": "?"},
+        (
+            "pointlift table --list",
+            "pointlift table image2point/4",
+            "pointlift table image2point/4 --scale full --data /datasets --jobs 2",
+            'pointlift table image2point/4 --only "10-shot / ResNet18" --retry',
+        ),
     ),
     "data list": Command(data_list, {}, ("pointlift data list",)),
     "data check": Command(data_check, {"source": None}, ("pointlift data check folder:my_scans", "pointlift data check modelnet:DIR")),

@@ -97,7 +97,7 @@ def test_the_users_own_file(tmp_path: Path) -> None:
         ("linear-network", {"pretrained": True}, "linear-network has no pre-trained weights"),
         ("linear-network", {"rule": "mean"}, r"create_model\('linear-network'\) has no argument 'rule'. It takes channels"),
         ("fractal_resnet", {"ruel": "mean"}, "has no argument 'ruel'. Did you mean rule?"),
-        ("vit_tiny_patch16_224", {}, "cannot run on voxels"),
+        ("vit_tiny_patch16_224", {"network": "inflated"}, "cannot run on voxels"),
     ],
 )
 def test_errors(name: str, options: dict[str, object], message: str) -> None:

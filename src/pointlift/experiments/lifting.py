@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from torch import nn
 from pointlift.checkpoints import save_checkpoint
 from pointlift.foreign_weights import load_image_weights
 from pointlift.inflate import inflate
-from pointlift.models import image_network
-from pointlift.models.factory import IMAGE_NETWORKS
+from pointlift.models import create_model, image_network
+from pointlift.models.factory import IMAGE_NETWORKS, POINT_NETWORKS, is_own_code, network_kind
 from pointlift.report import console_table
 
 __all__ = ["lift_model", "trained_image_network"]
@@ -23,7 +24,7 @@ def trained_image_network(name: str, pretrained: bool | None, weights: str | Non
     pretrained None means yes, unless weights are given or the model is the user's own (whose function brings its weights).
     Raises ValueError where timm has no such weights or they cannot be downloaded, and what `load_image_weights` raises.
     """
-    own = ":" in name
+    own = is_own_code(name)
     if pretrained is None:
         pretrained = weights is None and not own
     if weights is not None and pretrained:
@@ -48,10 +49,17 @@ def trained_image_network(name: str, pretrained: bool | None, weights: str | Non
     return model, "pretrained weights" if pretrained else "random weights (--pretrained false)"
 
 
-def lift_model(name: str, out: str, weights: str | None, pretrained: bool | None, arguments: dict[str, Any]) -> int:
-    """Inflate, print the report, write the checkpoint. Raises InflationError (a ValueError) for what cannot be inflated."""
+def lift_model(name: str, out: str, weights: str | None, pretrained: bool | None, arguments: dict[str, Any], network: str = "auto") -> int:
+    """Inflate, or make the network of clouds that suits the image model; print the report, write the checkpoint.
+
+    arguments: of `pointlift.inflate`; other networks take num_classes, in_channels and seed of them.
+    Raises InflationError (a ValueError) for what cannot be inflated, ValueError for arguments that the network has no use for.
+    """
+    if name in POINT_NETWORKS:
+        raise ValueError(f"{name} is a network of clouds itself and needs no lifting: name an image model, or train it with pointlift fit.")
     model, origin = trained_image_network(name, pretrained, weights)
-    net = inflate(model, **arguments)
+    kind = network_kind(name, network, model)
+    net: Any = create_model(name, image_model=model, network=kind, **_suited(kind, arguments))
     total_2d, total_3d = (sum(p.numel() for p in m.parameters()) for m in (model, net))
     print(f"{name}: {origin}\n")
     counts, values = net.report.counts(), net.report.values()
@@ -61,6 +69,7 @@ def lift_model(name: str, out: str, weights: str | None, pretrained: bool | None
     print(f"\n{total_2d:,} parameters in 2D, {total_3d:,} in 3D")
     config = {
         "image_model": name,
+        "network": kind,
         "inflate": net.arguments,
         "num_classes": arguments["num_classes"],
         "classes": [f"class {i}" for i in range(arguments["num_classes"])],
@@ -74,5 +83,17 @@ def lift_model(name: str, out: str, weights: str | None, pretrained: bool | None
     }
     save_checkpoint(Path(out), net, config)
     print(f"wrote {out}: its input and output layers are new, so train them before you predict:")
-    print(f"  pointlift fit image2point/your_own_folder.yaml --model.image_model {name} --data.source folder:YOUR_FOLDER")
+    chosen = "" if network == "auto" else f" --model.network {kind}"
+    print(f"  pointlift fit image2point/your_own_folder.yaml --model.image_model {name}{chosen} --data.source folder:YOUR_FOLDER")
     return 0
+
+
+def _suited(kind: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that a network of this kind takes; one that was asked for and that it does not take is an error."""
+    if kind == "inflated":
+        return arguments
+    defaults = {n: p.default for n, p in inspect.signature(inflate).parameters.items()}
+    shared = ("num_classes", "in_channels", "seed")
+    if odd := [n for n, value in arguments.items() if n not in shared and value != defaults[n]]:
+        raise ValueError(f"--{odd[0]} is for inflated networks, but a {kind} is made here: leave it out.")
+    return {n: arguments[n] for n in shared}

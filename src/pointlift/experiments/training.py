@@ -17,10 +17,11 @@ from pointlift.experiments.configs import DataConfig, ModelConfig, OptimConfig, 
 from pointlift.experiments.run_folder import RunFolder, RunFolderError
 from pointlift.experiments.trainer import RunRecord, make_trainer, run, settings_restored
 from pointlift.foreign_weights import load_image_weights
-from pointlift.inflate import InflatedNetwork, inflate
+from pointlift.inflate import inflate
 from pointlift.methods.image2point import Image2Point
 from pointlift.models import create_model, image_network
 from pointlift.models.factory import IMAGE_NETWORKS, LIFTED_NETWORKS, POINT_NETWORKS, is_own_code, network_kind
+from pointlift.point_weights import load_point_weights
 from pointlift.report.environment import environment
 
 __all__ = ["DataConfig", "FitResult", "ModelConfig", "OptimConfig", "TrainerConfig", "build_network", "fit_image2point"]
@@ -75,8 +76,6 @@ def build_network(config: ModelConfig, num_classes: int, seed: int) -> nn.Module
     """
     net = _untrained_network(config, num_classes, seed)
     if config.cloud_weights is not None and config.regime != "scratch":
-        from pointlift.point_weights import load_point_weights
-
         loaded = load_point_weights(config.cloud_weights, net)
         if process_rank() == 0:
             print(loaded.render())
@@ -190,7 +189,7 @@ def record_training(
         engine = make_trainer(trainer, optim, record, clouds.steps_per_epoch)
         if process_rank() == 0:
             folder.start(recipe, protocol)
-            if isinstance(net, InflatedNetwork):
+            if hasattr(net, "report"):
                 print(net.report)
         measured = run(engine, module, clouds, record, resume, also)
     last = record.rows[-1]
@@ -234,7 +233,7 @@ def _checkpoint_config(model: ModelConfig, clouds: CloudData, net: nn.Module) ->
     return {
         "image_model": model.image_model,
         "image_options": model.image_options,
-        "network": next((name for name, kind in LIFTED_NETWORKS.items() if isinstance(net, kind)), "inflated"),  # type: ignore[arg-type]
+        "network": next((name for name, kind in LIFTED_NETWORKS.items() if isinstance(net, kind)), "inflated"),
         "inflate": arguments,
         "num_classes": len(train.classes),
         "in_channels": model.in_channels,

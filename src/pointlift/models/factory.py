@@ -18,22 +18,31 @@ from torch import nn
 from pointlift.inflate import inflate
 from pointlift.models.fractal_resnet import fractal_resnet
 from pointlift.models.linear_network import LinearNetwork
+from pointlift.models.point_vit import PointViT
+from pointlift.models.pointcontrast_resnet import pointcontrast_resnet34
 from pointlift.models.pointnet2 import pointnet2_msg, pointnet2_ssg
+from pointlift.models.simpleview import SimpleView
+from pointlift.nn import PointNetwork
 
 __all__ = ["NETWORKS", "create_model", "image_network", "is_own_code", "list_models", "network_kind"]
 
-NETWORKS = ("auto", "inflated")
+NETWORKS = ("auto", "inflated", "point-vit", "simpleview")
 # names of our own; everything else is one of timm's image models
-IMAGE_NETWORKS: dict[str, Callable[..., nn.Module]] = {"fractal_resnet": fractal_resnet}
+IMAGE_NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "fractal_resnet": fractal_resnet,
+    "pointcontrast_resnet34": pointcontrast_resnet34,
+}
 # networks of clouds that no image model is part of
 POINT_NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "linear-network": LinearNetwork,
     "pointnet2-ssg": pointnet2_ssg,
     "pointnet2-msg": pointnet2_msg,
+    "simpleview": SimpleView,
 }
 # networks of clouds around an image model, which is their first argument
-LIFTED_NETWORKS: dict[str, Callable[..., nn.Module]] = {}
+LIFTED_NETWORKS: dict[str, type[PointNetwork]] = {"point-vit": PointViT, "simpleview": SimpleView}
 TORCHVISION = "torchvision:"
+GIVEN = ("image_model", "image_options", "pretrained", "num_classes", "in_channels")  # create_model's own, not among a network's arguments
 
 
 def image_network(name: str, pretrained: bool = False, options: Mapping[str, Any] | None = None) -> nn.Module:
@@ -130,7 +139,7 @@ def network_kind(name: str, network: str = "auto", image: nn.Module | None = Non
             raise ValueError(f"{name} is a network of clouds itself, which network {network!r} cannot be made from: leave network out.")
         return "own"
     if network == "auto":
-        return "point-vit" if isinstance(image, timm.models.VisionTransformer) and "point-vit" in LIFTED_NETWORKS else "inflated"
+        return "point-vit" if isinstance(image, timm.models.VisionTransformer) else "inflated"
     return network
 
 
@@ -172,7 +181,7 @@ def create_model(
 
 
 def _check_arguments(name: str, build: Callable[..., nn.Module], arguments: Mapping[str, Any]) -> None:
-    known = [k for k in inspect.signature(build).parameters if k not in ("image_model", "num_classes", "in_channels")]
+    known = [k for k in inspect.signature(build).parameters if k not in GIVEN]
     for argument in arguments:
         if argument not in known and argument != "seed":
             near = difflib.get_close_matches(argument, known, 1)
