@@ -24,7 +24,7 @@ class UsageError(ValueError):
 
 @dataclass(frozen=True)
 class Command:
-    """A command: its function, which arguments are positional ('+' takes several), and examples for the end of --help."""
+    """A command: its function, its positional arguments ('+' takes several, '?' may be left out), examples for the end of --help."""
 
     function: Callable[..., int]
     positional: dict[str, str | None] = field(default_factory=dict)
@@ -127,7 +127,8 @@ def _parser(name: str, command: Command) -> Any:
     help_texts = _argument_help(command.function)
     hints = typing.get_type_hints(command.function)
     examples = "".join(f"  {line}\n" for line in command.examples)
-    places = [f"{p.upper()}{' ...' if several else ''}" for p, several in command.positional.items()]
+    ways = {None: "{}", "+": "{} ...", "?": "[{}]"}
+    places = [ways[several].format(p.upper()) for p, several in command.positional.items()]
     parser = jsonargparse.ArgumentParser(
         prog=f"pointlift {name}",
         description=command.description,

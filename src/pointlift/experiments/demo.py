@@ -10,10 +10,7 @@ import contextlib
 import io
 import logging
 import multiprocessing
-import os
 import shutil
-import signal
-import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -29,6 +26,7 @@ from pointlift.data.procedural.shapes import CLASSES
 from pointlift.data.procedural.writers import write_modelnet_h5
 from pointlift.experiments.configs import DataConfig, ModelConfig, OptimConfig, TrainerConfig
 from pointlift.experiments.demo_report import DemoResults, RunOutcome, print_results, write_demo_report
+from pointlift.experiments.processes import end_with_parent, interrupts_held
 from pointlift.experiments.run_folder import RunFolder
 from pointlift.experiments.run_report import read_rows
 from pointlift.experiments.training import FitResult, fit_image2point
@@ -135,9 +133,9 @@ def _train(jobs: list[Job], workers: int) -> list[RunOutcome]:
             finished(job, train_one(job))
     else:
         # fork would copy torch's threads in an unknown state
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent) as pool:
             try:
-                with _interrupts_held():
+                with interrupts_held():
                     futures = {pool.submit(train_one, job): job for job in jobs}
                 for future in as_completed(futures):
                     finished(futures[future], future.result())
@@ -158,38 +156,6 @@ def _train(jobs: list[Job], workers: int) -> list[RunOutcome]:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
     return [found[job] for job in jobs]
-
-
-@contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C, which a terminal sends to all processes, waits until the block ends; processes started within never hear it, so that
-    this one alone says what happens and no worker prints a traceback."""
-    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():  # Windows
-        yield
-        return
-    heard: list[int] = []
-    # the mask is what workers inherit; it covers this thread only, and another one of this process may take the signal instead
-    handler = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        signal.signal(signal.SIGINT, handler)
-    if heard:
-        raise KeyboardInterrupt
-
-
-def _end_with_parent() -> None:
-    """In a worker: end when the process that started it does, however that ended, instead of waiting for work forever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def train_one(job: Job) -> RunOutcome:

@@ -66,9 +66,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def list_recipes() -> list[str]:
-    """Names of the recipes that ship with pointlift, such as 'image2point/demo.yaml', in alphabetical order."""
+    """Names of the recipes that ship with pointlift, such as 'image2point/demo.yaml', in alphabetical order; tables are none of them."""
     root = Path(str(resources.files("pointlift") / "recipes"))
-    return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.suffix in SUFFIXES)
+    found = [p.relative_to(root) for p in root.rglob("*") if p.suffix in SUFFIXES]
+    return sorted(p.as_posix() for p in found if p.parts[0] != "tables")
 
 
 def find_recipe(name: str) -> Path:

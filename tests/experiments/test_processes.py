@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from pointlift.experiments.demo import _interrupts_held
+from pointlift.experiments.processes import interrupts_held
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals of POSIX")
 
 PARENT = """
 import multiprocessing, os, sys, time
 from concurrent.futures import ProcessPoolExecutor
-from pointlift.experiments.demo import _end_with_parent
+from pointlift.experiments.processes import end_with_parent
 
 if __name__ == "__main__":
-    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _end_with_parent)
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), end_with_parent)
     print(pool.submit(os.getpid).result(), flush=True)
     os._exit(9)
 """
@@ -29,7 +29,7 @@ if __name__ == "__main__":
 
 def test_an_interruption_waits_until_the_workers_are_started() -> None:
     reached = False
-    with pytest.raises(KeyboardInterrupt), _interrupts_held():
+    with pytest.raises(KeyboardInterrupt), interrupts_held():
         os.kill(os.getpid(), signal.SIGINT)
         muted = subprocess.run(
             [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('still here')"],

@@ -1,0 +1,137 @@
+"""`pointlift table`: run what is missing of a table, print it beside the paper's numbers, write it down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pointlift.experiments.recipe_files import RecipeError, nearest
+from pointlift.experiments.tables.definition import read_table
+from pointlift.experiments.tables.figures import FIGURES, draw
+from pointlift.experiments.tables.measures import check_measure, measured
+from pointlift.experiments.tables.needs import check_needs
+from pointlift.experiments.tables.outcome import CellOutcome, TableOutcome
+from pointlift.experiments.tables.plan import Cell, Plan, Run, make_plan, select
+from pointlift.experiments.tables.render import Illustration, render
+from pointlift.experiments.tables.runner import Runner
+from pointlift.experiments.tables.store import Record, Store
+from pointlift.experiments.tables.worker import Explain
+
+__all__ = ["collect", "result_folder", "run_table"]
+
+
+def run_table(
+    name: str,
+    explain: Explain,
+    scale: str = "toy",
+    only: str | None = None,
+    jobs: int = 1,
+    out: str = "runs/tables",
+    data: str = "data",
+    retry: bool = False,
+    wait: bool = True,
+) -> int:
+    """Run, print and write one table; 0 where every cell that was asked for is there, 1 where one failed.
+
+    Raises RecipeError for an unknown table, scale, cell or key, MissingDataError before anything runs where data are missing, and
+    TableInterrupted after Ctrl-C. explain: the command line's sentence for an exception.
+    """
+    if jobs < 1:
+        raise ValueError(f"--jobs is {jobs}, at least 1 is expected")
+    plan = make_plan(read_table(name), scale, data)
+    _check_names(plan)
+    cells, store = select(plan, only), Store(out)
+    needed, measures = plan.needed(cells), plan.measures(cells)
+    runner = Runner(plan, store, explain, jobs, retry, wait)
+    todo = runner.missing(needed, measures)
+    print(f"table {plan.table.id}, scale {scale}: {len(cells)} cells, {len(needed)} runs, {len(todo)} to do; results in {out}", flush=True)
+    if todo:
+        check_needs(plan, todo)
+        _say_strangers(store, todo)
+    runner.execute(todo, measures, len(needed))
+    failures = {**{r.key: why for r in plan.runs.values() if (why := store.failure(r.key)) is not None}, **runner.failures}
+    outcome = collect(plan, store, failures, runner.elsewhere)
+    pictures, trouble = _pictures(outcome)
+    page, files = render(outcome, result_folder(store, plan), pictures)
+    print(f"\n{page.console()}")
+    print("".join(f"{line}\n" for line in trouble), end="")
+    print("".join(f"{key:<9} {value}\n" for key, value in page.protocol.items() if value != ""), end="")
+    print("written   " + "  ".join(map(str, files)))
+    failed = [run for cell in cells for run in cell.runs if run.key in failures]
+    if failed:
+        print(f"{len(failed)} failed run{'s' if len(failed) > 1 else ''}: --retry runs again; what they printed is in log.txt, e.g.")
+        print(f"  {store.log(failed[0].key)}")
+    return 1 if failed else 0
+
+
+def result_folder(store: Store, plan: Plan) -> Path:
+    """Where a table's files are: OUT/<paper>/<id>."""
+    return store.out / plan.table.id
+
+
+def collect(plan: Plan, store: Store, failures: dict[str, str] | None = None, elsewhere: Iterable[str] = ()) -> TableOutcome:
+    """What is known about all runs of a table. failures: key -> why, beside those that the store remembers. Measures are only read."""
+    failures, elsewhere = failures or {}, set(elsewhere)
+    found = [_outcome(plan, store, cell, run, failures, elsewhere) for cell in plan.cells for run in cell.runs]
+    return TableOutcome(plan.table, plan.scale, tuple(found), plan.data)
+
+
+def _outcome(plan: Plan, store: Store, cell: Cell, run: Run, failures: dict[str, str], elsewhere: set[str]) -> CellOutcome:
+    record = store.record(run.key)
+    recipe = {"method": run.method, **run.content}
+    if run.key in failures and (record is None or cell.shown.measure):
+        return CellOutcome(cell.id, run.seed, cell.shown, "failed", why=failures[run.key], recipe=recipe)
+    extra = None if record is None or not cell.shown.measure else measured(cell.shown.measure, store.run(run.key))
+    if record is None or (cell.shown.measure and extra is None):
+        status = "running elsewhere" if run.key in elsewhere else "not run"
+        return CellOutcome(cell.id, run.seed, cell.shown, status, recipe=recipe)  # type: ignore[arg-type]
+    metrics = {**record.metrics, **(extra or {})}
+    why = ""
+    if cell.shown.value not in metrics:
+        why = f"the run has no number {cell.shown.value!r}, {nearest(cell.shown.value, list(metrics))}"
+    return CellOutcome(
+        cell.id,
+        run.seed,
+        cell.shown,
+        "failed" if why else "done",
+        metrics,
+        record.best,
+        store.run(run.key),
+        why,
+        record.seconds,
+        recipe,
+        _facts(record),
+    )
+
+
+def _facts(record: Record) -> dict[str, object]:
+    return {"key": record.key, "environment": record.info.get("environment", {}), "code": record.code}
+
+
+def _check_names(plan: Plan) -> None:
+    """Measures and figures that do not exist are errors before anything runs."""
+    for cell in plan.cells:
+        if cell.shown.measure is not None:
+            check_measure(cell.shown.measure)
+    kind = (plan.table.figure or {}).get("kind")
+    if kind is not None and kind not in FIGURES:
+        raise RecipeError(f"{plan.table.file}: unknown kind of figure {kind!r}, {nearest(str(kind), list(FIGURES))}")
+
+
+def _pictures(outcome: TableOutcome) -> tuple[list[Illustration], list[str]]:
+    """The table's pictures, and sentences where one cannot be drawn (yet)."""
+    try:
+        return [Illustration(p.name, p.png, p.caption, p.header, p.rows) for p in draw(outcome)], []
+    except RecipeError:
+        raise
+    except ValueError as error:
+        return [], [f"figure not drawn: {error}"]
+
+
+def _say_strangers(store: Store, todo: list[Run]) -> None:
+    """Results that cannot be used are mentioned, so that nobody wonders why everything runs again."""
+    others, foreign = store.strangers([(run.recipe_hash, run.key) for run in todo])
+    if others:
+        print(f"{others} of them were run before by other code (or after other runs): they run anew, in folders of their own")
+    if foreign:
+        print(f"{foreign} of the records there cannot be read (damaged, or another version's format): left alone, not used")
