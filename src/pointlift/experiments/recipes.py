@@ -31,6 +31,7 @@ METHODS: dict[str, str] = {
     "image2point": "pointlift.experiments.training:fit_image2point",
     "distillation": "pointlift.experiments.distilling:fit_distillation",
     "image_pretraining": "pointlift.experiments.pretraining:fit_image_network",
+    "image_collapse": "pointlift.experiments.image_collapse:measure_image_collapse",
 }
 
 

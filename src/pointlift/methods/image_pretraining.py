@@ -1,7 +1,8 @@
-"""Pre-training of an image classifier, as FractalDB does it (Kataoka et al., ACCV 2020, section 4; facts 6.3).
+"""Pre-training of an image classifier: cross-entropy, SGD with momentum, random crops.
 
-SGD with momentum on cross-entropy, random crops, mean .2 and std .5. It makes the embedded image network, without any photograph:
-``fit_image_pretraining`` searches fractal categories, renders them, trains and writes the weights.
+The published recipes differ in pictures and crops only: PyTorch's ImageNet example (batch 256, learning rate 0.1, a tenth every 30 of 90
+epochs), which Image2Point uses for Tiny-ImageNet too (v1 section 6.1, v2 appendix A), and FractalDB's (Kataoka et al., ACCV 2020,
+section 4; facts 6.3). A short one of the latter kind makes the embedded image network, without any photograph.
 """
 
 from __future__ import annotations
@@ -10,41 +11,43 @@ import inspect
 import json
 import math
 import subprocess
-import time
-from collections.abc import Iterator, Sequence, Sized
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import lightning
+import numpy as np
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
+from torchmetrics import MeanMetric
 
 from pointlift.data.atomic import atomic_write
-from pointlift.data.procedural.fractal_images import FractalImages
+from pointlift.data.procedural.fractal_images import FractalImages, held_out_instances, small_fractals
 from pointlift.data.procedural.fractals import FractalCategory, search_categories
-from pointlift.models.fractal_resnet import ASSET, IMAGE_MEAN, IMAGE_STD, fractal_resnet
+from pointlift.methods.image2point import DivergenceError
+from pointlift.models.fractal_resnet import IMAGE_MEAN, IMAGE_STD, fractal_resnet
+
+__all__ = [
+    "FractalDataConfig",
+    "ImageClassifier",
+    "ImageOptimConfig",
+    "augment",
+    "center_crop",
+    "fractal_pictures",
+    "normalise",
+    "save_image_model",
+    "source_commit",
+    "top1",
+    "trained_statistics",
+]
 
 Schedule = Literal["cosine", "step", "constant"]
 ImageDataset = Dataset[tuple[Tensor, int]]
-
-# The published density, 1.5 points per pixel with 3x3 patches, was chosen for 362 pixels; small pictures become filled blobs with it.
-_POINTS_PER_PIXEL = 0.5
-# Between the code's default 0.1 and the scripts' 0.4, which asks for longer training than the embedded network gets.
-_WEIGHT_TABLE = 0.2
-
-
-@dataclass(frozen=True)
-class ImageModelConfig:
-    """The network: ``name`` (only ``fractal_resnet`` ships) and ``num_classes``, by default the number of categories."""
-
-    name: str = "fractal_resnet"
-    num_classes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -89,17 +92,6 @@ class ImageOptimConfig:
         return 0.1 ** math.floor(3 * progress + 1e-6) if self.schedule == "step" else 1.0
 
 
-@dataclass(frozen=True)
-class ImageFitResult:
-    """What a run reached: ``val_accuracy`` is top-1 (0..1) on the held-out pictures after the last epoch; ``seconds`` of training."""
-
-    train_loss: float
-    val_loss: float
-    val_accuracy: float
-    epochs: int
-    seconds: float
-
-
 def augment(images: Tensor, crop: int, generator: torch.Generator, flip: bool = True) -> Tensor:
     """``(B, C, H, W)`` -> ``(B, C, crop, crop)``: a random window and, with ``flip``, a random one of four flips per picture.
 
@@ -129,38 +121,88 @@ def center_crop(images: Tensor, crop: int) -> Tensor:
     return images[..., top : top + crop, left : left + crop]
 
 
-def normalise(images: Tensor) -> Tensor:
-    """``(B, 1 or 3, H, W) uint8`` -> ``(B, 3, H, W) float32``: grey replicated, mean .2 and std .5, channels last in memory."""
-    images = ((images.float() / 255.0 - IMAGE_MEAN) / IMAGE_STD).expand(-1, 3, -1, -1)
+def normalise(images: Tensor, mean: float | Tensor = IMAGE_MEAN, std: float | Tensor = IMAGE_STD) -> Tensor:
+    """``(B, 1 or 3, H, W) uint8`` -> ``(B, 3, H, W) float32``: pixels in 0..1, less ``mean``, over ``std``; grey replicated."""
+    images = ((images.float() / 255.0 - mean) / std).expand(-1, 3, -1, -1)
     return images.contiguous(memory_format=torch.channels_last)
 
 
 class ImageClassifier(lightning.LightningModule):
     """Trains ``model`` on batches of ``(images (B, C, H, W) uint8, labels (B,))`` by the rules of ``optim``.
 
-    ``crop`` None keeps the whole picture. Augmentation is a function of ``seed``, the step and the rank alone, so that a resumed run
-    sees the pictures that an uninterrupted one would have seen.
+    crop            side of a random (in evaluation: central) window; None keeps the picture, whose views are then the loader's affair
+    flip            one of four flips of every training picture
+    seed            augmentation and everything else that is random in a step follow from the seed, the step and the rank alone, so that
+                    a resumed run sees what an uninterrupted one would have seen
+    mean, std       of each channel, or of all
+    total_steps     length of the schedule in optimizer steps; None asks Lightning
+
+    Logged once per epoch: train_loss, train_accuracy, val_loss, val_accuracy (top-1, 0..1), lr. Raises ``DivergenceError`` when the loss
+    becomes NaN or infinite.
     """
 
-    def __init__(self, model: nn.Module, optim: ImageOptimConfig, crop: int | None = None, flip: bool = True, seed: int = 0) -> None:
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optim: ImageOptimConfig,
+        crop: int | None = None,
+        flip: bool = True,
+        seed: int = 0,
+        mean: float | Sequence[float] = IMAGE_MEAN,
+        std: float | Sequence[float] = IMAGE_STD,
+        total_steps: int | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
         self.optim = optim
         self.crop = crop
         self.flip = flip
         self.seed = seed
+        self.total_steps = total_steps
+        self.register_buffer("mean", torch.tensor(mean).reshape(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).reshape(1, -1, 1, 1), persistent=False)
         self.loss = nn.CrossEntropyLoss(label_smoothing=optim.label_smoothing)
+        self.train_loss, self.train_accuracy = MeanMetric(), MeanMetric()
+        for metric in (self.train_loss, self.train_accuracy):
+            metric.persistent(True)  # so that an epoch that is resumed in its middle is averaged as a whole
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.model(normalise(images))
+        return self.model(normalise(images, self.mean, self.std))
+
+    def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+        # dropout and its like draw from torch's global stream
+        key = np.random.SeedSequence([self.seed, self.current_epoch, batch_index, self.global_rank])
+        torch.manual_seed(int(key.generate_state(1, np.uint64)[0]) >> 1)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         images, labels = batch
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.global_step) * 4096 + self.global_rank)
-        images = augment(images, self.crop or images.shape[-1], generator, self.flip)
-        loss: Tensor = self.loss(self(images).float(), labels)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(labels))
+        if self.crop is not None or self.flip:
+            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.global_step) * 4096 + self.global_rank)
+            images = augment(images, self.crop or images.shape[-1], generator, self.flip)
+        logits = self(images).float()
+        loss: Tensor = self.loss(logits, labels)
+        if not math.isfinite(value := float(loss.detach())):
+            what = "NaN" if math.isnan(value) else "infinite"
+            raise DivergenceError(
+                f"loss became {what} at step {self.global_step} (epoch {self.current_epoch}): lower the learning rate (--optim.lr, it is "
+                f"{self.optim.lr:g}), or clip gradients (--trainer.gradient_clip_val 1)."
+            )
+        self.train_loss.update(value, len(labels))
+        self.train_accuracy.update(float((logits.argmax(1) == labels).float().mean()), len(labels))
+        self.log("loss", loss, prog_bar=True, batch_size=len(labels))
         return loss
+
+    def on_train_epoch_end(self) -> None:
+        self.log("train_loss", self.train_loss.compute())
+        self.log("train_accuracy", self.train_accuracy.compute())
+        self.train_loss.reset()
+        self.train_accuracy.reset()
+        optimizer = self.optimizers()
+        assert not isinstance(optimizer, list)
+        self.log("lr", float(optimizer.param_groups[0]["lr"]))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         images, labels = batch
@@ -171,74 +213,9 @@ class ImageClassifier(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = torch.optim.SGD(self.model.parameters(), self.optim.lr, self.optim.momentum, weight_decay=self.optim.weight_decay)
-        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        steps = self.total_steps if self.total_steps is not None else max(1, int(self.trainer.estimated_stepping_batches))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.optim.factor(step / steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-class EpochSampler(Sampler[int]):
-    """A new order each epoch, from ``seed`` and the epoch alone; Lightning calls ``set_epoch``, also when a run is resumed."""
-
-    def __init__(self, data: Sized, seed: int) -> None:
-        self.length, self.seed, self.epoch = len(data), seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        return iter(torch.randperm(self.length, generator=generator).tolist())
-
-
-def fit_image_model(
-    model: nn.Module,
-    train_data: ImageDataset,
-    val_data: ImageDataset,
-    optim: ImageOptimConfig,
-    out: str | Path,
-    *,
-    crop: int | None = None,
-    flip: bool = True,
-    seed: int = 0,
-    resume: str | Path | None = None,
-    trainer_options: dict[str, Any] | None = None,
-) -> ImageFitResult:
-    """Trains ``model`` in place; metrics go to ``out/logs/version_<n>/metrics.csv``, the newest state to ``out/last.ckpt``.
-
-    train_data, val_data    map-style datasets of ``(image (C, H, W) uint8, class index)``
-    crop, flip              see ``ImageClassifier``
-    resume                  a ``last.ckpt`` to go on from
-    trainer_options         arguments of ``lightning.Trainer`` (accelerator, devices, strategy, precision, callbacks, ...)
-    ``ValueError`` if there are fewer training pictures than two; ``FileNotFoundError`` if ``resume`` does not exist.
-    """
-    assert isinstance(train_data, Sized) and isinstance(val_data, Sized)
-    if len(train_data) < 2 or len(val_data) < 1:
-        raise ValueError(f"image pre-training: got {len(train_data)} training and {len(val_data)} held-out pictures, expected 2 and 1.")
-    if resume is not None and not Path(resume).is_file():
-        raise FileNotFoundError(f"{resume}: no such checkpoint to resume from.")
-    batch_size = min(optim.batch_size, len(train_data))
-    train = DataLoader(train_data, batch_size, sampler=EpochSampler(train_data, seed), drop_last=True)
-    val = DataLoader(val_data, 2 * batch_size)
-    options: dict[str, Any] = {"logger": CSVLogger(out, name="logs"), "num_sanity_val_steps": 0, "log_every_n_steps": min(50, len(train))}
-    options |= trainer_options or {}
-    checkpoint = ModelCheckpoint(dirpath=out, save_top_k=0, save_last=True)
-    options["callbacks"] = [*options.get("callbacks", []), checkpoint]
-    trainer = lightning.Trainer(max_epochs=optim.epochs, **options)
-    classifier = ImageClassifier(model.to(memory_format=torch.channels_last), optim, crop, flip, seed)
-    start = time.perf_counter()
-    try:
-        trainer.fit(classifier, train, val, ckpt_path=resume)
-    except SystemExit:
-        if not trainer.interrupted:
-            raise
-        # Lightning ends the process on Ctrl-C; the caller is to say how to go on
-        raise KeyboardInterrupt(f"interrupted: go on with --resume (the checkpoint in {out} is from the last finished epoch)") from None
-    seconds = time.perf_counter() - start
-    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    return ImageFitResult(metrics["train_loss"], metrics["val_loss"], metrics["val_accuracy"], trainer.current_epoch, seconds)
 
 
 @torch.inference_mode()
@@ -254,14 +231,28 @@ def top1(model: nn.Module, data: ImageDataset, crop: int | None = None, batch_si
     return correct / total
 
 
-def save_image_model(model: nn.Module, path: str | Path, metadata: dict[str, str]) -> None:
-    """Writes the state dict as safetensors, floating-point tensors in float16, with ``metadata``; the file appears whole or not at all."""
+def save_image_model(model: nn.Module, path: str | Path, metadata: dict[str, str], half: bool = True) -> None:
+    """Writes the state dict as safetensors with ``metadata``; the file appears whole or not at all.
+
+    half            floating-point tensors in float16, otherwise as they are
+    """
     state = {
-        name: (tensor.detach().cpu().half() if tensor.is_floating_point() else tensor.detach().cpu()).contiguous()
+        name: (tensor.detach().cpu().half() if half and tensor.is_floating_point() else tensor.detach().cpu()).contiguous().clone()
         for name, tensor in model.state_dict().items()
     }
     with atomic_write(path) as temporary:
         temporary.write_bytes(save(state, metadata))
+
+
+def trained_statistics(path: str | Path) -> tuple[list[float], list[float]] | None:
+    """Mean and standard deviation of the three channels in training, from the metadata of a file of image pre-training; None elsewhere."""
+    try:
+        with safe_open(path, "pt") as file:
+            facts = file.metadata() or {}
+        mean, std = (json.loads(facts[name]) for name in ("mean", "std"))
+    except (SafetensorError, OSError, KeyError, ValueError):
+        return None
+    return [float(v) for v in mean] * (3 // len(mean)), [float(v) for v in std] * (3 // len(std))
 
 
 def fractal_pictures(data: FractalDataConfig, categories: Sequence[FractalCategory], split: Literal["train", "val"]) -> FractalImages:
@@ -269,54 +260,11 @@ def fractal_pictures(data: FractalDataConfig, categories: Sequence[FractalCatego
 
     ``ValueError`` if a number of pictures is not positive.
     """
-    count, first = data.instances_per_class, 0
-    if split == "val":
-        count, first = data.val_instances, math.ceil(data.instances_per_class / 100) * 100
-    points = max(100, round(_POINTS_PER_PIXEL * data.image_size**2))
-    return FractalImages(
-        categories, count, data.image_size, w=_WEIGHT_TABLE, first_instance=first, iterations=points, trajectory="instance", seed=data.seed
-    )
+    count, first = (data.instances_per_class, 0) if split == "train" else (data.val_instances, held_out_instances(data.instances_per_class))
+    return small_fractals(categories, count, data.image_size, first, data.seed)
 
 
-def fit_image_pretraining(
-    model: ImageModelConfig,
-    data: FractalDataConfig,
-    optim: ImageOptimConfig,
-    seed: int = 0,
-    out: str | Path = "runs/fractal",
-    trainer_options: dict[str, Any] | None = None,
-    resume: str | Path | None = None,
-) -> ImageFitResult:
-    """Makes an embedded image network from nothing but seeds: writes ``out/fractal_resnet.safetensors`` and ``out/result.json``.
-
-    The accuracy in the file's metadata and in the result is that of the float16 weights as written, in float32 arithmetic, after the last
-    epoch. Raises ``ValueError`` for an unknown network or a number of classes other than the categories.
-    """
-    if model.name != "fractal_resnet":
-        raise ValueError(f"image pre-training: got model {model.name!r}, expected 'fractal_resnet'.")
-    classes = data.categories if model.num_classes is None else model.num_classes
-    if classes != data.categories:
-        raise ValueError(f"image pre-training: got num_classes={classes} for {data.categories} categories, expected as many.")
-    commit = _commit()
-    network = fractal_resnet(num_classes=classes, generator=torch.Generator().manual_seed(seed))
-    categories = search_categories(data.categories, data.seed)
-    train, val = fractal_pictures(data, categories, "train"), fractal_pictures(data, categories, "val")
-    crop = data.image_size * 7 // 8
-    fit = fit_image_model(network, train, val, optim, out, crop=crop, seed=seed, resume=resume, trainer_options=trainer_options)
-    network = network.cpu()
-    network.load_state_dict({name: t.half().float() if t.is_floating_point() else t for name, t in network.state_dict().items()})
-    result = ImageFitResult(fit.train_loss, fit.val_loss, top1(network, val, crop), fit.epochs, fit.seconds)
-    recipe = {"method": "image_pretraining", "seed": seed, "model": {"name": model.name, "num_classes": classes}, "data": asdict(data)}
-    recipe |= {"optim": asdict(optim)}
-    facts = {"recipe": json.dumps(recipe), "seed": str(seed), "commit": commit, "torch": torch.__version__, "classes": str(classes)}
-    facts |= {"seconds": f"{result.seconds:.0f}", "val_accuracy": f"{result.val_accuracy:.4f}", "crop": str(crop)}
-    save_image_model(network, Path(out) / ASSET, facts)
-    with atomic_write(Path(out) / "result.json") as temporary:
-        temporary.write_text(json.dumps(facts | {"recipe": recipe} | asdict(result), indent=2) + "\n")
-    return result
-
-
-def _commit() -> str:
+def source_commit() -> str:
     """The commit of the source tree, ``+changes`` if the code of this pre-training differs from it; ``unknown`` for an installed copy."""
     sources = [inspect.getfile(part) for part in (ImageClassifier, FractalImages, search_categories, fractal_resnet)]
     git = ["git", "-C", str(Path(__file__).parent)]
