@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import datetime
+import fractions
 import os
-from collections import OrderedDict
-from pathlib import Path
+import sys
+import types
+from collections import OrderedDict, defaultdict
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -115,10 +120,78 @@ def test_code_in_a_pickle_is_refused_and_not_executed(tmp_path: Path, zipped: bo
     assert target.exists(), "the file of this test must be one that does execute code when read carelessly"
 
 
-def test_harmless_objects_are_named(tmp_path: Path) -> None:
-    torch.save({"state_dict": state(), "args": argparse.Namespace(lr=1)}, tmp_path / "a.pth")
-    with pytest.raises(WeightsError, match=r"besides tensors \(argparse.Namespace\)"):
+def test_harmless_objects_of_unknown_classes_are_named(tmp_path: Path) -> None:
+    torch.save({"state_dict": state(), "args": fractions.Fraction(1, 2)}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match=r"besides tensors \(fractions.Fraction\)"):
         load_image_weights(tmp_path / "a.pth", image_network())
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_settings_beside_the_weights_are_read_over(tmp_path: Path, zipped: bool) -> None:
+    tensors = state()
+    settings = {
+        "args": argparse.Namespace(lr=0.1, out=Path("runs"), root=PurePosixPath("/data")),
+        "best": np.float64(0.7),
+        "history": [np.int64(3), np.zeros(2)],
+        "counts": defaultdict(list, {"a": [1]}),
+        "when": datetime.datetime(2020, 1, 2),
+        "optimizer": {"state": {0: {"momentum_buffer": torch.zeros(3)}}, "param_groups": [{"lr": np.float64(0.1)}]},
+    }
+    torch.save({"state_dict": tensors, **settings}, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
+    net = image_network()
+    report = load_image_weights(tmp_path / "a.pth", net)
+    assert all(torch.equal(v, tensors[k]) for k, v in net.state_dict().items()) and not report.dropped
+    assert not [a for a in torch.serialization.get_safe_globals() if isinstance(a, tuple)], (
+        "what is allowed for one file must not stay allowed"
+    )
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_stand_ins_take_the_place_of_classes_that_would_run_code(tmp_path: Path, zipped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    class DictConfig:
+        def __new__(cls) -> DictConfig:
+            ran.append("new")
+            return super().__new__(cls)
+
+        def __setstate__(self, content: Any) -> None:
+            ran.append("setstate")
+
+    module = types.ModuleType("omegaconf.dictconfig")
+    module.DictConfig = DictConfig  # type: ignore[attr-defined]
+    DictConfig.__module__, DictConfig.__qualname__ = module.__name__, "DictConfig"
+    monkeypatch.setitem(sys.modules, "omegaconf", types.ModuleType("omegaconf"))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    config = DictConfig()
+    config.content = {"lr": 0.1, "of": torch.zeros(2)}  # type: ignore[attr-defined]
+    torch.save({"state_dict": state(), "config": config}, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
+    ran.clear()
+    load_image_weights(tmp_path / "a.pth", image_network())
+    assert ran == [], "the class was importable and must not have been touched"
+    torch.load(tmp_path / "a.pth", weights_only=False)
+    assert "setstate" in ran, "the file of this test must be one that does run the class when read carelessly"
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_behind_harmless_settings_is_refused(tmp_path: Path, zipped: bool) -> None:
+    target = tmp_path / "executed"
+    settings = argparse.Namespace(lr=1, hook=Malicious(target))
+    torch.save({"state_dict": state(), "args": settings}, tmp_path / "evil.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(WeightsError, match=r"besides tensors \((posix|nt).mkdir\), which pointlift never executes"):
+        load_image_weights(tmp_path / "evil.pth", image_network())
+    assert not target.exists()
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    tensors = state()
+    tensors["fc.bias"][2] = float("nan")
+    torch.save(tensors, tmp_path / "a.pth")
+    net = image_network()
+    before = net.fc.bias.clone()
+    with pytest.raises(WeightsError, match=r"fc.bias holds values that are not finite"):
+        load_image_weights(tmp_path / "a.pth", net)
+    assert torch.equal(net.fc.bias, before)
 
 
 def test_files_that_are_no_weights(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pointlift.weight_files import WeightsError, choose_section, read_content, refuse_non_finite, sections
+from pointlift.weight_files import WeightsError, choose_section, read_content, refuse_non_finite, sections, training_states
 from pointlift.weight_names import SCHEMES, Naming, WeightFile, recognise
 
 __all__ = ["ImageWeightsReport", "WeightsError", "load_image_weights", "read_tensors"]
@@ -25,7 +25,7 @@ class ImageWeightsReport:
     three can only be counters of batch norm, which older files lack, the classifier where the scheme says that such files have none or
     another, and names that the caller allowed to differ. prefixes: what was stripped from the file's names.
     scheme and why: whose naming the file follows and how that was recognised. dropped: (name in the file, why) of tensors that have
-    no place in the network: heads, copies, queues, decoders.
+    no place in the network: heads, copies, queues, decoders. ignored: parts of the file that hold states of training.
     """
 
     path: str
@@ -37,6 +37,7 @@ class ImageWeightsReport:
     scheme: str = "plain"
     why: str = ""
     dropped: tuple[tuple[str, str], ...] = ()
+    ignored: tuple[str, ...] = ()
 
     def render(self) -> str:
         """One line for what was loaded, one per group of what was not."""
@@ -52,6 +53,8 @@ class ImageWeightsReport:
         for why in dict.fromkeys(reason for _, reason in self.dropped):
             names = tuple(n for n, reason in self.dropped if reason == why)
             lines.append(f"  in the file, not used: {len(names)}, {why} ({_first_of(names)})")
+        if self.ignored:
+            lines.append(f"  states of training, not read: {', '.join(self.ignored)}")
         if self.prefixes:
             lines.append(f"  stripped from the names: {', '.join(self.prefixes)}")
         return "\n".join(lines)
@@ -96,9 +99,9 @@ def load_image_weights(
     loaded = {n: tensors[n] for n in fit.matched}
     refuse_non_finite(path, loaded)
     model.load_state_dict(loaded, strict=False)
-    return ImageWeightsReport(
-        str(path), fit.matched, fit.missing, fit.unexpected, fit.mismatched, prefixes, naming.scheme, naming.why, _dropped(naming, found)
-    )
+    groups = (fit.matched, fit.missing, fit.unexpected, fit.mismatched)
+    said = (naming.scheme, naming.why, _dropped(naming, found), training_states(content))
+    return ImageWeightsReport(str(path), *groups, prefixes, *said)
 
 
 def read_tensors(path: str | Path, part: str | None = None) -> dict[str, Tensor]:

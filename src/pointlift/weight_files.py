@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-__all__ = ["CONTAINERS", "WeightsError", "choose_section", "read_content", "refuse_non_finite", "sections"]
+__all__ = ["CONTAINERS", "WeightsError", "choose_section", "read_content", "refuse_non_finite", "sections", "training_states"]
 
 AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")  # moving averages of the weights, which are what was evaluated
 CONTAINERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights")
@@ -35,7 +35,7 @@ INERT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("numpy", ("dtype", "ndarray", "float64", "float32", "int64", "int32", "bool_")),
     ("numpy.core.multiarray", ("scalar", "_reconstruct")),
     ("numpy._core.multiarray", ("scalar", "_reconstruct")),
-    ("pathlib", ("Path", "PosixPath", "PurePosixPath", "PureWindowsPath", "WindowsPath")),
+    *((module, ("Path", "PosixPath", "PurePosixPath", "PureWindowsPath", "WindowsPath")) for module in ("pathlib", "pathlib._local")),
     ("typing", ()),
     *((library, ()) for library in ("addict", "easydict", "fvcore", "hydra", "mmcv", "mmengine", "omegaconf", "yacs")),
 )
@@ -96,7 +96,7 @@ def read_content(path: str | Path) -> Any:
 def sections(content: Any) -> dict[str, dict[str, Tensor]]:
     """Every dictionary of named tensors in `content` by the names that lead to it, joined by dots; "" is `content` itself.
 
-    States of optimizers and the like are left out.
+    States of optimizers and the like are left out: `training_states` names them.
     """
     found: dict[str, dict[str, Tensor]] = {}
 
@@ -112,6 +112,13 @@ def sections(content: Any) -> dict[str, dict[str, Tensor]]:
 
     walk("", content, 0)
     return found
+
+
+def training_states(content: Any) -> tuple[str, ...]:
+    """Names at the top level of `content` that hold states of training (of an optimizer, of a loss), which `sections` leaves out."""
+    if not isinstance(content, Mapping):
+        return ()
+    return tuple(k for k, v in content.items() if isinstance(k, str) and isinstance(v, Mapping) and TRAINING.search(k.lower()))
 
 
 def choose_section(path: Path, found: Mapping[str, Mapping[str, Tensor]], part: str | None = None) -> str:

@@ -285,9 +285,9 @@ def _training_script(file: WeightFile, expected: Collection[str]) -> Naming | No
     inside = all(n.startswith(("features.module.", "classifier.")) for n in names) and any(".module." in n for n in names)
     if file.main != "state_dict" or not {"arch", "state_dict"} <= file.keys or not file.keys & {"best_prec1", "best_acc1", "optimizer"}:
         return None
-    if not (wrapped or inside):
-        return None
     kept = {n: n.removeprefix("module.").replace("features.module.", "features.", 1) for n in names}
+    if not (wrapped or inside) or not any(n == "fc.weight" or n.startswith("classifier.") for n in kept.values()):
+        return None
     why = "it is what PyTorch's ImageNet example writes: arch, best_prec1 or optimizer, and a state_dict in a data-parallel wrapper"
     return Naming("stylized-imagenet", why, file.main, kept, head=("fc", "classifier"))
 
