@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from pointlift.inflate import inflate
+from pointlift.models.bagnet import bagnet9, bagnet17, bagnet33
 from pointlift.models.fractal_resnet import fractal_resnet
 from pointlift.models.linear_network import LinearNetwork
 from pointlift.models.point_vit import PointViT
@@ -31,6 +32,9 @@ NETWORKS = ("auto", "inflated", "point-vit", "simpleview")
 IMAGE_NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "fractal_resnet": fractal_resnet,
     "pointcontrast_resnet34": pointcontrast_resnet34,
+    "bagnet9": bagnet9,
+    "bagnet17": bagnet17,
+    "bagnet33": bagnet33,
 }
 # networks of clouds that no image model is part of
 POINT_NETWORKS: dict[str, Callable[..., nn.Module]] = {
