@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from PIL import Image
 
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError
+from pointlift.data.image_views import EvalView, TrainView
 from pointlift.data.images import READERS, ImageSet, open_images
 from pointlift.data.sample import Sample
 from pointlift.data.source_options import split_source
@@ -21,11 +21,7 @@ from pointlift.data.transforms import take_points
 
 __all__ = ["PixelClouds", "PixelView", "describe_pixels", "pixel_cloud", "read_pixels"]
 
-# RandomResizedCrop of PyTorch's ImageNet recipe: share of the picture's area, and width over height
-AREA = (0.08, 1.0)
-ASPECT = (3 / 4, 4 / 3)
-ATTEMPTS = 10
-# the recipe's evaluation: the short side to 256, of which the middle 224 are seen
+# evaluation in PyTorch's ImageNet recipe: the short side to 256, of which the middle 224 are seen
 MARGIN = 256 / 224
 
 
@@ -44,7 +40,7 @@ def pixel_cloud(image: Image.Image, label: int = -1, path: str = "") -> Sample:
 
 @dataclass(frozen=True)
 class PixelView:
-    """What of an image becomes points.
+    """What of an image becomes points, and in which order.
 
     Attributes:
         crop: side of the square that is seen, in pixels: in training a random resized crop (PyTorch's ImageNet recipe: 8-100 % of the
@@ -52,6 +48,8 @@ class PixelView:
             is, which suits pictures that are small and of one size, such as Tiny-ImageNet's.
         resize: length of the short side in evaluation; None is crop * 256 / 224.
         augment: crop and flip (p = 0.5) at random in training; false shows what evaluation sees.
+        shuffle: points in random order (in evaluation the same one each time). PointNet++ takes the first so many points of a ball in the
+            order of the cloud, which in rows would always be the upper part of the ball; the papers do not say.
 
     Coordinates are those in the picture that is seen, not in the file. Raises DataError for a crop that is not positive, or a
     resize without a crop or smaller than it.
@@ -60,6 +58,7 @@ class PixelView:
     crop: int | None = None
     resize: int | None = None
     augment: bool = True
+    shuffle: bool = True
 
     def __post_init__(self) -> None:
         if self.crop is not None and self.crop < 1:
@@ -68,40 +67,18 @@ class PixelView:
             raise DataError(f"pixels: resize is {self.resize} with crop {self.crop}, expected a crop, and a resize of at least it")
 
     def still(self, image: Image.Image) -> Image.Image:
-        """The image as evaluation sees it: short side to `resize`, middle `crop` pixels (bilinear, as torchvision)."""
+        """The image as evaluation sees it."""
         if self.crop is None:
             return image
-        short = round(self.crop * MARGIN) if self.resize is None else self.resize
-        width, height = image.size
-        if width <= height:
-            image = image.resize((short, max(short, int(short * height / width))), Image.Resampling.BILINEAR)
-        else:
-            image = image.resize((max(short, int(short * width / height)), short), Image.Resampling.BILINEAR)
-        left, top = round((image.size[0] - self.crop) / 2), round((image.size[1] - self.crop) / 2)
-        return image.crop((left, top, left + self.crop, top + self.crop))
+        return EvalView(self.crop, round(self.crop * MARGIN) if self.resize is None else self.resize)(image, 0, 0)
 
     def drawn(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        """The image as one pass of training sees it."""
+        """The image as one pass of training sees it; ``rng`` is the only randomness."""
         if not self.augment:
             return self.still(image)
         if self.crop is not None:
-            image = image.crop(_random_box(*image.size, rng)).resize((self.crop, self.crop), Image.Resampling.BILINEAR)
+            return TrainView(self.crop, seed=int(rng.integers(1 << 62)))(image, 0, 0)
         return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else image
-
-
-def _random_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """RandomResizedCrop's window: up to ten attempts at a random area and aspect, then the largest middle window of a legal aspect."""
-    for _ in range(ATTEMPTS):
-        area = width * height * rng.uniform(*AREA)
-        aspect = math.exp(rng.uniform(math.log(ASPECT[0]), math.log(ASPECT[1])))
-        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if 0 < w <= width and 0 < h <= height:
-            left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
-            return left, top, left + w, top + h
-    w = min(width, max(1, round(height * ASPECT[1])))
-    h = min(height, max(1, round(width / ASPECT[0])))
-    left, top = (width - w) // 2, (height - h) // 2
-    return left, top, left + w, top + h
 
 
 class PixelClouds(CloudDataset):
@@ -112,9 +89,9 @@ class PixelClouds(CloudDataset):
     Args:
         images: the pictures and their classes.
         name: what the dataset is called.
-        view: crops and flips.
+        view: crops, flips and the order of points.
         n_points: at most so many pixels of a picture, random ones (in evaluation the same ones each time); None keeps all, as the paper.
-        seed: of the pixels that evaluation keeps.
+        seed: of the order of the points in evaluation, and of which are kept.
     """
 
     def __init__(
@@ -143,8 +120,7 @@ class PixelClouds(CloudDataset):
     def in_memory(self) -> PixelClouds:
         """The same with every picture read now, as 3 bytes per pixel (the clouds would take 24). Raises DataError as reading does."""
         held = self.subset(range(len(self)))
-        held._images = _HeldImages([self._image(i) for i in range(len(self))], self.labels, self.classes, self.name)
-        held._rows = np.arange(len(self), dtype=np.int64)
+        held._images = _HeldImages(self._images, self._rows)
         return held
 
     def _image(self, index: int) -> Image.Image:
@@ -156,17 +132,18 @@ class PixelClouds(CloudDataset):
 
     def _cloud(self, index: int, image: Image.Image, rng: np.random.Generator) -> Sample:
         cloud = pixel_cloud(image, int(self.labels[index]), f"{self.name}, picture {int(self._rows[index])}")
-        if self.n_points is None or len(cloud) <= self.n_points:
+        if not self.view.shuffle and (self.n_points is None or len(cloud) <= self.n_points):
             return cloud
-        return take_points(cloud, np.sort(rng.permutation(len(cloud))[: self.n_points]))
+        kept = rng.permutation(len(cloud))[: self.n_points]
+        return take_points(cloud, kept if self.view.shuffle else np.sort(kept))
 
 
 class _HeldImages(ImageSet):
-    """Pictures in memory."""
+    """The pictures ``rows`` of another set, in memory."""
 
-    def __init__(self, images: list[Image.Image], labels: npt.NDArray[np.int64], classes: Sequence[str], name: str) -> None:
-        super().__init__(name, classes, labels)
-        self._pixels = [np.asarray(image.convert("RGB")) for image in images]
+    def __init__(self, images: ImageSet, rows: npt.NDArray[np.int64]) -> None:
+        super().__init__(images.name, images.classes, images.labels, images.titles)
+        self._pixels = {int(row): np.asarray(images.read(int(row))) for row in rows}
 
     def _load(self, i: int) -> Image.Image:
         return Image.fromarray(self._pixels[i])
@@ -180,6 +157,7 @@ def read_pixels(
     crop: int | None = None,
     resize: int | None = None,
     augment: bool = True,
+    shuffle: bool = True,
     options: Mapping[str, Any] | None = None,
 ) -> PixelClouds:
     """The clouds of an image source, see :func:`~pointlift.data.images.open_images`.
@@ -188,13 +166,13 @@ def read_pixels(
         source: e.g. ``tiny-imagenet:<folder>``, ``imagenet:<folder>``, ``imagefolder:<folder>`` or ``procedural:fractals``.
         split: ``"train"`` or ``"val"``; ``"test"`` is ``"val"``: the labels of these datasets' own test splits were never published.
         n_points, seed: see :class:`PixelClouds`.
-        crop, resize, augment: see :class:`PixelView`.
+        crop, resize, augment, shuffle: see :class:`PixelView`.
         options: of the image source, beside those in ``source``.
 
     Raises:
         MissingDataError, DataError: as :func:`~pointlift.data.images.open_images`, and for an option out of range.
     """
-    view = PixelView(crop, resize, augment)
+    view = PixelView(crop, resize, augment, shuffle)
     images = open_images(source, "val" if split == "test" else split, **(options or {}))
     return PixelClouds(images, f"pixels of {images.name}", view, n_points, seed)
 

@@ -25,7 +25,7 @@ PLACES = {"procedural": "shapes", "modelnet": "<folder>", "folder": "<folder>", 
 KINDS = tuple(PLACES)
 MODELNET: dict[str, Callable[..., CloudDataset]] = {"h5": read_modelnet_h5, "txt": read_modelnet_txt, "off": read_modelnet_off}
 # what the view of an image is; all other options of a pixels source are the image source's
-PIXEL_OPTIONS: dict[str, Any] = {"crop": int, "resize": int, "augment": bool}
+PIXEL_OPTIONS: dict[str, Any] = {"crop": int, "resize": int, "augment": bool, "shuffle": bool}
 # make_shapes is given the size of one split at a time; these are the sizes where the source does not say
 SHAPES_PER_CLASS = {"train": 40, "val": 10, "test": 20}
 logger = logging.getLogger(__name__)
