@@ -17,17 +17,18 @@ from typing import Any
 from pointlift.evaluate.curves import epochs_to_target
 from pointlift.experiments.recipe_files import RecipeError, nearest
 from pointlift.experiments.run_report import read_rows
+from pointlift.experiments.tables.embeddings import collapse
 from pointlift.experiments.tables.fingerprint import CodeFingerprints
 from pointlift.experiments.tables.store import write_json
 
 __all__ = ["MEASURES", "check_measure", "measure", "measured"]
 
-TARGETS = (50, 60, 70, 80, 85, 90, 95)
+TARGETS = (40, 50, 60, 70, 80, 85, 90, 95)
 
 
 def curves(folder: Path, recipe: Mapping[str, Any]) -> dict[str, float]:
     """How fast a run learned (v2, figure 3): epochs_to_<p> is the first epoch, counted from 1, whose val_accuracy is at least p percent,
-    infinite where none is; best_accuracy and best_epoch of the whole curve; epochs, its length.
+    infinite where none is; first_epoch_accuracy; best_accuracy and best_epoch of the whole curve; epochs, its length.
 
     Raises ValueError for a run without val_accuracy.
     """
@@ -39,11 +40,13 @@ def curves(folder: Path, recipe: Mapping[str, Any]) -> dict[str, float]:
     for percent in TARGETS:
         index = epochs_to_target(accuracies, percent / 100)
         found[f"epochs_to_{percent}"] = math.inf if index is None else float(epochs[index - 1])
+    if epochs[0] == 1:
+        found["first_epoch_accuracy"] = accuracies[0]
     best = max(range(len(epochs)), key=lambda i: accuracies[i])
     return found | {"best_accuracy": accuracies[best], "best_epoch": float(epochs[best]), "epochs": float(epochs[-1])}
 
 
-MEASURES: dict[str, Callable[[Path, Mapping[str, Any]], dict[str, float]]] = {"curves": curves}
+MEASURES: dict[str, Callable[[Path, Mapping[str, Any]], dict[str, float]]] = {"curves": curves, "collapse": collapse}
 
 
 def check_measure(name: str) -> None:
