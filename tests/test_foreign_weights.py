@@ -141,9 +141,7 @@ def test_settings_beside_the_weights_are_read_over(tmp_path: Path, zipped: bool)
     net = image_network()
     report = load_image_weights(tmp_path / "a.pth", net)
     assert all(torch.equal(v, tensors[k]) for k, v in net.state_dict().items()) and not report.dropped
-    assert not [a for a in torch.serialization.get_safe_globals() if isinstance(a, tuple)], (
-        "what is allowed for one file must not stay allowed"
-    )
+    assert not [a for a in torch.serialization.get_safe_globals() if isinstance(a, tuple)], "allowed for this file alone"
 
 
 @pytest.mark.parametrize("zipped", [True, False])

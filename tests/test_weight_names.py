@@ -215,8 +215,8 @@ def test_hrnet_from_a_segmentation_checkpoint(tmp_path: Path) -> None:
     assert f"NOT loaded, the network keeps its own values: {len(report.missing)} tensors" in report.render()
 
 
-@pytest.mark.parametrize("build, parameters, field", [(bagnet9, 15_688_744, 9), (bagnet17, 16_213_032, 17), (bagnet33, 18_310_184, 33)])
-def test_bagnet(tmp_path: Path, build: Callable[..., nn.Module], parameters: int, field: int) -> None:
+@pytest.mark.parametrize("build, parameters", [(bagnet9, 15_688_744), (bagnet17, 16_213_032), (bagnet33, 18_310_184)])
+def test_bagnet(tmp_path: Path, build: Callable[..., nn.Module], parameters: int) -> None:
     with torch.device("meta"):
         assert sum(p.numel() for p in build().parameters()) == parameters  # as published
     sizes = {"layers": (1, 2, 1, 1), "widths": (4, 4, 4, 4), "num_classes": 3}
@@ -225,12 +225,6 @@ def test_bagnet(tmp_path: Path, build: Callable[..., nn.Module], parameters: int
     torch.save(under("module.", weights), tmp_path / "bagnet.pth.tar")
     report = load_image_weights(tmp_path / "bagnet.pth.tar", net)
     assert report.scheme == "bagnet" and len(report.matched) == len(weights)
-    full = build(widths=(4, 4, 4, 4)).eval()
-    picture = torch.randn(1, 3, 57, 57, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    seen = torch.autograd.grad(full.forward_features(picture)[0, :, 1, 1].sum(), picture)[0].abs().sum((0, 1)) > 0
-    assert seen.any(0).sum() <= field and seen.any(1).sum() <= field and seen.any(0).nonzero().min() >= 8
-    with pytest.raises(ValueError, match=f"patches of {field} x {field} pixels"):
-        full(torch.zeros(1, 3, 8, 8))
     with pytest.raises(WeightsError, match=r"read as bagnet, since .*bagnet9, bagnet17 and bagnet33"):
         load_image_weights(tmp_path / "bagnet.pth.tar", resnet(3))
 

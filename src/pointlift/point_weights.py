@@ -222,7 +222,7 @@ def _in_our_order(tensor: Tensor, expected: Tensor, order: str) -> Tensor:
 
 
 def _why_kept(name: str) -> str:
-    if name.endswith("num_batches_tracked"):
+    if name.startswith("backbone."):
         return "counter of batch norm, which older files lack"
     part = "classifier" if name.startswith("head.") else "input layer"
     return f"{part}, which PointContrast's encoder does not bring"
