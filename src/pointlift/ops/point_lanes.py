@@ -10,6 +10,7 @@ Arrays are flat and of one float dtype; all of `at`, ..., `at + 63` must exist.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -80,7 +81,8 @@ def _squared(builder: ir.IRBuilder, bases: list[ir.Value], at: ir.Value, vector:
     return builder.fadd(builder.fadd(squares[0], squares[1]), squares[2])
 
 
-def _largest_of(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+def _extreme(builder: ir.IRBuilder, value: ir.Value, better: Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]) -> ir.Value:
+    """The smallest or largest lane."""
     width = LANES
     while width > 1:
         half = width // 2
@@ -89,7 +91,7 @@ def _largest_of(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
             builder.shuffle_vector(value, undefined, ir.Constant(ir.VectorType(ir.IntType(32), half), list(range(s, s + half))))
             for s in (0, half)
         )
-        value = _larger(builder, low, high)
+        value = better(builder, low, high)
         width = half
     return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
 
@@ -99,18 +101,18 @@ def _bits(builder: ir.IRBuilder, outcome: ir.Value) -> ir.Value:
 
 
 @intrinsic
-def _measure(typingctx, x, y, z, at, px, py, pz, d, low, slot):  # type: ignore[no-untyped-def]
-    """d[at + i] = squared distance of point at + i from (px, py, pz), and low[slot + i] = min(low[slot + i], d[at + i])."""
-    sig = types.void(x, y, z, types.int64, x.dtype, x.dtype, x.dtype, d, low, types.int64)
+def _measure(typingctx, x, y, z, at, px, py, pz, d, to, low, slot):  # type: ignore[no-untyped-def]
+    """d[to + i] = squared distance of point at + i from (px, py, pz), and low[slot + i] = min(low[slot + i], d[to + i])."""
+    sig = types.void(x, y, z, types.int64, x.dtype, x.dtype, x.dtype, d, types.int64, low, types.int64)
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         a = signature.args
         vector = _vector(a[0])
         bases = [_array(context, builder, a[i], args[i]) for i in range(3)]
         distance = _squared(builder, bases, args[3], vector, list(args[4:7]))
-        _store(builder, distance, _array(context, builder, a[7], args[7]), args[3])
-        least = _array(context, builder, a[8], args[8])
-        _store(builder, _smaller(builder, distance, _load(builder, least, args[9], vector)), least, args[9])
+        _store(builder, distance, _array(context, builder, a[7], args[7]), args[8])
+        least = _array(context, builder, a[9], args[9])
+        _store(builder, _smaller(builder, distance, _load(builder, least, args[10], vector)), least, args[10])
         return context.get_dummy_value()
 
     return sig, codegen
@@ -128,7 +130,7 @@ def _advance(typingctx, x, y, z, d, at, px, py, pz):  # type: ignore[no-untyped-
         old = _array(context, builder, a[3], args[3])
         new = _smaller(builder, _squared(builder, bases, args[4], vector, list(args[5:8])), _load(builder, old, args[4], vector))
         _store(builder, new, old, args[4])
-        return _largest_of(builder, new)
+        return _extreme(builder, new, _larger)
 
     return sig, codegen
 
@@ -147,30 +149,34 @@ def _bits_in_ball(typingctx, x, y, z, at, px, py, pz, bound):  # type: ignore[no
     return sig, codegen
 
 
+def _gaps(builder: ir.IRBuilder, base: ir.Value, stride: ir.Value, at: ir.Value, point: list[ir.Value], vector: ir.VectorType) -> ir.Value:
+    """Squared distances of a point from 64 boxes."""
+    zero = ir.Constant(vector, [0.0] * LANES)
+    squares = []
+    for axis in range(3):
+        low, high = (builder.add(at, builder.mul(stride, ir.Constant(I64, 2 * axis + side))) for side in (0, 1))
+        p = _splat(builder, point[axis])
+        before = builder.fsub(_load(builder, base, low, vector), p)
+        behind = builder.fsub(p, _load(builder, base, high, vector))
+        gap = _larger(builder, _larger(builder, before, behind), zero)
+        squares.append(builder.fmul(gap, gap))
+    return builder.fadd(builder.fadd(squares[0], squares[1]), squares[2])
+
+
 @intrinsic
 def _bits_near_boxes(typingctx, box, stride, at, px, py, pz, bound):  # type: ignore[no-untyped-def]
     """Bit i: the squared distance of (px, py, pz) from box at + i is below bound[at + i].
 
-    box: flat, rows of `stride` boxes: lowest x, highest x, lowest y, ... Rounded like the distance of a point inside, and so never above it.
+    box: flat, rows of `stride` boxes: lowest x, highest x, lowest y, ... Rounded like the distance of a point inside: never above it.
     """
     sig = types.int64(box, types.int64, types.int64, box.dtype, box.dtype, box.dtype, bound)
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         a = signature.args
         vector = _vector(a[0])
-        base = _array(context, builder, a[0], args[0])
-        zero = ir.Constant(vector, [0.0] * LANES)
-        squares = []
-        for axis in range(3):
-            at = [builder.add(args[2], builder.mul(args[1], ir.Constant(I64, 2 * axis + side))) for side in (0, 1)]
-            p = _splat(builder, args[3 + axis])
-            before = builder.fsub(_load(builder, base, at[0], vector), p)
-            behind = builder.fsub(p, _load(builder, base, at[1], vector))
-            gap = _larger(builder, _larger(builder, before, behind), zero)
-            squares.append(builder.fmul(gap, gap))
-        distance = builder.fadd(builder.fadd(squares[0], squares[1]), squares[2])
-        limit = _load(builder, _array(context, builder, a[6], args[6]), args[2], vector)
-        return _bits(builder, builder.fcmp_ordered("<", distance, limit))
+        distance = _gaps(builder, _array(context, builder, a[0], args[0]), args[1], args[2], list(args[3:6]), vector)
+        limits = _array(context, builder, a[6], args[6])
+        return _bits(builder, builder.fcmp_ordered("<", distance, _load(builder, limits, args[2], vector)))
 
     return sig, codegen
 
@@ -197,7 +203,7 @@ def _largest(typingctx, d, at):  # type: ignore[no-untyped-def]
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         base = _array(context, builder, signature.args[0], args[0])
-        return _largest_of(builder, _load(builder, base, args[1], _vector(signature.args[0])))
+        return _extreme(builder, _load(builder, base, args[1], _vector(signature.args[0])), _larger)
 
     return sig, codegen
 

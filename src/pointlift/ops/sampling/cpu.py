@@ -1,8 +1,8 @@
 """Farthest point sampling in numba: exact, with boxes that tell which points a new sample cannot bring nearer.
 
 The points of a cloud are put in Morton order and cut into blocks of 64, those into groups of 64 blocks. A block whose box is not nearer
-to the new sample than its largest distance so far does not change. Boxes are measured with the rounding of the points in
-them, which is monotone, so nothing is lost: the result is that of the plain loop, ties included.
+to the new sample than its largest distance so far does not change. Nothing is lost (`ops.blocks`): the result is
+that of the plain loop, ties included.
 """
 
 from __future__ import annotations
@@ -12,75 +12,12 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
+from pointlift.ops.blocks import block_boxes, morton_order, padded
 from pointlift.ops.point_lanes import LANES, advance, bits_equal, bits_near_boxes, first, largest
 from pointlift.ops.simd import fetch_add
 from pointlift.ops.threading import set_threads
 
 __all__ = ["farthest_points"]
-
-_MOST_BITS = 6  # per axis of the Morton code: 2 ** 18 counters
-
-
-@njit(cache=True, boundscheck=False, error_model="numpy")
-def _spread(v):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # the bits of a number below 64, three places apart
-    out = 0
-    for bit in range(_MOST_BITS):
-        out |= ((v >> bit) & 1) << (3 * bit)
-    return out
-
-
-@njit(cache=True, boundscheck=False, error_model="numpy")
-def _morton_order(xyz, begin, end, order):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # order[:n]: rows begin ... end - 1, less begin, stable by the Morton code of their cell
-    n = end - begin
-    low, high = xyz[begin].copy(), xyz[begin].copy()
-    for i in range(begin, end):
-        for c in range(3):
-            low[c] = min(low[c], xyz[i, c])
-            high[c] = max(high[c], xyz[i, c])
-    bits = 1
-    while bits < _MOST_BITS and (1 << (2 * bits + 2)) <= n:  # surfaces: about four points in an occupied cell
-        bits += 1
-    edge = max(high[0] - low[0], max(high[1] - low[1], high[2] - low[2]))
-    last = (1 << bits) - 1
-    scale = (1 << bits) / edge if edge > 0 else 0.0
-    if not scale < 1e300:  # a cloud of denormal extent
-        scale = 0.0
-    spread = np.empty(1 << bits, np.int64)
-    for v in range(1 << bits):
-        spread[v] = _spread(v)
-    code = np.empty(n, np.int64)
-    place = np.zeros((1 << (3 * bits)) + 1, np.int64)
-    for i in range(n):
-        key = 0
-        for c in range(3):
-            cell = min(last, max(0, int((xyz[begin + i, c] - low[c]) * scale)))
-            key |= spread[cell] << c
-        code[i] = key
-        place[key + 1] += 1
-    for cell in range(1, place.size):
-        place[cell] += place[cell - 1]
-    for i in range(n):
-        order[place[code[i]]] = i
-        place[code[i]] += 1
-
-
-@njit(cache=True, boundscheck=False, error_model="numpy")
-def _boxes(planes, n, box, blocks, group):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # box[2 c], box[2 c + 1]: lowest and highest coordinate of each block of 64 points; group: the same of 64 blocks
-    for b in range(blocks):
-        for c in range(3):
-            low = planes[c, b * LANES]
-            high = low
-            for i in range(b * LANES + 1, min(n, (b + 1) * LANES)):
-                low = min(low, planes[c, i])
-                high = max(high, planes[c, i])
-            box[2 * c, b] = low
-            box[2 * c + 1, b] = high
-            g = b // LANES
-            group[2 * c, g] = low if b % LANES == 0 else min(low, group[2 * c, g])
-            group[2 * c + 1, g] = high if b % LANES == 0 else max(high, group[2 * c + 1, g])
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
@@ -112,7 +49,7 @@ def _sample(xyz, begin, end, start, out):  # type: ignore[no-untyped-def]  # pra
     blocks = (n + LANES - 1) // LANES
     groups = (blocks + LANES - 1) // LANES
     order = np.empty(blocks * LANES, np.int64)
-    _morton_order(xyz, begin, end, order)
+    morton_order(xyz, begin, n, order)
     planes = np.zeros((3, blocks * LANES), xyz.dtype)
     d = np.empty(blocks * LANES, xyz.dtype)
     place = 0
@@ -123,9 +60,9 @@ def _sample(xyz, begin, end, start, out):  # type: ignore[no-untyped-def]  # pra
         if order[i] == start:
             place = i
     d[n:] = -2  # padding: below every point, chosen ones (-1) too
-    wide, tall = groups * LANES, (groups + LANES - 1) // LANES * LANES
-    box, group = np.zeros((6, wide), xyz.dtype), np.zeros((6, tall), xyz.dtype)
-    _boxes(planes, n, box, blocks, group)
+    wide, tall = groups * LANES, padded(groups)
+    box, group = np.empty((6, wide), xyz.dtype), np.empty((6, tall), xyz.dtype)
+    block_boxes(planes, n, box, group)
     top, group_top = np.full(wide, -2, xyz.dtype), np.full(tall, -2, xyz.dtype)
     top[:blocks] = np.inf
     group_top[:groups] = np.inf
