@@ -108,7 +108,9 @@ def test_the_report_tells_of_every_tensor(name: str, position: Any) -> None:
             assert row.target.split(".")[0] in ("embed", "head", "position")
     assert set(net.report.counts()) == {"copied", "dropped", "re-initialised"}
     noted = [r.name for r in net.report.rows if r.fate == "copied" and r.note]
-    assert noted == (["pos_embed"] if position == "unchanged" or (position != "interpolated" and net.backbone.pos_embed is not None) else [])
+    assert noted == (
+        ["pos_embed"] if position == "unchanged" or (position != "interpolated" and net.backbone.pos_embed is not None) else []
+    )
 
 
 def test_the_image_model_is_not_touched() -> None:
@@ -208,7 +210,11 @@ def test_regimes_train_the_embedding_and_the_classifier() -> None:
     assert {n.split(".")[0] for n in learns} == {"embed", "position", "head"}
     assert report.trainable == sum(p.numel() for n, p in net.named_parameters() if n in learns)
     set_finetune(net, "io+bn")
-    assert {n.split(".")[-2] for n, p in net.named_parameters() if p.requires_grad and n.startswith("backbone")} == {"norm1", "norm2", "norm"}
+    assert {n.split(".")[-2] for n, p in net.named_parameters() if p.requires_grad and n.startswith("backbone")} == {
+        "norm1",
+        "norm2",
+        "norm",
+    }
     set_finetune(net, "all")
     net(clouds(30)).square().sum().backward()
     still = [n for n, p in net.named_parameters() if p.grad is None or not bool(p.grad.abs().sum())]
@@ -313,27 +319,25 @@ def test_options_outside_their_range(options: dict[str, Any], message: str) -> N
 
 def test_features_of_another_width() -> None:
     net = small(in_channels=6)
-    with pytest.raises(ValueError, match="takes features of 6 channels that start with xyz, got none: set data.features to xyz"):
+    with pytest.raises(ValueError, match="takes features of 6 channels that start with xyz, got none: set data.features"):
         net(clouds(20))
     with pytest.raises(TypeError, match="takes a PointBatch, got Tensor"):
         net(torch.zeros(20, 3))
 
 
-@pytest.mark.parametrize("position", ["unchanged", "learned"])
-def test_it_learns_to_tell_shapes_apart(position: Any) -> None:
-    names = ("sphere", "table", "bottle")
-    from pointlift.data.procedural.shapes import CLASSES
-
-    chosen = [n for n in CLASSES if n in names] if len(set(names) & set(CLASSES)) == 3 else list(CLASSES[:3])
-    train, test = (collate([d[i] for i in range(len(d))]) for d in (make_shapes(8, 128, 0, s, classes=chosen) for s in ("train", "test")))
+def test_it_learns_to_tell_shapes_apart() -> None:
+    classes = ("aeroplane", "guitar", "sofa")
+    train, test = make_shapes(40, 128, 0, "train", classes=classes), make_shapes(16, 128, 0, "test", classes=classes)
     torch.manual_seed(0)
-    net = PointViT("vit_tiny_patch16_224", 3, image_options=TINY, centres=16, neighbours=16, position=position)
+    net = PointViT("vit_tiny_patch16_224", 3, image_options=TINY, centres=16, neighbours=16)
     optimizer = torch.optim.AdamW(net.parameters(), 2e-3)
-    for _ in range(40):
-        loss = nn.functional.cross_entropy(net.train()(train), train.labels["class"])
+    for _ in range(100):
+        batch = collate([train[i] for i in torch.randperm(len(train))[:16].tolist()])
+        loss = nn.functional.cross_entropy(net.train()(batch), batch.labels["class"])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+    unseen = collate([test[i] for i in range(len(test))])
     with torch.no_grad():
-        accuracy = (net.eval()(test).argmax(1) == test.labels["class"]).float().mean()
-    assert float(loss.detach()) < 0.3 and float(accuracy) > 0.7  # chance is a third
+        accuracy = (net.eval()(unseen).argmax(1) == unseen.labels["class"]).float().mean()
+    assert float(accuracy) > 0.6  # chance is a third; four standard deviations of 48 guesses above it
