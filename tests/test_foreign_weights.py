@@ -8,6 +8,7 @@ import fractions
 import os
 import sys
 import types
+import warnings
 from collections import OrderedDict, defaultdict
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pointlift.foreign_weights import WeightsError, load_image_weights, read_tensors
+from pointlift.models import image_network as image_network_by_name
 
 
 def image_network(classes: int = 5) -> nn.Sequential:
@@ -224,7 +226,40 @@ def test_truncated_files(tmp_path: Path, kind: str, keep: float) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_changed_bytes_lead_to_one_sentence(tmp_path: Path, zipped: bool) -> None:
+    path, changed = tmp_path / "whole.pth", tmp_path / "changed.pth"
+    torch.save({"state_dict": {"a": torch.ones(3)}, "args": argparse.Namespace(x=1)}, path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    generator = torch.Generator().manual_seed(0)
+    refused = 0
+    for _ in range(150):
+        data = bytearray(whole)
+        for _ in range(3):
+            data[int(torch.randint(len(data), (), generator=generator))] = int(torch.randint(256, (), generator=generator))
+        changed.write_bytes(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, of another version of the format
+            try:
+                read_tensors(changed)
+            except WeightsError as error:
+                assert "\n" not in str(error)
+                refused += 1
+    assert refused > 50
+
+
 def test_two_tensors_of_one_name(tmp_path: Path) -> None:
     torch.save({**state(), "module.fc.bias": torch.zeros(5)}, tmp_path / "a.pth")
     with pytest.raises(WeightsError, match=r"two tensors that are both fc\.bias"):
         load_image_weights(tmp_path / "a.pth", image_network())
+
+
+@pytest.mark.real
+def test_real_files(real_data: Path) -> None:
+    squeezenet = image_network_by_name("torchvision:squeezenet1_1")
+    report = load_image_weights(real_data / "weights2d" / "squeezenet1_1_imagenet_fp16.pth", squeezenet)
+    assert len(report.matched) == 52 and not (report.missing or report.unexpected or report.mismatched or report.dropped)
+    resnet20 = image_network_by_name(f"{real_data / 'models2d' / 'resnet20_cifar.py'}:ResNetCifar")
+    report = load_image_weights(real_data / "weights2d" / "cifar10_resnet20.th", resnet20, allow=("layer2.0.shortcut", "layer3.0.shortcut"))
+    assert report.prefixes == ("module.",) and not report.unexpected and not report.mismatched
+    assert all("shortcut" in n or n.endswith("num_batches_tracked") for n in report.missing)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 import pickletools
 import re
+import struct
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -42,6 +43,11 @@ INERT: tuple[tuple[str, tuple[str, ...]], ...] = (
 MAPPINGS = ("CfgNode", "Config", "ConfigDict", "Dict", "EasyDict", "defaultdict")  # subclasses of dict, whose items are set one by one
 TORCHS_OWN = ("_codecs.encode", "builtins.bytearray", "builtins.complex", "builtins.set", "collections.Counter", "collections.OrderedDict")
 PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
+# all that bytes which were changed or cut off lead to in torch's reader
+GARBAGE = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError),
+    *(struct.error, zipfile.BadZipFile),
+)
 
 
 class WeightsError(ValueError):
@@ -169,7 +175,7 @@ def _read_pickle(path: Path) -> Any:
             return _load(path, stand_ins)
     except pickle.UnpicklingError as error:
         raise _refusal(path, error) from None
-    except (RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError) as error:  # all that garbage leads to
+    except GARBAGE as error:
         if _is_torch_file(path):
             raise WeightsError(f"{path} is a truncated or damaged torch file ({_first_line(error)}): use another copy.") from None
         raise WeightsError(f"{path} is not a file of weights: expected safetensors or what torch.save writes.") from None
@@ -216,7 +222,7 @@ def _mentioned(path: Path) -> list[tuple[str, str]]:
                 found.append((PYTHON_2.get(module, module), name))
 
     try:
-        if zipfile.is_zipfile(path):
+        if _is_zip(path):
             with zipfile.ZipFile(path) as archive:
                 for member in archive.namelist():
                     if member.endswith("data.pkl"):
@@ -235,7 +241,14 @@ def _is_torch_file(path: Path) -> bool:
     """Whether it starts like a zip archive or a pickle of protocol 2 or later."""
     with path.open("rb") as file:
         start = file.read(2)
-    return zipfile.is_zipfile(path) or start == b"PK" or start[:1] == b"\x80"
+    return _is_zip(path) or start == b"PK" or start[:1] == b"\x80"
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # what claims to continue on another disk
+        return True
 
 
 def _first_line(error: BaseException) -> str:
