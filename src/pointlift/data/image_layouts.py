@@ -242,6 +242,7 @@ def _annotations(path: Path, classes: Sequence[str]) -> dict[str, int]:
 def _ground_truth(path: Path, classes: Sequence[str], pictures: int) -> list[int]:
     """Labels from the devkit: a number (ILSVRC2012_ID) per picture in order of name; meta.mat beside it says which WordNet id it is."""
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     meta = path.parent / "meta.mat"
     if not meta.is_file():
@@ -249,7 +250,7 @@ def _ground_truth(path: Path, classes: Sequence[str], pictures: int) -> list[int
     try:
         synsets = loadmat(meta, squeeze_me=True)["synsets"]
         wnid = {int(number): str(name) for number, name in zip(synsets["ILSVRC2012_ID"], synsets["WNID"])}
-    except (ValueError, KeyError, TypeError, IndexError, OSError) as error:
+    except (MatReadError, ValueError, KeyError, TypeError, IndexError, OSError, NotImplementedError) as error:
         raise DataError(f"{meta}: is not the devkit's table of synsets ({type(error).__name__}); unpack the devkit again") from None
     numbers = [line.strip() for line in _lines(path) if line.strip()]
     if len(numbers) != pictures:

@@ -90,9 +90,7 @@ def read_fractal_csv(
         MissingDataError: no csv file there. DataError: a damaged file, or a number out of range.
     """
     _check_split(f"fractal-csv {root}", split)
-    for option, value in (("patterns", patterns), ("val_patterns", val_patterns), ("categories", categories)):
-        if value is not None and value < 1:
-            raise DataError(f"fractal-csv: the option {option}={value} should be at least 1")
+    _at_least_one("fractal-csv", patterns=patterns, val_patterns=val_patterns, categories=categories, iterations=iterations)
     try:
         found = read_categories(root)
         if categories is not None and categories > len(found):
@@ -111,6 +109,7 @@ def read_fractal_csv(
             cache=False,
             seed=seed,
         )
+        pictures[0]  # a size that cannot be drawn is told now
     except FileNotFoundError:
         raise MissingDataError(_how_to_get("fractal-csv", root)) from None
     except ValueError as error:
@@ -136,9 +135,11 @@ def make_fractals(
     if place != "fractals":
         raise DataError(f"unknown procedural images {place!r}, 'fractals' is expected (procedural:fractals)")
     _check_split("procedural:fractals", split)
+    _at_least_one("procedural:fractals", categories=categories, train=train, val=val)
     try:
         count, first = (train, 0) if split == "train" else (val, held_out_instances(train))
         pictures = small_fractals(search_categories(categories, seed), count, size, first, seed, cache=False)
+        pictures[0]
     except ValueError as error:
         raise DataError(str(error)) from None
     return RenderedImages(f"procedural fractals ({split})", pictures)
@@ -152,6 +153,12 @@ READERS: dict[str, Callable[..., ImageSet]] = {
     "fractal-csv": read_fractal_csv,
     "procedural": make_fractals,
 }
+
+
+def _at_least_one(title: str, **numbers: int | None) -> None:
+    for option, value in numbers.items():
+        if value is not None and value < 1:
+            raise DataError(f"{title}: the option {option}={value} should be at least 1")
 
 
 def _check_split(title: str, split: str) -> None:

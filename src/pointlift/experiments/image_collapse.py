@@ -262,7 +262,7 @@ def penultimate(network: nn.Module, name: str | None = None) -> tuple[str, nn.Mo
     modules = dict(network.named_modules())
     if name is not None:
         if name not in modules or not name:
-            raise ValueError(f"model: the network has no module {name!r}; its last ones are {', '.join(list(modules)[-4:])}.")
+            raise ValueError(f"model: the network has no module {name!r}; its last ones are {', '.join([m for m in modules if m][-4:])}.")
         return name, modules[name]
     ask: Any = getattr(network, "get_classifier", None)
     known = None if ask is None else ask()
