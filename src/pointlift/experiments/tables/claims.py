@@ -107,6 +107,8 @@ def holder(folder: Path) -> Holder | None:
         beat = file.stat().st_mtime
     except (ValueError, TypeError):  # a claim that another version wrote: alive as long as it shows signs of life
         found, beat = Holder("unknown host", "", 0, ""), file.stat().st_mtime
+    except OSError:  # replaced under our eyes on a network drive: whoever asked looks again
+        return Holder("unknown host", "", 0, "")
     if found.released:
         return None
     me = _myself()

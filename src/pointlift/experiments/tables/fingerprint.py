@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pointlift
 from pointlift.experiments.recipe_files import flatten
 from pointlift.experiments.recipes import METHODS
 from pointlift.experiments.run_folder import FREE
@@ -24,7 +23,7 @@ __all__ = ["DATA", "CodeFingerprints", "FileIdentities", "canonical", "digest", 
 
 FORMAT = 1
 DATA = "{data}"
-ROOT = Path(pointlift.__file__).parent
+ROOT = Path(__file__).resolve().parents[2]
 # changes no number: what prints, draws and asks
 UNRELATED = ("pointlift.report", "pointlift.cli", "pointlift.experiments.run_report")
 OWN = (  # of this package, where measures do count
@@ -145,6 +144,7 @@ class CodeFingerprints:
 
     def __init__(self) -> None:
         self._trees: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self._modules: dict[str, str] = {}
         self._assets = ""
 
     def of_method(self, method: str) -> str:
@@ -155,7 +155,9 @@ class CodeFingerprints:
         """Of a module and everything of the package that it can reach, and of the weights that ship with the package."""
         if not self._assets:
             self._assets = digest({p.name: _file_hash(p) for p in sorted((ROOT / "assets").glob("*.safetensors"))})
-        return digest({"assets": self._assets, **{m: self._module(m)[0] for m in self.reachable(name)}})
+        if name not in self._modules:
+            self._modules[name] = digest({"assets": self._assets, **{m: self._module(m)[0] for m in self.reachable(name)}})
+        return self._modules[name]
 
     def reachable(self, name: str) -> list[str]:
         """Dotted names of the modules that `name` imports, directly or not, itself included; in alphabetical order."""

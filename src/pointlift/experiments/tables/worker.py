@@ -125,6 +125,7 @@ def _train(store: Store, task: Task, recipe: Recipe, resume: bool) -> Record:
         resume = False
     if not resume:
         _remove(folder)
+    print("goes on from its last checkpoint" if resume else "starts at the beginning", flush=True)
     try:
         recipe.run(out=str(folder), seed=run.seed, resume=resume)
     except RunFolderError as error:
