@@ -15,8 +15,11 @@ from torch.nn import functional
 
 from pointlift.containers import PointBatch, SparseTensor
 from pointlift.models.fractal_resnet import ASSET, read_weights
-from pointlift.ops.backend import choose
+from pointlift.ops.backend import Backend, backend, choose
+from pointlift.ops.interpolate.api import three_nn_interpolate
 from pointlift.ops.kernel_map.api import kernel_map
+from pointlift.ops.neighbors import api as neighbors
+from pointlift.ops.sampling.api import farthest_point_sampling
 from pointlift.ops.sparse_conv.api import sparse_conv
 from pointlift.ops.sparse_pool.api import sparse_avg_pool, sparse_max_pool
 from pointlift.ops.threading import parallel_layer, set_threads
@@ -25,7 +28,7 @@ from pointlift.report import console_table, environment
 
 __all__ = ["Check", "run_doctor", "self_test", "warm_kernels"]
 
-OPERATIONS = ("voxelize", "kernel_map", "sparse_conv", "sparse_pool")
+OPERATIONS = ("voxelize", "kernel_map", "sparse_conv", "sparse_pool", "sampling", "neighbors", "interpolate")
 FACTS = ("pointlift", "commit", "python", "torch", "numba", "numpy", "timm", "lightning", "triton", "os", "cpu", "cores", "memory_gib")
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-11}
 
@@ -112,7 +115,10 @@ def cache_folder() -> str:
 
 
 def self_test(seed: int = 0) -> list[Check]:
-    """Convolution and pooling on a full grid against torch's dense ones, with gradients, and voxelization against a plain mean."""
+    """Convolution and pooling on a full grid against torch's dense ones, with gradients; voxelization against a plain mean.
+
+    Point operations are held against the torch reference.
+    """
     checks = []
     for dtype in (torch.float32, torch.float64):
         name = str(dtype).removeprefix("torch.")
@@ -123,6 +129,8 @@ def self_test(seed: int = 0) -> list[Check]:
                 checks.append(Check(f"{label}: {part}", error, error < TOLERANCE[dtype]))
         for mode, error in _pool_errors(dtype, seed).items():
             checks.append(Check(f"{mode} pool {name}", error, error < TOLERANCE[dtype]))
+        for label, error in _point_errors(dtype, seed).items():
+            checks.append(Check(f"points {name}: {label}", error, error < TOLERANCE[dtype]))
     error = _voxelize_error(seed)
     checks.append(Check("voxelize mean float32", error, error < 1e-5))
     return checks
@@ -179,6 +187,33 @@ def _voxelize_error(seed: int) -> float:
         members = (cell == coords.double()).all(1)
         worst = max(worst, float((xyz[members].double().mean(0) - feature.double()).abs().max()))
     return worst
+
+
+def _point_errors(dtype: torch.dtype, seed: int) -> dict[str, float]:
+    """Sampling, searches (in a small cloud and in a large one), grouping and interpolation, with gradients; a wrong row counts as 1."""
+    generator = torch.Generator().manual_seed(seed)
+    xyz = torch.rand(7000, 3, generator=generator, dtype=torch.float64).to(dtype)
+    offsets = torch.tensor([0, 300, 7000])
+    features = torch.rand(7000, 5, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+    centres = xyz[:40]
+    asked = torch.tensor([0, 20, 40])
+    found: dict[str, list[list[Tensor]]] = {"sampling": [], "k nearest": [], "ball": [], "grouping": [], "interpolation": []}
+    choices: tuple[Backend | None, ...] = (None, "reference")
+    for name in choices:
+        with backend(name):
+            near = neighbors.knn(centres, xyz, 6, asked, offsets)[1]
+            grouped = neighbors.group(features, near)
+            spread = three_nn_interpolate(features, xyz, centres, offsets, asked)
+            found["sampling"].append([farthest_point_sampling(xyz, offsets, 20)])
+            found["k nearest"].append([near])
+            found["ball"].append([neighbors.ball_query(centres, xyz, 0.1, 6, asked, offsets)])
+            found["grouping"].append([grouped, *torch.autograd.grad(grouped.square().sum(), features)])
+            found["interpolation"].append([spread, *torch.autograd.grad(spread.square().sum(), features)])
+    return {label: max(_difference(a, b) for a, b in zip(*pair)) for label, pair in found.items()}
+
+
+def _difference(value: Tensor, expected: Tensor) -> float:
+    return _relative(value, expected) if value.is_floating_point() else float(not torch.equal(value, expected))
 
 
 def _relative(value: Tensor, expected: Tensor) -> float:

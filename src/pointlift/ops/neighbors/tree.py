@@ -80,7 +80,7 @@ def _fill_leaves(planes, order, depth, leaves, rows):  # type: ignore[no-untyped
 
 @njit(cache=True, boundscheck=False, error_model="numpy", inline="always")
 def _gap(box, node, px, py, pz):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    zero = px * 0
+    zero = px - px  # px * 0 would be float64, and the gap more exact than the distances it must not exceed
     dx = max(max(box[node, 0] - px, px - box[node, 3]), zero)
     dy = max(max(box[node, 1] - py, py - box[node, 4]), zero)
     dz = max(max(box[node, 2] - pz, pz - box[node, 5]), zero)
@@ -90,11 +90,11 @@ def _gap(box, node, px, py, pz):  # type: ignore[no-untyped-def]  # pragma: no c
 @njit(cache=True, boundscheck=False, error_model="numpy")
 def _one(px, py, pz, x, y, z, rows, box, inner, d, low, nodes, gaps, distance, index):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     last = distance.size - 1
-    worst = px * 0 + np.inf
     for j in range(distance.size):
-        distance[j] = worst
+        distance[j] = np.inf
         index[j] = rows.size
-    nodes[0], gaps[0], height = 0, px * 0, 1
+    worst = distance[last]
+    nodes[0], gaps[0], height = 0, 0, 1
     while height > 0:
         height -= 1
         if gaps[height] > worst:
