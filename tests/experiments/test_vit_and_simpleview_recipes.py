@@ -17,7 +17,7 @@ from pointlift.methods.image2point import Image2Point
 
 SMALL = ["--data.n_points", "64", "--data.batch_size", "4", "--data.num_workers", "0", "--model.pretrained", "false"]
 TINY_VIT = ["--model.image_options", '{"embed_dim": 24, "depth": 2, "num_heads": 2}']
-TINY_RESNET = ["--model.image_options", '{"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8]}', "--model.options.image_size", "16"]
+TINY_RESNET = ["--model.image_options", '{"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8]}', "--model.options", '{"image_size": 16}']
 FULL = {"vit-b-16": 85_433_128, "vit-l-16": 302_814_248, "simpleview": 12_763_624}  # parameters at 40 classes
 
 

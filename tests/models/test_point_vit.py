@@ -319,7 +319,7 @@ def test_options_outside_their_range(options: dict[str, Any], message: str) -> N
 
 def test_features_of_another_width() -> None:
     net = small(in_channels=6)
-    with pytest.raises(ValueError, match="takes features of 6 channels that start with xyz, got none: set data.features"):
+    with pytest.raises(ValueError, match="takes features of 6 channels that start with xyz, got none: set data"):
         net(clouds(20))
     with pytest.raises(TypeError, match="takes a PointBatch, got Tensor"):
         net(torch.zeros(20, 3))
