@@ -101,11 +101,11 @@ def test_a_run_that_broke_ends_as_if_it_had_not(
 @pytest.mark.slow  # two processes import torch
 def test_a_killed_run_ends_as_if_it_had_not_been(coloured: str, tmp_path: Path) -> None:
     fit(coloured, str(tmp_path / "whole"), {})
-    code = f"from coloured_net import fit; fit({coloured!r}, {str(tmp_path / 'killed')!r}, {{}}, resume={{resume}}, workers=1)"
+    call = f"from coloured_net import fit; fit({coloured!r}, {str(tmp_path / 'killed')!r}, dict(), workers=1, resume="
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
-    killed = subprocess.run([sys.executable, "-c", code.format(resume=False)], env=environment | {"POINTLIFT_TEST_STOP": "7"}, check=False)
+    killed = subprocess.run([sys.executable, "-c", f"{call}False)"], env=environment | {"POINTLIFT_TEST_STOP": "7"}, check=False)
     assert killed.returncode == -signal.SIGKILL and not (tmp_path / "killed" / "result.json").exists()
-    subprocess.run([sys.executable, "-c", code.format(resume=True)], env=environment, check=True)
+    subprocess.run([sys.executable, "-c", f"{call}True)"], env=environment, check=True)
     assert same_weights(tmp_path / "whole", tmp_path / "killed")
 
 
