@@ -221,7 +221,10 @@ SMALL = ["--data.n_points", "64", "--data.voxel_size", "0.2", "--data.batch_size
 SMALL += ["--trainer.max_steps", "1", "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
 
 
-@pytest.mark.parametrize("teacher", ["scratch", "imagenet", "pointinfonce", "hardest"])
+@pytest.mark.parametrize(
+    "teacher",
+    ["imagenet", "pointinfonce", pytest.param("scratch", marks=pytest.mark.slow), pytest.param("hardest", marks=pytest.mark.slow)],
+)
 def test_modelnet40_recipes_take_a_step_of_both_stages(teacher: str, tmp_path: Path) -> None:
     name = f"distillation/modelnet40_resnet34_{teacher}_teacher.yaml"
     full = resolve_recipe(name).resolved
