@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from pointlift.data.check import check_dataset
 from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.image_set import ImageSet
 from pointlift.data.loader import make_loader
@@ -44,7 +46,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> str:
         for label, name in enumerate(("cat", "dog")):
             (root / split / name).mkdir(parents=True)
             for i in range(n):
-                picture(18 + i, 16, 10 * label + i).save(root / split / name / f"{i}.png")
+                picture(18 + i, 16, 10 * label + n + i).save(root / split / name / f"{i}.png")
     return f"pixels:imagefolder:{root}"
 
 
@@ -176,6 +178,19 @@ def test_sources(source: str) -> None:
     assert len(open_dataset(source, n_points=9)[0]) == 9
     plain = open_dataset(f"{source}?augment=false&shuffle=false", n_points=None)
     assert np.array_equal(plain.draw(0, np.random.default_rng(0)).features, plain[0].features)
+
+
+def test_check_tells_pictures_apart_by_their_colours(source: str) -> None:
+    folder = Path(source.removeprefix("pixels:imagefolder:"))
+    report = check_dataset(source)
+    assert report.ok and not report.warnings and [sum(s.counts.values()) for s in report.splits] == [8, 4]
+    copy = folder / "val" / "dog" / "copy.png"
+    copy.write_bytes((folder / "train" / "cat" / "2.png").read_bytes())
+    try:
+        (warning,) = check_dataset(source).warnings
+    finally:
+        copy.unlink()
+    assert "1 clouds are also in train" in warning and "picture" in warning
 
 
 def test_options_of_the_image_source() -> None:

@@ -11,6 +11,8 @@ import numpy as np
 
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError
+from pointlift.data.pixels import PixelClouds
+from pointlift.data.sample import Sample
 from pointlift.data.source import available_splits, describe_source, open_dataset
 
 __all__ = ["CheckReport", "SplitReport", "check_dataset"]
@@ -120,15 +122,18 @@ def check_dataset(source: str, n_points: int | None = None, **options: Any) -> C
 
 def _check_split(report: CheckReport, dataset: CloudDataset, split: str, seen: dict[bytes, tuple[str, str]]) -> None:
     points, radii, voxels, repeated, bad, twins = [], [], [], 0, 0, []
-    for path, xyz in _clouds(report, dataset):
-        if xyz is None:
+    for path, sample in _clouds(report, dataset):
+        if sample is None:
             bad += 1
             continue
+        xyz = sample.xyz
         points.append(len(xyz))
         radii.append(float(np.sqrt((xyz.astype(np.float64) ** 2).sum(axis=1).max())))
         voxels.append(_distinct(np.floor(xyz / VOXEL))[1])
         ordered, distinct = _distinct(xyz)
         repeated += distinct < len(xyz)
+        if isinstance(dataset, PixelClouds) and sample.features is not None:  # pictures of one size differ in colours alone
+            ordered = _distinct(np.concatenate([xyz, sample.features], axis=1))[0]
         key = hashlib.sha1(ordered.tobytes()).digest()
         if key in seen:
             twins.append((path, *seen[key]))
@@ -152,15 +157,15 @@ def _distinct(rows: np.ndarray) -> tuple[np.ndarray, int]:
     return ordered, 1 + int((ordered[1:] != ordered[:-1]).any(axis=1).sum())
 
 
-def _clouds(report: CheckReport, dataset: CloudDataset) -> Iterator[tuple[str, np.ndarray | None]]:
-    """Path and points of every cloud, None in place of points that cannot be used; the first few reasons are reported."""
+def _clouds(report: CheckReport, dataset: CloudDataset) -> Iterator[tuple[str, Sample | None]]:
+    """Path and content of every cloud, None in place of one that cannot be used; the first few reasons are reported."""
     shown = 0
     for index, path in enumerate(dataset.paths):
         try:
             sample = dataset[index]
             if not len(sample) or not np.isfinite(sample.xyz).all():
                 raise DataError(f"{path}: has no points, or NaN or infinite coordinates")
-            yield path, sample.xyz
+            yield sample.path or path, sample
         except ValueError as error:
             shown += 1
             if shown <= SHOWN:
@@ -179,7 +184,7 @@ def _warn(report: CheckReport, part: SplitReport, total: int, twins: list[tuple[
         report.warnings.append(f"{split}: {part.repeated_points} of {total} clouds hold the same point more than once")
     if points[0] == 1:
         report.warnings.append(f"{split}: there are clouds of a single point")
-    if radius[2] > 1.5:
+    if radius[2] > 1.5 and not report.kind.startswith("pixels"):
         report.warnings.append(f"{split}: clouds reach {radius[2]:.3g} from the origin, beyond the unit sphere that the recipes expect")
     if voxels[0] == 1:
         report.warnings.append(f"{split}: there are clouds that fill a single voxel of {VOXEL}; are they in the right unit?")
