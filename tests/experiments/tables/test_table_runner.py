@@ -109,7 +109,7 @@ def test_a_table_with_a_foundation_and_a_failure(
     assert main(words) == 1, "a failure stays one"
     said = capsys.readouterr().out
     assert "3 cells, 4 runs, 3 to do" in said and "before: net: done" in said and "r / built, seed 0: done" in said
-    assert "failed: " in said and "NaN" in said.replace("infinite", "NaN") and "99.9" in said and "--retry runs again" in said
+    assert "failed: " in said and "NaN" in said.replace("infinite", "NaN") and "99.9" in said and "run again with --retry" in said
     with (out / "tiny" / "toy.csv").open(newline="") as file:
         rows = {row["column"]: row for row in csv.DictReader(file)}
     assert rows["built"]["number"] == "2.0" and rows["diverging"]["status"] == "failed" and rows["diverging"]["number"] == ""

@@ -13,11 +13,9 @@ import platform
 import re
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from pointlift.data.atomic import atomic_write
 
@@ -177,13 +175,28 @@ def _machine() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{platform.node()} {boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
-        return ""
+        return platform.node() if os.name == "posix" else ""
 
 
 def _process_start(pid: int) -> str:
     """When a process started, which tells it from a later one with the same id; empty for one that is gone or only waited for."""
+    if not Path("/proc/self/stat").is_file():
+        return _answers(pid)
     try:
-        fields: list[Any] = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
-        return "" if pid != os.getpid() else f"{time.time()}"
-    return "" if fields[0] in ("Z", "X") else str(fields[19])
+        return ""
+    return "" if fields[0] in ("Z", "X") else fields[19]
+
+
+def _answers(pid: int) -> str:
+    """Where the system does not tell when a process started: "running" for one that is there. Windows would end it when asked."""
+    if os.name != "posix":
+        return "running"
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:  # somebody else's
+        return "running"
+    return "running"

@@ -10,7 +10,7 @@ from pointlift.experiments.tables.definition import read_table
 from pointlift.experiments.tables.figures import FIGURES, draw
 from pointlift.experiments.tables.measures import check_measure, measured
 from pointlift.experiments.tables.needs import check_needs
-from pointlift.experiments.tables.outcome import CellOutcome, TableOutcome
+from pointlift.experiments.tables.outcome import CellOutcome, Status, TableOutcome
 from pointlift.experiments.tables.plan import Cell, Plan, Run, make_plan, select
 from pointlift.experiments.tables.render import Illustration, render
 from pointlift.experiments.tables.runner import Runner
@@ -57,10 +57,10 @@ def run_table(
     print("".join(f"{line}\n" for line in trouble), end="")
     print("".join(f"{key:<9} {value}\n" for key, value in page.protocol.items() if value != ""), end="")
     print("written   " + "  ".join(map(str, files)))
-    failed = [run for cell in cells for run in cell.runs if run.key in failures]
-    if failed:
-        print(f"{len(failed)} failed run{'s' if len(failed) > 1 else ''}: --retry runs again; what they printed is in log.txt, e.g.")
-        print(f"  {store.log(failed[0].key)}")
+    failed = {c.cell for c in outcome.cells if c.status == "failed"} & {cell.id for cell in cells}
+    logs = [store.log(run.key) for cell in cells if cell.id in failed for run in cell.runs if run.key in failures]
+    for log in [log for log in logs if log.is_file()][:1]:
+        print(f"what failed is run again with --retry; what it printed is in {log}")
     return 1 if failed else 0
 
 
@@ -79,12 +79,12 @@ def collect(plan: Plan, store: Store, failures: dict[str, str] | None = None, el
 def _outcome(plan: Plan, store: Store, cell: Cell, run: Run, failures: dict[str, str], elsewhere: set[str]) -> CellOutcome:
     record = store.record(run.key)
     recipe = {"method": run.method, **run.content}
-    if run.key in failures and (record is None or cell.shown.measure):
-        return CellOutcome(cell.id, run.seed, cell.shown, "failed", why=failures[run.key], recipe=recipe)
     extra = None if record is None or not cell.shown.measure else measured(cell.shown.measure, store.run(run.key))
     if record is None or (cell.shown.measure and extra is None):
-        status = "running elsewhere" if run.key in elsewhere else "not run"
-        return CellOutcome(cell.id, run.seed, cell.shown, status, recipe=recipe)  # type: ignore[arg-type]
+        if run.key in failures:
+            return CellOutcome(cell.id, run.seed, cell.shown, "failed", why=failures[run.key], recipe=recipe)
+        status: Status = "running elsewhere" if run.key in elsewhere else "not run"
+        return CellOutcome(cell.id, run.seed, cell.shown, status, recipe=recipe)
     metrics = {**record.metrics, **(extra or {})}
     why = ""
     if cell.shown.value not in metrics:

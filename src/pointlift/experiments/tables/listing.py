@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from pointlift.experiments.recipe_files import RecipeError
 from pointlift.experiments.tables.definition import TableDefinition, list_tables, read_table
 from pointlift.experiments.tables.fingerprint import CodeFingerprints, FileIdentities
@@ -17,13 +20,14 @@ HEADER = ["table", "shows", "toy runs", "other scales", "data of the full scale"
 
 def list_all(out: str, data: str) -> int:
     """Print one line per table; 1 where a recipe does not resolve."""
-    codes, files, store = CodeFingerprints(), FileIdentities(data), Store(out)
+    store = Store(out)
+    expand = partial(make_plan, data=data, codes=CodeFingerprints(), files=FileIdentities(data), resolved={})
     rows: list[list[Cell]] = []
     problems: list[str] = []
     for name in list_tables():
         try:
             table = read_table(name)
-            row, wrong = state_row(table, store, data, codes, files)
+            row, wrong = state_row(table, store, expand)
         except RecipeError as error:
             row, wrong = [name, "", "", "not readable", ""], [str(error)]
         rows.append(row)
@@ -33,16 +37,14 @@ def list_all(out: str, data: str) -> int:
     return 1 if problems else 0
 
 
-def state_row(
-    table: TableDefinition, store: Store, data: str, codes: CodeFingerprints, files: FileIdentities
-) -> tuple[list[Cell], list[str]]:
-    """The line of one table, and what is wrong with its recipes."""
+def state_row(table: TableDefinition, store: Store, expand: Callable[[TableDefinition, str], Plan]) -> tuple[list[Cell], list[str]]:
+    """The line of one table, and what is wrong with its recipes. expand: `make_plan`."""
     done: dict[str, str] = {}
     found = ""
     problems: list[str] = []
     for scale in table.scales:
         try:
-            plan = make_plan(table, scale, data, codes, files)
+            plan = expand(table, scale)
         except (RecipeError, ValueError) as error:
             problems.append(str(error))
             done[scale] = "does not resolve"

@@ -9,6 +9,7 @@ from typing import Any
 
 from pointlift.data.errors import MissingDataError
 from pointlift.data.known import KnownDataset, describe_datasets
+from pointlift.data.known_images import describe_image_datasets
 from pointlift.experiments.tables.fingerprint import DATA, canonical, path_in
 from pointlift.experiments.tables.plan import Plan, Run
 
@@ -57,13 +58,20 @@ def _sentence(text: str, place: Path) -> str:
 def _by_source(text: str) -> list[KnownDataset]:
     """The datasets that a source such as 'modelnet:...' or 'pixels:imagenet:...' may be."""
     kinds = re.findall(r"([A-Za-z][\w-]+):", text.partition("?")[0])
-    return [d for kind in reversed(kinds) for d in describe_datasets() if d.source.startswith(f"{kind}:")]
+    return [d for kind in reversed(kinds) for d in _known() if d.source.startswith(f"{kind}:")]
 
 
 def _datasets(need: str) -> list[KnownDataset]:
     """Known datasets that a short name such as 'modelnet40' means."""
-    short = re.sub(r"[^a-z0-9]", "", need.lower())
-    return [d for d in describe_datasets() if short in re.sub(r"[^a-z0-9]", "", f"{d.name}{d.source}".lower())]
+    return [d for d in _known() if _short(need) in _short(d.name + d.source)]
+
+
+def _known() -> tuple[KnownDataset, ...]:
+    return (*describe_datasets(), *describe_image_datasets())
+
+
+def _short(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def _texts(content: Mapping[str, Any]) -> Iterator[str]:

@@ -56,7 +56,8 @@ class CellOutcome:
         folder: the run's folder (metrics.csv, model.safetensors, protocol.json, result.json), None until it is done.
         why: one sentence where it failed.
         seconds: of training and evaluation.
-        recipe: every key of the recipe that ran, groups as nested mappings.
+        recipe: every key of the recipe, groups as nested mappings; {data} and "@run:..." (files of other runs) stand for paths, with which
+            protocol.json in the folder repeats it.
         record: what is on record about the run: commit, environment, key.
     """
 

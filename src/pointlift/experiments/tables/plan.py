@@ -87,10 +87,18 @@ class Plan:
 
 
 def make_plan(
-    table: TableDefinition, scale: str, data: str = "data", codes: CodeFingerprints | None = None, files: FileIdentities | None = None
+    table: TableDefinition,
+    scale: str,
+    data: str = "data",
+    codes: CodeFingerprints | None = None,
+    files: FileIdentities | None = None,
+    resolved: dict[str, Recipe] | None = None,
 ) -> Plan:
-    """Expand a table. Raises RecipeError, one sentence naming the cell, for a scale, key, value or reference that does not exist."""
-    planner = _Planner(table, scale, codes or CodeFingerprints(), files or FileIdentities(data))
+    """Expand a table. Raises RecipeError, one sentence naming the cell, for a scale, key, value or reference that does not exist.
+
+    codes, files, resolved: what was looked at for other tables before, so that it is not looked at again.
+    """
+    planner = _Planner(table, scale, codes or CodeFingerprints(), files or FileIdentities(data), {} if resolved is None else resolved)
     cells = planner.cells()
     return Plan(table, scale, data, tuple(cells), planner.runs)
 
@@ -140,10 +148,12 @@ def _matching(text: str, names: list[str], kind: str) -> set[str]:
 class _Planner:
     """Makes the runs of one table at one scale; runs with the same key are one run."""
 
-    def __init__(self, table: TableDefinition, scale: str, codes: CodeFingerprints, files: FileIdentities) -> None:
+    def __init__(
+        self, table: TableDefinition, scale: str, codes: CodeFingerprints, files: FileIdentities, resolved: dict[str, Recipe]
+    ) -> None:
         self.table, self.scale, self.codes, self.files = table, table.scale(scale), codes, files
         self.runs: dict[str, Run] = {}
-        self._resolved: dict[str, Recipe] = {}
+        self._resolved = resolved
         self._before: dict[tuple[str, int], Run] = {}
         self._open: list[str] = []
 

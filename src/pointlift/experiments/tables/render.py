@@ -185,7 +185,7 @@ def _protocol(outcome: TableOutcome) -> dict[str, Any]:
         "split": _distinct(str(d["evaluated_every_epoch_on"]) for d in data if isinstance(d, dict) and "evaluated_every_epoch_on" in d),
         "epoch": _distinct(str(p["reported_epoch"]) for p in stored if "reported_epoch" in p),
         "votes": _distinct(str(p["votes"]) for p in stored if "votes" in p),
-        "commit": commits or "not in a git checkout",
+        "commit": commits or ("not in a git checkout" if once else ""),
         "hardware": _distinct(_hardware(e) for e in environments),
         "versions": _distinct(f"{n} {e[n]}" for e in environments for n in ("pointlift", "torch", "timm", "numba") if e.get(n)),
         "hours": round(sum(r.seconds for r in once) / 3600, 3),

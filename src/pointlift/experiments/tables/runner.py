@@ -179,13 +179,14 @@ class Runner:
         waitable: list[Any] = [w.connection for w in self._workers] + [w.process.sentinel for w in self._workers]
         wait(waitable, TICK)
         for i, worker in enumerate(self._workers):
+            ended, reply = not worker.process.is_alive(), None
             try:
                 reply = worker.connection.recv() if worker.connection.poll() else None
-            except (EOFError, OSError):  # it died in the middle of a word
-                reply = None
+            except (EOFError, OSError):  # nobody at the other end, perhaps in the middle of a word
+                ended = True
             if isinstance(reply, Reply):
                 self._received(worker, reply, waiting)
-            elif not worker.process.is_alive() and not worker.connection.poll():
+            elif ended:
                 self._replace(i, waiting)
 
     def _received(self, worker: _Worker, reply: Reply, waiting: dict[str, Run]) -> None:
@@ -203,6 +204,8 @@ class Runner:
     def _replace(self, index: int, waiting: dict[str, Run]) -> None:
         """A worker was killed, probably for lack of memory: its run fails for now and is not remembered as a failure."""
         worker = self._workers[index]
+        worker.process.join(10)
+        worker.connection.close()
         code, run = worker.process.exitcode, worker.run
         self._workers[index] = self._spawn(index)
         if run is None:  # while it started
