@@ -37,6 +37,7 @@ __all__ = [
     "load",
     "load_image_weights",
     "read_metadata",
+    "read_weights",
     "save_checkpoint",
 ]
 
@@ -99,10 +100,7 @@ def load(path: str | Path, image_model: nn.Module | None = None, verify: bool = 
     Raises FileNotFoundError for a missing file and CheckpointError for everything else that is wrong with it.
     """
     path = Path(path)
-    config, tensors = _read(path)
-    golden = {k.removeprefix(GOLDEN): tensors.pop(k) for k in list(tensors) if k.startswith(GOLDEN)}
-    if verify and config["sha256"] != _digest({**tensors, **{GOLDEN + k: v for k, v in golden.items()}}):
-        raise CheckpointError(f"{path} is damaged: the checksum of its weights is wrong; use another copy (verify=False loads it anyway).")
+    config, tensors, golden = _read_verified(path, verify)
     with torch.random.fork_rng(devices=[]):  # the random start is overwritten, and the caller's random numbers stay as they are
         net = _build(path, config, image_model)
     _fill(path, net, tensors, config)
@@ -113,7 +111,22 @@ def load(path: str | Path, image_model: nn.Module | None = None, verify: bool = 
     return net
 
 
+def read_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Config and tensors of a checkpoint, the checksum verified; no network is made. Raises like `load`."""
+    config, tensors, _ = _read_verified(Path(path), verify=True)
+    return config, tensors
+
+
 # ------------------------------------------------------------------------------------------------ reading
+
+
+def _read_verified(path: Path, verify: bool) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
+    """Config, weights and golden tensors."""
+    config, tensors = _read(path)
+    if verify and config["sha256"] != _digest(tensors):
+        raise CheckpointError(f"{path} is damaged: the checksum of its weights is wrong; use another copy (verify=False loads it anyway).")
+    golden = {k.removeprefix(GOLDEN): tensors.pop(k) for k in list(tensors) if k.startswith(GOLDEN)}
+    return config, tensors, golden
 
 
 def _read(path: Path, weights: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:

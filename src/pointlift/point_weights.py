@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from pointlift.checkpoints import read_metadata
+from pointlift.checkpoints import read_weights
 from pointlift.kernel_orders import KernelSource, kernel_order
 from pointlift.nn import takes_points
 from pointlift.weight_files import WeightsError, choose_section, read_content, refuse_non_finite, sections
@@ -28,7 +28,6 @@ KERNELS: dict[str, tuple[KernelSource, KernelSource]] = {
 }
 DOWN = {"conv2p2s2": 2, "conv3p4s2": 3, "conv4p8s2": 4, "bn2": 2, "bn3": 3, "bn4": 4}  # stage behind each strided convolution
 BLOCK = re.compile(r"block([1-4])\.(\d+)\.(?:(conv[12])\.kernel|(?:norm([12])|downsample\.1)\.bn\.(\w+)|(downsample)\.0\.kernel)")
-GOLDEN = "pointlift.golden."  # the part of a checkpoint that is no weight
 
 
 @dataclass(frozen=True)
@@ -111,8 +110,7 @@ def _is_checkpoint(path: Path) -> bool:
 
 
 def _from_checkpoint(path: Path, net: nn.Module) -> PointWeightsReport:
-    config = read_metadata(path)
-    tensors = {n: t for n, t in read_content(path).items() if not n.startswith(GOLDEN)}
+    config, tensors = read_weights(path)
     expected = net.state_dict()
     free = _free_modules(net)
 

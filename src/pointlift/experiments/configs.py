@@ -23,9 +23,13 @@ class ModelConfig:
         options: keyword arguments of a network that is not inflated, e.g. {npoint: [256, 64]}.
         pretrained: start from the weights that belong to the name; a function of your own decides that itself.
         weights: a file of image weights (.safetensors .pth .pt .th .t7) to load instead.
+        weights_scheme: whose names the file uses ("moco", "csail", ...; docs/own_models.md lists them); "auto" recognises them.
+        weights_part: which network of a file with several, e.g. "state_dict" beside "state_dict_ema"; null takes the one to evaluate.
         weights_may_differ: modules of the image model that `weights` may lack or hold in another shape, e.g. ["fc"].
         cloud_weights: a file of weights of the whole network to start from: a checkpoint of pointlift's, whose input and output layers
             may differ, or PointContrast's. The regime scratch does not look at it.
+        cloud_weights_order: of the kernels in PointContrast's file: "geometric" (every matrix at its offset) or "released" (as
+            Image2Point's released code loads them, scrambled; facts T8).
         rule: a name, or a matrix T as a list of its K*K rows; this, axis, stem, head, shortcut_kernel, load_stages and start: see
             `pointlift.inflate`.
         in_channels: channels per point; must be what `data.features` delivers.
@@ -38,8 +42,11 @@ class ModelConfig:
     options: dict[str, Any] | None = None
     pretrained: bool = True
     weights: str | None = None
+    weights_scheme: str = "auto"
+    weights_part: str | None = None
     weights_may_differ: list[str] | None = None
     cloud_weights: str | None = None
+    cloud_weights_order: str = "geometric"
     rule: str | list[list[float]] = "repeat"
     axis: str = "z"
     stem: str = "linear"
@@ -57,7 +64,8 @@ class DataConfig:
 
     Attributes:
         source: "procedural:shapes" (embedded), "modelnet:FOLDER" (ModelNet's h5, txt or off layout), "folder:FOLDER" (class/cloud.ply
-            or split/class/cloud.ply) or a plain folder, whose kind is detected.
+            or split/class/cloud.ply), "pixels:IMAGES" (pictures as clouds of their pixels, see docs/pixel_clouds.md) or a plain folder,
+            whose kind is detected.
         n_points: at most so many points of a cloud, random ones in training, the first ones in evaluation; null keeps all.
         normalise: "unit-sphere" (centroid to the origin, farthest point to distance 1) or "none".
         features: "xyz" (the paper), "own" (those of the files) or "xyz+own".

@@ -12,6 +12,7 @@ from pointlift.data.check import check_dataset
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError
 from pointlift.data.known import describe_datasets
+from pointlift.data.known_images import describe_image_datasets
 from pointlift.data.procedural.writers import write_h5, write_modelnet_h5, write_off, write_shapenetpart
 from pointlift.data.sample import Sample
 from pointlift.data.source import available_splits, describe_source, open_dataset, parse_source
@@ -27,8 +28,8 @@ UP = "y"  # in ModelNet's h5 layout
 
 
 def list_sources() -> int:
-    """Print every kind of data source."""
-    for known in describe_datasets():
+    """Print every kind of data source, and of image source for pre-training."""
+    for known in (*describe_datasets(), *describe_image_datasets()):
         print(f"{known.name}\n  use it as   {known.source}\n  what        {known.what}")
         print(f"  where       {known.where}\n  licence     {known.licence}\n  layout      {known.layout}\n")
     print("next: pointlift data check SOURCE says whether a source is complete")

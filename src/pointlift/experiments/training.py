@@ -76,7 +76,7 @@ def build_network(config: ModelConfig, num_classes: int, seed: int) -> nn.Module
     """
     net = _untrained_network(config, num_classes, seed)
     if config.cloud_weights is not None and config.regime != "scratch":
-        loaded = load_point_weights(config.cloud_weights, net)
+        loaded = load_point_weights(config.cloud_weights, net, config.cloud_weights_order)
         if process_rank() == 0:
             print(loaded.render())
     return net
@@ -89,7 +89,8 @@ def _untrained_network(config: ModelConfig, num_classes: int, seed: int) -> nn.M
     wanted = config.regime != "scratch"
     if config.weights is not None:
         image = image_network(config.image_model, options=config.image_options)
-        report = load_image_weights(config.weights, image, tuple(config.weights_may_differ or ()))
+        allowed = tuple(config.weights_may_differ or ())
+        report = load_image_weights(config.weights, image, allowed, config.weights_scheme, config.weights_part)
         if process_rank() == 0:
             print(report.render())
     else:
