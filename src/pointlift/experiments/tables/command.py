@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from pointlift.experiments.tables.plan import Cell, Plan, Run, make_plan, select
 from pointlift.experiments.tables.render import Illustration, render
 from pointlift.experiments.tables.runner import Runner
 from pointlift.experiments.tables.store import Record, Store
-from pointlift.experiments.tables.worker import Explain
+from pointlift.experiments.tables.worker import Explain, explained
 
 __all__ = ["collect", "result_folder", "run_table"]
 
@@ -51,7 +52,7 @@ def run_table(
     runner.execute(todo, measures, len(needed))
     failures = {**{r.key: why for r in plan.runs.values() if (why := store.failure(r.key)) is not None}, **runner.failures}
     outcome = collect(plan, store, failures, runner.elsewhere)
-    pictures, trouble = _pictures(outcome)
+    pictures, trouble, broken = _pictures(outcome, explain)
     page, files = render(outcome, result_folder(store, plan), pictures)
     print(f"\n{page.console()}")
     print("".join(f"{line}\n" for line in trouble), end="")
@@ -61,7 +62,7 @@ def run_table(
     logs = [store.log(run.key) for cell in cells if cell.id in failed for run in cell.runs if run.key in failures]
     for log in [log for log in logs if log.is_file()][:1]:
         print(f"what failed is run again with --retry; what it printed is in {log}")
-    return 1 if failed else 0
+    return 1 if failed or broken else 0
 
 
 def result_folder(store: Store, plan: Plan) -> Path:
@@ -118,14 +119,19 @@ def _check_names(plan: Plan) -> None:
         raise RecipeError(f"{plan.table.file}: unknown kind of figure {kind!r}, {nearest(str(kind), list(FIGURES))}")
 
 
-def _pictures(outcome: TableOutcome) -> tuple[list[Illustration], list[str]]:
-    """The table's pictures, and sentences where one cannot be drawn (yet)."""
+def _pictures(outcome: TableOutcome, explain: Explain) -> tuple[list[Illustration], list[str], bool]:
+    """The table's pictures, a sentence where they cannot be drawn, and whether that is a fault rather than for want of finished runs.
+
+    A fault does not keep the numbers, which took hours, from being written.
+    """
     try:
-        return [Illustration(p.name, p.png, p.caption, p.header, p.rows) for p in draw(outcome)], []
+        return [Illustration(p.name, p.png, p.caption, p.header, p.rows) for p in draw(outcome)], [], False
     except RecipeError:
         raise
-    except ValueError as error:
-        return [], [f"figure not drawn: {error}"]
+    except Exception as error:
+        if not isinstance(error, ValueError):
+            traceback.print_exc()
+        return [], [f"figure not drawn: {explained(error, explain)[0]}"], not isinstance(error, ValueError)
 
 
 def _say_strangers(store: Store, todo: list[Run]) -> None:
