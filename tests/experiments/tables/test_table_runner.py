@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -176,7 +177,8 @@ def test_the_list_names_every_table(capsys: pytest.CaptureFixture[str], tmp_path
 
 @pytest.fixture(scope="module")
 def long_table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A table of four runs that take a while, and its results without any disturbance."""
+    """A table of four runs that take a while, and its results without any disturbance. Bits depend on the threads of a run, and these on
+    --jobs, so that all runners here have two."""
     folder = tmp_path_factory.mktemp("long")
     table = write_table(folder, "long", scales=scales(**{"optim.epochs": 25}))
     process = start(table, folder / "out", "--jobs", "2")
@@ -228,7 +230,7 @@ def test_a_stopped_runner_leaves_no_process_and_goes_on_exactly(how: str, long_t
 def test_two_runners_divide_the_work(long_table: tuple[Path, Path], tmp_path: Path) -> None:
     table, whole = long_table
     plan, out = plan_of(table), tmp_path / "out"
-    runners = [start(table, out) for _ in range(2)]
+    runners = [start(table, out, "--jobs", "2") for _ in range(2)]
     said = [said_by(runner) for runner in runners]
     assert [runner.returncode for runner in runners] == [0, 0], said
     assert all("not run" not in text and "running elsewhere" not in text for text in said), "both have the whole table"
@@ -243,13 +245,13 @@ def test_two_runners_divide_the_work(long_table: tuple[Path, Path], tmp_path: Pa
 def test_a_worker_that_is_killed_is_replaced(long_table: tuple[Path, Path], tmp_path: Path) -> None:
     table, whole = long_table
     plan, out = plan_of(table), tmp_path / "out"
-    process = start(table, out)
+    process = start(table, out, "--jobs", "2")
     wait_for(lambda: under_way(out, plan), process)
-    for pid in children(process.pid):
-        if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
-            os.kill(pid, signal.SIGKILL)
+    workers = [pid for pid in children(process.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(workers[0], signal.SIGKILL)
     said = said_by(process)
-    assert process.returncode == 1 and said.count("its process was ended from outside (signal 9") >= 1
+    assert process.returncode == 1 and len(re.findall(r"^\[\d/4\]", said, re.MULTILINE)) == 4
+    assert said.count("its process was ended from outside (signal 9") == 1
     assert len(numbers(out, plan)) == len(plan.runs) - 1, "the others were run, and the failure is not remembered"
-    assert start(table, out).wait(600) == 0
+    assert start(table, out, "--jobs", "2").wait(600) == 0
     same_results(plan, out, whole)

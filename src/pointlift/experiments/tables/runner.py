@@ -56,7 +56,8 @@ class Runner:
     """Does the runs that are missing.
 
     Attributes:
-        plan, store: what, and where results are. jobs: processes at once; the machine's cores (and GPUs) are divided among them.
+        plan, store: what, and where results are. jobs: processes at once; the machine's cores (and GPUs) are divided among them,
+            and a run's last bits may depend on its number of threads.
         retry: also run what failed before. wait_for_others: wait until runs that other runners have claimed are done.
         failures: key -> why, of what failed now or before; filled by `execute`.
         elsewhere: key -> who, of what others were still running when it ended without waiting.
