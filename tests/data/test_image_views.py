@@ -37,6 +37,14 @@ def test_evaluation_is_torchvisions_resize_and_centre_crop(width: int, height: i
     assert np.array_equal(np.asarray(EvalView(size, resize)(picture, 0, 0)), np.asarray(transforms.Compose(steps)(picture)))
 
 
+def test_sides_are_whole_numbers_exactly() -> None:
+    """117 * (5 / 39) is 14.999... in floating point, but the side is 15."""
+    seen = np.asarray(EvalView(5, 5)(noise(39, 117), 0, 0))
+    assert int(117 * (5 / 39)) == 14
+    expected = transforms.Compose([transforms.Resize(5), transforms.CenterCrop(5)])(noise(39, 117))
+    assert np.array_equal(seen, np.asarray(expected))
+
+
 def test_resized_crops_are_torchvisions_for_the_same_window() -> None:
     picture = noise(90, 61)
     view = np.asarray(TrainView(32, flip="none", seed=4)(picture, 2, 3))

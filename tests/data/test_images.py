@@ -126,6 +126,19 @@ def test_imagenet_with_flat_validation_pictures(kind: str, tmp_path: Path) -> No
     assert val.labels.tolist() == grey_levels(val) == [val.classes.index(w) for w in truth]
 
 
+def test_a_class_whose_name_is_a_number_is_meant_by_its_name(tmp_path: Path) -> None:
+    """Of the classes 1, 10 and 2, in this order, the label 1 is the first and not the second one, whose index is 1."""
+    for name in ("1", "10", "2"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / "train" / name / "a.png")
+    (tmp_path / "val").mkdir()
+    for i in range(3):
+        Image.new("RGB", (4, 4)).save(tmp_path / "val" / f"{i}.png")
+    (tmp_path / "val.txt").write_text("0.png 1\n1.png 2\n2.png 10\n")
+    images = open_images(f"imagenet:{tmp_path}", "val")
+    assert [images.classes[label] for label in images.labels] == ["1", "2", "10"]
+
+
 def test_imagenet_with_validation_folders(tmp_path: Path) -> None:
     root, truth = write_imagenet(tmp_path)
     for i, wnid in enumerate(truth, 1):
@@ -206,7 +219,8 @@ def test_procedural_fractals() -> None:
     assert not {np.asarray(val.read(i)).tobytes() for i in range(10)} & {np.asarray(train.read(i)).tobytes() for i in range(60)}
     copy = pickle.loads(pickle.dumps(train))
     assert np.array_equal(copy.read(3), train.read(3))
-    for bad, words in (("categories=0", "categories=0 should be at least 1"), ("train=0", "train=0"), ("size=small", "whole number")):
+    categories, seed = ("categories=0", "categories=0 should be at least 1"), ("seed=-1", "seed=-1 should be at least 0")
+    for bad, words in (categories, seed, ("train=0", "train=0"), ("size=small", "whole number")):
         with pytest.raises(DataError, match=words):
             open_images(f"procedural:fractals?{bad}")
     with pytest.raises(DataError, match="unknown procedural images 'shapes'"):

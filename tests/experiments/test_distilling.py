@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from test_training import rows, same, weights
 from tiny_net import NAME, build
 
@@ -90,8 +91,26 @@ def test_the_labelled_clouds_are_those_of_a_few_shot_run() -> None:
     assert {whole[int(i)].label for i in np.flatnonzero(whole.labels < 0)} == {-1}
     share = semi_supervised_splits(replace(DATA, shots=None, share=0.5), 1).train
     assert share.counts().tolist() == [3, 3, 3]
+    with pytest.raises(ValueError, match=r"teacher\.in_channels is 6 and model\.in_channels 3"):
+        fit_distillation(**settings(teacher=replace(TEACHER, in_channels=6)))
     with pytest.raises(ValueError, match="neither shots nor share is given"):
         semi_supervised_splits(replace(DATA, shots=None), 1)
+
+
+def test_clouds_that_are_made_anew_for_every_pass_still_are(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for name in ("a", "b"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for i in range(3):
+                Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)).save(tmp_path / split / name / f"{i}.png")
+    data = DataConfig(f"pixels:imagefolder:{tmp_path}?crop=8", n_points=None, features="own", normalise="none", shots=1)
+    masked, whole = semi_supervised_splits(data, 1).train, load_splits(replace(data, shots=None), 1).train
+    hidden = int(np.flatnonzero(masked.labels < 0)[0])
+    drawn = [masked.draw(hidden, np.random.default_rng(seed)) for seed in (1, 2)]
+    expected = whole.draw(hidden, np.random.default_rng(1))
+    assert np.array_equal(drawn[0].features, expected.features) and drawn[0].label == -1 != expected.label
+    assert not np.array_equal(drawn[0].features, drawn[1].features) and masked[hidden].label == -1
 
 
 def test_labels_of_unlabelled_clouds_are_not_used(

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from pointlift.containers import PointBatch
 from pointlift.data.sample import Sample
 from pointlift.data.transforms import Compose, Jitter, Shift
+from pointlift.experiments.distilling import DistillConfig
 from pointlift.inflate import InflatedNetwork, inflate
 from pointlift.methods.distillation import Distillation, TwoViews, ViewBatch, softmax_mse
 from pointlift.methods.image2point import CloudBatch, DivergenceError
@@ -164,9 +165,11 @@ def test_a_teacher_sees_the_clean_cloud_where_there_is_one() -> None:
 
 
 def test_refusals() -> None:
-    for weights in ({"consistency_weight": -1.0}, {"consistency_weight": 0.0, "label_weight": 0.0}):
-        with pytest.raises(ValueError, match="expected 0 or more, not both 0"):
+    for weights in ({"consistency_weight": -1.0}, {"consistency_weight": 0.0, "label_weight": 0.0}, {"label_weight": float("nan")}):
+        with pytest.raises(ValueError, match="expected finite numbers of 0 or more, not both 0"):
             Distillation(network(), network(), 3, **weights)
+        with pytest.raises(ValueError, match="distill: consistency_weight is"):
+            DistillConfig(**weights)
     with pytest.raises(ValueError, match="expected lr > 0"):
         Distillation(network(), network(), 3, lr=0.0)
 

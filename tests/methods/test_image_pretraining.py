@@ -51,11 +51,12 @@ def test_crops_that_do_not_fit() -> None:
 def test_schedules() -> None:
     cosine, step, constant = (ImageOptimConfig(schedule=name) for name in ("cosine", "step", "constant"))
     assert [cosine.factor(p) for p in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0])
-    assert [step.factor(p / 90) for p in (0, 29, 30, 59, 60, 89)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert [step.factor(p / 90) for p in (0, 29, 30, 59, 60, 89, 90)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01, 0.01])
     assert constant.factor(0.7) == 1
     with pytest.raises(ValueError, match="schedule='linear'"):
         ImageOptimConfig(schedule="linear")  # type: ignore[arg-type]
-    for arguments in ({"lr": 0}, {"epochs": 0}, {"batch_size": 1}, {"label_smoothing": 1.0}):
+    numbers = ({"lr": float("nan")}, {"momentum": 1.0}, {"weight_decay": -1.0}, {"weight_decay": float("inf")})
+    for arguments in ({"lr": 0}, {"epochs": 0}, {"batch_size": 1}, {"label_smoothing": 1.0}, *numbers):
         with pytest.raises(ValueError, match="image pre-training: got"):
             ImageOptimConfig(**arguments)
 
@@ -97,6 +98,33 @@ class Infinite(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return images.mean((1, 2, 3))[:, None] * self.weight * 100 * torch.tensor([1.0, -1.0])
+
+
+class Remembers(nn.Module):
+    """A linear classifier that keeps what it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.seen = nn.Linear(3, 2), list[Tensor]()
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen.append(images.detach().clone())
+        return self.fc(images.mean((2, 3)))
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_every_batch_has_windows_of_its_own(accumulate: int) -> None:
+    """Also the batches that make one optimizer step together."""
+    picture = torch.arange(144, dtype=torch.uint8).reshape(1, 12, 12)
+    data: Any = [(picture, 0)] * 12
+    module = ImageClassifier(Remembers(), ImageOptimConfig(epochs=1, lr=1e-6), crop=4, flip=False)
+    trainer = lightning.Trainer(
+        max_epochs=1, accumulate_grad_batches=accumulate, accelerator="cpu", logger=False, enable_progress_bar=False,
+        enable_model_summary=False, enable_checkpointing=False,
+    )  # fmt: skip
+    trainer.fit(module, DataLoader(data, 2))
+    seen = torch.stack(module.model.seen).reshape(6, -1)
+    assert len(seen.unique(dim=0)) == 6  # 81 windows for each of two pictures: two batches are alike once in 6,561 pairs
 
 
 def test_a_loss_that_is_no_number_stops_the_run() -> None:

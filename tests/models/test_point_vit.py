@@ -199,7 +199,7 @@ def test_small_and_ragged_clouds(position: Any) -> None:
             assert torch.allclose(together[b], net(cloud[b])[0], atol=1e-5)
         tokens, centres = net.tokens(cloud[2])
     assert len({tuple(c) for c in centres[0].tolist()}) == 7 and tokens.shape == (1, 16, 48)
-    with pytest.raises(ValueError, match="Cloud 1 is empty"):
+    with pytest.raises(ValueError, match="cloud 1 of 3 has no points"):
         net(clouds(20, 0, 20))
 
 

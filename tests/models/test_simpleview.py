@@ -147,15 +147,26 @@ def test_scratch_keeps_nothing_of_the_image_weights() -> None:
 
 
 def test_ragged_and_reordered_clouds() -> None:
-    """A cloud's logits depend neither on what is beside it nor on the order of its points; an empty one is six empty pictures."""
+    """A cloud's logits depend neither on what is beside it nor on the order of its points."""
     torch.manual_seed(0)
-    net, cloud = SimpleView(width=4, num_classes=3, image_size=16).eval(), clouds(50, 1, 0, 20)
+    net, cloud = SimpleView(width=4, num_classes=3, image_size=16).eval(), clouds(50, 1, 20)
     with torch.no_grad():
         together = net(cloud)
-        for b in range(4):
+        for b in range(3):
             assert torch.allclose(together[b], net(cloud[b])[0], atol=1e-5)
         assert torch.equal(net(cloud[0]), net(PointBatch.from_list([cloud[0].xyz.flip(0)])))
     assert bool(torch.isfinite(together).all())
+
+
+def test_bad_clouds() -> None:
+    """No class is made up for a cloud without points, and training on a single cloud is refused in one sentence."""
+    net = SimpleView(width=4, num_classes=3, image_size=16)
+    with pytest.raises(ValueError, match="cloud 1 of 2 has no points"):
+        net.eval()(clouds(50, 0))
+    with pytest.raises(ValueError, match="got a batch of 0 clouds"):
+        net(PointBatch.from_list([]))
+    with pytest.raises(ValueError, match="1 cloud in training mode"):
+        net.train()(clouds(50))
 
 
 def test_arguments_build_it_again() -> None:

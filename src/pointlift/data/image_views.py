@@ -75,8 +75,8 @@ class EvalView:
     def __call__(self, picture: Image.Image, epoch: int, index: int) -> Image.Image:
         """Raises DataError where the picture is smaller than the square."""
         if self.resize is not None and self.resize != min(picture.size):
-            factor = self.resize / min(picture.size)
-            sides = [self.resize if side == min(picture.size) else int(side * factor) for side in picture.size]
+            short = min(picture.size)
+            sides = [self.resize * side // short for side in picture.size]  # in integers: a rounded factor can lose a pixel
             picture = picture.resize((sides[0], sides[1]), Image.Resampling.BILINEAR)
         left, top = (round((side - self.size) / 2) for side in _at_least(picture, self.size))
         return picture.crop((left, top, left + self.size, top + self.size))

@@ -91,6 +91,7 @@ def read_fractal_csv(
     """
     _check_split(f"fractal-csv {root}", split)
     _at_least_one("fractal-csv", patterns=patterns, val_patterns=val_patterns, categories=categories, iterations=iterations)
+    _check_seed("fractal-csv", seed)
     try:
         found = read_categories(root)
         if categories is not None and categories > len(found):
@@ -136,6 +137,7 @@ def make_fractals(
         raise DataError(f"unknown procedural images {place!r}, 'fractals' is expected (procedural:fractals)")
     _check_split("procedural:fractals", split)
     _at_least_one("procedural:fractals", categories=categories, train=train, val=val)
+    _check_seed("procedural:fractals", seed)
     try:
         count, first = (train, 0) if split == "train" else (val, held_out_instances(train))
         pictures = small_fractals(search_categories(categories, seed), count, size, first, seed, cache=False)
@@ -159,6 +161,11 @@ def _at_least_one(title: str, **numbers: int | None) -> None:
     for option, value in numbers.items():
         if value is not None and value < 1:
             raise DataError(f"{title}: the option {option}={value} should be at least 1")
+
+
+def _check_seed(title: str, seed: int) -> None:
+    if seed < 0:
+        raise DataError(f"{title}: the option seed={seed} should be at least 0")
 
 
 def _check_split(title: str, split: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -30,7 +31,7 @@ from pointlift.experiments.training import (
     process_rank,
     record_training,
 )
-from pointlift.methods.distillation import Distillation, TwoViews, ViewBatch
+from pointlift.methods.distillation import Distillation, TwoViews, ViewBatch, check_weights
 from pointlift.models import image_network
 from pointlift.models.factory import is_own_code
 
@@ -55,11 +56,7 @@ class DistillConfig:
     teacher_checkpoint: str | None = None
 
     def __post_init__(self) -> None:
-        if self.consistency_weight < 0 or self.label_weight < 0 or self.consistency_weight + self.label_weight == 0:
-            raise ValueError(
-                f"distill: consistency_weight is {self.consistency_weight} and label_weight {self.label_weight}, expected 0 or more, "
-                "not both 0."
-            )
+        check_weights("distill", self.consistency_weight, self.label_weight)
 
 
 _STUDENT, _TEACHER, _DATA = ModelConfig(regime="scratch"), ModelConfig(), DataConfig(shots=10)
@@ -94,6 +91,11 @@ def fit_distillation(
     recipe = {"method": "distillation", **{name: asdict(group) for name, group in groups.items()}, "seed": seed}
     if seed < 0:
         raise ValueError(f"seed is {seed}, expected 0 or more.")
+    if distill.teacher_checkpoint is None and teacher.in_channels != model.in_channels:
+        raise ValueError(
+            f"teacher.in_channels is {teacher.in_channels} and model.in_channels {model.in_channels}, expected the same: both see the same "
+            "clouds."
+        )
     folder = RunFolder(out)
     first = process_rank() == 0
     if first:
@@ -113,18 +115,9 @@ def fit_distillation(
         folder.start(recipe, {"recipe": recipe, "stage": "training the teacher"})
     path = _teacher_checkpoint(teacher, data, teacher_optim, trainer, seed, folder.path / "teacher") if given is None else Path(given)
     taught, voxel_size, identity = _open_teacher(path, teacher)
-    module = Distillation(
-        net,
-        taught,
-        len(splits.train.classes),
-        model.regime,
-        data.voxel_size,
-        voxel_size,
-        distill.consistency_weight,
-        distill.label_weight,
-        seed=student_seed,
-        **optimization(optim, trainer, clouds),
-    )
+    weights = {"consistency_weight": distill.consistency_weight, "label_weight": distill.label_weight}
+    options = {"teacher_voxel_size": voxel_size, **weights, "seed": student_seed, **optimization(optim, trainer, clouds)}
+    module = Distillation(net, taught, len(splits.train.classes), model.regime, data.voxel_size, **options)
     resume = resume and folder.last.is_file()
     if resume:
         _check_same_teacher(folder, identity)
@@ -151,18 +144,21 @@ def semi_supervised_splits(data: DataConfig, seed: int) -> CloudSplits:
         chosen = fraction(train.labels, data.share, draw, train.classes)
     labels = np.full(len(train), -1, dtype=np.int64)
     labels[chosen] = train.labels[chosen]
-    masked = CloudDataset.from_paths(train.paths, labels, _Relabelled(train), train.classes, train.name, train.up_axis)
-    return replace(whole, train=masked)
+    return replace(whole, train=_Relabelled(train, labels))
 
 
-@dataclass(frozen=True)
-class _Relabelled:
-    """Reads a cloud of `dataset` and gives it the label that it is told; picklable, for loader processes."""
+class _Relabelled(CloudDataset):
+    """The clouds of `dataset`, also those that it makes anew for every pass of training, with other labels; for loader processes too."""
 
-    dataset: CloudDataset
+    def __init__(self, dataset: CloudDataset, labels: npt.NDArray[np.int64]) -> None:
+        self._dataset = dataset
+        self._set(self._read, labels, dataset.classes, dataset.name, dataset.up_axis, dataset.paths)
 
-    def __call__(self, path: str, label: int, index: int) -> Sample:
-        return replace(self.dataset[index], label=label)
+    def draw(self, index: int, rng: np.random.Generator) -> Sample:
+        return replace(self._dataset.draw(index, rng), label=int(self.labels[index]))
+
+    def _read(self, index: int) -> Sample:
+        return replace(self._dataset[index], label=int(self.labels[index]))
 
 
 class _ViewData(CloudData):

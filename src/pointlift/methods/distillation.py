@@ -20,6 +20,7 @@ does not exist. None of that is followed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,15 @@ from pointlift.data.sample import Sample
 from pointlift.data.transforms import Transform
 from pointlift.methods.image2point import CloudBatch, Image2Point
 
-__all__ = ["Distillation", "TwoViews", "ViewBatch", "softmax_mse"]
+__all__ = ["Distillation", "TwoViews", "ViewBatch", "check_weights", "softmax_mse"]
+
+
+def check_weights(where: str, consistency: float, label: float) -> None:
+    """Raises ValueError unless both weights of the loss are finite and not negative, and one of them is positive."""
+    if not (0 <= consistency < math.inf and 0 <= label < math.inf and consistency + label > 0):
+        raise ValueError(
+            f"{where}: consistency_weight is {consistency} and label_weight {label}, expected finite numbers of 0 or more, not both 0."
+        )
 
 
 def softmax_mse(student: Tensor, teacher: Tensor) -> Tensor:
@@ -99,7 +108,7 @@ class Distillation(Image2Point):
     Batches are those of `Image2Point`, but a cloud's class may be -1: unlabelled, only the consistency term applies. With a `ViewBatch`
     the teacher sees the clean clouds. Logged as there, with train_loss of the whole loss and train_accuracy of the labelled clouds
     (absent where an epoch had none); consistency, label_loss and agreement (how often student and teacher choose the same class) go to
-    the loggers. Raises ValueError for a negative weight or two weights of 0, and as `Image2Point` does.
+    the loggers. Raises ValueError for a weight that is negative or not finite and for two weights of 0, and as `Image2Point` does.
     """
 
     def __init__(
@@ -114,10 +123,7 @@ class Distillation(Image2Point):
         label_weight: float = 1.0,
         **options: Any,
     ) -> None:
-        if consistency_weight < 0 or label_weight < 0 or consistency_weight + label_weight == 0:
-            raise ValueError(
-                f"Distillation: consistency_weight={consistency_weight} and label_weight={label_weight}; expected 0 or more, not both 0."
-            )
+        check_weights("Distillation", consistency_weight, label_weight)
         super().__init__(net, num_classes, regime, voxel_size, **options)
         self.consistency_weight, self.label_weight = consistency_weight, label_weight
         self.teacher = Image2Point(teacher, num_classes, None, teacher_voxel_size or voxel_size)

@@ -77,10 +77,12 @@ class ImageOptimConfig:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.lr <= 0 or self.epochs < 1 or self.batch_size < 2 or not 0 <= self.label_smoothing < 1:
+        shares = 0 <= self.momentum < 1 and 0 <= self.label_smoothing < 1
+        if not (0 < self.lr < math.inf and 0 <= self.weight_decay < math.inf and shares) or self.epochs < 1 or self.batch_size < 2:
             raise ValueError(
-                f"image pre-training: got lr={self.lr}, epochs={self.epochs}, batch_size={self.batch_size}, "
-                f"label_smoothing={self.label_smoothing}; expected lr > 0, epochs >= 1, batch_size >= 2 and 0 <= label_smoothing < 1."
+                f"image pre-training: got lr={self.lr}, momentum={self.momentum}, weight_decay={self.weight_decay}, epochs={self.epochs}, "
+                f"batch_size={self.batch_size}, label_smoothing={self.label_smoothing}; expected finite lr > 0 and weight_decay >= 0, "
+                "0 <= momentum < 1, 0 <= label_smoothing < 1, epochs >= 1 and batch_size >= 2."
             )
         if self.schedule not in ("cosine", "step", "constant"):
             raise ValueError(f"image pre-training: got schedule={self.schedule!r}, expected cosine, step or constant.")
@@ -89,7 +91,7 @@ class ImageOptimConfig:
         """What the learning rate is multiplied by when the share ``progress`` of the run, 0..1, is done."""
         if self.schedule == "cosine":
             return 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
-        return 0.1 ** math.floor(3 * progress + 1e-6) if self.schedule == "step" else 1.0
+        return 0.1 ** min(2, math.floor(3 * progress + 1e-6)) if self.schedule == "step" else 1.0
 
 
 def augment(images: Tensor, crop: int, generator: torch.Generator, flip: bool = True) -> Tensor:
@@ -180,7 +182,7 @@ class ImageClassifier(lightning.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         images, labels = batch
         if self.crop is not None or self.flip:
-            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.global_step) * 4096 + self.global_rank)
+            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self._pass(batch_index)) * 4096 + self.global_rank)
             images = augment(images, self.crop or images.shape[-1], generator, self.flip)
         logits = self(images).float()
         loss: Tensor = self.loss(logits, labels)
@@ -194,6 +196,11 @@ class ImageClassifier(lightning.LightningModule):
         self.train_accuracy.update(float((logits.argmax(1) == labels).float().mean()), len(labels))
         self.log("loss", loss, prog_bar=True, batch_size=len(labels))
         return loss
+
+    def _pass(self, batch_index: int) -> int:
+        """A number of its own for every batch, also where several make one optimizer step; the step itself where each makes one."""
+        batches = 1 if self._trainer is None else self.trainer.accumulate_grad_batches
+        return self.global_step * batches + batch_index % batches
 
     def on_train_epoch_end(self) -> None:
         self.log("train_loss", self.train_loss.compute())

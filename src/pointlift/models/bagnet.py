@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pointlift.models.fractal_resnet import draw_weights
+
 __all__ = ["BagNet", "bagnet9", "bagnet17", "bagnet33"]
 
 EXPANSION = 4
@@ -88,15 +90,8 @@ class BagNet(nn.Module):
         self.reset_parameters(generator)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Convolutions normal with variance 2 / (k * k * C_out) (He, fan out), the rest as torch draws it."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
-            elif isinstance(module, nn.BatchNorm2d):
-                module.reset_parameters()
-            elif isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, 0.0, 0.01, generator=generator)
-                nn.init.zeros_(module.bias)
+        """See `draw_weights`; torch's own stream without `generator`."""
+        draw_weights(self, generator)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """`(B, C, H', W')`: one feature per patch of `receptive_field` pixels, every 8 pixels. Raises ValueError for smaller pictures."""

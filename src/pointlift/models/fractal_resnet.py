@@ -22,6 +22,21 @@ IMAGE_MEAN = 0.2
 IMAGE_STD = 0.5
 
 
+def draw_weights(network: nn.Module, generator: torch.Generator | None = None) -> None:
+    """He initialisation of convolutions (normal, fan out), normal(0, .01) of linear layers, whose biases become 0; batch norms as in torch.
+
+    ``generator`` None draws from torch's own stream.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0.0, 0.01, generator=generator)
+            nn.init.zeros_(module.bias)
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut, 1x1 where the shape changes: ``(B, C_in, H, W)`` -> ``(B, C_out, H / stride, W / stride)``."""
 
@@ -78,15 +93,8 @@ class FractalResNet(nn.Module):
         self.reset_parameters(generator)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """He initialisation of convolutions (fan out), normal(0, .01) of the linear layer; torch's own stream without ``generator``."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
-            elif isinstance(module, nn.BatchNorm2d):
-                module.reset_parameters()
-            elif isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, 0.0, 0.01, generator=generator)
-                nn.init.zeros_(module.bias)
+        """See :func:`draw_weights`; torch's own stream without ``generator``."""
+        draw_weights(self, generator)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """``(B, C, H / 16, W / 16)`` activations of the last stage, sizes rounded up."""

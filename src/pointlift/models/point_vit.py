@@ -113,7 +113,8 @@ class PointViT(PointNetwork):
 
     def tokens(self, cloud: PointBatch) -> tuple[Tensor, Tensor]:
         """Embedded groups (B, centres, C) and their centres (B, centres, 3), in the order of the sequence."""
-        extra = self._extra(cloud)
+        self.check_clouds(cloud)
+        extra = self.extra_features(cloud)
         count = len(cloud)
         with torch.no_grad():
             rows = farthest_point_sampling(cloud.xyz, cloud.offsets, self.centres, repeat=True)
@@ -160,18 +161,6 @@ class PointViT(PointNetwork):
     def _draw_head(self) -> None:
         nn.init.trunc_normal_(self.head.weight, std=0.02)  # type: ignore[arg-type]  # as timm's linear layers
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
-
-    def _extra(self, cloud: PointBatch) -> Tensor | None:
-        """(N, in_channels - 3): what points carry beside their coordinates."""
-        if self.in_channels == 3:
-            return None
-        if cloud.features is None or cloud.features.shape[1] != self.in_channels:
-            got = "none" if cloud.features is None else f"{cloud.features.shape[1]} channels"
-            raise ValueError(
-                f"This PointViT takes features of {self.in_channels} channels that start with xyz, got {got}: set data.features to "
-                "xyz+own, or build the network with in_channels=3."
-            )
-        return cloud.features[:, 3:].to(cloud.xyz.dtype)
 
     def _set_positions(self) -> tuple[tuple[int, int], str]:
         """Cut or resample the image model's position embeddings as `position` asks; their grid and what the report says of it."""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pointlift.models.fractal_resnet import BasicBlock
+from pointlift.models.fractal_resnet import BasicBlock, draw_weights
 
 __all__ = ["PointContrastResNet", "pointcontrast_resnet34"]
 
@@ -62,15 +62,8 @@ class PointContrastResNet(nn.Module):
         self.reset_parameters(generator)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """He initialisation of convolutions (fan out), normal(0, .01) of the linear layer; torch's own stream without ``generator``."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
-            elif isinstance(module, nn.BatchNorm2d):
-                module.reset_parameters()
-            elif isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, 0.0, 0.01, generator=generator)
-                nn.init.zeros_(module.bias)
+        """See :func:`draw_weights`; torch's own stream without ``generator``."""
+        draw_weights(self, generator)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """``(B, C, H / 32, W / 32)`` activations of the last stage ("small" stem: ``H / 8``)."""

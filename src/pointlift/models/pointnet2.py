@@ -115,34 +115,15 @@ class PointNet2(PointNetwork):
         Raises ValueError for an empty cloud, features of another width, and a single cloud in training mode, where batch normalisation
         is not defined.
         """
-        counts = cloud.offsets.diff()
-        if not len(cloud) or not bool((counts > 0).all()):
-            empty = int((counts == 0).nonzero()[0]) if len(cloud) else 0
-            raise ValueError(f"PointNet++: cloud {empty} of {len(cloud)} has no points, expected at least one.")
-        if self.training and len(cloud) < 2:
-            raise ValueError(
-                "PointNet++: got 1 cloud in training mode, batch normalisation needs at least 2: use larger batches, or eval()."
-            )
-        features = self._extra(cloud)
-        start = self._start(counts)
+        self.check_clouds(cloud)
+        features = self.extra_features(cloud)
+        start = self._start(cloud.offsets.diff())
         xyz, offsets = cloud.xyz, cloud.offsets
         for level in self.levels:
             xyz, features, offsets = level(xyz, features, offsets, start)
             start = 0  # the centres of the first level come in the order of their sampling
         embedding: Tensor = self.whole(xyz, features, offsets)
         return embedding
-
-    def _extra(self, cloud: PointBatch) -> Tensor | None:
-        """(N, in_channels - 3): the features behind the coordinates."""
-        if self.in_channels == 3:
-            return None
-        if cloud.features is None or cloud.features.shape[1] != self.in_channels:
-            got = "none" if cloud.features is None else f"{cloud.features.shape[1]} channels"
-            raise ValueError(
-                f"PointNet++: got features with {got}, expected {self.in_channels} (xyz first): use data.features 'xyz+own', or other "
-                "in_channels."
-            )
-        return cloud.features[:, 3:]
 
     def _start(self, counts: Tensor) -> int | Tensor:
         if self.sampling_start == "first" or not self.training:

@@ -70,7 +70,7 @@ class SimpleView(PointNetwork):
             "image_size": image_size, "distance": distance, "dropout": dropout,
         }  # fmt: skip
         super().__init__(arguments, ["stem"])
-        self.image_size, self.distance = image_size, distance
+        self.in_channels, self.image_size, self.distance = in_channels, image_size, distance
         stages = _new_stages(width or 16, depths) if image_model is None else _copied_stages(image_model)
         channels = _first_conv(stages[0]).in_channels
         if width is not None and width != channels:
@@ -88,7 +88,11 @@ class SimpleView(PointNetwork):
         self.report = _report(self, image_model)
 
     def forward_features(self, cloud: PointBatch) -> Tensor:
-        """(B, V * C): the pooled features of all views, side by side, in the order of the cameras."""
+        """(B, V * C): the pooled features of all views, side by side, in the order of the cameras.
+
+        Raises ValueError for an empty cloud, and for a single cloud in training mode, where batch normalisation is not defined.
+        """
+        self.check_clouds(cloud)
         images = simple_view_images(cloud, self.image_size, self.distance)
         count, views = images.shape[:2]
         x = self.stem(images.reshape(count * views, 1, self.image_size, self.image_size))

@@ -14,13 +14,14 @@ __all__ = ["PointNetwork", "takes_points"]
 class PointNetwork(nn.Module):
     """A classifier of clouds: `head(forward_features(cloud))`.
 
-    arguments: JSON-able keyword arguments that build the network again. input_modules: dotted names of the modules that are its input
-    layer; head: the output layer. Everything else is the backbone, which `pointlift.set_finetune` freezes. regime is what that chose
-    last; fixed are parameters that no regime trains.
+    in_channels: xyz and what follows it. arguments: JSON-able keyword arguments that build the network again. input_modules: dotted
+    names of the modules that are its input layer; head: the output layer. Everything else is the backbone, which
+    `pointlift.set_finetune` freezes. regime is what that chose last; fixed are parameters that no regime trains.
     """
 
     takes: Literal["points", "voxels"] = "points"
     head: nn.Module
+    in_channels: int
 
     def __init__(self, arguments: dict[str, Any], input_modules: list[str]) -> None:
         super().__init__()
@@ -39,6 +40,32 @@ class PointNetwork(nn.Module):
             raise TypeError(f"{type(self).__name__} takes a PointBatch, got {type(cloud).__name__}: give it the cloud, not its voxels.")
         logits: Tensor = self.head(self.forward_features(cloud))
         return logits
+
+    def check_clouds(self, cloud: PointBatch) -> None:
+        """Raises ValueError for no clouds, for an empty one, and for a single one where training needs batch statistics of clouds."""
+        counts = cloud.offsets.diff().tolist()
+        if not counts or not all(counts):
+            which = f"cloud {counts.index(0)} of {len(counts)} has no points" if counts else "got a batch of 0 clouds"
+            raise ValueError(f"{type(self).__name__}: {which}, expected at least one: leave empty clouds out.")
+        if self.training and len(counts) < 2 and any(isinstance(m, nn.BatchNorm1d) and m.training for m in self.head.modules()):
+            raise ValueError(
+                f"{type(self).__name__}: got 1 cloud in training mode, batch normalisation needs at least 2: use larger batches, or eval()."
+            )
+
+    def extra_features(self, cloud: PointBatch) -> Tensor | None:
+        """(N, in_channels - 3): what points carry beside their coordinates; None with in_channels 3.
+
+        Raises ValueError for features of another width.
+        """
+        if self.in_channels == 3:
+            return None
+        if cloud.features is None or cloud.features.shape[1] != self.in_channels:
+            got = "none" if cloud.features is None else f"{cloud.features.shape[1]} channels"
+            raise ValueError(
+                f"This {type(self).__name__} takes features of {self.in_channels} channels that start with xyz, got {got}: set "
+                "data.features to xyz+own, or build the network with other in_channels."
+            )
+        return cloud.features[:, 3:].to(cloud.xyz.dtype)
 
     def draw_anew(self) -> None:
         """All weights from torch's global stream, as a new network of this kind has them; `set_finetune` seeds it for "scratch".

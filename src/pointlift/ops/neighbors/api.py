@@ -104,7 +104,9 @@ def check_rows(features: Tensor, index: Tensor) -> None:
 
 
 def group(features: Tensor, index: Tensor, backend: Backend | None = None) -> Tensor:
-    """(Q, k, C): rows `index` (Q, k) int64 of features (N, C); differentiable in features, with sums in a fixed order.
+    """(Q, k, C): rows `index` (Q, k) int64 of features (N, C); differentiable in features.
+
+    The gradient's sums are taken in a fixed order on the CPU; on CUDA only under torch.use_deterministic_algorithms.
 
     Raises ValueError for wrong shapes and dtypes and for rows that do not exist.
     """
