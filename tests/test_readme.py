@@ -14,7 +14,10 @@ def _python(page: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/inflation.md", "docs/engine.md", "docs/collapse.md", "docs/own_models.md", "docs/pixel_clouds.md"])
+PAGES = ["README.md", *(f"docs/{name}.md" for name in ("inflation", "engine", "collapse", "own_models", "pixel_clouds"))]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_python_runs(page: str) -> None:
     blocks = _python(page)
     assert blocks, f"{page} has no Python left to try"

@@ -25,6 +25,13 @@ MODULES = (
     "pointlift.ops.kernel_map",
     "pointlift.ops.sparse_conv",
     "pointlift.ops.sparse_pool",
+    "pointlift.ops.sampling",
+    "pointlift.ops.neighbors",
+    "pointlift.ops.interpolate",
+    "pointlift.ops.depth_maps",
+    "pointlift.views",
+    "pointlift.foreign_weights",
+    "pointlift.point_weights",
 )
 FILE = Path(__file__).resolve().parents[1] / "tests" / "api_surface.json"
 

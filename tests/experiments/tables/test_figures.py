@@ -81,7 +81,10 @@ def test_embeddings_are_what_the_output_layer_saw(runs: Mapping[str, FitResult])
     "figure",
     [
         {"kind": "curves", "pairs": [{"name": "n", "of": "learned", "over": "scratch", "paper": "2x"}], "target": {"toy": 0.1}},
-        {"kind": "share-accuracy", "rows": ["row"], "columns": ["scratch", "learned"], "baseline": "row", "bars": {"rows": ["row"], "columns": ["scratch"]}},
+        {
+            "kind": "share-accuracy", "rows": ["row"], "columns": ["scratch", "learned"], "baseline": "row",
+            "bars": {"rows": ["row"], "columns": ["scratch"]},
+        },
         {"kind": "bars"},
         {"kind": "tsne", "split": "val"},
         {"kind": "transforms"},
