@@ -2,6 +2,7 @@
 
 import json
 import sys
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from pointlift.experiments.image_collapse import (
 )
 from pointlift.experiments.recipes import resolve_recipe
 from pointlift.experiments.run_folder import RunFolder, RunFolderError
-from pointlift.models.fractal_resnet import fractal_resnet
+from pointlift.models.fractal_resnet import ASSET, fractal_resnet
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from image_writers import write_coloured
@@ -116,8 +117,14 @@ def test_limits_and_statistics(trained: tuple[str, Path], tmp_path: Path) -> Non
     assert measure(source, tmp_path / "few", limit_per_class=3).pictures == {"train": 12, "val": 12}
     embedded = CollapseDataConfig("procedural:fractals?categories=2&size=24&train=6&val=6", size=21, resize=None, batch_size=4)
     measure_image_collapse(CollapseModelConfig("fractal_resnet"), embedded, CPU, out=tmp_path / "fractals")
-    protocol = json.loads((tmp_path / "fractals" / "protocol.json").read_text())
-    assert (protocol["mean"], protocol["std"]) == ([0.2] * 3, [0.5] * 3)
+    file = str(resources.files("pointlift") / "assets" / ASSET)  # says nothing of statistics
+    shipped = CollapseModelConfig("fractal_resnet", weights=file, weights_may_differ=["fc"])
+    measure_image_collapse(shipped, embedded, CPU, out=tmp_path / "file")
+    for name in ("fractals", "file"):
+        protocol = json.loads((tmp_path / name / "protocol.json").read_text())
+        assert (protocol["mean"], protocol["std"]) == ([0.2] * 3, [0.5] * 3)
+    results = [CollapseResult.read(tmp_path / name) for name in ("fractals", "file")]
+    assert results[0].metrics == results[1].metrics
 
 
 def test_classifiers_are_found() -> None:

@@ -138,3 +138,18 @@ def test_tables_and_json(folder: RunFolder) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         folder.write_json("result.json", {"loss": float("nan")})
     assert not folder.result.exists()
+
+
+def test_a_run_goes_on_with_the_data_it_began_with_only(folder: RunFolder) -> None:
+    began = {"source": "pictures", "pictures": {"train": 10, "val": 4}}
+    folder.start({}, {"data": began})
+    folder.start({}, {"data": {**began, "source": "others"}})  # nothing was learned yet
+    folder.last.write_bytes(b"a checkpoint")
+    folder.start({}, {"data": {**began, "source": "others"}})
+    with pytest.raises(RunFolderError, match=r"have changed since it stopped .*\"train\": 10.*then, .*\"train\": 11.*now"):
+        folder.start({}, {"data": {"source": "others", "pictures": {"train": 11, "val": 4}}})
+    stored = json.loads((folder.path / "protocol.json").read_text())
+    assert stored["data"]["pictures"]["train"] == 10  # a refusal leaves it as it is
+    (folder.path / "protocol.json").write_text("{")
+    with pytest.raises(RunFolderError, match=r"protocol\.json cannot be read"):
+        folder.start({}, {"data": began})

@@ -297,10 +297,10 @@ def _statistics(network: nn.Module, model: CollapseModelConfig, data: CollapseDa
     """Mean and standard deviation of the three channels that the network expects."""
     config = getattr(network, "pretrained_cfg", None) or {}
     mean, std = list(config.get("mean", IMAGENET_MEAN)), list(config.get("std", IMAGENET_STD))
+    if isinstance(network, FractalResNet):
+        mean, std = [IMAGE_MEAN] * 3, [IMAGE_STD] * 3
     if model.weights is not None:
         mean, std = trained_statistics(model.weights) or (mean, std)
-    elif isinstance(network, FractalResNet):
-        mean, std = [IMAGE_MEAN] * 3, [IMAGE_STD] * 3
     return data.mean or mean, data.std or std
 
 

@@ -86,7 +86,12 @@ class RunFolder:
         return [f"{k} is {there.get(k, 'absent')} there and {here.get(k, 'absent')} here" for k in keys]
 
     def start(self, recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> None:
-        """Write recipe.yaml and protocol.json, and remove what a killed run left half written."""
+        """Write recipe.yaml and protocol.json, and remove what a killed run left half written.
+
+        Raises RunFolderError where a run goes on and protocol["data"], if its protocol.json has one, is another: files were added or
+        removed meanwhile, so that what it has seen already is not what it thinks.
+        """
+        self._check_data(protocol.get("data"))
         self.path.mkdir(parents=True, exist_ok=True)
         self.clean()
         if not self.last.is_file():
@@ -95,6 +100,20 @@ class RunFolder:
         with self.writing("recipe.yaml") as file:
             file.write_text(yaml.safe_dump(_plain(recipe), sort_keys=False, allow_unicode=True), encoding="utf-8")
         self.write_json("protocol.json", protocol)
+
+    def _check_data(self, data: Any) -> None:
+        file = self.path / "protocol.json"
+        if data is None or not self.last.is_file() or not file.is_file():
+            return
+        try:
+            stored = json.loads(file.read_text(encoding="utf-8")).get("data")
+        except (OSError, ValueError, AttributeError) as error:
+            raise RunFolderError(f"{file} cannot be read ({type(error).__name__}): delete it to resume without its facts.") from None
+        if stored is not None and stored != json.loads(json.dumps(_plain(data))):
+            raise RunFolderError(
+                f"The data of the run in {self.path} have changed since it stopped ({json.dumps(stored)[:200]} then, "
+                f"{json.dumps(_plain(data))[:200]} now): put the files back, or start in another folder."
+            )
 
     def clean(self) -> None:
         """Remove what a killed process left half written."""
