@@ -59,9 +59,7 @@ def test_collapse_is_that_of_the_clouds_of_the_run(runs: Mapping[str, FitResult]
         assert len(e.labels) == count and e.classes == ("chair", "lamp", "table")
         x = [e.features[e.labels == k].astype(np.float64) for k in range(3)]
         spread = [((v - v.mean(0)) ** 2).sum(1).mean() for v in x]
-        pairs = [
-            (spread[i] + spread[j]) / (2 * ((x[i].mean(0) - x[j].mean(0)) ** 2).sum()) for i in range(3) for j in range(3) if i != j
-        ]
+        pairs = [(spread[i] + spread[j]) / (2 * ((x[i].mean(0) - x[j].mean(0)) ** 2).sum()) for i in range(3) for j in range(3) if i != j]
         assert found[f"cdnv_{part}"] == pytest.approx(np.mean(pairs)) == pytest.approx(cdnv(e.features, e.labels).mean)
 
 
@@ -119,6 +117,14 @@ def test_transforms_begin_where_the_run_began(runs: Mapping[str, FitResult]) -> 
     assert np.array_equal(first, np.repeat(np.eye(9), 3, axis=1))
     assert len(maps) > 3 and all(m.shape == (9, 27) and not np.array_equal(m, first) for m in maps.values())
     assert transforms_of(runs["scratch"].checkpoint.parent) == {}
+
+
+def test_a_start_of_each_layers_own_is_named_after_its_layer(tmp_path: Path) -> None:
+    model = ModelConfig(regime="io+stats", rule="learned", start="random")
+    fit_image2point(model, DATA, OptimConfig(epochs=1, lr=1e-9), TRAINER, 0, tmp_path / "run")
+    maps = list(transforms_of(tmp_path / "run").items())
+    (name, first), (layer, learned), (_, other) = maps[:3]
+    assert name == f"before, {layer}" and np.allclose(first, learned, atol=1e-6) and not np.allclose(first, other, atol=0.1)
 
 
 def test_bad_figures(runs: Mapping[str, FitResult], tmp_path: Path) -> None:

@@ -161,7 +161,10 @@ FIGURES: dict[str, tuple[Drawing, tuple[str, ...]]] = {
 
 
 def _transforms(folder: Path) -> dict[str, Any]:
-    """Name -> T (K*K, K**3): the one that the run began with, drawn again from its seed, and the learned ones, shared ones once."""
+    """Name -> T (K*K, K**3): the one that the run began with, drawn again from its seed, and the learned ones, shared ones once.
+
+    Where every layer began with a T of its own, the first layer's stands for them, under its name.
+    """
     from pointlift.checkpoints import load
     from pointlift.experiments.training import build_network
     from pointlift.inflate.transform import TransformedConv3d
@@ -176,12 +179,14 @@ def _transforms(folder: Path) -> dict[str, Any]:
     if not layers:
         return {}
     first = build_network(model, int(net.metadata["num_classes"]), int(recipe["seed"]))  # type: ignore[index]
-    began = next(m for m in first.modules() if isinstance(m, TransformedConv3d))
+    starts = {n.removeprefix("backbone."): m.transform for n, m in first.named_modules() if isinstance(m, TransformedConv3d)}
+    name, began = next(iter(starts.items()))
+    alike = all(t.shape != began.shape or bool((t == began).all()) for t in starts.values())  # not so where each began at random
     once = {id(m.transform): (n, m.transform) for n, m in reversed(layers.items())}
     shared = len(once) == 1
     learned = {"learned, shared" if shared else n.removeprefix("backbone."): t for n, t in reversed(list(once.values()))}
-    maps = {"before": began.transform, **learned}
-    return {name: transform.detach().cpu().numpy() for name, transform in maps.items() if transform.shape == began.transform.shape}
+    maps = {"before" if alike else f"before, {name}": began, **learned}
+    return {name: transform.detach().cpu().numpy() for name, transform in maps.items() if transform.shape == began.shape}
 
 
 def _any(outcome: TableOutcome, rows: Sequence[str], columns: Sequence[str]) -> bool:
