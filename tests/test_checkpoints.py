@@ -17,6 +17,7 @@ import pointlift as pl
 from pointlift import checkpoints
 from pointlift.checkpoints import CheckpointError, load, read_metadata, save_checkpoint
 from pointlift.foreign_weights import read_tensors
+from pointlift.models import image_network
 
 
 def image_model() -> nn.Sequential:
@@ -200,6 +201,38 @@ def test_newer_format_and_damaged_metadata(saved: Path) -> None:
     save_file(load_file(saved), saved, {checkpoints.KEY: "{not json"})
     with pytest.raises(CheckpointError, match="metadata of this pointlift checkpoint are damaged"):
         load(saved)
+
+
+def test_files_of_the_first_format_are_read(tmp_path: Path) -> None:
+    """They have neither the network's kind nor options of the image model: format 1 knew inflated networks and the linear one only."""
+    made: Any = pl.inflate(image_network("fractal_resnet"), num_classes=4)
+    path = save_checkpoint(tmp_path / "old.safetensors", made, config(made, "fractal_resnet", network="inflated", image_options=None))
+    change_metadata(path, format=1, network="remove", image_options="remove")
+    back = load(path)
+    assert read_metadata(path)["format"] == 1 and "network" not in back.metadata
+    with torch.no_grad():
+        assert torch.equal(back(voxels()), made.eval()(voxels()))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"network": "point-vit"}, "no argument 'rule'"),
+        ({"network": "foo"}, "network is 'foo'"),
+        ({"image_options": {"nonsense": 3}}, "nonsense=3"),
+        ({"inflate": {"nonsense": 3}}, "no argument 'nonsense'"),
+        ({"inflate": {"rule": [[1.0, "a"]]}}, "no network can be made"),
+        ({"regime": "foo"}, "regime must be one of"),
+        ({"image_model": "fractal_resnt"}, "Did you mean fractal_resnet"),
+    ],
+)
+def test_metadata_of_no_network_name_the_file(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+    made: Any = pl.inflate(image_network("fractal_resnet"), num_classes=4)
+    path = save_checkpoint(tmp_path / "odd.safetensors", made, config(made, "fractal_resnet"))
+    change_metadata(path, **change)
+    with pytest.raises(CheckpointError) as caught:
+        load(path)
+    assert str(caught.value).startswith(f"{path}: ") and said in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("start", [b"\x80", b"PK"])

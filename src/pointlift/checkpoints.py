@@ -102,7 +102,13 @@ def load(path: str | Path, image_model: nn.Module | None = None, verify: bool = 
     path = Path(path)
     config, tensors, golden = _read_verified(path, verify)
     with torch.random.fork_rng(devices=[]):  # the random start is overwritten, and the caller's random numbers stay as they are
-        net = _build(path, config, image_model)
+        try:
+            net = _build(path, config, image_model)
+        except CheckpointError:
+            raise
+        except (ValueError, TypeError, RuntimeError) as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise CheckpointError(f"{path}: no network can be made as its metadata say ({reason}): use another copy.") from error
     _fill(path, net, tensors, config)
     net.eval()
     net.metadata = config  # type: ignore[assignment]  # documented attribute, plain data

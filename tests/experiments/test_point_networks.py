@@ -53,7 +53,10 @@ def test_fit_checkpoint_evaluate_predict(name: str, tmp_path: Path, capsys: pyte
     assert main(["view", str(cloud), "--checkpoint", str(result.checkpoint), "--out", str(tmp_path / "v.html")]) == 0
     capsys.readouterr()
     assert main(["embed", str(result.checkpoint), str(cloud), "--out", str(tmp_path / "e.npz"), "--per", "point"]) == 2
-    assert "none per point; use features per cloud" in capsys.readouterr().err
+    assert "none per point" in capsys.readouterr().err
+    assert main(["predict", str(result.checkpoint), str(cloud), "--out", str(tmp_path / "q.json"), "--ply", str(tmp_path / "ply")]) == 2
+    said = capsys.readouterr()
+    assert "none per point" in said.err and said.out == "" and not (tmp_path / "q.json").exists(), "before anything is predicted"
 
 
 @pytest.mark.parametrize("name", MODELS)

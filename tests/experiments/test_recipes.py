@@ -62,6 +62,18 @@ def test_overrides_win_and_leave_the_rest() -> None:
     assert recipe.run() == (Model(rule="mean", stages=[1, 3]), Optim(0.01, True), 7, "runs/x", False)
 
 
+def test_one_recipe_leaves_nothing_for_the_next() -> None:
+    """The parser of a method is made once."""
+    before = resolve_recipe("image2point/demo.yaml")
+    other = resolve_recipe("image2point/modelnet40_resnet18_io.yaml", ["--optim.lr", "0.7", "--model.load_stages", "[1]"])
+    assert other.resolved["optim"]["lr"] == 0.7 and other.resolved["model"]["load_stages"] == [1]
+    other.resolved["model"]["image_options"] = {"changed": 1}
+    with pytest.raises(RecipeError):
+        resolve_recipe("image2point/demo.yaml", ["--optim.epochs", "many"])
+    after = resolve_recipe("image2point/demo.yaml")
+    assert (after.resolved, after.arguments) == (before.resolved, before.arguments)
+
+
 def test_a_negative_number_is_a_value_not_an_option() -> None:
     assert run({}, "--seed", "-3").arguments["seed"] == -3
 
@@ -145,7 +157,8 @@ def test_method_is_needed(tmp_path: Path, text: str, sentence: str) -> None:
 def test_every_method_exists_and_is_typed(method: str) -> None:
     kinds = argument_types(method_function(method))
     assert {"seed", "out"} <= set(kinds)
-    assert {k.split(".")[0] for k in kinds} >= {"model", "data", "optim", "trainer"}
+    trains = {"optim", "trainer"} if method != "image_collapse" else set()
+    assert {k.split(".")[0] for k in kinds} >= {"model", "data", *trains}
 
 
 @pytest.mark.parametrize("name", list_recipes())

@@ -30,6 +30,8 @@ def predict_files(
     if top < 1:
         raise ValueError(f"--top is {top}, at least 1 is expected")
     predictor = Predictor(checkpoint, image_model, up_axis)
+    if ply is not None:
+        predictor.check_point_features()
     _warn_untrained(predictor)
     names = _ply_names(files, ply)
     results: list[dict[str, Any]] = []
@@ -55,15 +57,15 @@ def predict_files(
     return _outcome(failed, len(files))
 
 
-def embed_files(
-    checkpoint: str, files: list[str], out: str, per: str, image_model: str | None = None, up_axis: str | None = None
-) -> int:
+def embed_files(checkpoint: str, files: list[str], out: str, per: str, image_model: str | None = None, up_axis: str | None = None) -> int:
     """Features of every readable file as one .npz; 2 where a file was left out, else 0.
 
     per "cloud": features (n, C), files (n,). per "point": features (N, C), xyz (N, 3), offsets (n + 1,), files (n,).
     Raises ValueError where no file can be read; nothing is written then.
     """
     predictor = Predictor(checkpoint, image_model, up_axis)
+    if per == "point":
+        predictor.check_point_features()
     used: list[str] = []
     features: list[Float32] = []
     points: list[Float32] = []

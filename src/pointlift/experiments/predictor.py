@@ -124,6 +124,13 @@ class Predictor:
         labels = np.array([s.label for s in samples], dtype=np.int64)
         return Output(torch.cat(logits).softmax(1).numpy(), torch.cat(features).numpy(), labels)
 
+    def check_point_features(self) -> None:
+        """Raises DataError for a network that takes the points themselves and has no map of features."""
+        if takes_points(self.net):
+            raise DataError(
+                f"{type(self.net).__name__} has no features on voxels, so none per point: leave --ply out of predict, or embed --per cloud"
+            )
+
     @torch.no_grad()
     def point_features(self, cloud: PointFile, neighbours: int = 1) -> Float32:
         """(N, C): features of the last map for every point of the file.
@@ -132,8 +139,7 @@ class Predictor:
         distance mean over several. Raises DataError where the image network pools within its own forward, so that no map is left, and
         for networks that take the points themselves.
         """
-        if takes_points(self.net):
-            raise DataError(f"{type(self.net).__name__} has no features on voxels, so none per point; use features per cloud")
+        self.check_point_features()
         sample = self.prepare(cloud)
         out: Any = self.net.forward_map(self.voxels([sample]))  # type: ignore[operator]
         if not isinstance(out, SparseTensor):

@@ -11,6 +11,7 @@ Keys are strict: one that the function does not have is an error that offers the
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import re
@@ -117,8 +118,7 @@ def resolve(function: Callable[..., Any], method: str, content: dict[str, Any], 
     groups = {k.rpartition(".")[0] for k in known} - {""}
     _check_keys(content, known, groups, source)
     _check_override_names(overrides, known)
-    parser = jsonargparse.ArgumentParser(prog=f"pointlift fit {source}", exit_on_error=False)
-    parser.add_function_arguments(function, skip={"resume"})
+    parser = _parser(function)
     try:
         namespace = parser.parse_object(content, defaults=True)
     except (jsonargparse.ArgumentError, TypeError, KeyError) as error:
@@ -133,8 +133,22 @@ def resolve(function: Callable[..., Any], method: str, content: dict[str, Any], 
     return Recipe(source, method, function, instantiate(namespace).as_dict(), resolved)
 
 
+@functools.cache  # building one takes longer than parsing with it, and parsing leaves it as it is
+def _parser(function: Callable[..., Any]) -> Any:
+    import jsonargparse
+
+    parser = jsonargparse.ArgumentParser(prog="pointlift fit", exit_on_error=False)
+    parser.add_function_arguments(function, skip={"resume"})
+    return parser
+
+
 def argument_types(function: Callable[..., Any]) -> dict[str, Any]:
     """{'optim.lr': float, ..., 'seed': int}: every dotted key of a function whose dataclass arguments are groups of keys."""
+    return dict(_argument_types(function))
+
+
+@functools.cache
+def _argument_types(function: Callable[..., Any]) -> dict[str, Any]:
     hints = typing.get_type_hints(function)
     found: dict[str, Any] = {}
     for name in inspect.signature(function).parameters:

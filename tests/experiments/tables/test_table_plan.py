@@ -13,7 +13,7 @@ from pointlift.experiments.recipe_files import RecipeError
 from pointlift.experiments.tables import fingerprint
 from pointlift.experiments.tables.definition import read_table
 from pointlift.experiments.tables.fingerprint import CodeFingerprints, FileIdentities, path_in, syntax
-from pointlift.experiments.tables.needs import check_needs, missing_paths
+from pointlift.experiments.tables.needs import check_needs, described, missing_paths
 from pointlift.experiments.tables.outcome import CellId
 from pointlift.experiments.tables.plan import Plan, filled, make_plan, select
 
@@ -142,12 +142,13 @@ def test_the_contents_of_files_are_part_of_the_key(tmp_path: Path) -> None:
     changed = first()
     assert changed != before, "a file of the user's own counts to the letter"
     (data / "m" / "a.h5").write_text("xyz")
-    assert first() == changed, "of data only names and sizes"
+    other = first()
+    assert other != changed, "other data of the same names and sizes"
     (data / "m" / "b.h5").write_text("")
-    assert first() != changed
+    assert first() != other
     data.rename(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "m" / "b.h5").unlink()
-    assert first(tmp_path / "elsewhere") == changed, "where the data folder is does not matter"
+    assert first(tmp_path / "elsewhere") == other, "where the data folder is does not matter"
 
 
 def test_display_does_not_change_a_key(tmp_path: Path) -> None:
@@ -218,6 +219,28 @@ def test_paths_in_recipes() -> None:
         assert path_in(text) is None
 
 
+def test_of_large_data_samples_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fingerprint, "SAMPLED", 3)
+    monkeypatch.setattr(fingerprint, "BLOCK", 4)
+    for name in "abcdef":
+        (tmp_path / name).write_text("0123456789" * 3)
+
+    def identity() -> str:
+        return FileIdentities("").of({"data.source": f"folder:{tmp_path}"})[f"data.source=folder:{tmp_path}"]
+
+    before = identity()
+    for place, told_apart in ((0, True), (3, True), (4, False), (14, False), (15, True), (18, True), (25, False), (26, True), (29, True)):
+        content = bytearray((tmp_path / "c").read_bytes())
+        content[place] += 1
+        (tmp_path / "c").write_bytes(content)
+        assert (identity() != before) == told_apart, place
+        content[place] -= 1
+        (tmp_path / "c").write_bytes(content)
+    assert identity() == before
+    (tmp_path / "b").write_text("9876543210" * 3)
+    assert identity() == before, "every second of six files is sampled, a first"
+
+
 def test_large_folders_are_not_read_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fingerprint, "LISTED", 5)
     for name in "abcdef":
@@ -255,3 +278,16 @@ def test_missing_data_are_told_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "d" / "weights" / "net.pth").touch()
     (tmp_path / "d" / "modelnet40").mkdir()
     check_needs(plan, plan.runs.values())
+
+
+def test_data_are_described_by_what_belongs_there() -> None:
+    def said(text: str) -> str:
+        return described(text, Path(text.partition("?")[0].replace("{data}", "d").rpartition(":")[2]))
+
+    assert said("modelnet:{data}/modelnet40_ply_hdf5_2048").startswith("ModelNet40 / ModelNet10, from PointNet's project page")
+    assert said("modelnet:{data}/modelnet40_normal_resampled").startswith("ModelNet40 / ModelNet10, from PointNet++'s project page")
+    for kind in ("", "pixels:"):
+        assert said(f"{kind}imagenet:{{data}}/imagenet?crop=224").startswith("ImageNet-1K (ILSVRC 2012), from the ImageNet web page")
+        assert said(f"{kind}tiny-imagenet:{{data}}/tiny-imagenet-200").startswith("Tiny-ImageNet, from Stanford")
+    assert "MIIL" in said("{data}/weights/resnet50_miil_21k.pth")
+    assert said("{data}/weights/mine.pth") == "weights" and said("{data}/mine") == "a folder"

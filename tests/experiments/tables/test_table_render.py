@@ -14,9 +14,9 @@ import pytest
 from tiny_tables import write_table
 
 from pointlift.experiments.tables.definition import read_table
-from pointlift.experiments.tables.outcome import CellId, CellOutcome, Shown, TableOutcome
+from pointlift.experiments.tables.outcome import CellId, CellOutcome, Picture, Shown, TableOutcome
 from pointlift.experiments.tables.progress import Progress
-from pointlift.experiments.tables.render import Illustration, cell_text, make_page, number_text, render
+from pointlift.experiments.tables.render import cell_text, make_page, number_text, render
 from pointlift.report.plots import result_bars
 
 SHOWN = Shown("val_accuracy")
@@ -91,7 +91,7 @@ def test_a_page_has_the_papers_numbers_and_its_protocol(tmp_path: Path) -> None:
 
 def test_files_hold_everything(tmp_path: Path) -> None:
     outcome = outcome_of(tmp_path, done(0.5), done(0.7, 1), failed("it | broke", column="FIP-IO"), missing(), notes=["A <note>."])
-    picture = Illustration("bars", result_bars({"x": {"y": [1.0]}}), "Some <bars>", ["pair", "speed-up"], [["a | b", "2x"]])
+    picture = Picture("bars", result_bars({"x": {"y": [1.0]}}), "Some <bars>", ["pair", "speed-up"], [["a | b", "2x"]])
     page, files = render(outcome, tmp_path / "out" / "tiny", [picture])
     assert [f.name for f in files] == ["toy.md", "toy.csv", "toy.html", "toy_bars.png"] and all(f.stat().st_size for f in files)
     markdown = files[0].read_text()

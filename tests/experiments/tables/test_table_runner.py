@@ -168,7 +168,9 @@ def test_the_list_names_every_table(capsys: pytest.CaptureFixture[str], tmp_path
     assert main(["table", "--list", "--out", str(tmp_path), "--data", str(tmp_path)]) == 1
     said = capsys.readouterr().out
     line = next(line for line in said.splitlines() if line.startswith("image2point/8 "))
-    assert " 0/" in line and "full 0/" in line and "modelnet40: missing" in line
+    assert " 0/" in line and "full 0/" in line and line.split("  ")[-1] == "Inflation along x, y and z" and len(line) < 120
+    place = next(line for line in said.splitlines() if line.startswith("1 "))
+    assert str(tmp_path / "modelnet40_ply_hdf5_2048") in place and "missing" in place and "PointNet's project page" in place
     assert "not readable" in said and "there is no table 'image2point/nonsense'" in said
 
 

@@ -11,9 +11,9 @@ from pointlift.experiments.tables.definition import read_table
 from pointlift.experiments.tables.figures import FIGURES, draw
 from pointlift.experiments.tables.measures import check_measure, measured
 from pointlift.experiments.tables.needs import check_needs
-from pointlift.experiments.tables.outcome import CellOutcome, Status, TableOutcome
+from pointlift.experiments.tables.outcome import CellOutcome, Picture, Status, TableOutcome
 from pointlift.experiments.tables.plan import Cell, Plan, Run, make_plan, select
-from pointlift.experiments.tables.render import Illustration, render
+from pointlift.experiments.tables.render import render
 from pointlift.experiments.tables.runner import Runner
 from pointlift.experiments.tables.store import Record, Store
 from pointlift.experiments.tables.worker import Explain, explained
@@ -119,13 +119,13 @@ def _check_names(plan: Plan) -> None:
         raise RecipeError(f"{plan.table.file}: unknown kind of figure {kind!r}, {nearest(str(kind), list(FIGURES))}")
 
 
-def _pictures(outcome: TableOutcome, explain: Explain) -> tuple[list[Illustration], list[str], bool]:
+def _pictures(outcome: TableOutcome, explain: Explain) -> tuple[list[Picture], list[str], bool]:
     """The table's pictures, a sentence where they cannot be drawn, and whether that is a fault rather than for want of finished runs.
 
     A fault does not keep the numbers, which took hours, from being written.
     """
     try:
-        return [Illustration(p.name, p.png, p.caption, p.header, p.rows) for p in draw(outcome)], [], False
+        return draw(outcome), [], False
     except RecipeError:
         raise
     except Exception as error:
@@ -140,4 +140,4 @@ def _say_strangers(store: Store, todo: list[Run]) -> None:
     if others:
         print(f"{others} of them were run before by other code (or after other runs): they run anew, in folders of their own")
     if foreign:
-        print(f"{foreign} of the records there cannot be read (damaged, or another version's format): left alone, not used")
+        print(f"{foreign} of the records there cannot be read (damaged, or another version's format): not used")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +18,10 @@ from pointlift.experiments.configs import ModelConfig
 from pointlift.experiments.recipe_files import RecipeError, nearest
 from pointlift.experiments.run_report import read_rows
 from pointlift.experiments.tables.embeddings import embed_run
-from pointlift.experiments.tables.outcome import CellOutcome, TableOutcome
+from pointlift.experiments.tables.outcome import CellOutcome, Picture, TableOutcome
 from pointlift.report.plots import SharePoint, inflation_maps, result_bars, share_vs_accuracy, training_curves
 
-__all__ = ["FIGURES", "Picture", "draw"]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """name: of the file, without suffix. png: its bytes. caption: a line below it. header, rows: numbers that belong to it, or none."""
-
-    name: str
-    png: bytes
-    caption: str
-    header: Sequence[str] = ()
-    rows: Sequence[Sequence[Any]] = field(default_factory=tuple)
+__all__ = ["FIGURES", "draw"]
 
 
 def draw(outcome: TableOutcome) -> list[Picture]:

@@ -1,46 +1,64 @@
-"""`pointlift table --list`: every table with the state of its toy runs, whether its full recipe resolves, and which data it needs."""
+"""`pointlift table --list`: every table with the state of its runs, whether its recipes resolve, and which data the full scale reads."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from pointlift.experiments.recipe_files import RecipeError
 from pointlift.experiments.tables.definition import TableDefinition, list_tables, read_table
 from pointlift.experiments.tables.fingerprint import CodeFingerprints, FileIdentities
-from pointlift.experiments.tables.needs import missing_paths
+from pointlift.experiments.tables.needs import described, needed_places
 from pointlift.experiments.tables.plan import Plan, make_plan
 from pointlift.experiments.tables.store import Store
 from pointlift.report.tables import Cell, console_table
 
-__all__ = ["list_all", "state_row"]
+__all__ = ["list_all", "table_state"]
 
-HEADER = ["table", "shows", "toy runs", "other scales", "data of the full scale"]
+HEADER = ["table", "toy runs", "other scales", "reads", "shows"]
+DATA_HEADER = ["", "read at the full scale", "", "what it is, and where it is from"]
 
 
 def list_all(out: str, data: str) -> int:
-    """Print one line per table; 1 where a recipe does not resolve."""
+    """Print one line per table, and one for everything that they read at the full scale; 1 where a recipe does not resolve."""
     store = Store(out)
     expand = partial(make_plan, data=data, codes=CodeFingerprints(), files=FileIdentities(data), resolved={})
     rows: list[list[Cell]] = []
     problems: list[str] = []
+    places: dict[Path, str] = {}
     for name in list_tables():
         try:
             table = read_table(name)
-            row, wrong = state_row(table, store, expand)
         except RecipeError as error:
-            row, wrong = [name, "", "", "not readable", ""], [str(error)]
-        rows.append(row)
+            rows.append([name, "", "not readable", "", ""])
+            problems.append(str(error))
+            continue
+        states, read, wrong = table_state(table, store, expand)
+        places = {**places, **{place: text for place, text in read.items() if place not in places}}
+        numbers = sorted(list(places).index(place) + 1 for place in read)
+        rows.append([table.id, *states, " ".join(map(str, numbers)), table.title])
         problems += wrong
     print(console_table(HEADER, rows), end="")
     print("".join(f"{line}\n" for line in problems), end="")
+    if places:
+        print()
+        found: list[list[Cell]] = []
+        for number, (place, text) in enumerate(places.items(), start=1):
+            found.append([str(number), str(place), "there" if place.exists() else "missing", described(text, place)])
+        print(console_table(DATA_HEADER, found), end="")
     return 1 if problems else 0
 
 
-def state_row(table: TableDefinition, store: Store, expand: Callable[[TableDefinition, str], Plan]) -> tuple[list[Cell], list[str]]:
-    """The line of one table, and what is wrong with its recipes. expand: `make_plan`."""
+def table_state(
+    table: TableDefinition, store: Store, expand: Callable[[TableDefinition, str], Plan]
+) -> tuple[list[Cell], dict[Path, str], list[str]]:
+    """State of the toy scale and of the others; {place: text in a recipe} of what the full scale reads; what is wrong with its recipes.
+
+    expand: `make_plan`.
+    """
     done: dict[str, str] = {}
-    found = ""
+    read: dict[Path, str] = {}
     problems: list[str] = []
     for scale in table.scales:
         try:
@@ -53,12 +71,6 @@ def state_row(table: TableDefinition, store: Store, expand: Callable[[TableDefin
         failed = sum(store.failure(key) is not None for key in plan.runs)
         done[scale] = f"{finished}/{len(plan.runs)}" + (f", {failed} failed" if failed else "")
         if scale == "full":
-            found = _data_state(plan)
+            read = {place: text for text, place in needed_places(plan, plan.runs.values()).items()}
     others = ", ".join(f"{scale} {state}" for scale, state in done.items() if scale != "toy")
-    return [table.id, table.title, done.get("toy", "none"), others, found], problems
-
-
-def _data_state(plan: Plan) -> str:
-    missing = missing_paths(plan, plan.runs.values())
-    needs = ", ".join(plan.table.needs) or "none"
-    return f"{needs}: missing {', '.join(map(str, missing.values()))}" if missing else f"{needs}: found"
+    return [done.get("toy", "none"), others], read, problems

@@ -13,7 +13,18 @@ from pointlift.data.known_images import describe_image_datasets
 from pointlift.experiments.tables.fingerprint import DATA, canonical, path_in
 from pointlift.experiments.tables.plan import Plan, Run
 
-__all__ = ["check_needs", "missing_paths", "needed_paths"]
+__all__ = ["check_needs", "described", "missing_paths", "needed_paths", "needed_places"]
+
+# weights that nothing downloads by itself, by the names that the tables expect below {data}/weights
+WEIGHTS = {
+    "resnet50_miil_21k.pth": "ResNet50 on ImageNet-21K, from Alibaba-MIIL's repository ImageNet21K",
+    "FractalDB-1000_resnet50_epoch90.pth": "ResNet50 on FractalDB-1K, from the repository FractalDB-Pretrained-ResNet-PyTorch",
+    "FractalDB-10000_resnet50_epoch90.pth": "ResNet50 on FractalDB-10K, from the repository FractalDB-Pretrained-ResNet-PyTorch",
+    "pointcontrast_pointinfonce.pth": "PointContrast's ResNet34 (PointInfoNCE), from the repository facebookresearch/PointContrast",
+    "pointcontrast_hardest.pth": "PointContrast's ResNet34 (hardest contrastive), from the repository facebookresearch/PointContrast",
+    "cityscapes_resnet18.pth": "a ResNet18 that segments Cityscapes, from the repository structure_knowledge_distillation",
+    "ade20k_resnet18dilated_encoder.pth": "encoder of a ResNet18 that segments ADE20K, from CSAIL's semantic-segmentation-pytorch",
+}
 
 
 def needed_paths(runs: Iterable[Run]) -> dict[str, str]:
@@ -27,10 +38,14 @@ def needed_paths(runs: Iterable[Run]) -> dict[str, str]:
     return found
 
 
+def needed_places(plan: Plan, runs: Iterable[Run]) -> dict[str, Path]:
+    """{text in a recipe: the path that it stands for} of everything in the data folder that some runs read, in order."""
+    return {text: Path(path.replace(DATA, plan.data)).expanduser() for text, path in needed_paths(runs).items()}
+
+
 def missing_paths(plan: Plan, runs: Iterable[Run]) -> dict[str, Path]:
-    """{text in a recipe: the path that it stands for} of what some runs need and the data folder lacks."""
-    places = {text: Path(path.replace(DATA, plan.data)).expanduser() for text, path in needed_paths(runs).items()}
-    return {text: place for text, place in places.items() if not place.exists()}
+    """`needed_places` that do not exist."""
+    return {text: place for text, place in needed_places(plan, runs).items() if not place.exists()}
 
 
 def check_needs(plan: Plan, runs: Iterable[Run]) -> None:
@@ -45,20 +60,36 @@ def check_needs(plan: Plan, runs: Iterable[Run]) -> None:
     raise MissingDataError(f"table {plan.table.id} ({plan.scale}) needs what is not there: {'; '.join(parts)}{notes}; {how}")
 
 
-def _sentence(text: str, place: Path) -> str:
-    datasets = _by_source(text)
+def described(text: str, place: Path) -> str:
+    """What a place in the data folder is for and where that is from, in a few words."""
+    if place.name in WEIGHTS:
+        return WEIGHTS[place.name]
+    datasets = _expected(text, place)
     if not datasets:
-        what = "a file of weights" if re.search(r"\.\w+$", place.name) else "a folder"
-        return f"{place} ({what}) does not exist"
+        return "weights" if re.search(r"\.\w+$", place.name) else "a folder"
+    return f"{_name(datasets[0])}, from {datasets[0].where}; {datasets[0].licence}"
+
+
+def _name(dataset: KnownDataset) -> str:
+    return dataset.name.partition(",")[0]
+
+
+def _sentence(text: str, place: Path) -> str:
+    datasets = _expected(text, place)
+    if not datasets:
+        return f"{place} ({described(text, place)}) does not exist"
     layouts = " or ".join(f"{d.layout} (from {d.where})" for d in datasets)
-    names = datasets[0].name.partition(",")[0]
-    return f"{place} does not exist, {names} ({datasets[0].licence}) is expected there as {layouts}"
+    return f"{place} does not exist, {_name(datasets[0])} ({datasets[0].licence}) is expected there as {layouts}"
 
 
-def _by_source(text: str) -> list[KnownDataset]:
-    """The datasets that a source such as 'modelnet:...' or 'pixels:imagenet:...' may be."""
+def _expected(text: str, place: Path) -> list[KnownDataset]:
+    """The datasets that a source such as 'modelnet:...' or 'pixels:imagenet:...' may be; the one that is handed out under the name of
+    the place, if there is one."""
     kinds = re.findall(r"([A-Za-z][\w-]+):", text.partition("?")[0])
-    return [d for kind in reversed(kinds) for d in _known() if d.source.startswith(f"{kind}:")]
+    for kind in reversed(kinds):
+        if found := [d for d in _known() if d.source.startswith(f"{kind}:")]:
+            return [d for d in found if re.search(rf"\b{re.escape(place.name)}\b", d.where)] or found
+    return []
 
 
 def _datasets(need: str) -> list[KnownDataset]:

@@ -6,7 +6,7 @@ A figure or a page sees a `TableOutcome`: the definition and one `CellOutcome` p
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -15,7 +15,7 @@ import numpy as np
 
 from pointlift.experiments.tables.definition import TableDefinition
 
-__all__ = ["CellId", "CellOutcome", "Shown", "Status", "TableOutcome"]
+__all__ = ["CellId", "CellOutcome", "Picture", "Shown", "Status", "TableOutcome"]
 
 Status = Literal["done", "failed", "not run", "running elsewhere"]
 
@@ -77,6 +77,20 @@ class CellOutcome:
     def number(self) -> float | None:
         """The cell's number, unscaled; None unless the run is done."""
         return self.metrics[self.shown.value] if self.status == "done" else None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of finished runs.
+
+    name: of the file, without suffix. png: its bytes. caption: a line below it. header, rows: numbers that belong to it, or none.
+    """
+
+    name: str
+    png: bytes
+    caption: str
+    header: Sequence[str] = ()
+    rows: Sequence[Sequence[Any]] = field(default_factory=tuple)
 
 
 @dataclass(frozen=True)

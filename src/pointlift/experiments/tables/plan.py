@@ -154,6 +154,7 @@ class _Planner:
         self.table, self.scale, self.codes, self.files = table, table.scale(scale), codes, files
         self.runs: dict[str, Run] = {}
         self._resolved = resolved
+        self._recipes: dict[str, tuple[str, dict[str, Any]]] = {}
         self._before: dict[tuple[str, int], Run] = {}
         self._open: list[str] = []
 
@@ -204,11 +205,12 @@ class _Planner:
         """The recipe file, changed by the overlays, checked. {data} and @names are still in it."""
         for overlay in overlays:
             recipe = overlay.get("recipe", recipe)
-        try:
-            _, method, content = load_recipe(recipe)
-        except RecipeError as error:
-            raise RecipeError(f"{where}: {error}") from None
-        content = copy.deepcopy(content)
+        if recipe not in self._recipes:
+            try:
+                self._recipes[recipe] = load_recipe(recipe)[1:]
+            except RecipeError as error:
+                raise RecipeError(f"{where}: {error}") from None
+        method, content = copy.deepcopy(self._recipes[recipe])
         content.pop("out", None)
         content.pop("seed", None)
         for overlay in overlays:

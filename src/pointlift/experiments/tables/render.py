@@ -6,35 +6,24 @@ import html
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 
 from pointlift.data.atomic import atomic_write
-from pointlift.experiments.tables.outcome import CellOutcome, Shown, Status, TableOutcome
+from pointlift.experiments.tables.outcome import CellOutcome, Picture, Shown, Status, TableOutcome
 from pointlift.report import Report
 from pointlift.report.tables import Cell, console_table, markdown_table, write_csv
 
-__all__ = ["Illustration", "Page", "cell_text", "render"]
+__all__ = ["Page", "cell_text", "render"]
 
 TOY = (
     "Scale toy: shrunken networks on embedded data, to prove that every cell really runs. These numbers claim nothing about the paper's; "
     "--scale full is the paper's own recipe on the paper's own data."
 )
 MEANING = "Measured: mean ± sample standard deviation (number of seeds) of the last epoch; paper: as printed there."
-
-
-@dataclass(frozen=True)
-class Illustration:
-    """A picture of the finished runs: name of its file without suffix, PNG bytes, a line below it and a table of numbers, or none."""
-
-    name: str
-    png: bytes
-    caption: str
-    header: Sequence[str] = ()
-    rows: Sequence[Sequence[Any]] = field(default_factory=tuple)
 
 
 @dataclass(frozen=True)
@@ -57,7 +46,7 @@ class Page:
         parts += [f"{line}\n" for line in self.lines]
         return "\n".join(parts)
 
-    def markdown(self, pictures: Sequence[Illustration]) -> str:
+    def markdown(self, pictures: Sequence[Picture]) -> str:
         parts = [f"# {self.title}\n", markdown_table(self.header, self.rows)]
         if self.best:
             parts += ["Best epoch beside the last (chosen on what it was measured on):\n", markdown_table(self.BEST, self.best)]
@@ -68,7 +57,7 @@ class Page:
         parts.append("\n".join(f"- {name}: {html.escape(str(value), quote=False)}" for name, value in self.protocol.items()) + "\n")
         return "\n".join(parts)
 
-    def html(self, pictures: Sequence[Illustration], runs: tuple[list[str], list[list[Cell]]]) -> Report:
+    def html(self, pictures: Sequence[Picture], runs: tuple[list[str], list[list[Cell]]]) -> Report:
         report = Report(self.title, self.lines[0] if self.lines else "")
         report.section("Result").table(self.header, self.rows, MEANING)
         for picture in pictures:
@@ -83,12 +72,12 @@ class Page:
         return report
 
 
-def render(outcome: TableOutcome, folder: Path, pictures: Sequence[Illustration] = ()) -> tuple[Page, list[Path]]:
+def render(outcome: TableOutcome, folder: Path, pictures: Sequence[Picture] = ()) -> tuple[Page, list[Path]]:
     """Write <id>'s <scale>.md, .csv, .html and the pictures to `folder`; the page and the paths of the files."""
     page = make_page(outcome)
     folder.mkdir(parents=True, exist_ok=True)
     scale = outcome.scale
-    named = [Illustration(f"{scale}_{p.name}", p.png, p.caption, p.header, p.rows) for p in pictures]
+    named = [replace(p, name=f"{scale}_{p.name}") for p in pictures]
     for picture in named:
         with atomic_write(folder / f"{picture.name}.png") as temporary:
             temporary.write_bytes(picture.png)
