@@ -144,8 +144,10 @@ def test_bad_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
         ([str(write_table(tmp_path, "f", figure={"kind": "bar"}))], "did you mean bars?"),
         ([needy, "--data", str(tmp_path / "d")], "ply_data_train"),
     ]
+    (tmp_path / "file").touch()
+    cases.append(([table, "--out", str(tmp_path / "file")], "is a file, a folder for the results"))
     for words, sentence in cases:
-        assert main(["table", *words, *out]) == 2
+        assert main(["table", *words, *([] if "--out" in words else out)]) == 2
         error = capsys.readouterr().err
         assert sentence in error and error.startswith("pointlift: ") and error.count("\n") == 1
     assert not (tmp_path / "out" / "cells").exists(), "nothing was run"

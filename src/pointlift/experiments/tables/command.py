@@ -39,6 +39,8 @@ def run_table(
     """
     if jobs < 1:
         raise ValueError(f"--jobs is {jobs}, at least 1 is expected")
+    if Path(out).exists() and not Path(out).is_dir():
+        raise ValueError(f"--out {out} is a file, a folder for the results of all tables is expected")
     plan = make_plan(read_table(name), scale, data)
     _check_names(plan)
     cells, store = select(plan, only), Store(out)
