@@ -87,7 +87,7 @@ def execute(task: Task, explain: Explain) -> Reply:
         known = store.failure(key)
         if known is not None and not task.retry and store.record(key) is None:
             return Reply(key, "failed", known)
-        resumed = store.started(key)
+        resumed = known is None and store.started(key)  # what failed starts at the beginning
         try:
             recipe = filled(task.run, task.data, store.run)
             record = store.record(key) or _train(store, task, recipe, resumed)
@@ -120,10 +120,8 @@ def explained(error: BaseException, explain: Explain) -> tuple[str, bool]:
 def _train(store: Store, task: Task, recipe: Recipe, resume: bool) -> Record:
     """Run the recipe in the run's folder, from its last checkpoint where there is one, and record what came out."""
     run, folder = task.run, store.run(task.run.key)
-    if store.failure(run.key) is not None:  # tried again on purpose, and from the start
-        store.forget_failure(run.key)
-        resume = False
     if not resume:
+        store.forget_failure(run.key)
         _remove(folder)
     print("goes on from its last checkpoint" if resume else "starts at the beginning", flush=True)
     try:
