@@ -89,13 +89,34 @@ def test_a_page_has_the_papers_numbers_and_its_protocol(tmp_path: Path) -> None:
     assert other.best == [] and "seeds" in other.protocol
 
 
+def test_only_the_full_scale_is_compared_with_the_paper(tmp_path: Path) -> None:
+    """A small scale's page says that the paper's numbers are of something else; a toy's, that its own mean nothing."""
+    pages = {name: _page_at(tmp_path / name, name) for name in ("toy", "small", "full")}
+    assert "claim nothing" in pages["toy"] and "not what a cell here should come to" in pages["small"]
+    assert not any(part in pages["full"] for part in ("claim nothing", "not what a cell here", "at scale full"))
+    assert "at scale small" in pages["small"]
+
+
+def _page_at(folder: Path, scale: str) -> str:
+    folder.mkdir()
+    table = read_table(str(write_table(folder, scales={scale: {"recipe": "image2point/demo.yaml", "seeds": 1}})))
+    return make_page(TableOutcome(table, scale, (done(0.5),))).console()
+
+
+def test_best_epochs_are_left_out_where_only_the_last_was_looked_at(tmp_path: Path) -> None:
+    same = {"epoch": 4.0, "val_accuracy": 0.5}
+    assert make_page(outcome_of(tmp_path, done(0.5, best=same), done(0.5, 1, best=same))).best == []
+    other = {"epoch": 2.0, "val_accuracy": 0.6}
+    assert len(make_page(outcome_of(tmp_path, done(0.5, best=same), done(0.5, 1, best=other))).best) == 1
+
+
 def test_files_hold_everything(tmp_path: Path) -> None:
     outcome = outcome_of(tmp_path, done(0.5), done(0.7, 1), failed("it | broke", column="FIP-IO"), missing(), notes=["A <note>."])
     picture = Picture("bars", result_bars({"x": {"y": [1.0]}}), "Some <bars>", ["pair", "speed-up"], [["a | b", "2x"]])
     page, files = render(outcome, tmp_path / "out" / "tiny", [picture])
     assert [f.name for f in files] == ["toy.md", "toy.csv", "toy.html", "toy_bars.png"] and all(f.stat().st_size for f in files)
     markdown = files[0].read_text()
-    assert markdown.startswith("# tiny: Few shots, small\n") and "| 60.0 ± 14.1 (2) | 12.3 ± 0.4 |" in markdown
+    assert markdown.startswith("# tiny at scale toy: Few shots, small\n") and "| 60.0 ± 14.1 (2) | 12.3 ± 0.4 |" in markdown
     assert "failed: it \\| broke" in markdown and "toy_bars.png" in markdown and "A &lt;note&gt;." in markdown
     with files[1].open(newline="") as file:
         rows = list(csv.DictReader(file))

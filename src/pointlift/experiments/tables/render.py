@@ -23,6 +23,8 @@ TOY = (
     "Scale toy: shrunken networks on embedded data, to prove that every cell really runs. These numbers claim nothing about the paper's; "
     "--scale full is the paper's own recipe on the paper's own data."
 )
+FULL = "full"
+OTHER = "The papers' numbers are of their own networks and data, which only scale full repeats, not what a cell here should come to."
 MEANING = "Measured: mean ± sample standard deviation (number of seeds) of the last epoch; paper: as printed there."
 
 
@@ -103,7 +105,8 @@ def make_page(outcome: TableOutcome) -> Page:
             if column in papers:
                 cells.append(table.paper.get(row, {}).get(column, ""))
         rows.append(cells)
-    return Page(f"{table.id}: {table.title}", header, rows, _best_rows(outcome), _lines(outcome), _protocol(outcome))
+    title = f"{table.id}: {table.title}" if outcome.scale == FULL else f"{table.id} at scale {outcome.scale}: {table.title}"
+    return Page(title, header, rows, _best_rows(outcome), _lines(outcome), _protocol(outcome))
 
 
 def cell_text(runs: Sequence[CellOutcome]) -> str:
@@ -133,7 +136,8 @@ def number_text(numbers: Sequence[float], shown: Shown) -> str:
 
 
 def _best_rows(outcome: TableOutcome) -> list[list[Cell]]:
-    """Last and best epoch of every cell whose own number has a best epoch."""
+    """Last and best epoch of every cell whose own number has a best epoch; [] where no cell's best epoch is another than its last, as
+    where only the last is evaluated."""
     rows: list[list[Cell]] = []
     for row in outcome.rows:
         for column in outcome.columns:
@@ -144,13 +148,14 @@ def _best_rows(outcome: TableOutcome) -> list[list[Cell]]:
                 last = number_text([r.metrics[shown.value] for r in runs], shown)
                 counted = number_text([e + 1 for e in epochs], Shown("epoch", unit="", digits=0))
                 rows.append([f"{row} / {column}", last, number_text(best, shown), counted])
-    return rows
+    return rows if any(row[1] != row[2] for row in rows) else []
 
 
 def _lines(outcome: TableOutcome) -> list[str]:
     """The sentences below the table."""
     table = outcome.definition
-    lines = [line for line in (table.question, TOY if outcome.scale == "toy" else "", MEANING) if line]
+    small = {"toy": TOY, FULL: ""}.get(outcome.scale, OTHER if table.paper else "")
+    lines = [line for line in (table.question, small, MEANING) if line]
     failed = {(str(r.cell), r.why) for r in outcome.cells if r.status == "failed"}
     lines += [f"{cell}: failed: {why}" for cell, why in sorted(failed)]
     if table.quoted:
