@@ -49,6 +49,8 @@ def main() -> None:
     parser.add_argument("--columns", nargs=2, action="append", default=[], metavar=("A", "B"))
     parser.add_argument("--rows", nargs=2, action="append", default=[], metavar=("A", "B"))
     args = parser.parse_args()
+    if not args.file.is_file():
+        parser.error(f"there is no file {args.file}: pointlift table writes it when a table has run")
     runs = read_runs(args.file)
     names = [{cell[0] for cell in runs}, {cell[1] for cell in runs}]
     lines: list[list[str]] = []
