@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -135,7 +136,8 @@ def result_bars(
                 _bar(axes, group + (index - (len(methods) - 1) / 2) * width, width * 0.9, values, color, method)
     if reference is not None:
         axes.axhline(reference[1], color=MUTED, linewidth=1.0, linestyle=(0, (5, 4)), label=_literal(reference[0]))
-    axes.set_xticks(range(len(results)), [_literal(s) for s in results])
+    room = max(10, round(9 * (0.42 * (len(methods) + 1))))  # characters that fit below one group
+    axes.set_xticks(range(len(results)), ["\n".join(textwrap.wrap(_literal(s), room, break_long_words=False)) or s for s in results])
     axes.set_xlim(-0.6, len(results) - 0.4)
     axes.margins(y=0.14)
     _legend(axes, len(methods) + (reference is not None), last=reference)
@@ -172,6 +174,8 @@ def share_vs_accuracy(points: Sequence[SharePoint], ylabel: str = "accuracy (%)"
     if reference is not None:
         axes.axhline(reference[1], color=MUTED, linewidth=1.0, linestyle=(0, (5, 4)), label=_literal(reference[0]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g} %"))
+    axes.xaxis.set_minor_formatter(FuncFormatter(lambda v, _: f"{100 * v:g} %" if f"{v:e}"[0] in "25" else ""))
+    axes.tick_params(which="minor", labelsize=8.5, labelcolor=INK)
     low = min(p.share for p in points)
     axes.set_xlim(low / 2.0, max(p.share for p in points) * 4.0)
     axes.margins(y=0.18)

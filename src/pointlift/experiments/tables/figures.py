@@ -62,7 +62,9 @@ def accuracy_curves(outcome: TableOutcome, options: Mapping[str, Any]) -> list[P
             table.append([pair["name"], _count(own), _count(other), ratio, pair.get("paper", "")])
     if not panels:
         raise ValueError("no run of the figure has finished yet.")
-    png = training_curves(panels, target, None, ylabel=value.replace("_", " "))
+    percent = {n: {name: [[100 * v for v in run] for run in group] for name, group in p.items()} for n, p in panels.items()}
+    aimed = None if target is None else 100 * target
+    png = training_curves(percent, aimed, None, ylabel=f"{value.replace('_', ' ')} (%)")
     header = ["network", "epochs to target, pre-trained", "from scratch", "speed-up", "paper"]
     aim = "" if target is None else f"; target {100 * target:g} %, epochs are means over the seeds that reached it, if all did"
     return [Picture("curves", png, f"Accuracy after every epoch, one thin line per seed and their mean{aim}.", header, table)]
