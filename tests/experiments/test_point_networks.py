@@ -14,6 +14,7 @@ import pointlift as pl
 from pointlift.cli import main
 from pointlift.experiments.training import DataConfig, ModelConfig, OptimConfig, TrainerConfig, build_network, fit_image2point
 from pointlift.inflate import set_finetune
+from pointlift.methods.image2point import DivergenceError
 
 TINY_VIT = {"embed_dim": 24, "depth": 2, "num_heads": 2}
 MODELS: dict[str, dict[str, Any]] = {
@@ -95,6 +96,14 @@ def test_cloud_weights_start_a_run_where_another_ended(tmp_path: Path) -> None:
     build_network(scratch, 5, 3)
     with pytest.raises(FileNotFoundError, match="missing"):
         build_network(ModelConfig(**MODELS["pointnet2-ssg"], cloud_weights=str(tmp_path / "missing")), 5, 3)
+
+
+def test_a_network_that_evaluates_to_nothing_is_a_divergence(tmp_path: Path) -> None:
+    """One step, whose own loss is finite, throws the weights away: the run says so instead of writing NaN."""
+    one_step = TrainerConfig(accelerator="cpu", enable_progress_bar=False, max_steps=1)
+    with pytest.raises(DivergenceError, match=r"val_loss is (NaN|infinite) after the last epoch \(0\).*lower the learning rate"):
+        fit_image2point(ModelConfig(**MODELS["pointnet2-ssg"]), DATA, OptimConfig(lr=1e25, epochs=1), one_step, 0, tmp_path / "run")
+    assert not (tmp_path / "run" / "result.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from pointlift.experiments.run_folder import RunFolder, RunFolderError
 from pointlift.experiments.trainer import RunRecord, make_trainer, run, settings_restored
 from pointlift.foreign_weights import load_image_weights
 from pointlift.inflate import inflate
-from pointlift.methods.image2point import Image2Point
+from pointlift.methods.image2point import DivergenceError, Image2Point
 from pointlift.models import create_model, image_network
 from pointlift.models.factory import IMAGE_NETWORKS, LIFTED_NETWORKS, POINT_NETWORKS, is_own_code, network_kind
 from pointlift.point_weights import load_point_weights
@@ -195,6 +196,7 @@ def record_training(
         measured = run(engine, module, clouds, record, resume, also)
     last = record.rows[-1]
     metrics = {**{k: v for k, v in last.items() if k not in ("epoch", "step", "seconds")}, **measured}
+    _check_finite(metrics, int(last["epoch"]))
     best = {} if record.best is None else {"epoch": record.best[0], "val_accuracy": record.best[1]}
     seconds = sum(row["seconds"] for row in record.rows)
     result = FitResult(metrics, best, folder.final, folder.metrics, seconds, report.trainable, report.total)
@@ -202,6 +204,17 @@ def record_training(
         export(folder.final, int(last["epoch"]))
         folder.write_json("result.json", result.to_dict())
     return result
+
+
+def _check_finite(metrics: Mapping[str, float], epoch: int) -> None:
+    """Raises DivergenceError where the network of the last epoch gives numbers that are none, though every training loss was finite."""
+    bad = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if bad:
+        what = "NaN" if math.isnan(metrics[bad[0]]) else "infinite"
+        raise DivergenceError(
+            f"{bad[0]} is {what} after the last epoch ({epoch}), the training losses were finite: the last steps were too large for "
+            "evaluation; lower the learning rate (--optim.lr), clip gradients (--trainer.gradient_clip_val 1), or use larger batches."
+        )
 
 
 def process_rank() -> int:

@@ -22,7 +22,8 @@ from pointlift.models import image_network
 sys.path.insert(0, str(Path(__file__).parents[2] / "data"))
 from image_writers import write_imagenet, write_tiny_imagenet
 
-FEW_POINTS = {"n_points": 64, "voxel_size": 0.2, "batch_size": 4, "num_workers": 0, "shots": None, "share": None}
+# enough voxels for the deepest stages: with one or two per cloud a step from scratch blows up
+FEW_POINTS = {"n_points": 256, "voxel_size": 0.1, "batch_size": 8, "num_workers": 0, "shots": None, "share": None}
 PIXELS = {"batch_size": 4, "num_workers": 0}
 ONE_STEP = {"max_steps": 1, "accelerator": "cpu", "devices": 1, "evaluate_every": 1}
 WIDTH = {"FractalDB-1000_resnet50_epoch90.pth": 1000, "FractalDB-10000_resnet50_epoch90.pth": 10000, "resnet50_miil_21k.pth": 11221}
@@ -49,7 +50,7 @@ CHEAP = [label for label in RUNS if "ResNet18" in label and "image2point/1" in l
 def real_layouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `--data` would name: every dataset and every file of weights that the tables read, tiny or random."""
     root = tmp_path_factory.mktemp("data")
-    write_modelnet_h5(root / "modelnet40_ply_hdf5_2048", 1, 1, 64, classes=MODELNET40_CLASSES, normals=False)
+    write_modelnet_h5(root / "modelnet40_ply_hdf5_2048", 1, 1, 256, classes=MODELNET40_CLASSES, normals=False)
     write_imagenet(root / "imagenet", val=3)[1]
     truth = [f"{w}\n" for w in write_imagenet(root / "imagenet", val=3)[1]]
     (root / "imagenet" / "val.txt").write_text("".join(truth))
