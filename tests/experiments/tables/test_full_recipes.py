@@ -24,7 +24,7 @@ from image_writers import write_imagenet, write_tiny_imagenet
 
 FEW_POINTS = {"n_points": 128, "voxel_size": 0.15, "batch_size": 4, "num_workers": 0, "shots": None, "share": None}
 PIXELS = {"batch_size": 4, "num_workers": 0}
-# Evaluated after a single step, a deep network still has its first running statistics: at the recipe's rate that step can be too large for them.
+# Evaluated after one step, a deep network still has its first running statistics: at the recipe's rate that step can be too large for them.
 GENTLE = {"epochs": 1, "batch_size": 4, "lr": 1e-3}
 ONE_STEP = {"max_steps": 1, "accelerator": "cpu", "devices": 1, "evaluate_every": 1}
 WIDTH = {"FractalDB-1000_resnet50_epoch90.pth": 1000, "FractalDB-10000_resnet50_epoch90.pth": 10000, "resnet50_miil_21k.pth": 11221}
