@@ -55,9 +55,9 @@ def real_layouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `--data` would name: every dataset and every file of weights that the tables read, tiny or random."""
     root = tmp_path_factory.mktemp("data")
     write_modelnet_h5(root / "modelnet40_ply_hdf5_2048", 1, 1, 128, classes=MODELNET40_CLASSES, normals=False)
-    write_imagenet(root / "imagenet", val=3)[1]
-    truth = [f"{w}\n" for w in write_imagenet(root / "imagenet", val=3)[1]]
-    (root / "imagenet" / "val.txt").write_text("".join(truth))
+    truth = write_imagenet(root / "imagenet", val=3)[1]
+    lines = [f"ILSVRC2012_val_{i:08d}.JPEG {wnid}\n" for i, wnid in enumerate(truth, 1)]
+    (root / "imagenet" / "val.txt").write_text("".join(lines))
     write_tiny_imagenet(root / "tiny-imagenet-200")
     return root
 
@@ -119,8 +119,8 @@ def shrunk(recipe: Recipe) -> Recipe:
     for group in ("optim", "teacher_optim"):
         if group in content:
             content[group] |= {k: v for k, v in GENTLE.items() if k in content[group]}
-    content.setdefault("trainer", {})
-    content["trainer"] |= {k: v for k, v in ONE_STEP.items() if k in content["trainer"]}
+    if "trainer" in content:
+        content["trainer"] |= {k: v for k, v in ONE_STEP.items() if k in content["trainer"]}
     return resolve(method_function(recipe.method), recipe.method, content, (), recipe.source)
 
 
