@@ -54,7 +54,7 @@ assert len(CHEAP) == 1
 def real_layouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `--data` would name: every dataset and every file of weights that the tables read, tiny or random."""
     root = tmp_path_factory.mktemp("data")
-    write_modelnet_h5(root / "modelnet40_ply_hdf5_2048", 1, 1, 128, classes=MODELNET40_CLASSES, normals=False)
+    write_modelnet_h5(root / "modelnet40_ply_hdf5_2048", 2, 1, 128, classes=MODELNET40_CLASSES, normals=False)
     truth = write_imagenet(root / "imagenet", val=3)[1]
     lines = [f"ILSVRC2012_val_{i:08d}.JPEG {wnid}\n" for i, wnid in enumerate(truth, 1)]
     (root / "imagenet" / "val.txt").write_text("".join(lines))
@@ -113,6 +113,8 @@ def shrunk(recipe: Recipe) -> Recipe:
     content: dict[str, Any] = json.loads(json.dumps(recipe.resolved))
     pixels = str(content["data"].get("source", "")).startswith(("pixels:", "imagenet:", "tiny-imagenet:"))
     content["data"] |= {k: v for k, v in (PIXELS if pixels else FEW_POINTS).items() if k in content["data"]}
+    if recipe.method == "distillation":
+        content["data"]["shots"] = 1  # of two clouds per class, so that some are not labelled
     for group in ("model", "teacher"):
         if "pretrained" in content.get(group, {}):
             content[group]["pretrained"] = False  # nothing is downloaded here
