@@ -55,6 +55,7 @@ def covering_radius(cloud: np.ndarray, chosen: np.ndarray) -> float:
 
 
 def sampling(name: str, clouds: np.ndarray, n: int, fpsample: Any) -> Workload:
+    """Farthest point sampling: how far its choice covers, beside the peers."""
     xyz, offsets = batch(clouds)
     candidates: dict[str, Run] = {"pointlift": lambda: farthest_point_sampling(xyz, offsets, n)}
     if len(clouds) * clouds.shape[1] * n <= AFFORDABLE:
@@ -78,6 +79,7 @@ def sampling(name: str, clouds: np.ndarray, n: int, fpsample: Any) -> Workload:
 
 
 def nearest(name: str, queries: np.ndarray, clouds: np.ndarray, k: int, threads: int) -> Workload:
+    """k nearest neighbours, beside scipy, scikit-learn and torch."""
     query, asked = batch(queries)
     points, offsets = batch(clouds)
     pairs = len(clouds) * clouds.shape[1] * queries.shape[1]
@@ -105,6 +107,7 @@ def nearest(name: str, queries: np.ndarray, clouds: np.ndarray, k: int, threads:
 
 
 def balls(name: str, queries: np.ndarray, clouds: np.ndarray, radius: float, k: int, threads: int) -> Workload:
+    """Ball query, beside its peers."""
     query, asked = batch(queries)
     points, offsets = batch(clouds)
     q3, p3 = torch.from_numpy(queries), torch.from_numpy(clouds)
@@ -138,6 +141,7 @@ def balls(name: str, queries: np.ndarray, clouds: np.ndarray, radius: float, k: 
 
 
 def interpolation(name: str, coarse: np.ndarray, fine: np.ndarray, channels: int) -> list[Workload]:
+    """Three-point interpolation, forward and with backward."""
     points, offsets = batch(coarse)
     query, asked = batch(fine)
     g = torch.Generator().manual_seed(0)
@@ -179,6 +183,7 @@ def interpolation(name: str, coarse: np.ndarray, fine: np.ndarray, channels: int
 
 
 def grouping(name: str, queries: np.ndarray, clouds: np.ndarray, k: int, channels: int) -> Workload:
+    """Gathering neighbours, forward and with backward."""
     query, asked = batch(queries)
     points, offsets = batch(clouds)
     index = knn(query, points, k, asked, offsets)[1]
@@ -240,6 +245,7 @@ def show(row: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    """Run the workloads, print and write them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)

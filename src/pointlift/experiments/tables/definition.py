@@ -161,6 +161,7 @@ class _Reader:
         return RecipeError(f"{self.file}: {text}")
 
     def table(self) -> TableDefinition:
+        """The whole definition."""
         content = self.content
         self.keys(content, TABLE_KEYS, "the table", required=("title", "value", "rows", "columns", "scales"))
         scales = self.scales(content["scales"])
@@ -193,6 +194,7 @@ class _Reader:
     # -------------------------------------------------------------------------------------------- pieces
 
     def scales(self, value: Any) -> dict[str, Scale]:
+        """The scales by name; every other part may name only these."""
         value = self.mapping(value, "scales")
         if not value:
             raise self.fail("scales is empty, at least one such as toy or full is expected")
@@ -211,6 +213,7 @@ class _Reader:
         return found
 
     def entries(self, value: Any, place: str) -> tuple[Entry, ...]:
+        """Rows or columns, in order, whose names differ."""
         found: list[Entry] = []
         for i, given in enumerate(self.sequence(value, place)):
             if isinstance(given, str):
@@ -236,6 +239,7 @@ class _Reader:
         )
 
     def before(self, value: Any) -> dict[str, Before]:
+        """Runs before runs, by the name that "@name" refers to."""
         found = {}
         for name, given in self.mapping(value or {}, "before").items():
             where = f"before.{name}"
@@ -285,6 +289,7 @@ class _Reader:
         return found
 
     def paper(self, value: Any, names: tuple[list[str], list[str]]) -> dict[str, dict[str, str]]:
+        """row -> column -> the paper's number as text."""
         found: dict[str, dict[str, str]] = {}
         for row, columns in self.mapping(value or {}, "paper").items():
             self.known(row, names[0], "paper")
