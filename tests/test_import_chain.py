@@ -10,7 +10,7 @@ from pathlib import Path
 import pointlift
 
 ROOT = Path(pointlift.__file__).parent
-BASE = {"containers", "grid", "point_batch", "sparse_functions"}
+BASE = {"containers", "grid", "mesh", "point_batch", "sparse_functions"}
 NETWORKS = BASE | {"ops", "nn", "inflate", "models"}
 FILES = {"weight_files", "weight_names", "foreign_weights", "kernel_orders"}
 WEIGHTS = FILES | {"checkpoints", "point_weights"}
@@ -18,16 +18,17 @@ BELOW_EXPERIMENTS = NETWORKS | WEIGHTS | {"data", "views", "report", "evaluate",
 # what each part may import; a part that is not named here may not exist
 MAY_IMPORT: dict[str, set[str]] = {
     "point_batch": set(),
+    "mesh": set(),
     "grid": {"point_batch"},
     "sparse_functions": {"containers", "grid"},
     "containers": {"grid", "point_batch", "sparse_functions"},
-    "ops": {"containers"},
+    "ops": {"containers", "mesh"},
     "nn": BASE | {"ops"},
     "inflate": BASE | {"ops", "nn"},
-    "views": {"containers", "ops"},
+    "views": {"containers", "mesh", "ops"},
     "models": BASE | {"ops", "nn", "inflate", "views"},
-    "data": {"containers", "ops"},
-    "report": {"containers", "data"},
+    "data": {"containers", "mesh", "ops"},
+    "report": {"containers", "data", "mesh"},
     "evaluate": {"containers", "data", "report"},
     "kernel_orders": set(),
     "weight_files": set(),

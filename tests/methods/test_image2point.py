@@ -17,7 +17,7 @@ from pointlift.data.sample import Sample
 from pointlift.evaluate import classification_metrics
 from pointlift.inflate import InflatedNetwork, inflate
 from pointlift.methods.image2point import CloudBatch, DivergenceError, Image2Point, lr_factor
-from pointlift.models import LinearNetwork
+from pointlift.models import LinearNetwork, create_model
 
 
 def network(classes: int = 3) -> InflatedNetwork:
@@ -201,3 +201,21 @@ def test_refusals(tmp_path: Path) -> None:
     unknown = CloudBatch.collate([Sample(np.zeros((4, 3)), -1), Sample(np.ones((4, 3)), 1)])
     with pytest.raises(ValueError, match="1 clouds of a batch have no class"):
         Image2Point(network(), 3, voxel_size=0.2).training_step(unknown, 0)
+
+
+def test_cosine_ends_at_its_floor_and_decay_stops_there() -> None:
+    assert lr_factor("cosine", 0, 100, 5, floor=0.1) == 1 and lr_factor("cosine", 100, 100, 5, floor=0.1) == pytest.approx(0.1)
+    # RS-CNN: x 0.7 every 21 of 200 epochs, down to a hundredth (facts 5.4); 10 steps an epoch
+    values = [lr_factor("decay", step, 2000, 200, 0.01, (0.7, 21)) for step in range(2000)]
+    assert values[209] == 1 and values[210] == pytest.approx(0.7) and values[1999] == pytest.approx(0.7**9)
+    assert lr_factor("decay", 1999, 2000, 200, 0.1, (0.7, 21)) == 0.1
+
+
+def test_smoothing_over_the_others_is_dgcnns_loss() -> None:
+    net, classes, eps = create_model("pointnet2-ssg", num_classes=5), 5, 0.2
+    module = Image2Point(net, classes, label_smoothing=eps, smoothing="others")
+    logits, target = torch.randn(7, classes, dtype=torch.float64), torch.arange(7) % classes
+    wanted = torch.full((7, classes), eps / (classes - 1), dtype=torch.float64).scatter(1, target[:, None], 1 - eps)
+    torch.testing.assert_close(module.loss(logits, target), -(wanted * logits.log_softmax(1)).sum(1).mean())
+    with pytest.raises(ValueError, match="leaves nothing for the true one"):
+        Image2Point(net, 2, label_smoothing=0.5, smoothing="others")

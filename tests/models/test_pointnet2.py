@@ -208,3 +208,10 @@ def test_bad_clouds() -> None:
         PointNet2(**SMALL)(PointBatch.from_list([xyz]))
     with pytest.raises(ValueError, match="got a batch of 0 clouds, expected at least one"):
         PointNet2(**SMALL)(PointBatch.from_list([]))
+
+
+def test_embedding_and_classifier_make_up_the_network() -> None:
+    net = PointNet2(num_classes=5, npoint=(16, 4), nsample=(8, 4), head=(512,)).eval()
+    cloud = PointBatch.from_list([torch.rand(40, 3), torch.rand(50, 3)])
+    assert net.embed(cloud).shape == (2, 512) and net.classifier is net.head[-1]
+    torch.testing.assert_close(net.classifier(net.embed(cloud)), net(cloud), rtol=0, atol=0)

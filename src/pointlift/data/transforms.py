@@ -29,6 +29,7 @@ __all__ = [
     "Transform",
     "UnitSphere",
     "modelnet_augmentation",
+    "scale_shift_augmentation",
     "take_points",
     "unit_sphere",
 ]
@@ -258,6 +259,12 @@ class Resample:
 def modelnet_augmentation() -> Compose:
     """The training augmentation of Image2Point's ModelNet40 experiments, in its order and ranges: shuffle, scale, shift, jitter."""
     return Compose([Shuffle(), Scale(), Shift(), Jitter()])
+
+
+def scale_shift_augmentation() -> Compose:
+    """The training augmentation that PointCMT, DGCNN, RS-CNN and PointMLP share (facts 4.2, 5.3-5.5): shuffle, every axis times
+    U(2/3, 3/2), then plus U(-0.2, 0.2)."""
+    return Compose([Shuffle(), Scale(2 / 3, 3 / 2, p=1.0), Shift(0.2, p=1.0)])
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pointlift.data.dataset import CloudDataset
 from pointlift.data.loader import CloudLoader, make_loader
 from pointlift.data.sample import Sample
 from pointlift.data.splits import fraction, holdout, k_shot
-from pointlift.data.transforms import Compose, Resample, Transform, UnitSphere, modelnet_augmentation
+from pointlift.data.transforms import Compose, Resample, Transform, UnitSphere, modelnet_augmentation, scale_shift_augmentation
 from pointlift.experiments.configs import DataConfig
 from pointlift.methods.image2point import CloudBatch
 
@@ -132,7 +132,7 @@ def preprocessing(config: DataConfig, channels: int, training: bool) -> Transfor
     if config.n_points is not None:
         steps.append(AtMost(config.n_points, "random" if training else "first"))
     if training and config.augment:
-        steps.append(modelnet_augmentation())
+        steps.append(modelnet_augmentation() if config.augmentation == "image2point" else scale_shift_augmentation())
     return Compose([*steps, PickFeatures(config.features, channels)])
 
 

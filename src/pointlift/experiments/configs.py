@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pointlift.methods.image2point import Optimizer, Schedule
+from pointlift.methods.image2point import Optimizer, Schedule, Smoothing
 
 __all__ = ["DataConfig", "ModelConfig", "OptimConfig", "TrainerConfig"]
 
@@ -74,7 +74,9 @@ class DataConfig:
         split_seed: of these draws and of val_fraction; null takes the run's seed.
         val_fraction: hold out so much of every training class to choose epochs by, and look at the test split once, at the end; null
             evaluates on the test split after every epoch, as the paper does.
-        augment: the paper's ModelNet augmentation (shuffle, scale, shift, jitter).
+        augment: change the training clouds at random, as `augmentation` says.
+        augmentation: "image2point" (its ModelNet augmentation: shuffle, scale, shift, jitter) or "scale-shift" (every axis times
+            2/3-3/2, plus up to 0.2, shuffled: PointCMT, DGCNN, RS-CNN, PointMLP; facts 4.2).
         batch_size: clouds per step, over all devices together.
         in_memory: read every file once and keep it; false reads it whenever it is used, for data larger than memory.
         num_workers: processes that read and augment, per device; results do not depend on it.
@@ -92,6 +94,7 @@ class DataConfig:
     split_seed: int | None = None
     val_fraction: float | None = None
     augment: bool = True
+    augmentation: Literal["image2point", "scale-shift"] = "image2point"
     batch_size: int = 32
     in_memory: bool = True
     num_workers: int = 0
@@ -121,10 +124,11 @@ class OptimConfig:
         optimizer: "sgd" (without Nesterov), "adam" (weight decay added to the gradient) or "adamw" (weight decay apart from it).
         lr, weight_decay: of the optimizer. momentum: of SGD; Adam's are 0.9 and 0.999.
         epochs: length of the run; the cosine ends with it.
-        schedule: "cosine" (over the whole run), "step" (a tenth after a third of the run, a hundredth after two), "plateau" (half after
+        schedule: "cosine" (over the whole run, ending at final_lr), "step" (a tenth after a third of the run, a hundredth after two),
+            "decay" (times decay_factor after every decay_epochs epochs, not below final_lr; RS-CNN's, facts 5.4), "plateau" (half after
             every 10 epochs without a lower training loss, down to 1e-5; SimpleView's protocol, facts 5.6), "released" (the released
             code's oscillation, facts T1) or "constant".
-        label_smoothing: 0 in the paper.
+        label_smoothing: 0 in the paper. smoothing: who shares it, "all" classes or the "others" than the true one (facts T45).
     """
 
     optimizer: Optimizer = "sgd"
@@ -134,6 +138,10 @@ class OptimConfig:
     epochs: int = 300
     schedule: Schedule = "cosine"
     label_smoothing: float = 0.0
+    smoothing: Smoothing = "all"
+    final_lr: float = 0.0
+    decay_factor: float = 0.7
+    decay_epochs: int = 21
 
     def __post_init__(self) -> None:
         if self.epochs < 1:

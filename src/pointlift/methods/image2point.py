@@ -29,9 +29,10 @@ from pointlift.inflate import set_finetune
 from pointlift.nn import takes_points
 from pointlift.ops.voxelize import voxelize
 
-__all__ = ["CloudBatch", "DivergenceError", "Image2Point", "Optimizer", "Schedule", "lr_factor"]
+__all__ = ["CloudBatch", "DivergenceError", "Image2Point", "Optimizer", "Schedule", "Smoothing", "lr_factor"]
 
-Schedule = Literal["cosine", "step", "plateau", "released", "constant"]
+Schedule = Literal["cosine", "step", "decay", "plateau", "released", "constant"]
+Smoothing = Literal["all", "others"]
 Optimizer = Literal["sgd", "adam", "adamw"]
 Optimization = OptimizerLRSchedulerConfig | torch.optim.Optimizer
 
@@ -66,11 +67,13 @@ class Image2Point(lightning.LightningModule):
 
     net: an inflated network, or any network from a SparseTensor, or from a PointBatch where it is a `PointNetwork`, to (B, num_classes)
     logits. regime: what of it learns, see `set_finetune`; None leaves it as it is. voxel_size: edge in the units of the clouds.
-    schedule: "cosine" (one cosine to 0 over all steps), "step" (a tenth after a third of them, a hundredth after two), "plateau" (half
-    after every 10 epochs without a lower training loss, not below 1e-5), "released" (the released code's, which swings between lr and 0
-    with a period of 2 * epochs steps) or "constant". optimizer: "sgd", "adam" or "adamw"; lr, momentum (SGD's) and weight_decay are its
-    own, over what learns only. seed: of new weights (regime "scratch") and of everything random in a step, which follows from (seed,
-    epoch, batch, rank) alone, so that a resumed run goes on as if it had never stopped.
+    schedule: "cosine" (one cosine to final_lr over all steps), "step" (a tenth after a third of them, a hundredth after two), "decay"
+    (times decay_factor after every decay_epochs epochs, not below final_lr), "plateau" (half after every 10 epochs without a lower
+    training loss, not below 1e-5), "released" (the released code's, which swings between lr and 0 with a period of 2 * epochs steps) or
+    "constant". optimizer: "sgd", "adam" or "adamw"; lr, momentum (SGD's) and weight_decay are its own, over what learns only.
+    label_smoothing: shared by "all" classes, as torch does, or by the "others" than the true one, as DGCNN's loss does (facts T45).
+    seed: of new weights (regime "scratch") and of everything random in a step, which follows from (seed, epoch, batch, rank) alone, so
+    that a resumed run goes on as if it had never stopped.
     total_steps: length of the cosine in optimizer steps; None asks Lightning, which then cannot resume within an epoch (it makes the
     loaders before it restores their place).
 
@@ -93,6 +96,10 @@ class Image2Point(lightning.LightningModule):
         seed: int = 0,
         total_steps: int | None = None,
         optimizer: Optimizer = "sgd",
+        smoothing: Smoothing = "all",
+        final_lr: float = 0.0,
+        decay_factor: float = 0.7,
+        decay_epochs: int = 21,
     ) -> None:
         super().__init__()
         if not lr > 0 or not 0 <= momentum < 1 or weight_decay < 0 or not 0 <= label_smoothing < 1:
@@ -100,9 +107,18 @@ class Image2Point(lightning.LightningModule):
                 f"Image2Point: got lr={lr}, momentum={momentum}, weight_decay={weight_decay}, label_smoothing={label_smoothing}; "
                 "expected lr > 0, 0 <= momentum < 1, weight_decay >= 0 and 0 <= label_smoothing < 1."
             )
-        for name, value, known in (("schedule", schedule, get_args(Schedule)), ("optimizer", optimizer, get_args(Optimizer))):
-            if value not in known:
-                raise ValueError(f"Image2Point: {name} must be one of {', '.join(known)}, got {value!r}.")
+        if not 0 <= final_lr <= lr or not 0 < decay_factor <= 1 or decay_epochs < 1:
+            raise ValueError(
+                f"Image2Point: got final_lr={final_lr}, decay_factor={decay_factor}, decay_epochs={decay_epochs}; expected "
+                f"0 <= final_lr <= lr ({lr}), 0 < decay_factor <= 1 and decay_epochs >= 1."
+            )
+        for name, value, kind in (
+            ("schedule", schedule, Schedule),
+            ("optimizer", optimizer, Optimizer),
+            ("smoothing", smoothing, Smoothing),
+        ):
+            if value not in get_args(kind):
+                raise ValueError(f"Image2Point: {name} must be one of {', '.join(get_args(kind))}, got {value!r}.")
         self.net = net
         self.finetune = None if regime is None else set_finetune(net, regime, seed)
         self.voxel_size = voxel_size
@@ -110,7 +126,8 @@ class Image2Point(lightning.LightningModule):
         self.total_steps, self.optimizer_name = total_steps, optimizer
         self._plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
-        self.loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+        self.final_lr, self.decay_factor, self.decay_epochs = final_lr, decay_factor, decay_epochs
+        self.loss = nn.CrossEntropyLoss(label_smoothing=_smoothing_over_all(label_smoothing, smoothing, num_classes))
         self.train_loss, self.train_accuracy, self.val_loss = MeanMetric(), MeanMetric(), MeanMetric()
         for metric in (self.train_loss, self.train_accuracy):
             metric.persistent(True)  # so that an epoch that is resumed in its middle is averaged as a whole
@@ -209,7 +226,8 @@ class Image2Point(lightning.LightningModule):
             return optimizer
         total = self.total_steps if self.total_steps is not None else int(self.trainer.estimated_stepping_batches)
         epochs = int(self.trainer.max_epochs or 1)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(self.schedule, step, total, epochs))
+        floor, decay = self.final_lr / self.lr, (self.decay_factor, self.decay_epochs)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(self.schedule, step, total, epochs, floor, decay))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _make_optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -231,18 +249,33 @@ class Image2Point(lightning.LightningModule):
         return float(optimizer.param_groups[0]["lr"])
 
 
-def lr_factor(schedule: Schedule, step: int, total_steps: int, epochs: int) -> float:
+def lr_factor(
+    schedule: Schedule, step: int, total_steps: int, epochs: int, floor: float = 0.0, decay: tuple[float, int] = (0.7, 21)
+) -> float:
     """What the learning rate is multiplied by before optimizer step `step` (from 0) of `total_steps`.
 
-    "cosine" ends at 0 after the last step. "step" is a tenth from a third of them on, a hundredth from two thirds on. "released" is the
-    closed form of CosineAnnealingLR(T_max=epochs) stepped once per iteration, as the released training code does (facts, trap T1).
+    "cosine" ends at `floor` after the last step. "step" is a tenth from a third of them on, a hundredth from two thirds on. "decay"
+    multiplies by decay[0] after every decay[1] epochs and stops at `floor` (RS-CNN, facts 5.4). "released" is the closed form of
+    CosineAnnealingLR(T_max=epochs) stepped once per iteration, as the released training code does (facts, trap T1).
     """
     if schedule in ("constant", "plateau"):
         return 1.0
     if schedule == "step":
         return float(0.1 ** (3 * min(step, total_steps - 1) // max(total_steps, 1)))
-    progress = min(step / max(total_steps, 1), 1.0) if schedule == "cosine" else step / epochs
-    return 0.5 * (1.0 + math.cos(math.pi * progress))
+    if schedule == "decay":
+        epoch = step * epochs // max(total_steps, 1)
+        return max(float(decay[0] ** (epoch // decay[1])), floor)
+    if schedule == "released":
+        return 0.5 * (1.0 + math.cos(math.pi * step / epochs))
+    return floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * min(step / max(total_steps, 1), 1.0)))
+
+
+def _smoothing_over_all(value: float, smoothing: Smoothing, classes: int) -> float:
+    """torch's label smoothing, whose share goes to all C classes, that gives the other classes value / (C - 1) each."""
+    wide = value * classes / (classes - 1) if smoothing == "others" and classes > 1 else value
+    if wide >= 1:
+        raise ValueError(f"Image2Point: label_smoothing {value} over the other of {classes} classes leaves nothing for the true one.")
+    return wide
 
 
 def _classes(batch: CloudBatch | PointBatch) -> Tensor:

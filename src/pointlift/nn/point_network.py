@@ -41,6 +41,25 @@ class PointNetwork(nn.Module):
         logits: Tensor = self.head(self.forward_features(cloud))
         return logits
 
+    @property
+    def classifier(self) -> nn.Linear:
+        """The last linear layer of `head`, whose rows are the classes: PointCMT's Cls(.) (section 3.1).
+
+        Raises TypeError for a network whose head does not end with one.
+        """
+        last = self.head[-1] if isinstance(self.head, nn.Sequential) and len(self.head) else self.head
+        if not isinstance(last, nn.Linear):
+            raise TypeError(f"The head of this {type(self).__name__} ends with {type(last).__name__}, expected a Linear layer.")
+        return last
+
+    def embed(self, cloud: PointBatch) -> Tensor:
+        """(B, D): what `classifier` sees, so that `classifier(embed(cloud))` are the logits."""
+        embedding = self.forward_features(cloud)
+        if self.classifier is not self.head:
+            for layer in list(self.head.children())[:-1]:
+                embedding = layer(embedding)
+        return embedding
+
     def check_clouds(self, cloud: PointBatch) -> None:
         """Raises ValueError for no clouds, for an empty one, and for a single one where training needs batch statistics of clouds."""
         counts = cloud.offsets.diff().tolist()

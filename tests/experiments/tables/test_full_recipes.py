@@ -25,7 +25,8 @@ from image_writers import write_imagenet, write_tiny_imagenet
 
 FEW_POINTS = {"n_points": 128, "voxel_size": 0.15, "batch_size": 4, "num_workers": 0, "shots": None, "share": None}
 PIXELS = {"batch_size": 4, "num_workers": 0}
-GENTLE = {"epochs": 1, "batch_size": 4, "lr": 1e-6}  # a ResNet-152 from scratch overflows in evaluation after one larger step on four clouds
+# a ResNet-152 from scratch overflows in evaluation after one larger step on four clouds
+GENTLE = {"epochs": 1, "batch_size": 4, "lr": 1e-6}
 ONE_STEP = {"max_steps": 1, "accelerator": "cpu", "devices": 1, "evaluate_every": 1}
 WIDTH = {"FractalDB-1000_resnet50_epoch90.pth": 1000, "FractalDB-10000_resnet50_epoch90.pth": 10000, "resnet50_miil_21k.pth": 11221}
 
