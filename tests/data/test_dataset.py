@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pointlift.data.atomic import atomic_write
 from pointlift.data.dataset import CloudDataset
+from pointlift.data.errors import DataError
 from pointlift.data.sample import Sample
+from pointlift.mesh import Mesh
 
 
 def read_cloud(path: str, label: int, index: int) -> Sample:
@@ -74,3 +77,24 @@ def test_atomic_write_replaces_on_success_only(tmp_path: Path) -> None:
     assert link.is_symlink() and target.read_text() == "through"
     with pytest.raises(IsADirectoryError), atomic_write(tmp_path):
         pass
+
+
+class Triangles:
+    """Mesh i is a triangle of side i + 1."""
+
+    def __call__(self, index: int) -> Mesh:
+        return Mesh(torch.eye(3) * (index + 1), torch.tensor([[0, 1, 2]]))
+
+
+def test_meshes_stay_with_their_clouds() -> None:
+    dataset = CloudDataset.from_paths([f"p{i}" for i in range(6)], [0, 1, 0, 1, -1, 0], read_cloud, ("a", "b"), "lazy", "z", Triangles())
+    for one in (dataset, dataset.in_memory(), pickle.loads(pickle.dumps(dataset))):
+        part = one.subset([4, 1, -1]).subset([2, 0]).in_memory()
+        for whole in (one, part):
+            for i in range(-len(whole), len(whole)):
+                assert float(whole.mesh(i).vertices.max()) == float(whole[i].xyz[0, 0]) + 1
+        with pytest.raises(IndexError, match="object 2 does not exist, there are 2"):
+            part.mesh(2)
+    assert lazy().meshes is None and lazy().subset([0]).in_memory().meshes is None
+    with pytest.raises(DataError, match=r"lazy: has clouds only, no meshes; render from meshes:<folder>"):
+        lazy().mesh(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,11 +11,14 @@ import torch
 from torch.utils.data import Dataset
 
 from pointlift.containers import PointBatch
+from pointlift.data.errors import DataError
 from pointlift.data.sample import Sample
+from pointlift.mesh import Mesh
 
 __all__ = ["CloudDataset", "collate"]
 
 UP_AXES = ("x", "y", "z")
+Item = TypeVar("Item")
 
 
 class CloudDataset(Dataset[Sample]):
@@ -25,6 +29,8 @@ class CloudDataset(Dataset[Sample]):
         classes: class names; ``Sample.label`` indexes them.
         name: what the dataset is called in messages and reports.
         up_axis: which axis points up: ``"x"``, ``"y"`` or ``"z"``.
+        meshes: ``meshes(i)`` is the surface that cloud ``i`` was sampled from, where there are surfaces. It may be read when it is asked
+            for, and stands as its file has it: turned as the cloud is, but not centred or scaled with it.
 
     Use :meth:`from_paths` for clouds that are read when they are asked for.
 
@@ -32,10 +38,19 @@ class CloudDataset(Dataset[Sample]):
         ValueError: a label outside ``-1 .. len(classes) - 1``, or an unknown up axis.
     """
 
-    def __init__(self, samples: Sequence[Sample], classes: Sequence[str], name: str = "clouds", up_axis: str = "y") -> None:
+    meshes: Callable[[int], Mesh] | None
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        classes: Sequence[str],
+        name: str = "clouds",
+        up_axis: str = "y",
+        meshes: Callable[[int], Mesh] | None = None,
+    ) -> None:
         items = list(samples)
         labels = np.array([s.label for s in items], dtype=np.int64)
-        self._set(items.__getitem__, labels, classes, name, up_axis, [s.path for s in items])
+        self._set(items.__getitem__, labels, classes, name, up_axis, [s.path for s in items], meshes)
 
     @classmethod
     def from_paths(
@@ -46,17 +61,18 @@ class CloudDataset(Dataset[Sample]):
         classes: Sequence[str],
         name: str = "clouds",
         up_axis: str = "y",
+        meshes: Callable[[int], Mesh] | None = None,
     ) -> CloudDataset:
         """A dataset that calls ``read(path, label, index)`` each time a cloud is asked for.
 
-        ``read`` must be picklable (a module-level function, a partial of one, or a callable object) to be used with
-        DataLoader workers, and must not depend on anything but its arguments.
+        ``read`` and ``meshes`` must be picklable (a module-level function, a partial of one, or a callable object) to be used with
+        DataLoader workers, and must not depend on anything but their arguments.
         """
         if len(paths) != len(labels):
             raise ValueError(f"{name}: {len(paths)} paths but {len(labels)} labels, one label per path is expected")
         dataset = cls.__new__(cls)
         fixed = np.asarray(labels, dtype=np.int64)
-        dataset._set(_Lazy(list(paths), fixed, read), fixed, classes, name, up_axis, list(paths))
+        dataset._set(_Lazy(list(paths), fixed, read), fixed, classes, name, up_axis, list(paths), meshes)
         return dataset
 
     def _set(
@@ -67,6 +83,7 @@ class CloudDataset(Dataset[Sample]):
         name: str,
         up_axis: str,
         paths: list[str],
+        meshes: Callable[[int], Mesh] | None = None,
     ) -> None:
         if up_axis not in UP_AXES:
             raise ValueError(f"{name}: up_axis is {up_axis!r}, one of 'x', 'y', 'z' is expected")
@@ -77,7 +94,7 @@ class CloudDataset(Dataset[Sample]):
                 f"0 to {len(classes) - 1} is expected ({len(classes)} classes)"
             )
         self._get, self.labels, self.paths = get, labels, paths
-        self.classes, self.name, self.up_axis = tuple(classes), name, up_axis
+        self.classes, self.name, self.up_axis, self.meshes = tuple(classes), name, up_axis, meshes
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -94,8 +111,21 @@ class CloudDataset(Dataset[Sample]):
         """
         return self[index]
 
+    def mesh(self, index: int) -> Mesh:
+        """The surface of object ``index``, see ``meshes``.
+
+        Raises:
+            IndexError: an index outside the dataset.
+            DataError: the dataset has clouds only, or the mesh cannot be read.
+        """
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"{self.name}: object {index} does not exist, there are {len(self)}")
+        if self.meshes is None:
+            raise DataError(f"{self.name}: has clouds only, no meshes; render from meshes:<folder>, or project the clouds instead")
+        return self.meshes(int(index) % len(self))
+
     def subset(self, indices: Iterable[int]) -> CloudDataset:
-        """The clouds at ``indices``, in that order; classes stay as they are.
+        """The clouds at ``indices``, in that order, with their meshes; classes stay as they are.
 
         Raises:
             IndexError: an index outside the dataset.
@@ -107,16 +137,17 @@ class CloudDataset(Dataset[Sample]):
         chosen = chosen % max(len(self), 1)
         part = CloudDataset.__new__(CloudDataset)
         paths = [self.paths[i] for i in chosen]
-        part._set(_Picked(self._get, chosen), self.labels[chosen], self.classes, self.name, self.up_axis, paths)
+        meshes = None if self.meshes is None else _Picked(self.meshes, chosen)
+        part._set(_Picked(self._get, chosen), self.labels[chosen], self.classes, self.name, self.up_axis, paths, meshes)
         return part
 
     def in_memory(self) -> CloudDataset:
-        """The same clouds, all read now: for data that are read in every epoch and fit into memory.
+        """The same clouds, all read now: for data that are read in every epoch and fit into memory. Meshes stay where they are.
 
         Raises:
             DataError: whatever is wrong with the first cloud that cannot be read.
         """
-        return CloudDataset([self[i] for i in range(len(self))], self.classes, self.name, self.up_axis)
+        return CloudDataset([self[i] for i in range(len(self))], self.classes, self.name, self.up_axis, self.meshes)
 
     def counts(self) -> npt.NDArray[np.int64]:
         """``(classes,)``: number of clouds of every class; clouds without a label are not counted."""
@@ -136,13 +167,13 @@ class _Lazy:
         return self.read(self.paths[index], int(self.labels[index]), index)
 
 
-class _Picked:
+class _Picked(Generic[Item]):
     """Maps positions of a subset to positions of the whole."""
 
-    def __init__(self, get: Callable[[int], Sample], chosen: npt.NDArray[np.int64]) -> None:
+    def __init__(self, get: Callable[[int], Item], chosen: npt.NDArray[np.int64]) -> None:
         self.get, self.chosen = get, chosen
 
-    def __call__(self, index: int) -> Sample:
+    def __call__(self, index: int) -> Item:
         return self.get(int(self.chosen[index]))
 
 

@@ -82,6 +82,21 @@ def test_points_lie_on_the_mesh_that_the_path_names() -> None:
     assert (np.abs(sample.features @ normal.T - 1).min(axis=1) < 1e-5).all()
 
 
+def test_meshes_are_those_of_the_clouds_and_coloured_by_part() -> None:
+    data = make_shapes(2, 4000, seed=3, classes=("bookshelf", "car"), features=("color",)).subset([3, 1])
+    for i, name in enumerate(("car", "bookshelf")):
+        mesh, shape, sample = data.mesh(i), make_mesh(name, mesh_seed(name, 1, 3, "train")), data[i]
+        np.testing.assert_array_equal(mesh.vertices.numpy(), shape.vertices)
+        np.testing.assert_array_equal(mesh.faces.numpy(), shape.faces)
+        assert mesh.face_colors is not None and sample.features is not None and sample.part is not None
+        # every colour on the cloud is one of the mesh's, and belongs to the part whose faces have it
+        pairs = {(*c, p) for c, p in zip(map(tuple, mesh.face_colors.tolist()), (part_range(name).start + shape.face_parts).tolist())}
+        assert {(*c, p) for c, p in zip(map(tuple, sample.features.tolist()), sample.part.tolist())} <= pairs
+        # the cloud is the mesh moved and scaled: their boxes have the same proportions
+        box, cloud = np.ptp(shape.vertices, axis=0), np.ptp(sample.xyz, axis=0)
+        np.testing.assert_allclose(box / box.max(), cloud / cloud.max(), atol=0.05)
+
+
 def test_noise_moves_points_by_its_standard_deviation() -> None:
     clean, noisy = make_cloud("car", 5, 4000, 0), make_cloud("car", 5, 4000, 0, noise=0.02)
     spread = (noisy.xyz - clean.xyz).std()

@@ -5,7 +5,7 @@ from similar profiles, day beds look like sofas. Everything follows from seeds; 
 """
 
 from pointlift.data.procedural.shapes.builder import ShapeMesh
-from pointlift.data.procedural.shapes.dataset import make_cloud, make_shapes, mesh_seed
+from pointlift.data.procedural.shapes.dataset import as_mesh, make_cloud, make_shapes, mesh_seed
 from pointlift.data.procedural.shapes.families import CLASSES, PARTS, make_mesh, part_range
 
-__all__ = ["CLASSES", "PARTS", "ShapeMesh", "make_cloud", "make_mesh", "make_shapes", "mesh_seed", "part_range"]
+__all__ = ["CLASSES", "PARTS", "ShapeMesh", "as_mesh", "make_cloud", "make_mesh", "make_shapes", "mesh_seed", "part_range"]

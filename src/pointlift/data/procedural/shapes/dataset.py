@@ -1,18 +1,22 @@
-"""Point clouds of the procedural objects."""
+"""Point clouds and surfaces of the procedural objects."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from zlib import crc32
 
 import numpy as np
+import torch
 
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.mesh_sampling import face_normals, sample_surface
+from pointlift.data.procedural.shapes.builder import ShapeMesh
 from pointlift.data.procedural.shapes.families import CLASSES, family_of, make_mesh, part_range
 from pointlift.data.sample import Sample
+from pointlift.mesh import Mesh
 
-__all__ = ["make_cloud", "make_shapes", "mesh_seed"]
+__all__ = ["as_mesh", "make_cloud", "make_shapes", "mesh_seed"]
 
 _SPLITS = {"train": 0, "test": 1, "val": 2}
 _FEATURES = ("color", "normal")
@@ -30,6 +34,21 @@ def mesh_seed(class_name: str, index: int, seed: int, split: str) -> int:
         raise ValueError(f"seed and index must be 0 or more, got {seed} and {index}.")
     key = [seed, _SPLITS[split], crc32(class_name.encode()), index]
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+
+
+def as_mesh(shape: ShapeMesh) -> Mesh:
+    """A procedural object as a mesh to render: the colour of every face is that of its part, which follows from the object's seed."""
+    return Mesh(torch.from_numpy(shape.vertices), torch.from_numpy(shape.faces), face_colors=torch.from_numpy(shape.face_colors))
+
+
+@dataclass(frozen=True)
+class _ShapeMeshes:
+    """Makes the mesh of object ``index`` whenever it is asked for; ``objects`` are classes and seeds for ``make_mesh``."""
+
+    objects: tuple[tuple[str, int], ...]
+
+    def __call__(self, index: int) -> Mesh:
+        return as_mesh(make_mesh(*self.objects[index]))
 
 
 def make_cloud(
@@ -102,7 +121,8 @@ def make_shapes(
         features: channels beside the coordinates, of "color" and "normal".
 
     Returns:
-        Clouds as described at ``make_cloud``; ``Sample.path`` names the call that remakes the mesh.
+        Clouds as described at ``make_cloud``, with their part labels; ``Sample.path`` names the call that remakes the mesh, and ``mesh(i)``
+        is that mesh with the colours of its faces.
 
     Raises:
         ValueError: for arguments outside these ranges.
@@ -111,9 +131,7 @@ def make_shapes(
         raise ValueError(f"n_per_class must be at least 1, got {n_per_class}.")
     for name in classes:
         family_of(name)
-    samples = [
-        make_cloud(name, mesh_seed(name, index, seed, split), n_points, label, noise, features)
-        for label, name in enumerate(classes)
-        for index in range(n_per_class)
-    ]
-    return CloudDataset(samples, tuple(classes), f"procedural shapes ({split}, seed {seed})", "y")
+    labels = {name: label for label, name in enumerate(classes)}
+    objects = tuple((name, mesh_seed(name, index, seed, split)) for name in classes for index in range(n_per_class))
+    samples = [make_cloud(name, mesh, n_points, labels[name], noise, features) for name, mesh in objects]
+    return CloudDataset(samples, tuple(classes), f"procedural shapes ({split}, seed {seed})", "y", _ShapeMeshes(objects))
