@@ -27,9 +27,17 @@ from pointlift.foreign_weights import load_image_weights
 from pointlift.methods.image_pretraining import normalise, trained_statistics
 from pointlift.models import image_network
 from pointlift.models.fractal_resnet import IMAGE_MEAN, IMAGE_STD, FractalResNet
+from pointlift.models.image_features import penultimate
 from pointlift.report.environment import environment
 
-__all__ = ["CollapseDataConfig", "CollapseModelConfig", "CollapseResult", "measure_image_collapse", "penultimate"]
+__all__ = [
+    "CollapseDataConfig",
+    "CollapseModelConfig",
+    "CollapseResult",
+    "image_statistics",
+    "measure_image_collapse",
+    "penultimate",
+]
 
 SPLITS: tuple[Literal["train", "val"], ...] = ("train", "val")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -171,7 +179,8 @@ def measure_image_collapse(
         pictures = [images.limited(data.limit_per_class, seed) for images in pictures]
     network = _network(model).eval().to(run.place())
     name, classifier = penultimate(network, model.classifier)
-    mean, std = _statistics(network, model, data)
+    known = image_statistics(network, model.weights)
+    mean, std = data.mean or known[0], data.std or known[1]
     described = [{"source": p.name, "pictures": len(p), "classes": len(p.classes)} for p in pictures]
     facts = {"data": described, "features": f"input of {name}", "view": "central", "mean": mean, "std": std}
     folder.start(recipe, {"recipe": recipe, **facts, "environment": environment()})
@@ -254,26 +263,6 @@ def _embed(
     return progress.moments[split]
 
 
-def penultimate(network: nn.Module, name: str | None = None) -> tuple[str, nn.Module]:
-    """Name and module of the classifier, whose input is the penultimate features: timm's `get_classifier`, else the last linear layer.
-
-    Raises ValueError where there is no such module, or none that can be told.
-    """
-    modules = dict(network.named_modules())
-    if name is not None:
-        if name not in modules or not name:
-            raise ValueError(f"model: the network has no module {name!r}; its last ones are {', '.join([m for m in modules if m][-4:])}.")
-        return name, modules[name]
-    ask: Any = getattr(network, "get_classifier", None)
-    known = None if ask is None else ask()
-    linear = [n for n, m in modules.items() if isinstance(m, nn.Linear)]
-    found = next((n for n, m in modules.items() if m is known), None) if isinstance(known, nn.Linear | nn.Conv2d) else None
-    found = found or (linear[-1] if linear and known is None else None)
-    if found is None:
-        raise ValueError(f"model: no classifier was found in {type(network).__name__}; name it (model.classifier).")
-    return found, modules[found]
-
-
 @contextmanager
 def _seen(classifier: nn.Module) -> Iterator[list[Tensor]]:
     """What the classifier is given, while the block runs."""
@@ -293,15 +282,19 @@ def _network(model: CollapseModelConfig) -> nn.Module:
     return network
 
 
-def _statistics(network: nn.Module, model: CollapseModelConfig, data: CollapseDataConfig) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of the three channels that the network expects."""
+def image_statistics(network: nn.Module, weights: str | None) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of the three channels that `network` expects, pixels in 0-1.
+
+    weights: the file that they were loaded from, whose metadata come first; then what timm and the embedded network say of themselves.
+    ImageNet's where nothing is known.
+    """
     config = getattr(network, "pretrained_cfg", None) or {}
     mean, std = list(config.get("mean", IMAGENET_MEAN)), list(config.get("std", IMAGENET_STD))
     if isinstance(network, FractalResNet):
         mean, std = [IMAGE_MEAN] * 3, [IMAGE_STD] * 3
-    if model.weights is not None:
-        mean, std = trained_statistics(model.weights) or (mean, std)
-    return data.mean or mean, data.std or std
+    if weights is not None:
+        mean, std = trained_statistics(weights) or (mean, std)
+    return mean, std
 
 
 def _finish(results: dict[str, CDNVResult], progress: _Progress, folder: RunFolder) -> CollapseResult:

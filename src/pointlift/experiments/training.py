@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,16 @@ from pointlift.models.factory import IMAGE_NETWORKS, LIFTED_NETWORKS, POINT_NETW
 from pointlift.point_weights import load_point_weights
 from pointlift.report.environment import environment
 
-__all__ = ["DataConfig", "FitResult", "ModelConfig", "OptimConfig", "TrainerConfig", "build_network", "fit_image2point"]
+__all__ = [
+    "DataConfig",
+    "FitResult",
+    "ModelConfig",
+    "OptimConfig",
+    "TrainerConfig",
+    "build_network",
+    "fit_image2point",
+    "load_image_network",
+]
 
 _MODEL, _DATA, _OPTIM, _TRAINER = ModelConfig(), DataConfig(), OptimConfig(), TrainerConfig()
 
@@ -87,15 +96,7 @@ def _untrained_network(config: ModelConfig, num_classes: int, seed: int) -> nn.M
     shape: dict[str, Any] = {"num_classes": num_classes, "in_channels": config.in_channels, "seed": seed}
     if config.image_model in POINT_NETWORKS:
         return create_model(config.image_model, network=config.network, **shape, **(config.options or {}))
-    wanted = config.regime != "scratch"
-    if config.weights is not None:
-        image = image_network(config.image_model, options=config.image_options)
-        allowed = tuple(config.weights_may_differ or ())
-        report = load_image_weights(config.weights, image, allowed, config.weights_scheme, config.weights_part)
-        if process_rank() == 0:
-            print(report.render())
-    else:
-        image = _named_image_network(config.image_model, config.pretrained and wanted, config.image_options)
+    image = load_image_network(config, config.pretrained and config.regime != "scratch")
     kind = network_kind(config.image_model, config.network, image)
     if kind != "inflated":
         return create_model(config.image_model, network=kind, image_model=image, **shape, **(config.options or {}))
@@ -103,6 +104,21 @@ def _untrained_network(config: ModelConfig, num_classes: int, seed: int) -> nn.M
         raise ValueError(f"model.options has {', '.join(config.options)}, but an inflated network takes rule, axis and so on.")
     inflation = ("rule", "axis", "stem", "head", "shortcut_kernel", "load_stages", "start")
     return inflate(image, **shape, **{name: getattr(config, name) for name in inflation})
+
+
+def load_image_network(config: ModelConfig, pretrained: bool) -> nn.Module:
+    """The 2D network of a recipe with the weights of `config.weights`, else, with `pretrained`, those that belong to its name.
+
+    Raises ValueError or FileNotFoundError as `image_network` and `load_image_weights` do, also for weights that cannot be fetched.
+    """
+    if config.weights is None:
+        return _named_image_network(config.image_model, pretrained, config.image_options)
+    image = image_network(config.image_model, options=config.image_options)
+    allowed = tuple(config.weights_may_differ or ())
+    report = load_image_weights(config.weights, image, allowed, config.weights_scheme, config.weights_part)
+    if process_rank() == 0:
+        print(report.render())
+    return image
 
 
 def _named_image_network(name: str, pretrained: bool, options: dict[str, Any] | None) -> nn.Module:
@@ -171,20 +187,25 @@ def record_training(
     resume: bool,
     facts: Mapping[str, Any] | None = None,
     also: Mapping[str, Image2Point] | None = None,
+    save: Callable[[Path, dict[str, Any]], object] | None = None,
 ) -> FitResult:
     """Train `module` on `clouds` with everything about it in `folder`: what classifiers have in common, whatever their method.
 
     model: of module.net. facts: what the method adds to the protocol. also: other classifiers to evaluate on the same splits in the
-    end; their metrics carry the name as a prefix. Raises as `fit_image2point` does.
+    end; their metrics carry the name as a prefix. save: writes module.net and this protocol to a path, for networks that are none of
+    clouds; without it they become checkpoints. Raises as `fit_image2point` does.
     """
     report, net = module.finetune, module.net
     assert report is not None
     protocol = {**_protocol(recipe, clouds, module), **(facts or {})}
-    config = _checkpoint_config(model, clouds, net)
+    config = {} if save is not None else _checkpoint_config(model, clouds, net)
 
     def export(path: Path, epoch: int) -> None:
         with folder.writing(path.name) as temporary:
-            save_checkpoint(temporary, net, {**config, "protocol": {**protocol, "epoch": epoch}})
+            if save is not None:
+                save(temporary, {**protocol, "epoch": epoch})
+            else:
+                save_checkpoint(temporary, net, {**config, "protocol": {**protocol, "epoch": epoch}})
 
     record = RunRecord(folder, export, "val_accuracy", trainer.checkpoint_every_n_steps)
     with settings_restored():
