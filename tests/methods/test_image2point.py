@@ -191,7 +191,7 @@ def test_divergence_is_one_sentence(tmp_path: Path, value: float, word: str) -> 
 def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected lr > 0"):
         Image2Point(network(), 3, lr=0.0)
-    with pytest.raises(ValueError, match=r"schedule must be one of cosine, step, plateau, released, constant, got 'steps'"):
+    with pytest.raises(ValueError, match=r"schedule must be one of cosine, step, decay, plateau, released, constant, got 'steps'"):
         Image2Point(network(), 3, schedule="steps")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"optimizer must be one of sgd, adam, adamw, got 'lion'"):
         Image2Point(network(), 3, optimizer="lion")  # type: ignore[arg-type]
