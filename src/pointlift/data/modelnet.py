@@ -13,14 +13,13 @@ import json
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-import h5py
 import numpy as np
-import numpy.typing as npt
 
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.file_reader import FileReader
 from pointlift.data.formats.text import read_text
+from pointlift.data.h5_stacks import first_or_random, read_stack
 from pointlift.data.sample import Sample
 
 __all__ = ["modelnet_layout", "read_modelnet_h5", "read_modelnet_off", "read_modelnet_txt"]
@@ -57,21 +56,14 @@ def read_modelnet_h5(
         DataError: a truncated or garbage file, other shapes, a label out of range, NaN, fewer points than ``n_points``.
     """
     _check_split(root, split)
-    if sampling not in ("first", "random"):
-        raise ValueError(f"sampling is {sampling!r}, 'first' or 'random' is expected")
     classes = _lines(root / "shape_names.txt", "the names of the classes, one per line in the order of the labels")
     samples: list[Sample] = []
     for file in _h5_files(root, split):
-        data, labels = _h5_arrays(file, len(classes))
-        if n_points is not None and data.shape[1] < n_points:
-            raise DataError(f"{file}: its clouds have {data.shape[1]} points, {n_points} were asked for; ask for at most {data.shape[1]}")
+        data, labels = read_stack(file, len(classes), "shape_names.txt")
         names = _object_names(file, len(data))
         for row, (cloud, label) in enumerate(zip(data, labels)):
-            xyz = cloud if n_points is None else cloud[:n_points]
-            if n_points is not None and sampling == "random":
-                rng = np.random.default_rng([seed, len(samples)])
-                xyz = cloud[rng.permutation(len(cloud))[:n_points]]
-            samples.append(Sample(xyz, int(label), path=f"{file}#{row}" + (f" ({names[row]})" if names else "")))
+            rows = first_or_random(sampling, n_points, len(cloud), seed, len(samples), file)
+            samples.append(Sample(cloud[rows], int(label), path=f"{file}#{row}" + (f" ({names[row]})" if names else "")))
     return CloudDataset(samples, classes, f"ModelNet h5, {root.name}/{split}", up_axis)
 
 
@@ -88,36 +80,6 @@ def _h5_files(root: Path, split: str) -> list[Path]:
     if missing:
         raise MissingDataError(f"{root / missing[0]}: no such file, but {listing.name} lists it ({len(missing)} of {len(names)} missing)")
     return [root / name for name in names]
-
-
-def _h5_arrays(file: Path, n_classes: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    try:
-        with h5py.File(file, "r") as content:
-            if "data" not in content or "label" not in content:
-                raise DataError(f"{file}: 'data' and 'label' are expected in it, it has {', '.join(content) or 'nothing'}")
-            data, labels = content["data"][()], content["label"][()]
-    except DataError:
-        raise
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file}: empty, truncated or not an .h5 file ({str(error).splitlines()[0]})") from None
-    if not isinstance(data, np.ndarray) or data.ndim != 3 or data.shape[2] < 3 or not data.shape[1] or data.dtype.kind not in "fiu":
-        raise DataError(f"{file}: 'data' has shape {np.shape(data)}, numbers of shape (N, P, 3) are expected, of P points each")
-    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu" or labels.size != len(data):
-        raise DataError(f"{file}: 'label' has shape {np.shape(labels)}, {len(data)} whole numbers are expected, one per cloud")
-    labels = labels.reshape(-1).astype(np.int64)
-    wrong = np.flatnonzero((labels < 0) | (labels >= n_classes))
-    if len(wrong):
-        label = labels[wrong[0]]
-        raise DataError(f"{file}: the label of cloud {wrong[0]} is {label}, 0 to {n_classes - 1} is expected by shape_names.txt")
-    data = data[:, :, :3].astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(data).all(axis=(1, 2)))
-    if len(bad):
-        rows = ~np.isfinite(data[bad[0]]).all(axis=1)
-        raise DataError(
-            f"{file}: {len(bad)} of {len(data)} clouds have NaN or infinite coordinates, the first is cloud {bad[0]} "
-            f"({rows.sum()} points, the first at row {np.flatnonzero(rows)[0]})"
-        )
-    return data, labels
 
 
 def _object_names(file: Path, count: int) -> list[str] | None:
