@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pointlift.containers import PointBatch
 from pointlift.nn import PointNetwork
+from pointlift.nn.classifier import classifier
 from pointlift.nn.set_abstraction import GlobalSetAbstraction, SetAbstraction
 
 __all__ = ["MSG", "PointNet2", "pointnet2_msg", "pointnet2_ssg"]
@@ -107,7 +108,7 @@ class PointNet2(PointNetwork):
             self.levels.append(SetAbstraction(centres, level_radii, neighbours, widths, channels, bias))
             channels = sum(w[-1] for w in widths)
         self.whole = GlobalSetAbstraction(channels, global_mlp, bias)
-        self.head = _classifier(global_mlp[-1], head, num_classes, dropout, bias)
+        self.head = classifier(global_mlp[-1], head, num_classes, dropout, bias)
 
     def forward_features(self, cloud: PointBatch) -> Tensor:
         """(B, global_mlp[-1]): one embedding per cloud.
@@ -143,14 +144,6 @@ def _scales(entry: Any, depth: int = 0) -> list[Any]:
     if not isinstance(inner, Sequence):
         return [list(entry) if depth else entry]
     return [list(item) if depth else item for item in entry]
-
-
-def _classifier(channels: int, widths: Sequence[int], num_classes: int, dropout: float, bias: bool) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for width in widths:
-        layers += [nn.Linear(channels, width, bias=bias), nn.BatchNorm1d(width), nn.ReLU(inplace=True), nn.Dropout(dropout)]
-        channels = width
-    return nn.Sequential(*layers, nn.Linear(channels, num_classes))
 
 
 pointnet2_ssg = PointNet2

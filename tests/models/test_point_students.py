@@ -1,0 +1,207 @@
+"""The students of PointCMT beside PointNet++: parameter counts, ragged batches, small clouds, order, regimes, and that they learn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pointlift.containers import PointBatch
+from pointlift.data.dataset import CloudDataset, collate
+from pointlift.data.procedural.shapes import make_shapes
+from pointlift.data.sample import Sample
+from pointlift.data.transforms import unit_sphere
+from pointlift.inflate import set_finetune
+from pointlift.models.dgcnn import DGCNN
+from pointlift.nn import PointNetwork
+
+SMALL: dict[Callable[..., PointNetwork], dict[str, Any]] = {
+    DGCNN: {"k": 8, "widths": (8, 16), "embedding": 32, "head": (24,)},
+}
+every_student = pytest.mark.parametrize("build", SMALL, ids=lambda build: build.__name__)
+
+
+def parameters(net: nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+def moved(net: PointNetwork) -> PointNetwork:
+    """In evaluation mode, with statistics and weights as after some training."""
+    generator = torch.Generator().manual_seed(1)
+    for norm in net.modules():
+        if isinstance(norm, nn.BatchNorm1d):
+            for value, base in ((norm.running_mean, 0.0), (norm.running_var, 0.7), (norm.weight, 0.7), (norm.bias, 0.0)):
+                assert value is not None
+                value.data.copy_(torch.rand(norm.num_features, generator=generator) * 0.5 + base)
+    return net.eval()
+
+
+def clouds(*sizes: int, channels: int = 0, seed: int = 0) -> list[tuple[Tensor, Tensor | None]]:
+    generator = torch.Generator().manual_seed(seed)
+    made = []
+    for n in sizes:
+        xyz = torch.randn(n, 3, generator=generator) * 0.4
+        extra = torch.randn(n, channels, generator=generator)
+        made.append((xyz, torch.cat([xyz, extra], 1) if channels else None))
+    return made
+
+
+def batch(parts: list[tuple[Tensor, Tensor | None]]) -> PointBatch:
+    features = [f for _, f in parts if f is not None]
+    return PointBatch.from_list([x for x, _ in parts], features or None)
+
+
+def test_parameter_counts() -> None:
+    # facts 5.3 to 5.5 and "assertable numbers"; with PointCMT's head as table 1 of PointCMT has them (facts 4.6, T40)
+    assert parameters(DGCNN()) == 1_809_576
+    assert parameters(DGCNN(head=(512,))) == 1_687_976
+
+
+@every_student
+@torch.no_grad()
+def test_a_batch_of_any_sizes_is_every_cloud_alone(build: Callable[..., PointNetwork]) -> None:
+    torch.manual_seed(0)
+    net = moved(build(in_channels=5, **SMALL[build]))
+    for sizes in ((90, 24, 23, 3, 1), (60, 60, 60)):  # more points than centres and neighbours, fewer, and one; and all of one size
+        parts = clouds(*sizes, channels=2)
+        together = net(batch(parts))
+        assert together.shape == (len(sizes), 40) and bool(torch.isfinite(together).all())
+        alone = torch.cat([net(batch([part])) for part in parts])
+        assert torch.allclose(together, alone, atol=1e-5)  # matrix products of other sizes add up in another order
+
+
+@every_student
+@torch.no_grad()
+def test_the_order_of_points_does_not_matter(build: Callable[..., PointNetwork]) -> None:
+    """But for the first, where farthest point sampling begins."""
+    torch.manual_seed(0)
+    net = moved(build(**SMALL[build]))
+    ((xyz, _),) = clouds(80)
+    order = torch.cat([torch.zeros(1, dtype=torch.int64), torch.randperm(79) + 1])
+    one, other, larger = (net(PointBatch.from_list([x])) for x in (xyz, xyz[order], 1.1 * xyz))
+    assert torch.allclose(one, other, atol=1e-5)  # maxima do not depend on the order, sums do in the last digits
+    assert not torch.allclose(one, larger, atol=1e-3)
+
+
+@every_student
+@torch.no_grad()
+def test_features_behind_the_coordinates_are_seen_and_coordinates_come_from_xyz(build: Callable[..., PointNetwork]) -> None:
+    torch.manual_seed(0)
+    net = moved(build(in_channels=5, **SMALL[build]))
+    ((xyz, features),) = clouds(60, channels=2)
+    assert features is not None
+    reference = net(PointBatch.from_list([xyz], [features]))
+    other_xyz, other_extra = features.clone(), features.clone()
+    other_xyz[:, :3] += 1
+    other_extra[:, 3:] *= -1
+    assert torch.equal(net(PointBatch.from_list([xyz], [other_xyz])), reference)
+    assert not torch.allclose(net(PointBatch.from_list([xyz], [other_extra])), reference, atol=1e-3)
+    plain = moved(build(**SMALL[build]))  # three channels: nothing beside the coordinates
+    assert torch.equal(plain(PointBatch.from_list([xyz], [other_extra])), plain(PointBatch.from_list([xyz])))
+
+
+@every_student
+def test_arguments_build_the_same_network(build: Callable[..., PointNetwork]) -> None:
+    for changes in ({}, {**SMALL[build], "in_channels": 6, "num_classes": 3, "dropout": 0.1}):
+        net = build(**changes)
+        again = type(net)(**json.loads(json.dumps(net.arguments)))
+        assert again.arguments == net.arguments
+        again.load_state_dict(net.state_dict())  # strict
+
+
+@every_student
+def test_regimes(build: Callable[..., PointNetwork]) -> None:
+    net = build(**SMALL[build])
+    set_finetune(net, "io")
+    learns = {n for n, p in net.named_parameters() if p.requires_grad}
+    inside = tuple(f"{m}." for m in (*net.input_modules, "head"))
+    assert learns == {n for n, _ in net.named_parameters() if n.startswith(inside) and n not in net.fixed}
+    assert all(any(n.startswith(m) for n in learns) for m in inside)
+    frozen = {n: b.clone() for n, b in net.named_buffers() if net.in_backbone(n)}
+    net.train()
+    net(batch(clouds(40, 30))).square().sum().backward()
+    assert all(torch.equal(b, frozen[n]) for n, b in net.named_buffers() if net.in_backbone(n))  # statistics stand still
+    assert {n for n, p in net.named_parameters() if p.grad is not None} == learns
+    set_finetune(net, "io+stats")
+    net.train()
+    net(batch(clouds(40, 30)))
+    moving = {n for n, b in net.named_buffers() if n in frozen and n.endswith("running_var") and not torch.equal(b, frozen[n])}
+    assert moving == {n for n in frozen if n.endswith("running_var") and n.replace("running_var", "weight") not in net.fixed}
+    before = {n: p.clone() for n, p in net.named_parameters() if p.ndim > 1}
+    assert set_finetune(net, "scratch", seed=1).trainable == parameters(net) - sum(net.get_parameter(n).numel() for n in net.fixed)
+    assert not any(torch.equal(before[n], p) for n, p in net.named_parameters() if n in before)
+
+
+@every_student
+def test_every_parameter_gets_a_gradient(build: Callable[..., PointNetwork]) -> None:
+    torch.manual_seed(0)
+    net = build(**SMALL[build])
+    net(batch(clouds(50, 40, 2))).square().sum().backward()
+    for name, p in net.named_parameters():
+        if name not in net.fixed:
+            assert p.grad is not None and bool(torch.isfinite(p.grad).all()) and bool(p.grad.ne(0).any()), name
+
+
+def normalised(dataset: CloudDataset) -> list[Sample]:
+    return [replace(sample, xyz=unit_sphere(sample.xyz)) for sample in (dataset[i] for i in range(len(dataset)))]
+
+
+@every_student
+def test_it_learns_shapes(build: Callable[..., PointNetwork]) -> None:
+    """A few steps on four classes of embedded shapes: far above chance on unseen objects. (Four classes suffice.)"""
+    classes = ("aeroplane", "bottle", "chair", "table")
+    train, test = (normalised(make_shapes(n, 192, seed, split, 0.0, classes)) for n, seed, split in ((16, 0, "train"), (10, 0, "test")))
+    torch.manual_seed(0)
+    net = build(num_classes=4, dropout=0.0, **SMALL[build])
+    optimizer = torch.optim.Adam(net.parameters(), 5e-3)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(15):
+        order = torch.randperm(len(train), generator=generator).tolist()
+        for i in range(0, len(order), 16):
+            chosen = collate([train[j] for j in order[i : i + 16]])
+            loss = nn.functional.cross_entropy(net(chosen), chosen.labels["class"])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    net.eval()
+    with torch.no_grad():
+        seen, unseen = (collate(samples) for samples in (train, test))
+        right = [float((net(samples).argmax(1) == samples.labels["class"]).float().mean()) for samples in (seen, unseen)]
+    assert min(right) > 0.6, right  # chance is 0.25
+
+
+@pytest.mark.parametrize(
+    ("build", "changes", "words"),
+    [
+        (DGCNN, {"in_channels": 2}, "3 channels or more"),
+        (DGCNN, {"k": 0}, "k=0"),
+        (DGCNN, {"widths": ()}, "positive widths"),
+        (DGCNN, {"dropout": 1.0}, "dropout=1.0"),
+        (DGCNN, {"slope": 2}, "slope=2"),
+    ],
+)
+def test_bad_arguments(build: Callable[..., PointNetwork], changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        build(**{**SMALL[build], **changes})
+
+
+@every_student
+def test_bad_clouds(build: Callable[..., PointNetwork]) -> None:
+    net = build(in_channels=6, **SMALL[build])
+    xyz = torch.rand(30, 3)
+    with pytest.raises(ValueError, match="takes features of 6 channels that start with xyz, got none"):
+        net(PointBatch.from_list([xyz, xyz]))
+    plain = build(**SMALL[build])
+    with pytest.raises(ValueError, match="cloud 1 of 2 has no points"):
+        plain(PointBatch.from_list([xyz, torch.zeros(0, 3)]))
+    with pytest.raises(ValueError, match="1 cloud in training mode"):
+        plain(PointBatch.from_list([xyz]))
+    with pytest.raises(ValueError, match="got a batch of 0 clouds, expected at least one"):
+        plain(PointBatch.from_list([]))
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        plain(PointBatch.from_list([xyz, xyz / 0]))
