@@ -17,6 +17,7 @@ from torch import nn
 
 from pointlift.inflate import inflate
 from pointlift.models.bagnet import bagnet9, bagnet17, bagnet33
+from pointlift.models.dgcnn import DGCNN
 from pointlift.models.fractal_resnet import fractal_resnet
 from pointlift.models.linear_network import LinearNetwork
 from pointlift.models.point_vit import PointViT
@@ -41,6 +42,7 @@ POINT_NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "linear-network": LinearNetwork,
     "pointnet2-ssg": pointnet2_ssg,
     "pointnet2-msg": pointnet2_msg,
+    "dgcnn": DGCNN,
     "simpleview": SimpleView,
 }
 # networks of clouds around an image model, which is their first argument
