@@ -19,8 +19,8 @@ from pointlift.data.procedural.shapes import CLASSES, make_cloud, make_mesh, mes
 from pointlift.data.sample import Sample
 
 __all__ = [
-    "MODELNET40_CLASSES", "SHAPENETPART", "family_for", "write_h5", "write_modelnet_h5", "write_modelnet_txt", "write_off",
-    "write_shapenetpart",
+    "MODELNET40_CLASSES", "SHAPENETPART", "family_for", "split_counts", "split_objects", "write_h5", "write_modelnet_h5",
+    "write_modelnet_txt", "write_off", "write_shapenetpart",
 ]  # fmt: skip
 
 StrPath = str | os.PathLike[str]
@@ -57,7 +57,8 @@ def family_for(class_name: str, index: int) -> str:
     return _ALIASES.get(class_name, CLASSES[index % len(CLASSES)])
 
 
-def _counts(n_per_class: int, n_test_per_class: int | None, classes: Sequence[str]) -> dict[str, int]:
+def split_counts(n_per_class: int, n_test_per_class: int | None, classes: Sequence[str]) -> dict[str, int]:
+    """Objects per class of every split. Raises ValueError for counts below 1 and for classes that are none or repeated."""
     counts = {"train": n_per_class, "test": n_per_class if n_test_per_class is None else n_test_per_class}
     if min(counts.values()) < 1:
         raise ValueError(f"every split needs at least 1 object per class, got {counts['train']} for train and {counts['test']} for test.")
@@ -66,7 +67,7 @@ def _counts(n_per_class: int, n_test_per_class: int | None, classes: Sequence[st
     return counts
 
 
-def _objects(split: str, counts: dict[str, int], classes: Sequence[str], seed: int) -> list[tuple[int, str, str, int]]:
+def split_objects(split: str, counts: dict[str, int], classes: Sequence[str], seed: int) -> list[tuple[int, str, str, int]]:
     """Label, file stem, family and mesh seed of every object of a split; test objects are numbered on after the training ones."""
     first = 1 if split == "train" else counts["train"] + 1
     return [
@@ -120,7 +121,7 @@ def write_modelnet_h5(
         ValueError: for counts below 1, more than 256 or repeated classes.
         FileExistsError: when root holds something already.
     """
-    counts = _counts(n_per_class, n_test_per_class, classes)
+    counts = split_counts(n_per_class, n_test_per_class, classes)
     if len(classes) > 256:
         raise ValueError(f"the layout stores labels as uint8, so at most 256 classes fit, got {len(classes)}.")
     if shapes_per_file < 1:
@@ -128,7 +129,7 @@ def write_modelnet_h5(
     with atomic_folder(root) as folder:
         _lines(folder / "shape_names.txt", classes)
         for split in counts:
-            objects = _objects(split, counts, classes, seed)
+            objects = split_objects(split, counts, classes, seed)
             order = np.random.default_rng([seed, len(objects)]).permutation(len(objects))
             chunks = [[objects[i] for i in order[k : k + shapes_per_file]] for k in range(0, len(order), shapes_per_file)]
             for k, chunk in enumerate(chunks):
@@ -172,11 +173,11 @@ def write_modelnet_txt(
     Beside the class folders lie ``{name}_shape_names.txt``, ``{name}_train.txt`` and ``{name}_test.txt``. The other
     arguments, the returned value and the errors are those of ``write_modelnet_h5``.
     """
-    counts = _counts(n_per_class, n_test_per_class, classes)
+    counts = split_counts(n_per_class, n_test_per_class, classes)
     with atomic_folder(root) as folder:
         _lines(folder / f"{name}_shape_names.txt", classes)
         for split in counts:
-            objects = _objects(split, counts, classes, seed)
+            objects = split_objects(split, counts, classes, seed)
             for label, stem, family, mesh in objects:
                 sample = make_cloud(family, mesh, n_points, label, features=("normal",))
                 path = folder / classes[label] / f"{stem}.txt"
@@ -216,12 +217,12 @@ def write_off(
         ValueError: for counts below 1, repeated classes or another up axis.
         FileExistsError: when root holds something already.
     """
-    counts = _counts(n_per_class, n_test_per_class, classes)
+    counts = split_counts(n_per_class, n_test_per_class, classes)
     if up_axis not in ("y", "z"):
         raise ValueError(f"up_axis must be 'y' or 'z', got {up_axis!r}.")
     with atomic_folder(root) as folder:
         for split in counts:
-            for label, stem, family, mesh_id in _objects(split, counts, classes, seed):
+            for label, stem, family, mesh_id in split_objects(split, counts, classes, seed):
                 mesh = make_mesh(family, mesh_id)
                 vertices = mesh.vertices.astype(np.float64)
                 if up_axis == "z":
@@ -266,7 +267,7 @@ def write_shapenetpart(
         ValueError: for counts out of range or a class that ShapeNetPart lacks.
         FileExistsError: when root holds something already.
     """
-    counts = {**_counts(n_per_class, n_test_per_class, classes), "val": n_val_per_class}
+    counts = {**split_counts(n_per_class, n_test_per_class, classes), "val": n_val_per_class}
     if n_val_per_class < 0 or not 2 <= n_points[0] <= n_points[1]:
         raise ValueError(f"n_val_per_class must be 0 or more and n_points (low, high) from 2 up, got {n_val_per_class} and {n_points}.")
     for name in classes:
