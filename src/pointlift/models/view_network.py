@@ -126,8 +126,8 @@ class ViewNetwork(nn.Module):
             features = features.flatten(1)
         if features.ndim != 2 or len(features) != len(pictures):
             raise ValueError(
-                f"The image model {type(self.trunk).__name__} makes {tuple(features.shape)} of {len(pictures)} pictures once its classifier "
-                "is off, expected one vector of each: it has no pooling; add one to it, or name its classifier (teacher.classifier)."
+                f"The image model {type(self.trunk).__name__} makes {tuple(features.shape)} of {len(pictures)} pictures once its "
+                "classifier is off, expected one vector of each: it has no pooling; add one to it, or name its classifier (teacher.classifier)."
             )
         return features
 
