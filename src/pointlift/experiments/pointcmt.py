@@ -1,0 +1,255 @@
+"""`method: pointcmt` of a recipe: image network, point generator and student, one after the other (PointCMT, algorithm 1)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from pointlift.experiments.clouds import CloudData, load_splits
+from pointlift.experiments.configs import DataConfig, ModelConfig, OptimConfig, TrainerConfig
+from pointlift.experiments.guided_data import GuidedData, Guides, check_same_origin, guide_splits, wait_for_others
+from pointlift.experiments.point_generator import GeneratorConfig, train_generator
+from pointlift.experiments.run_folder import RunFolder
+from pointlift.experiments.training import FitResult, build_network, optimization, process_rank, record_training
+from pointlift.experiments.view_networks import TeacherConfig, teacher_identity
+from pointlift.experiments.view_teacher import fit_view_teacher
+from pointlift.experiments.views import ViewConfig
+from pointlift.methods.guided_clouds import GuideClassifier, GuidedClouds, student_classifier
+from pointlift.methods.image2point import Image2Point
+from pointlift.methods.knowledge_distillation import KnowledgeDistillation, principal_directions
+from pointlift.methods.point_generator import PointGenerator, load_generator
+from pointlift.methods.pointcmt import PointCMT
+
+__all__ = ["TransferConfig", "fit_pointcmt"]
+
+Method = Literal["pointcmt", "none", "hinton", "huang", "yang", "mse", "normalize-1", "normalize-2"]
+
+
+@dataclass(frozen=True)
+class TransferConfig:
+    """What the student learns from the image network.
+
+    Attributes:
+        method: "pointcmt"; "none", the same student and recipe without any teacher; or what PointCMT is compared with: "hinton", "huang",
+            "yang", "mse", "normalize-1", "normalize-2" (see `pointlift.methods.knowledge_distillation`).
+        alpha, beta: pointcmt's weights of feature enhancement and classifier enhancement; 0 leaves one out, and with alpha 0 stage II.
+        kl_reduction: of classifier enhancement over the batch: "mean", or "sum" as the released code (facts T38).
+        temperature: hinton's. weight, label_weight: of the other methods' own term and of the cross entropy; null takes the method's.
+        teacher_batch_size: objects per step of stage I; the paper's.
+    """
+
+    method: Method = "pointcmt"
+    alpha: float = 30.0
+    beta: float = 0.3
+    kl_reduction: Literal["mean", "sum"] = "mean"
+    temperature: float = 4.0
+    weight: float | None = None
+    label_weight: float | None = None
+    teacher_batch_size: int = 128
+
+    def __post_init__(self) -> None:
+        for name in ("alpha", "beta", "weight", "label_weight"):
+            if (value := getattr(self, name)) is not None and not 0 <= value < float("inf"):
+                raise ValueError(f"transfer: {name} is {value}, expected a finite number of 0 or more.")
+        if not 0 < self.temperature < float("inf") or self.teacher_batch_size < 2:
+            raise ValueError(
+                f"transfer: temperature is {self.temperature} and teacher_batch_size {self.teacher_batch_size}, expected a positive number "
+                "and at least 2."
+            )
+        if self.method == "pointcmt" and self.alpha == 0 == self.beta:
+            raise ValueError("transfer: alpha and beta are both 0, so that nothing is transferred: that is method none.")
+
+    @property
+    def generates(self) -> bool:
+        """Whether there is a stage II."""
+        return self.method == "pointcmt" and self.alpha > 0
+
+
+_STUDENT = ModelConfig("pointnet2-ssg", pretrained=False, regime="scratch", options={"head": [512], "dropout": 0.0})
+_TEACHER, _VIEWS, _DATA = TeacherConfig(), ViewConfig(), DataConfig(augmentation="scale-shift")
+_TEACHER_OPTIM = OptimConfig(lr=0.01, epochs=50)
+_GENERATOR, _TRANSFER, _TRAINER = GeneratorConfig(), TransferConfig(), TrainerConfig()
+_GENERATOR_OPTIM = OptimConfig(optimizer="adam", lr=1e-3, weight_decay=0.0, epochs=50, schedule="constant")
+_OPTIM = OptimConfig(
+    optimizer="adam", lr=1e-3, weight_decay=0.0, epochs=200, schedule="decay", final_lr=1e-5, label_smoothing=0.2, smoothing="others"
+)
+
+
+@dataclass(frozen=True)
+class _Stages:
+    """What `fit_pointcmt` was given."""
+
+    model: ModelConfig
+    data: DataConfig
+    views: ViewConfig
+    teacher: TeacherConfig
+    teacher_optim: OptimConfig
+    generator: GeneratorConfig
+    generator_optim: OptimConfig
+    transfer: TransferConfig
+    optim: OptimConfig
+    trainer: TrainerConfig
+    seed: int
+
+    def recipe(self) -> dict[str, Any]:
+        return {"method": "pointcmt", **asdict(self)}
+
+    @property
+    def devices(self) -> int:
+        return self.trainer.devices * self.trainer.num_nodes
+
+
+def fit_pointcmt(
+    model: ModelConfig = _STUDENT,
+    data: DataConfig = _DATA,
+    views: ViewConfig = _VIEWS,
+    teacher: TeacherConfig = _TEACHER,
+    teacher_optim: OptimConfig = _TEACHER_OPTIM,
+    generator: GeneratorConfig = _GENERATOR,
+    generator_optim: OptimConfig = _GENERATOR_OPTIM,
+    transfer: TransferConfig = _TRANSFER,
+    optim: OptimConfig = _OPTIM,
+    trainer: TrainerConfig = _TRAINER,
+    seed: int = 0,
+    out: str | Path = "runs/pointcmt",
+    resume: bool = False,
+) -> FitResult:
+    """Train the image network (in out/teacher), the point generator (out/generator) and the student `model` (out itself).
+
+    The image network's features of all clouds are made once, in out/features. `teacher.checkpoint` and `generator.checkpoint` take a
+    finished network instead; what needs neither trains neither: transfer.method "none" is what `fit_image2point` does with the same
+    settings, bit for bit. Every stage is what its own method (view_teacher, point_generator) makes of these settings and this seed. All see
+    the same training clouds; where data.shots or data.share draws few of them, the image network learns from those few too.
+
+    The metrics are the student's; teacher_val_accuracy and its like are the image network's. A run that was stopped anywhere goes on with
+    `resume` and ends as if it had not been; finished stages are not repeated.
+
+    Raises ValueError for parts that do not fit each other (widths, classes, pictures, clouds), RunFolderError for a folder that holds
+    another run or none to resume, RunInterrupted after Ctrl-C, DivergenceError for a loss that is not a number in any stage, and what
+    `fit_view_teacher`, `fit_point_generator` and `fit_image2point` raise.
+    """
+    run = _Stages(model, data, views, teacher, teacher_optim, generator, generator_optim, transfer, optim, trainer, seed)
+    if seed < 0:
+        raise ValueError(f"seed is {seed}, expected 0 or more.")
+    folder = RunFolder(out)
+    if process_rank() == 0:
+        _check(folder, run.recipe(), resume)
+        if resume and folder.result.is_file():
+            print(f"The run in {folder.path} is already complete.")
+            return FitResult.read(folder.path)
+    if transfer.method == "none":
+        return _train_alone(run, folder, resume and folder.last.is_file())
+    _try_student(run)
+    if process_rank() == 0 and not folder.last.is_file():
+        folder.start(run.recipe(), {"recipe": run.recipe(), "stage": "image network and point generator"})
+    checkpoint = _stage_1(run, folder)
+    guides = guide_splits(checkpoint, teacher, views, data, trainer, seed, folder.path / "features")
+    points = _stage_2(run, guides, folder) if transfer.generates else None
+    return _stage_3(run, guides, points, folder, resume and folder.last.is_file())
+
+
+def _check(folder: RunFolder, recipe: dict[str, Any], resume: bool) -> None:
+    """As `RunFolder.check`; a run that was stopped before its last stage has a recipe.yaml and no checkpoint of its own yet."""
+    if resume and not folder.last.is_file() and folder.recipe.is_file():
+        folder.check_same(recipe)
+        return
+    folder.check(recipe, resume)
+    if not resume:
+        for stage in ("teacher", "generator"):
+            RunFolder(folder.path / stage).check(recipe, resume)
+
+
+def _try_student(run: _Stages) -> None:
+    """Whether the student can be taught at all is known before the image network has been trained for hours. Raises ValueError if not."""
+    width = student_classifier(
+        build_network(replace(run.model, pretrained=False, weights=None, cloud_weights=None), 2, run.seed)
+    ).in_features
+    wanted = run.teacher.width
+    if run.transfer.method == "pointcmt" and wanted is not None and wanted != width:
+        raise ValueError(
+            f"The student's feature has {width} channels, but teacher.width is {wanted}, expected the same: set model.options head: "
+            f"[{wanted}], or teacher.width {width}."
+        )
+
+
+def _train_alone(run: _Stages, folder: RunFolder, resume: bool) -> FitResult:
+    """The student without a teacher."""
+    clouds = CloudData(load_splits(run.data, run.seed), run.data, run.model.in_channels, run.seed, run.devices)
+    classes = len(clouds.splits.train.classes)
+    net = build_network(run.model, classes, run.seed)
+    module = Image2Point(net, classes, run.model.regime, run.data.voxel_size, seed=run.seed, **optimization(run.optim, run.trainer, clouds))
+    facts = {"pointcmt": {"method": "none"}}
+    return record_training(module, clouds, folder, run.recipe(), run.model, run.optim, run.trainer, resume, facts)
+
+
+def _stage_1(run: _Stages, folder: RunFolder) -> Path:
+    """The image network's file, trained here as far as it is not yet; whether the run may go on has been checked."""
+    if run.teacher.checkpoint is not None:
+        return Path(run.teacher.checkpoint)
+    stage = RunFolder(folder.path / "teacher")
+    if stage.result.is_file() and process_rank() > 0:  # a process that was launched for a later stage only
+        return stage.final
+    going_on = stage.result.is_file() or stage.last.is_file()
+    data = replace(run.data, batch_size=run.transfer.teacher_batch_size, features="xyz")
+    result = fit_view_teacher(run.teacher, run.views, data, run.teacher_optim, run.trainer, run.seed, stage.path, going_on)
+    wait_for_others()
+    return result.checkpoint
+
+
+def _stage_2(run: _Stages, guides: Guides, folder: RunFolder) -> PointGenerator:
+    """The generator, loaded or trained here as far as it is not yet."""
+    given = run.generator.checkpoint
+    if given is None:
+        path = train_generator(
+            guides, run.generator, run.teacher, run.views, run.data, run.generator_optim, run.trainer, run.seed, folder.path / "generator"
+        )
+        return load_generator(path)[0]
+    net, facts = load_generator(given)
+    if net.width != guides.width:
+        raise ValueError(
+            f"generator.checkpoint: {given} takes features of {net.width} channels and the image network makes {guides.width}: train it "
+            "with this image network."
+        )
+    if facts.get("teacher_sha256") != guides.identity:
+        raise ValueError(
+            f"generator.checkpoint: {given} learned from the features of another image network (checksum "
+            f"{str(facts.get('teacher_sha256'))[:12]}, the one here has {guides.identity[:12]}): name that one as teacher.checkpoint, or "
+            "train the generator with this one."
+        )
+    return net
+
+
+def _stage_3(run: _Stages, guides: Guides, generator: PointGenerator | None, folder: RunFolder, resume: bool) -> FitResult:
+    clouds = GuidedData(guides.splits, run.data, run.model.in_channels, run.seed, run.devices)
+    classes = len(guides.splits.train.classes)
+    net = build_network(run.model, classes, run.seed)
+    module = _student(run, net, classes, guides, generator, optimization(run.optim, run.trainer, clouds))
+    identities = {"teacher_sha256": guides.identity}
+    if generator is not None:
+        identities["generator_sha256"] = teacher_identity(generator)
+    if resume and process_rank() == 0:
+        check_same_origin(folder, "pointcmt", identities)
+    facts = {"pointcmt": {**asdict(run.transfer), **identities, "teacher": guides.path.name, "feature_channels": guides.width}}
+    judge = {"teacher": GuideClassifier(guides.classifier, classes)}
+    return record_training(module, clouds, folder, run.recipe(), run.model, run.optim, run.trainer, resume, facts, judge)
+
+
+def _student(
+    run: _Stages, net: nn.Module, classes: int, guides: Guides, generator: PointGenerator | None, options: dict[str, Any]
+) -> Image2Point:
+    """The method of stage III around the student."""
+    transfer, regime = run.transfer, run.model.regime
+    shared: dict[str, Any] = {"voxel_size": run.data.voxel_size, "seed": run.seed, **options}
+    if transfer.method == "pointcmt":
+        weights: dict[str, Any] = {"alpha": transfer.alpha, "beta": transfer.beta, "kl_reduction": transfer.kl_reduction}
+        return PointCMT(net, classes, guides.width, generator, regime, distance=run.generator.distance(), **weights, **shared)
+    assert transfer.method != "none"
+    principal = None
+    if transfer.method == "huang":
+        assert isinstance(guides.splits.train, GuidedClouds)
+        principal = principal_directions(guides.splits.train.features, student_classifier(net).in_features // 2)
+    weights = {"temperature": transfer.temperature, "weight": transfer.weight, "label_weight": transfer.label_weight}
+    return KnowledgeDistillation(net, classes, guides.width, transfer.method, guides.classifier, principal, regime, **weights, **shared)

@@ -1,0 +1,171 @@
+"""Stage III: the losses against literal formulas, and which parameter learns from which term, one by one."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import torch
+from tiny_student import CLASSES, WIDTH, batch, clouds, features, gradients, silent, student
+from torch import Tensor
+from torch.nn import functional
+
+from pointlift.data.loader import make_loader
+from pointlift.methods.guided_clouds import GuidedBatch, GuidedClouds
+from pointlift.methods.image2point import CloudBatch, DivergenceError
+from pointlift.methods.point_generator import CloudDistance, PointGenerator
+from pointlift.methods.pointcmt import PointCMT, classifier_enhancement, feature_enhancement
+
+EXACT = CloudDistance(matching="exact")
+
+
+def module(generator: PointGenerator | None = None, **options: Any) -> PointCMT:
+    made = generator or PointGenerator(WIDTH, 8, hidden=[16, 16])
+    made_module: PointCMT = silent(PointCMT(student(), CLASSES, WIDTH, made, None, distance=EXACT, **options))
+    return made_module.train()
+
+
+def literal_divergence(image: Tensor, point: Tensor) -> list[float]:
+    """Eq. 7, sum over classes of P(x) log(P(x) / Q(x)), by hand."""
+    rows = []
+    for a, b in zip(image.tolist(), point.tolist(), strict=True):
+        p, q = ([math.exp(v) / sum(map(math.exp, row)) for v in row] for row in (a, b))
+        rows.append(sum(x * math.log(x / y) for x, y in zip(p, q, strict=True)))
+    return rows
+
+
+def names_of(made: PointCMT, part: str) -> set[str]:
+    last = f"net.head.{len(made.net.head) - 1}."  # type: ignore[arg-type]
+    names = {n for n, _ in made.named_parameters() if n.startswith("net.")}
+    return {n for n in names if n.startswith(last) == (part == "classifier")}
+
+
+def test_classifier_enhancement_is_equation_7() -> None:
+    draw = torch.Generator().manual_seed(0)
+    image, point = (torch.randn(5, 4, generator=draw) for _ in range(2))
+    rows = literal_divergence(image, point)
+    assert float(classifier_enhancement(image, point)) == pytest.approx(sum(rows) / 5, rel=1e-5)
+    assert float(classifier_enhancement(image, point, "sum")) == pytest.approx(sum(rows), rel=1e-5), "the released reduction"
+    released = functional.kl_div(point.softmax(1).log(), image.softmax(1), reduction="sum")
+    assert float(classifier_enhancement(image, point, "sum")) == pytest.approx(float(released), rel=1e-5)
+    assert float(classifier_enhancement(point, image)) != pytest.approx(sum(rows) / 5, rel=1e-2), "it is not symmetric"
+    assert float(classifier_enhancement(image, image)) == pytest.approx(0, abs=1e-6)
+    far = classifier_enhancement(torch.tensor([[0.0, 200.0]]), torch.tensor([[200.0, 0.0]]))
+    assert float(far) == pytest.approx(200), "where the logarithm of a softmax is infinite"
+
+
+def test_feature_enhancement_is_equation_5() -> None:
+    generator = PointGenerator(WIDTH, 8, hidden=[16, 16]).eval()
+    points, images = torch.rand(3, WIDTH), torch.rand(3, WIDTH)
+    expected = EXACT(generator(points), generator(images)).mean()
+    assert float(feature_enhancement(generator, points, images, EXACT)) == pytest.approx(float(expected), rel=1e-6)
+    summed = feature_enhancement(generator, points, images, CloudDistance(reduction="sum", matching="exact"))
+    assert float(summed) == pytest.approx(8 * float(expected), rel=1e-5)
+    assert float(feature_enhancement(generator, images, images, EXACT)) == 0
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(30.0, 0.3), (0.0, 0.3), (30.0, 0.0)])
+def test_the_loss_is_the_weighted_sum(alpha: float, beta: float) -> None:
+    made, data = module(alpha=alpha, beta=beta).eval(), batch()  # eval: the same batch statistics twice
+    logits, points = made(data), made.encode(data)
+    expected = float(functional.cross_entropy(logits, data.cloud.labels["class"]))
+    if alpha:
+        assert made.generator is not None
+        expected += alpha * float(EXACT(made.generator(points), made.generator(data.guide)).mean())
+    if beta:
+        expected += beta * sum(literal_divergence(made.classifier(data.guide), logits)) / 6
+    assert float(made.training_step(data, 0)) == pytest.approx(expected, rel=1e-5)
+    assert (made.generator is None) == (alpha == 0)
+
+
+def test_every_term_reaches_what_section_3_4_says_and_nothing_else() -> None:
+    made, data = module(), batch()
+    data.guide.requires_grad_()
+    encoder, classifier = names_of(made, "encoder"), names_of(made, "classifier")
+    assert len(classifier) == 2 and len(encoder) + 2 == len(list(made.net.parameters()))
+    points = made.encode(data)
+    logits = made.classifier(points)
+    assert made.generator is not None
+    reached = {
+        "classification": set(gradients(made.loss(logits, data.cloud.labels["class"]), made)),
+        "feature": set(gradients(feature_enhancement(made.generator, points, data.guide, EXACT), made)),
+        "image branch": set(gradients(classifier_enhancement(made.classifier(data.guide), logits.detach()), made)),
+        "point branch": set(gradients(classifier_enhancement(made.classifier(data.guide).detach(), logits), made)),
+    }
+    assert reached["classification"] == encoder | classifier
+    assert reached["feature"] == encoder, "through the frozen generator to the encoder, never to the classifier"
+    assert reached["image branch"] == classifier, "there is no encoder behind the image feature"
+    assert reached["point branch"] == encoder | classifier
+    assert not any(p.requires_grad for p in made.generator.parameters())
+    features_grad = torch.autograd.grad(feature_enhancement(made.generator, points, data.guide, EXACT), data.guide, allow_unused=True)
+    assert features_grad == (None,), "the image's generated cloud is a constant"
+
+
+def test_the_gradient_of_a_step_is_the_sum_of_its_terms() -> None:
+    made, data = module(), batch()
+    whole = gradients(made.training_step(data, 0), made)
+    points = made.encode(data)  # training mode: the same batch statistics, dropout 0
+    logits = made.classifier(points)
+    assert made.generator is not None
+    parts = [
+        (1.0, made.loss(logits, data.cloud.labels["class"])),
+        (30.0, feature_enhancement(made.generator, points, data.guide, EXACT)),
+        (0.3, classifier_enhancement(made.classifier(data.guide), logits)),
+    ]
+    summed = {n: torch.zeros_like(g) for n, g in whole.items()}
+    for weight, term in parts:
+        for name, gradient in gradients(term, made).items():
+            summed[name] += weight * gradient
+    for name, gradient in whole.items():
+        assert torch.allclose(gradient, summed[name], rtol=1e-4, atol=1e-6), name
+
+
+def test_the_generator_never_moves_and_its_dropout_is_off(tmp_path: Path) -> None:
+    generator = PointGenerator(WIDTH, 8, "linear")
+    made = PointCMT(student(), CLASSES, WIDTH, generator, None, distance=EXACT, lr=0.05, seed=1)
+    before = {k: v.clone() for k, v in made.state_dict().items()}
+    loader = make_loader(GuidedClouds(clouds(), features()), 3, True)
+    loader.collate_fn = GuidedBatch.collate
+    trainer = lightning.Trainer(
+        max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=tmp_path, log_every_n_steps=1,
+    )  # fmt: skip
+    trainer.fit(made, loader)
+    after = made.state_dict()
+    assert all(torch.equal(v, before[k]) for k, v in after.items() if k.startswith("generator."))
+    assert all(not torch.equal(p, before[f"net.{n}"]) for n, p in made.net.named_parameters()), "all of the student does"
+    assert {"classification", "feature_enhancement", "classifier_enhancement"} <= set(trainer.logged_metrics) | set(
+        trainer.callback_metrics
+    )
+    assert made.train() is made and not generator.training and made.net.training
+    optimised = {id(p) for g in trainer.optimizers[0].param_groups for p in g["params"]}
+    assert optimised == {id(p) for p in made.net.parameters()}
+
+
+def test_a_trained_student_needs_no_images() -> None:
+    made = module().eval()
+    assert torch.equal(made(batch()), made.net(batch().cloud)) and made(CloudBatch(batch().cloud)).shape == (6, CLASSES)
+
+
+def test_refusals() -> None:
+    generator = PointGenerator(WIDTH, 8)
+    with pytest.raises(ValueError, match=r"student's feature has 10 channels and the image network's 12.*head: \[12\]"):
+        PointCMT(student(width=10), CLASSES, WIDTH, generator)
+    with pytest.raises(ValueError, match="takes features of 16 channels and the image network makes 12: train the generator"):
+        PointCMT(student(), CLASSES, WIDTH, PointGenerator(16, 8))
+    with pytest.raises(ValueError, match=r"feature enhancement \(alpha 30.0\) needs a point generator"):
+        PointCMT(student(), CLASSES, WIDTH, None)
+    for weights in ({"alpha": -1.0}, {"beta": float("nan")}):
+        with pytest.raises(ValueError, match="expected finite numbers of 0 or more"):
+            PointCMT(student(), CLASSES, WIDTH, generator, **weights)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="kl_reduction is 'none'"):
+        PointCMT(student(), CLASSES, WIDTH, generator, kl_reduction="none")  # type: ignore[arg-type]
+    broken = module()
+    broken._current_lr = lambda: 0.1  # type: ignore[method-assign]
+    with torch.no_grad():
+        next(broken.net.parameters()).fill_(float("nan"))
+    with pytest.raises(DivergenceError, match="loss became NaN"):
+        broken.training_step(batch(), 0)
