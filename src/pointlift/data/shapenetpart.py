@@ -1,0 +1,170 @@
+"""ShapeNetPart in its official layout, ``shapenetcore_partanno_segmentation_benchmark_v0_normal`` (Yi et al. 2016; facts 3.12).
+
+* ``synsetoffset2category.txt``: ``Airplane<tab>02691156`` and so on, 16 categories.
+* ``train_test_split/shuffled_{train,val,test}_file_list.json``: ``["shape_data/<synset>/<id>", ...]``.
+* ``<synset>/<id>.txt``: about 2,600 lines x y z nx ny nz part. **y up**; 50 part labels, each of one category alone.
+
+12,137 + 1,870 shapes to train on (14,007 in train and val together), 2,874 to test on.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+from pointlift.data.dataset import CloudDataset
+from pointlift.data.errors import DataError, MissingDataError
+from pointlift.data.part_labels import PartLabels
+from pointlift.data.sample import Sample
+
+__all__ = ["OFFICIAL", "is_shapenetpart", "read_shapenetpart", "shapenetpart_labels"]
+
+CATEGORIES_FILE = "synsetoffset2category.txt"
+SPLITS = {"train": ("train",), "val": ("val",), "trainval": ("train", "val"), "test": ("test",)}
+_FIRST = {
+    "Airplane": 0, "Bag": 4, "Cap": 6, "Car": 8, "Chair": 12, "Earphone": 16, "Guitar": 19, "Knife": 22, "Lamp": 24, "Laptop": 28,
+    "Motorbike": 30, "Mug": 36, "Pistol": 38, "Rocket": 41, "Skateboard": 44, "Table": 47,
+}  # fmt: skip
+_ENDS = [*list(_FIRST.values())[1:], 50]
+OFFICIAL = PartLabels.numbered(tuple(_FIRST), [range(start, end) for start, end in zip(_FIRST.values(), _ENDS)])
+"""The 16 categories and 50 parts of the benchmark (facts 3.12)."""
+
+
+def is_shapenetpart(root: Path) -> bool:
+    """Whether a folder has the layout."""
+    return (root / CATEGORIES_FILE).is_file() and (root / "train_test_split").is_dir()
+
+
+def shapenetpart_labels(root: str | Path) -> PartLabels:
+    """The categories and parts of a folder.
+
+    `OFFICIAL` where all its categories are among the benchmark's, also when it holds only some of them, so that labels mean the same in
+    every copy. For other categories the parts of each are those that its files, of all splits, have: every file is then read once.
+
+    Raises:
+        MissingDataError, DataError: as :func:`read_shapenetpart`.
+    """
+    root = Path(root)
+    categories = _categories(root)
+    if set(categories) <= set(OFFICIAL.categories):
+        return OFFICIAL
+    found: dict[str, set[int]] = {name: set() for name in categories}
+    names = {synset: name for name, synset in categories.items()}
+    for list_name in ("train", "val", "test"):
+        for synset, file in _listed(root, list_name, names):
+            found[names[synset]].update(np.unique(_table(file)[:, 6]).astype(int).tolist())
+    empty = [name for name, parts in found.items() if not parts]
+    if empty:
+        raise DataError(
+            f"{root}: category {empty[0]} has no shape in any split, so its parts are not known; remove it from {CATEGORIES_FILE}"
+        )
+    return PartLabels.numbered(tuple(categories), [sorted(found[name]) for name in categories])
+
+
+def read_shapenetpart(root: str | Path, split: str, normals: bool = False, labels: PartLabels | None = None) -> CloudDataset:
+    """The shapes of a split, read when asked for; ``Sample.label`` is the category and ``Sample.part`` the part of every point.
+
+    Args:
+        root: the folder.
+        split: ``"train"``, ``"val"``, ``"trainval"`` (what the papers train on) or ``"test"``.
+        normals: whether ``Sample.features`` are the normals ``(N, 3)``; else there are none.
+        labels: of the folder, where they are already known; see :func:`shapenetpart_labels`.
+
+    Raises:
+        MissingDataError: a file is not there.
+        DataError: lists or tables that are damaged, an unknown split or category, a part that the category does not have.
+    """
+    root = Path(root)
+    if split not in SPLITS:
+        raise DataError(f"{root}: unknown split {split!r}, one of {', '.join(SPLITS)} is expected")
+    known = shapenetpart_labels(root) if labels is None else labels
+    names = {synset: name for name, synset in _categories(root).items()}
+    items = [item for part in SPLITS[split] for item in _listed(root, part, names)]
+    index = [known.categories.index(names[synset]) for synset, _ in items]
+    title = f"ShapeNetPart, {root.name}/{split}"
+    return CloudDataset.from_paths([str(f) for _, f in items], index, _PartReader(known, normals), known.categories, title, "y")
+
+
+@dataclass(frozen=True)
+class _PartReader:
+    labels: PartLabels
+    normals: bool
+
+    def __call__(self, path: str, label: int, index: int) -> Sample:
+        table = _table(Path(path))
+        part = table[:, 6].astype(np.int64)
+        allowed = self.labels.parts[label]
+        wrong = np.flatnonzero(~np.isin(part, allowed))
+        if len(wrong):
+            raise DataError(
+                f"{path}: point {wrong[0]} has part {part[wrong[0]]}, but {self.labels.categories[label]} has the parts {list(allowed)}; "
+                "the file is damaged, or lies in another category's folder"
+            )
+        features = table[:, 3:6].astype(np.float32) if self.normals else None
+        return Sample(table[:, :3].astype(np.float32), label, features, path, part)
+
+
+def _categories(root: Path) -> dict[str, str]:
+    """{category: synset} in the order of the file."""
+    file = root / CATEGORIES_FILE
+    if not root.is_dir() or not file.is_file():
+        raise MissingDataError(
+            f"{file}: no such file; ShapeNetPart is expected as the folder shapenetcore_partanno_segmentation_benchmark_v0_normal, unpacked"
+        )
+    found: dict[str, str] = {}
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        words = line.split()
+        if not words:
+            continue
+        if len(words) != 2 or words[0] in found or words[1] in found.values():
+            raise DataError(f"{file}: line {number} is {line[:60]!r}, a category and its synset, each once, are expected")
+        found[words[0]] = words[1]
+    if not found:
+        raise DataError(f"{file}: names no categories, lines such as 'Airplane 02691156' are expected")
+    return found
+
+
+def _listed(root: Path, split: str, names: dict[str, str]) -> list[tuple[str, Path]]:
+    """(synset, file) of every shape of a list, all of them there."""
+    file = root / "train_test_split" / f"shuffled_{split}_file_list.json"
+    if not file.is_file():
+        raise MissingDataError(f"{file}: no such file; it names the shapes of the split {split}, the folder is incomplete")
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{file}: is damaged, a JSON list of 'shape_data/<synset>/<id>' is expected ({error})") from None
+    if not isinstance(entries, list) or not all(isinstance(e, str) for e in entries):
+        raise DataError(f"{file}: a JSON list of 'shape_data/<synset>/<id>' is expected, got {type(entries).__name__}")
+    found: list[tuple[str, Path]] = []
+    for entry in entries:
+        parts = PurePosixPath(entry).parts[-2:]
+        if len(parts) != 2 or parts[0] not in names or parts[1] == "..":
+            raise DataError(f"{file}: {entry!r} is in no category of {CATEGORIES_FILE}, 'shape_data/<synset>/<id>' is expected")
+        found.append((parts[0], root / parts[0] / f"{parts[1]}.txt"))
+    missing = [path for _, path in found if not path.is_file()]
+    if missing:
+        raise MissingDataError(f"{missing[0]}: no such file, but {file.name} lists it ({len(missing)} of {len(found)} missing)")
+    return found
+
+
+def _table(path: Path) -> npt.NDArray[np.float64]:
+    """(N, 7): x y z nx ny nz part of a file, with finite numbers and whole parts."""
+    raw = path.read_bytes()
+    lines = [line for line in raw.splitlines() if line.strip()]
+    if not lines:
+        raise DataError(f"{path}: has no points")
+    odd = next((row for row, line in enumerate(lines) if len(line.split()) != 7), None)
+    if odd is not None:
+        raise DataError(f"{path}: point {odd} has {len(lines[odd].split())} values, x y z nx ny nz part are expected; the file is damaged")
+    try:
+        table = np.array(raw.split(), dtype=np.float64).reshape(-1, 7)
+    except ValueError:
+        raise DataError(f"{path}: has values that are no numbers, lines x y z nx ny nz part are expected") from None
+    bad = np.flatnonzero(~np.isfinite(table).all(axis=1) | (table[:, 6] != np.round(table[:, 6])) | (table[:, 6] < 0))
+    if len(bad):
+        raise DataError(f"{path}: point {bad[0]} is {table[bad[0]].tolist()}, finite numbers and a whole part of 0 or more are expected")
+    return table
