@@ -16,7 +16,7 @@ from pointlift.data.check import check_dataset
 from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.folder import read_folder
 from pointlift.data.known import describe_datasets
-from pointlift.data.source import describe_source, open_dataset
+from pointlift.data.source import PLACES, describe_source, open_dataset
 
 
 def save(path: Path, seed: int = 0, n: int = 30) -> None:
@@ -229,7 +229,7 @@ def test_check_of_nothing(tmp_path: Path) -> None:
 
 def test_known_datasets_name_their_source() -> None:
     known = describe_datasets()
-    assert {d.source.split(":")[0] for d in known} == {"procedural", "modelnet", "folder", "pixels"}
+    assert {d.source.split(":")[0] for d in known} == {*PLACES, "views.kind"}
     assert all(d.licence and d.where and d.layout and d.what for d in known)
 
 

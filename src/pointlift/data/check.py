@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,15 @@ from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError
 from pointlift.data.pixels import PixelClouds
 from pointlift.data.sample import Sample
-from pointlift.data.source import available_splits, describe_source, open_dataset
+from pointlift.data.scanobjectnn import PUBLISHED_SIZES, variant_name
+from pointlift.data.source import available_splits, describe_source, open_dataset, parse_source
+from pointlift.data.view_folders import ViewFolder
 
 __all__ = ["CheckReport", "SplitReport", "check_dataset"]
 
 VOXEL = 0.05
 SHOWN = 10
+VIEWS = "views:"
 
 
 @dataclass
@@ -33,6 +37,7 @@ class SplitReport:
         voxels: occupied voxels of side 0.05 per cloud, which is what a sparse network computes on.
         repeated_points: clouds in which a point occurs more than once.
         up_axis: of the dataset.
+        faces: faces per mesh, where the dataset has meshes.
     """
 
     split: str
@@ -42,6 +47,7 @@ class SplitReport:
     voxels: tuple[float, float, float]
     repeated_points: int
     up_axis: str
+    faces: tuple[float, float, float] | None = None
 
 
 @dataclass
@@ -52,6 +58,7 @@ class CheckReport:
         source: what was checked.
         kind: what it was taken for.
         splits: what is in it.
+        views: what is in a folder of views, a line per split.
         problems: what has to be mended before training.
         warnings: what works but is worth knowing.
     """
@@ -59,17 +66,18 @@ class CheckReport:
     source: str
     kind: str
     splits: list[SplitReport] = field(default_factory=list)
+    views: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
         """No problems, and something was found."""
-        return not self.problems and bool(self.splits)
+        return not self.problems and bool(self.splits or self.views)
 
     def render(self) -> str:
         """The report as text."""
-        lines = [f"{self.source}: {self.kind}"]
+        lines = [f"{self.source}: {self.kind}", *(f"  {line}" for line in self.views)]
         for part in self.splits:
             counts = np.array(list(part.counts.values()))
             each = f"{counts.min()} to {counts.max()} per class"
@@ -77,6 +85,8 @@ class CheckReport:
             lines.append(f"    points per cloud  {_range(part.points, '.0f')}")
             lines.append(f"    radius            {_range(part.radius, '.3g')}")
             lines.append(f"    voxels at {VOXEL}    {_range(part.voxels, '.0f')}")
+            if part.faces is not None:
+                lines.append(f"    faces per mesh    {_range(part.faces, '.0f')}")
         if self.splits:
             names = list(self.splits[0].counts)
             width = max(len(name) for name in names)
@@ -96,13 +106,16 @@ def check_dataset(source: str, n_points: int | None = None, **options: Any) -> C
     """Read every cloud of every split of a source and report counts, ranges and everything that is wrong.
 
     Args:
-        source: see :func:`~pointlift.data.source.open_dataset`.
+        source: see :func:`~pointlift.data.source.open_dataset`; or ``views:<folder>``, a folder of ready-made views, of which every
+            picture is read.
         n_points: as in training, to check that the clouds have so many; None: as stored.
         options: of the reader.
 
     Returns:
         a report; whatever is wrong with the data is in it, not raised.
     """
+    if source.startswith(VIEWS):
+        return _check_views(source)
     try:
         report = CheckReport(source, describe_source(source))
         splits = available_splits(source)
@@ -116,16 +129,24 @@ def check_dataset(source: str, n_points: int | None = None, **options: Any) -> C
             report.problems.append(str(error))
         else:
             _check_split(report, dataset, split, seen)
+            _compare_size(report, source, dataset, split, options)
     report.problems = list(dict.fromkeys(report.problems))  # the same problem in several splits is told once
     return report
 
 
 def _check_split(report: CheckReport, dataset: CloudDataset, split: str, seen: dict[bytes, tuple[str, str]]) -> None:
-    points, radii, voxels, repeated, bad, twins = [], [], [], 0, 0, []
-    for path, sample in _clouds(report, dataset):
+    points, radii, voxels, faces, repeated, bad, twins = [], [], [], [], 0, 0, []
+    for index, (path, sample) in enumerate(_clouds(report, dataset)):
         if sample is None:
             bad += 1
             continue
+        if dataset.meshes is not None:
+            try:
+                faces.append(len(dataset.mesh(index).faces))
+            except ValueError as error:
+                bad += 1
+                report.problems += [str(error)] if bad <= SHOWN else []
+                continue
         xyz = sample.xyz
         points.append(len(xyz))
         radii.append(float(np.sqrt((xyz.astype(np.float64) ** 2).sum(axis=1).max())))
@@ -139,7 +160,7 @@ def _check_split(report: CheckReport, dataset: CloudDataset, split: str, seen: d
             twins.append((path, *seen[key]))
         seen.setdefault(key, (path, split))
     if bad > SHOWN:
-        report.problems.append(f"{split}: {bad} clouds cannot be read, the first {SHOWN} are listed")
+        report.problems.append(f"{split}: {bad} objects cannot be read, the first {SHOWN} are listed")
     empty = [name for name, count in zip(dataset.classes, dataset.counts()) if not count]
     if empty:
         (report.warnings if split in ("val", "test") else report.problems).append(f"{split}: no clouds of {', '.join(empty)}")
@@ -147,6 +168,7 @@ def _check_split(report: CheckReport, dataset: CloudDataset, split: str, seen: d
         return
     counts = dict(zip(dataset.classes, (int(c) for c in dataset.counts())))
     part = SplitReport(split, counts, _summary(points), _summary(radii), _summary(voxels), repeated, dataset.up_axis)
+    part.faces = _summary(faces) if faces else None
     report.splits.append(part)
     _warn(report, part, len(points), twins)
 
@@ -194,3 +216,48 @@ def _warn(report: CheckReport, part: SplitReport, total: int, twins: list[tuple[
     if len(twins) > len(across):
         first = next(t for t in twins if t[2] == split)
         report.warnings.append(f"{split}: {len(twins) - len(across)} clouds are copies of others, such as {first[0]} and {first[1]}")
+
+
+def _compare_size(report: CheckReport, source: str, dataset: CloudDataset, split: str, options: dict[str, Any]) -> None:
+    """Warn where a split of ScanObjectNN has another size than the one that all published numbers are of."""
+    kind, _, given = parse_source(source)
+    if kind != "scanobjectnn":
+        return
+    given = {**given, **options}
+    sizes = PUBLISHED_SIZES.get(variant_name(given.get("variant", "pb-t50-rs")))
+    expected = None if sizes is None else sizes[0 if split == "train" else 1]
+    if expected is not None and len(dataset) != expected:
+        report.warnings.append(f"{split}: has {len(dataset)} clouds, but the published split has {expected}")
+
+
+def _check_views(source: str) -> CheckReport:
+    root = Path(source[len(VIEWS) :]).expanduser()
+    report = CheckReport(source, "folder of views")
+    splits = [s for s in ("train", "val", "test") if any(root.glob(f"*/{s}"))]
+    if not splits:
+        report.problems.append(f"{root}: has no folders <class>/train and <class>/test; views are <class>/<split>/<object>_001.png")
+    for split in splits:
+        try:
+            _check_view_split(report, ViewFolder(root, split), split)
+        except DataError as error:
+            report.problems.append(str(error))
+    return report
+
+
+def _check_view_split(report: CheckReport, views: ViewFolder, split: str) -> None:
+    bad, blank = 0, []
+    for index, name in enumerate(views.ids):
+        try:
+            images = views.images(index)
+        except DataError as error:
+            bad += 1
+            report.problems += [str(error)] if bad <= SHOWN else []
+        else:
+            if any((view == view[0, 0]).all() for view in images):
+                blank.append(name)
+    if bad > SHOWN:
+        report.problems.append(f"{split}: the views of {bad} objects cannot be read, the first {SHOWN} are listed")
+    if blank:
+        report.warnings.append(f"{split}: {len(blank)} objects have views of a single colour, such as {blank[0]}")
+    height, width = views.size
+    report.views.append(f"{split}: {len(views)} objects, {len(views.classes)} classes, {views.n_views} views of {width} x {height} pixels")

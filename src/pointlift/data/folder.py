@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,11 @@ import numpy as np
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.file_reader import FileReader
-from pointlift.data.files import SUPPORTED, is_supported
+from pointlift.data.files import SUPPORTED
+from pointlift.data.sample import Sample
 from pointlift.data.splits import holdout as hold_out
 
-__all__ = ["folder_splits", "read_folder"]
+__all__ = ["folder_splits", "labelled_files", "read_folder"]
 
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
 
@@ -51,14 +52,28 @@ def read_folder(
         DataError: no class folders, a class folder without files, a class that the training split lacks, or a folder
             that mixes splits and classes; when a cloud is read: anything wrong with its file.
     """
+    reader = FileReader(str(root), n_points, seed, normalize, tuple(use))
+    return labelled_files(root, split, reader, SUPPORTED, seed, holdout, up_axis, f"folder {root.name or root}")
+
+
+def labelled_files(
+    root: Path,
+    split: str,
+    reader: Callable[[str, int, int], Sample],
+    suffixes: Sequence[str],
+    seed: int,
+    holdout: float,
+    up_axis: str,
+    title: str,
+) -> CloudDataset:
+    """:func:`read_folder` for files with other extensions, ``suffixes``, and another ``reader`` of them; it raises the same errors."""
     splits = folder_splits(root)
     name = SPLIT_NAMES.get(split.lower(), split)
     if name not in ("train", "val", "test", "all"):
         raise DataError(f"{root}: unknown split {split!r}, one of train, val, test, all is expected")
-    reader = FileReader(str(root), n_points, seed, normalize, tuple(use))
-    title = f"folder {root.name or root}/{name}"
+    title = f"{title}/{name}"
     if splits is None:
-        found = _class_files(root)
+        found = _class_files(root, suffixes)
         paths, labels = _flat(found, list(found))
         whole = CloudDataset.from_paths(paths, labels, reader, list(found), title, up_axis)
         if name == "all":
@@ -69,7 +84,7 @@ def read_folder(
         return whole.subset(kept if name == "train" else held)
     if name != "all" and name not in splits:
         raise MissingDataError(f"{root}: has no split {name!r}, only {', '.join(sorted(splits))}")
-    files = {key: _class_files(folder) for key, folder in splits.items()}
+    files = {key: _class_files(folder, suffixes) for key, folder in splits.items()}
     classes = sorted(files["train"]) if "train" in files else sorted(set().union(*files.values()))
     for key, found in files.items():
         strange = [c for c in found if c not in classes]
@@ -111,7 +126,7 @@ def _visible_folders(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _class_files(folder: Path) -> dict[str, list[str]]:
+def _class_files(folder: Path, suffixes: Sequence[str]) -> dict[str, list[str]]:
     """Files of every class folder.
 
     Raises:
@@ -122,9 +137,9 @@ def _class_files(folder: Path) -> dict[str, list[str]]:
         files: list[str] = []
         for place, inner, names in os.walk(category):
             inner[:] = sorted(n for n in inner if not n.startswith("."))
-            files += [str(Path(place) / n) for n in names if not n.startswith(".") and is_supported(n)]
+            files += [str(Path(place) / n) for n in names if not n.startswith(".") and Path(n).suffix.lower() in suffixes]
         if not files:
-            raise DataError(f"{category}: the class folder has no files to read, expected at least one of {' '.join(SUPPORTED)}")
+            raise DataError(f"{category}: the class folder has no files to read, expected at least one of {' '.join(suffixes)}")
         found[category.name] = sorted(files)
     if not found:
         raise DataError(f"{folder}: has no class folders, one folder of files per class is expected")

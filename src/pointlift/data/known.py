@@ -65,6 +65,35 @@ def describe_datasets() -> tuple[KnownDataset, ...]:
             "<class>/train/*.off, <class>/test/*.off",
         ),
         KnownDataset(
+            "ModelNet40, ready-made views",
+            "views.kind: folder with views.folder: <folder>",
+            "20 pictures of 224 x 224 pixels of every object, which the image network of PointCMT sees; not clouds, but beside them: they "
+            "are paired with the clouds of a modelnet: source by the objects' names",
+            "rendered by multi-view networks (RotationNet's and MVCNN's project pages); PointCMT's repository names its set "
+            "ModelNet40_mv_20view. pointlift renders them from the original meshes as well",
+            terms,
+            "<class>/{train,test}/<class>_0001_001.png and on to _020.png, three digits from 001 (checked by: data check views:<folder>)",
+        ),
+        KnownDataset(
+            "ScanObjectNN",
+            "scanobjectnn:<folder>",
+            "2,902 objects of 15 classes from indoor scans (2,309 train, 581 test; perturbed 11,416 and 2,882) as 2,048 points, y up; "
+            "variants obj-bg, obj-only, pb-t25, pb-t25-r, pb-t50-r, pb-t50-rs (the default)",
+            "ScanObjectNN's project page at HKUST, on agreeing to its terms (h5_files.zip; object_dataset.zip for colours)",
+            "terms of use of ScanObjectNN, ScanNet and SceneNN; research",
+            "main_split/{training,test}_objectdataset*.h5 and main_split_nobg/... (or the same in h5_files/); with colors=true "
+            "object_dataset/<class>/*.bin and object_dataset/split_new.txt",
+        ),
+        KnownDataset(
+            "ShapeNetPart",
+            "shapenetpart:<folder>",
+            "16,881 objects of 16 categories (12,137 train, 1,870 val, 2,874 test) as about 2,600 points with normals and part labels "
+            "(50 parts), y up",
+            "Stanford, via PointNet++'s project page (shapenetcore_partanno_segmentation_benchmark_v0_normal)",
+            "terms of use of ShapeNet; research",
+            "synsetoffset2category.txt, train_test_split/shuffled_{train,val,test}_file_list.json, <synset>/*.txt",
+        ),
+        KnownDataset(
             "your own files",
             "folder:<folder>",
             "a folder per class of .ply .off .obj .stl .npy .npz .pcd .xyz .txt .h5 .las .laz files",

@@ -7,8 +7,11 @@ import inspect
 import logging
 import typing
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError, MissingDataError
@@ -17,11 +20,22 @@ from pointlift.data.known import describe_datasets
 from pointlift.data.modelnet import modelnet_layout, read_modelnet_h5, read_modelnet_off, read_modelnet_txt
 from pointlift.data.pixels import describe_pixels, read_pixels
 from pointlift.data.procedural.shapes import CLASSES, make_shapes
+from pointlift.data.sample import Sample
+from pointlift.data.scanobjectnn import read_scanobjectnn, scanobjectnn_layout
+from pointlift.data.shapenetpart import is_shapenetpart, read_shapenetpart
 from pointlift.data.source_options import refuse_unknown, split_source, typed_value
+from pointlift.data.transforms import take_points
 
 __all__ = ["available_splits", "describe_source", "detect_source", "open_dataset", "parse_source"]
 
-PLACES = {"procedural": "shapes", "modelnet": "<folder>", "folder": "<folder>", "pixels": "<image source>"}
+PLACES = {
+    "procedural": "shapes",
+    "modelnet": "<folder>",
+    "scanobjectnn": "<folder>",
+    "shapenetpart": "<folder>",
+    "folder": "<folder>",
+    "pixels": "<image source>",
+}
 KINDS = tuple(PLACES)
 MODELNET: dict[str, Callable[..., CloudDataset]] = {"h5": read_modelnet_h5, "txt": read_modelnet_txt, "off": read_modelnet_off}
 # what the view of an image is; all other options of a pixels source are the image source's
@@ -40,14 +54,16 @@ def open_dataset(
         source: where the clouds come from:
 
             * ``procedural:shapes`` - objects made from a seed; options ``train``, ``val``, ``test`` (clouds per class),
-              ``noise``, ``seed``, ``classes``;
+              ``noise``, ``seed``, ``classes``, ``features`` (color, normal);
             * ``modelnet:<folder>`` - ModelNet in any of its three layouts;
+            * ``scanobjectnn:<folder>`` - ScanObjectNN, its .h5 files or the raw objects; option ``variant`` and more;
+            * ``shapenetpart:<folder>`` - ShapeNetPart, its 16 categories as classes;
             * ``folder:<folder>`` - a folder per class of the user's own files;
             * ``pixels:<image source>`` - every image a cloud of its pixels, see :func:`pointlift.data.pixels.read_pixels`;
-            * ``<folder>`` - ModelNet or a folder per class: which, is detected and logged.
+            * ``<folder>`` - one of the datasets or a folder per class: which, is detected and logged.
 
             Options follow as ``?name=value&name=value``, or as keyword arguments (which win); they are the arguments of
-            the reader, see :mod:`pointlift.data.modelnet` and :mod:`pointlift.data.folder`.
+            the reader, see :mod:`pointlift.data.modelnet`, :mod:`pointlift.data.scanobjectnn` and :mod:`pointlift.data.folder`.
         split: ``"train"``, ``"test"``, and where there is one ``"val"``; ``"all"`` of a folder.
         n_points: points per cloud; what None means differs, see the readers.
         seed: of everything that is drawn.
@@ -73,12 +89,23 @@ def _open(kind: str, place: str, split: str, n_points: int | None, seed: int, gi
     root = Path(place).expanduser()
     if not root.is_dir():
         raise MissingDataError(_how_to_get(kind, root))
+    layout = _layout(kind, root)
+    read = MODELNET[layout] if kind == "modelnet" else READERS[kind]
+    return _call(read, _described(kind, layout), given, root, split, n_points, seed)
+
+
+def _layout(kind: str, root: Path) -> str:
+    """Which of its layouts a dataset has, "" where there is only one. MissingDataError where it has none."""
     if kind == "folder":
-        return _call(read_folder, "folder", given, root, split, n_points, seed)
-    layout = modelnet_layout(root)
+        return ""
+    layout = LAYOUTS[kind](root)
     if layout is None:
         raise MissingDataError(_how_to_get(kind, root))
-    return _call(MODELNET[layout], f"modelnet ({layout})", given, root, split, n_points, seed)
+    return layout
+
+
+def _described(kind: str, layout: str) -> str:
+    return f"{kind} ({layout})" if layout else kind
 
 
 def parse_source(source: str) -> tuple[str, str, dict[str, Any]]:
@@ -95,9 +122,7 @@ def parse_source(source: str) -> tuple[str, str, dict[str, Any]]:
         return kind, place, options
     head = source.partition("?")[0]
     if not head:
-        raise DataError(
-            "the source is empty, expected procedural:shapes, modelnet:<folder>, folder:<folder>, pixels:<image source> or a folder"
-        )
+        raise DataError("the source is empty, expected " + ", ".join(f"{k}:{p}" for k, p in PLACES.items()) + " or a folder")
     near = difflib.get_close_matches(kind, KINDS, 1)
     if kind and near and not Path(head).exists():
         raise DataError(f"unknown kind of source {kind!r} in {source!r}, did you mean {near[0]!r}? (known: {', '.join(KINDS)})")
@@ -107,7 +132,8 @@ def parse_source(source: str) -> tuple[str, str, dict[str, Any]]:
 
 
 def detect_source(root: Path) -> str:
-    """What a folder is: ``"modelnet (h5)"``, ``"modelnet (txt)"``, ``"modelnet (off)"`` or ``"folder"``.
+    """What a folder is: ``"modelnet (h5)"``, ``"modelnet (txt)"``, ``"modelnet (off)"``, ``"scanobjectnn (h5)"``,
+    ``"scanobjectnn (raw)"``, ``"scanobjectnn (h5 and raw)"``, ``"shapenetpart"`` or ``"folder"``.
 
     Raises:
         MissingDataError: no such folder.
@@ -117,8 +143,8 @@ def detect_source(root: Path) -> str:
         raise DataError(f"{root}: is a file, a dataset is a folder; single files are for predict, embed and view")
     if not root.is_dir():
         raise MissingDataError(f"{root}: no such folder; procedural:shapes, modelnet:<folder>, folder:<folder> or a folder is expected")
-    layout = modelnet_layout(root)
-    return "folder" if layout is None else f"modelnet ({layout})"
+    found = ((kind, layout_of(root)) for kind, layout_of in LAYOUTS.items())
+    return next((_described(kind, layout) for kind, layout in found if layout is not None), "folder")
 
 
 def describe_source(source: str) -> str:
@@ -133,10 +159,9 @@ def describe_source(source: str) -> str:
     if kind == "pixels":
         return describe_pixels(place)
     root = Path(place).expanduser()
-    layout = modelnet_layout(root) if kind == "modelnet" and root.is_dir() else None
-    if not root.is_dir() or (kind == "modelnet" and layout is None):
+    if not root.is_dir():
         raise MissingDataError(_how_to_get(kind, root))
-    return kind if layout is None else f"modelnet ({layout})"
+    return _described(kind, _layout(kind, root))
 
 
 def available_splits(source: str) -> tuple[str, ...]:
@@ -148,8 +173,10 @@ def available_splits(source: str) -> tuple[str, ...]:
     kind, place, _ = parse_source(source)
     if kind == "procedural":
         return "train", "val", "test"
-    if kind in ("modelnet", "pixels"):
+    if kind in ("modelnet", "scanobjectnn", "pixels"):
         return "train", "test"
+    if kind == "shapenetpart":
+        return "train", "val", "test"
     splits = folder_splits(Path(place).expanduser())
     return ("all",) if splits is None else tuple(name for name in ("train", "val", "test") if name in splits)
 
@@ -160,13 +187,14 @@ def _shapes(place: str, split: str, n_points: int, seed: int, given: dict[str, A
     if split not in SHAPES_PER_CLASS:
         raise DataError(f"procedural:shapes has no split {split!r}, one of {', '.join(SHAPES_PER_CLASS)} is expected")
     sizes = {name: _typed(int, name, given.pop(name, size)) for name, size in SHAPES_PER_CLASS.items()}
-    known: dict[str, Any] = {"noise": float, "seed": int, "classes": Sequence[str]}
+    known: dict[str, Any] = {"noise": float, "seed": int, "classes": Sequence[str], "features": Sequence[str]}
     refuse_unknown("procedural:shapes", list(given), [*sizes, *known])
     values = {name: _typed(known[name], name, value) for name, value in given.items()}
     if sizes[split] < 1:
         raise DataError(f"procedural:shapes with {split}={sizes[split]} is empty, at least 1 cloud per class is expected")
     noise, classes = values.get("noise", 0.0), tuple(values.get("classes", CLASSES))
-    return make_shapes(sizes[split], n_points, values.get("seed", seed), split, noise, classes)
+    features = tuple(values.get("features", ()))
+    return make_shapes(sizes[split], n_points, values.get("seed", seed), split, noise, classes, features)
 
 
 def _call(
@@ -188,9 +216,50 @@ def _typed(kind: Any, name: str, value: Any) -> Any:
 
 
 def _how_to_get(kind: str, root: Path) -> str:
-    known = [d for d in describe_datasets() if d.source.startswith(kind)]
+    known = [d for d in describe_datasets() if d.source.startswith(f"{kind}:")]
     state = "has none of the known layouts" if root.is_dir() else "does not exist"
     if kind == "folder":
         return f"{root} {state}; a folder of your own files is expected: {known[0].layout}"
     layouts = "; or ".join(f"{d.layout} from {d.where}" for d in known)
-    return f"{root} {state}; ModelNet is a dataset of CAD objects ({known[0].licence}), expected in the folder: {layouts}"
+    return f"{root} {state}; {ABOUT[kind]} ({known[0].licence}), expected in the folder: {layouts}"
+
+
+def _shapenetpart(root: Path, split: str, n_points: int | None = None, seed: int = 0, normals: bool = False) -> CloudDataset:
+    """:func:`~pointlift.data.shapenetpart.read_shapenetpart` with at most ``n_points`` of a shape, drawn from (seed, index)."""
+    whole = read_shapenetpart(root, split, normals)
+    if n_points is None:
+        return whole
+    return CloudDataset.from_paths(whole.paths, whole.labels, _Drawn(whole, n_points, seed), whole.classes, whole.name, whole.up_axis)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Some of the points of every cloud of a dataset, in their order there."""
+
+    whole: CloudDataset
+    n_points: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.n_points < 1:
+            raise DataError(f"{self.whole.name}: n_points is {self.n_points}, at least 1 is expected")
+
+    def __call__(self, path: str, label: int, index: int) -> Sample:
+        cloud = self.whole[index]
+        if len(cloud) <= self.n_points:
+            return cloud
+        rng = np.random.default_rng([self.seed, index])
+        return take_points(cloud, np.sort(rng.choice(len(cloud), self.n_points, replace=False)))
+
+
+LAYOUTS: dict[str, Callable[[Path], str | None]] = {
+    "modelnet": modelnet_layout,
+    "scanobjectnn": scanobjectnn_layout,
+    "shapenetpart": lambda root: "" if is_shapenetpart(root) else None,
+}
+READERS: dict[str, Callable[..., CloudDataset]] = {"scanobjectnn": read_scanobjectnn, "shapenetpart": _shapenetpart, "folder": read_folder}
+ABOUT = {
+    "modelnet": "ModelNet is a dataset of CAD objects",
+    "scanobjectnn": "ScanObjectNN is a dataset of objects from indoor scans",
+    "shapenetpart": "ShapeNetPart is a dataset of CAD objects with labelled parts",
+}
