@@ -126,8 +126,8 @@ def test_real_caps(real_data: Path) -> None:
     train, test = read_shapenetpart(root, "trainval", normals=True), read_shapenetpart(root, "test")
     assert (len(train), len(test)) == (4, 4) and {train.classes[i] for i in train.labels} == {"Cap"}
     for i in range(4):
-        normals = train[i].features
-        assert (
-            normals is not None and abs(float(np.median(np.linalg.norm(normals, axis=1))) - 1) < 1e-3
-        )  # a few of the real ones are shorter
+        normals, part = train[i].features, train[i].part
+        assert normals is not None and part is not None
+        lengths = np.linalg.norm(normals, axis=1)
+        assert abs(float(np.median(lengths)) - 1) < 1e-3  # a few of the real ones are shorter
         assert set(np.unique(part).tolist()) == {6, 7} and 2000 < len(test[i]) < 3000
