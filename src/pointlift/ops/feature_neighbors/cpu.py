@@ -17,6 +17,7 @@ from numba import njit, prange
 from torch import Tensor
 
 from pointlift.ops.feature_neighbors.reference import ENTRIES
+from pointlift.ops.point_lanes import LANES, bits_at_most, bits_below, first
 from pointlift.ops.threading import set_threads
 
 __all__ = ["nearest_rows"]
@@ -25,64 +26,73 @@ _UNIT = 2.0**-24  # rounding of float32, relative
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _kth(row, k, held):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # the k-th smallest entry of row; held (k,) is room for the k smallest, rising
+def _kth(products, begin, end, k, held):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    # the k-th smallest of products[begin:end], which is whole chunks of 64; held (k,) is room for the k smallest, rising
     for i in range(k):
         held[i] = np.inf
     last = held[k - 1]
-    for j in range(row.size):
-        value = row[j]
-        if value < last:
-            i = k - 1
-            while i > 0 and held[i - 1] > value:
-                held[i] = held[i - 1]
-                i -= 1
-            held[i] = value
-            last = held[k - 1]
+    for at in range(begin, end, LANES):
+        bits = bits_below(products, at, last)
+        while bits != 0:
+            value = products[at + first(bits)]
+            bits &= bits - 1
+            if value < last:
+                i = k - 1
+                while i > 0 and held[i - 1] > value:
+                    held[i] = held[i - 1]
+                    i -= 1
+                held[i] = value
+                last = held[k - 1]
     return last
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _squared(x, y):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # the sum of the api's docstring, in its order
+def _squared(cloud, i, j):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    # between rows i and j of cloud: the sum of the api's docstring, in its order
     s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
-    whole = x.size // 4 * 4
+    channels = cloud.shape[1]
+    whole = channels // 4 * 4
     for c in range(0, whole, 4):
-        d0 = np.float64(x[c]) - np.float64(y[c])
-        d1 = np.float64(x[c + 1]) - np.float64(y[c + 1])
-        d2 = np.float64(x[c + 2]) - np.float64(y[c + 2])
-        d3 = np.float64(x[c + 3]) - np.float64(y[c + 3])
+        d0 = np.float64(cloud[i, c]) - np.float64(cloud[j, c])
+        d1 = np.float64(cloud[i, c + 1]) - np.float64(cloud[j, c + 1])
+        d2 = np.float64(cloud[i, c + 2]) - np.float64(cloud[j, c + 2])
+        d3 = np.float64(cloud[i, c + 3]) - np.float64(cloud[j, c + 3])
         s0 += d0 * d0
         s1 += d1 * d1
         s2 += d2 * d2
         s3 += d3 * d3
-    if whole < x.size:
-        d0 = np.float64(x[whole]) - np.float64(y[whole])
+    if whole < channels:
+        d0 = np.float64(cloud[i, whole]) - np.float64(cloud[j, whole])
         s0 += d0 * d0
-    if whole + 1 < x.size:
-        d1 = np.float64(x[whole + 1]) - np.float64(y[whole + 1])
+    if whole + 1 < channels:
+        d1 = np.float64(cloud[i, whole + 1]) - np.float64(cloud[j, whole + 1])
         s1 += d1 * d1
-    if whole + 2 < x.size:
-        d2 = np.float64(x[whole + 2]) - np.float64(y[whole + 2])
+    if whole + 2 < channels:
+        d2 = np.float64(cloud[i, whole + 2]) - np.float64(cloud[j, whole + 2])
         s2 += d2 * d2
     return (s0 + s1) + (s2 + s3)
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
 def _decide(products, slack, cloud, begin, index, first_row, block):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # products (R, n): q of rows begin ... begin + R - 1 of cloud (n, C); index (R, k)
-    rows, n = products.shape
-    k = index.shape[1]
+    # products: q of rows begin ... begin + R - 1 of cloud (n, C), each padded with infinity to whole chunks of 64; index (R, k)
+    rows, k = index.shape
+    n = cloud.shape[0]
+    wide = products.size // rows
     present = min(k, n)
     for t in prange((rows + block - 1) // block):
         held = np.empty(present, products.dtype)
         distance = np.empty(present, np.float64)
         for r in range(t * block, min(rows, (t + 1) * block)):
-            limit = np.float64(_kth(products[r], present, held)) + slack[r]
+            limit = np.float64(_kth(products, r * wide, (r + 1) * wide, present, held)) + slack[r]
+            held[0] = limit  # rounded to the products' type: less than the bound has room for
             size = 0
-            for j in range(n):
-                if products[r, j] <= limit:
-                    value = _squared(cloud[begin + r], cloud[j])
+            for at in range(r * wide, (r + 1) * wide, LANES):
+                bits = bits_at_most(products, at, held[0])
+                while bits != 0:
+                    j = at - r * wide + first(bits)
+                    bits &= bits - 1
+                    value = _squared(cloud, begin + r, j)
                     if size == present:
                         if not value < distance[present - 1]:
                             continue
@@ -113,19 +123,23 @@ def nearest_rows(features: Tensor, k: int, offsets: Tensor) -> Tensor:
     ends = offsets.tolist()
     set_threads()
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
-        for first, last in itertools.pairwise(ends):
-            if first == last:
+        for first_row, last in itertools.pairwise(ends):
+            if first_row == last:
                 continue
-            cloud = features[first:last].numpy()
-            scaled = _prepared(features[first:last])
+            cloud = features[first_row:last].numpy()
+            scaled = _prepared(features[first_row:last])
             norms = scaled.double().square().sum(1)
             reach = norms.sqrt() + norms.max().sqrt()
             slack = (2 * _UNIT * (features.shape[1] / 2 + 8) * reach.square()).numpy()
             norms = norms.to(scaled.dtype)
-            step = max(1, ENTRIES // (last - first))
-            for begin in range(0, last - first, step):
+            n = last - first_row
+            wide = (n + LANES - 1) // LANES * LANES
+            step = max(1, min(n, ENTRIES // wide))
+            products = scaled.new_full((step, wide), torch.inf)
+            for begin in range(0, n, step):
                 rows = scaled[begin : begin + step]
-                products = torch.addmm(norms[None], rows, scaled.t(), alpha=-2).numpy()
-                out = index[first + begin : first + begin + len(rows)].numpy()
-                _decide(products, slack[begin : begin + len(rows)], cloud, begin, out, first, 16)
+                torch.addmm(norms[None], rows, scaled.t(), alpha=-2, out=products[: len(rows), :n])
+                out = index[first_row + begin : first_row + begin + len(rows)].numpy()
+                flat = products[: len(rows)].view(-1).numpy()
+                _decide(flat, slack[begin : begin + len(rows)], cloud, begin, out, first_row, 16)
     return index

@@ -12,7 +12,7 @@ from pointlift.ops.threading import set_threads
 __all__ = ["add_to_all", "add_to_chosen", "greatest", "total"]
 
 _BLOCK = 64  # rows per task
-_CHANNELS = 16  # channels per task of an adjoint: one cache line of float32
+_CHANNELS = 16  # channels of an adjoint's task are a multiple of this: one cache line of float32
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
@@ -67,6 +67,12 @@ def total(features: Tensor, index: Tensor) -> Tensor:
     return out
 
 
+def _width(channels: int) -> int:
+    """Channels per task of an adjoint, so that every thread has one task, and sets the threads."""
+    share = -(-channels // set_threads())
+    return -(-share // _CHANNELS) * _CHANNELS
+
+
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
 def _add_to_chosen(grad, chosen, out, width):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     rows, channels = grad.shape
@@ -84,8 +90,7 @@ def add_to_chosen(grad: Tensor, chosen: Tensor, n: int) -> Tensor:
     """(n, C): entry (q, c) of grad (Q, C) is added to row chosen (q, c)."""
     out = grad.new_empty(n, grad.shape[1])
     if out.numel():
-        set_threads()
-        _add_to_chosen(grad.numpy(), chosen.numpy(), out.numpy(), _CHANNELS)
+        _add_to_chosen(grad.numpy(), chosen.numpy(), out.numpy(), _width(grad.shape[1]))
     return out
 
 
@@ -109,6 +114,5 @@ def add_to_all(grad: Tensor, index: Tensor, n: int) -> Tensor:
     """(n, C): row q of grad (Q, C) is added to each of the rows index (q, :)."""
     out = grad.new_empty(n, grad.shape[1])
     if out.numel():
-        set_threads()
-        _add_to_all(grad.numpy(), index.numpy(), out.numpy(), _CHANNELS)
+        _add_to_all(grad.numpy(), index.numpy(), out.numpy(), _width(grad.shape[1]))
     return out
