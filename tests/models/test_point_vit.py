@@ -105,7 +105,7 @@ def test_the_report_tells_of_every_tensor(name: str, position: Any) -> None:
         elif row.fate == "dropped":
             assert row.name.startswith(("patch_embed.", "head", "pos_embed")) and row.note
         elif row.fate == "re-initialised":
-            assert row.target.split(".")[0] in ("embed", "head", "position")
+            assert row.target.split(".")[0] in ("patches", "head", "position")
     assert set(net.report.counts()) == {"copied", "dropped", "re-initialised"}
     noted = [r.name for r in net.report.rows if r.fate == "copied" and r.note]
     assert noted == (
@@ -164,7 +164,7 @@ def test_groups_are_the_nearest_points_relative_to_their_centre() -> None:
             for t in range(16):
                 near = ((points - centres[b, t]) ** 2).sum(1).argsort()[:8]
                 group = torch.cat([points[near] - centres[b, t], extra[near]], 1).flatten()
-                expected = net.embed(torch.cat([group, centres[b, t]]))
+                expected = net.patches(torch.cat([group, centres[b, t]]))
                 assert torch.allclose(tokens[b, t], expected, atol=1e-5)
 
 
@@ -207,7 +207,7 @@ def test_regimes_train_the_embedding_and_the_classifier() -> None:
     net = small(position="learned")
     report = set_finetune(net, "io")
     learns = {n for n, p in net.named_parameters() if p.requires_grad}
-    assert {n.split(".")[0] for n in learns} == {"embed", "position", "head"}
+    assert {n.split(".")[0] for n in learns} == {"patches", "position", "head"}
     assert report.trainable == sum(p.numel() for n, p in net.named_parameters() if n in learns)
     set_finetune(net, "io+bn")
     assert {n.split(".")[-2] for n, p in net.named_parameters() if p.requires_grad and n.startswith("backbone")} == {
@@ -255,7 +255,7 @@ def test_gradient_checkpointing_of_the_image_model_holds() -> None:
         net.zero_grad()
         net.backbone.set_grad_checkpointing(on)
         net.train()(cloud).square().sum().backward()
-        grads.append(net.embed.weight.grad.clone())  # type: ignore[union-attr]
+        grads.append(net.patches.weight.grad.clone())  # type: ignore[union-attr]
     assert torch.allclose(grads[0], grads[1], atol=1e-6) and bool(grads[0].abs().sum())
 
 

@@ -31,6 +31,10 @@ __all__ = ["METHODS", "Recipe", "load_recipe", "resolve_recipe"]
 METHODS: dict[str, str] = {
     "image2point": "pointlift.experiments.training:fit_image2point",
     "distillation": "pointlift.experiments.distilling:fit_distillation",
+    "view_teacher": "pointlift.experiments.view_teacher:fit_view_teacher",
+    "point_generator": "pointlift.experiments.point_generator:fit_point_generator",
+    "pointcmt": "pointlift.experiments.pointcmt:fit_pointcmt",
+    "part_segmentation": "pointlift.experiments.part_segmentation:fit_part_segmentation",
     "image_pretraining": "pointlift.experiments.pretraining:fit_image_network",
     "image_collapse": "pointlift.experiments.image_collapse:measure_image_collapse",
 }

@@ -22,7 +22,9 @@ from pointlift.models.fractal_resnet import fractal_resnet
 from pointlift.models.linear_network import LinearNetwork
 from pointlift.models.point_vit import PointViT
 from pointlift.models.pointcontrast_resnet import pointcontrast_resnet34
+from pointlift.models.pointmlp import PointMLP, pointmlp_elite
 from pointlift.models.pointnet2 import pointnet2_msg, pointnet2_ssg
+from pointlift.models.rscnn import RSCNN
 from pointlift.models.simpleview import SimpleView
 from pointlift.nn import PointNetwork
 
@@ -43,6 +45,9 @@ POINT_NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "pointnet2-ssg": pointnet2_ssg,
     "pointnet2-msg": pointnet2_msg,
     "dgcnn": DGCNN,
+    "rscnn": RSCNN,
+    "pointmlp": PointMLP,
+    "pointmlp-elite": pointmlp_elite,
     "simpleview": SimpleView,
 }
 # networks of clouds around an image model, which is their first argument

@@ -87,7 +87,7 @@ class PointViT(PointNetwork):
             image_model = _made(image_model, pretrained, image_options)
         elif image_options or pretrained:
             raise ValueError("image_options and pretrained are for image models that are given by name: make the module with them instead.")
-        super().__init__(arguments, ["embed", "position"] if position == "learned" else ["embed"])
+        super().__init__(arguments, ["patches", "position"] if position == "learned" else ["patches"])
         self.in_channels, self.centres, self.neighbours, self.append_centre = in_channels, centres, neighbours, append_centre
         self.position_kind, self.order = position, order
         self.axes = ("xyz".index(axes[0]), "xyz".index(axes[1]))
@@ -98,7 +98,7 @@ class PointViT(PointNetwork):
         self.grid, note = self._set_positions()
         self.backbone.patch_embed = nn.Identity()
         self.backbone.reset_classifier(0)
-        self.embed = nn.Linear(neighbours * in_channels + 3 * append_centre, width, bias=bias)
+        self.patches = nn.Linear(neighbours * in_channels + 3 * append_centre, width, bias=bias)
         self.position: nn.Module = _position_mlp(width) if position == "learned" else nn.Identity()
         self.head = nn.Linear(int(self.backbone.head_hidden_size), num_classes)
         self._draw_head()
@@ -131,7 +131,7 @@ class PointViT(PointNetwork):
         flat = groups.reshape(count, self.centres, self.neighbours * self.in_channels)
         if self.append_centre:
             flat = torch.cat([flat, centres], 2)
-        return self.embed(flat), centres
+        return self.patches(flat), centres
 
     def encode(self, tokens: Tensor, centres: Tensor) -> Tensor:
         """(B, C) from tokens (B, T, C) and the centres (B, T, 3) they stand for: what timm's forward does behind the patch embedding."""
