@@ -21,7 +21,7 @@ from test_training import rows, same, weights
 import pointlift
 from pointlift.checkpoints import CheckpointError, load, read_metadata, save_checkpoint
 from pointlift.data.errors import DataError, MissingDataError
-from pointlift.data.procedural.shapes import make_shapes
+from pointlift.data.procedural.writers import write_shapenetpart
 from pointlift.evaluate.parts import part_metrics
 from pointlift.experiments.configs import DataConfig, OptimConfig, TrainerConfig
 from pointlift.experiments.encoder_weights import load_encoder
@@ -214,25 +214,8 @@ def test_kill_9_and_resume(tmp_path: Path) -> None:
     assert rows(out / "metrics.csv") == rows(tmp_path / "whole" / "metrics.csv") and not list(out.rglob(".*.tmp.*"))
 
 
-def write_shapes(root: Path, classes: tuple[str, ...] = ("mug", "table")) -> Path:
-    """Embedded shapes in ShapeNetPart's layout: 3 in train, 1 in val, 2 in test of each class."""
-    lists: dict[str, list[str]] = {"train": [], "val": [], "test": []}
-    dataset = make_shapes(6, 96, 0, "train", classes=classes)
-    for i in range(len(dataset)):
-        sample, synset = dataset[i], f"0000000{dataset.labels[i]}"
-        assert sample.part is not None
-        (root / synset).mkdir(parents=True, exist_ok=True)
-        np.savetxt(root / synset / f"s{i}.txt", np.column_stack([sample.xyz * 2 + 1, sample.xyz, sample.part]), "%.6f")
-        lists[("train", "train", "train", "val", "test", "test")[i % 6]].append(f"shape_data/{synset}/s{i}")
-    (root / "synsetoffset2category.txt").write_text("".join(f"{c}\t0000000{k}\n" for k, c in enumerate(classes)))
-    (root / "train_test_split").mkdir()
-    for split, names in lists.items():
-        (root / "train_test_split" / f"shuffled_{split}_file_list.json").write_text(json.dumps(names))
-    return root
-
-
 def test_shapenetpart_as_a_source(tmp_path: Path) -> None:
-    root = write_shapes(tmp_path / "copy")
+    root = write_shapenetpart(tmp_path / "copy", 3, 2, 1, (90, 130), classes=("mug", "table"))
     source = replace(DATA, classes=None, source=f"shapenetpart:{root}", n_points=64, batch_size=4)
     found = part_splits(source, 0)
     assert (len(found.splits.train), len(found.splits.val)) == (8, 4) and found.splits.test is None
@@ -261,6 +244,7 @@ def test_bad_recipes(tmp_path: Path) -> None:
     for words, changes in (
         ("no parts", {"data": replace(DATA, classes=None, source=f"folder:{tmp_path}")}),
         ("no such file", {"data": replace(DATA, classes=None, source=f"shapenetpart:{tmp_path}")}),
+        ("takes no options", {"data": replace(DATA, classes=None, source=f"shapenetpart:{tmp_path}?normals=true")}),
         ("data.classes", {"data": replace(DATA, source=f"shapenetpart:{tmp_path}")}),
         ("seed is -1", {"seed": -1}),
         ("val_loss or train_loss", {"trainer": replace(TRAINER, early_stop_patience=1)}),

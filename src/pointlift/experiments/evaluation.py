@@ -15,6 +15,8 @@ from pointlift.data.errors import DataError
 from pointlift.data.sample import Sample
 from pointlift.data.source import available_splits, describe_source, open_dataset
 from pointlift.evaluate import ClassificationResult, cdnv, classification_metrics, plot_tsne, tsne
+from pointlift.evaluate.voting import Voting, average_votes
+from pointlift.experiments.part_prediction import evaluate_parts, is_part_checkpoint
 from pointlift.experiments.predictor import Output, Predictor, turned
 from pointlift.report import console_table, environment, write_csv
 from pointlift.report.plots import confusion_matrix
@@ -23,25 +25,38 @@ __all__ = ["evaluate_checkpoint", "open_for"]
 
 
 def evaluate_checkpoint(
-    checkpoint: str, data: str, split: str, out: str | None, batch_size: int, seed: int, image_model: str | None = None
+    checkpoint: str, data: str, split: str, out: str | None, batch_size: int, seed: int, image_model: str | None = None, votes: int = 1
 ) -> int:
-    """Accuracies, per-class table, confusion matrix, CDNV and t-SNE; printed, and written to `out`."""
+    """Accuracies, per-class table, confusion matrix, CDNV and t-SNE; printed, and written to `out`. For networks of parts the mIoUs.
+
+    votes: also measure with so many votes, see `pointlift.evaluate.voting`; the numbers without votes stay what is reported first, and
+    what tables, pictures and CDNV are made of. 1: no voting.
+    """
     if batch_size < 1:
         raise ValueError(f"--batch_size is {batch_size}, at least 1 is expected")
+    if votes < 1:
+        raise ValueError(f"--votes is {votes}, at least 1 is expected (1: no voting)")
     predictor = Predictor(checkpoint, image_model, seed=seed)
+    folder = Path(out) if out is not None else Path(checkpoint).resolve().parent / f"evaluation_{split}"
+    if is_part_checkpoint(predictor.metadata):
+        return evaluate_parts(predictor, checkpoint, data, split, folder, batch_size, seed, votes)
     drawn = seed_of_split(predictor, data, seed)
     dataset = open_for(predictor, data, split, drawn)
-    result = measure(predictor, dataset, batch_size)
+    samples = prepared(predictor, dataset)
+    result = predictor.run(samples, batch_size)
     protocol = protocol_of(predictor, checkpoint, data, split, dataset, seed)
     if drawn != seed:
         protocol["hold-out"] = f"as in training (seed {drawn})"
-    folder = Path(out) if out is not None else Path(checkpoint).resolve().parent / f"evaluation_{split}"
     metrics, said = _metrics(predictor, result)
+    voted: dict[str, Any] = {}
+    if votes > 1:
+        voted, line = _voted(predictor, samples, batch_size, Voting(votes, seed))
+        said = [line, *said]
     print(f"{checkpoint} on {data}, split {split}\n")
     print(console_table(["class", "clouds", "accuracy %"], _per_class(metrics)))
     print("\n".join([metrics.summary(), *said]))
     print("protocol: " + ", ".join(f"{k} {v}" for k, v in protocol.items() if k != "environment"))
-    _write(folder, metrics, result, protocol, seed)
+    _write(folder, metrics, result, protocol, seed, voted)
     print(f"wrote {folder}/metrics.json, per_class.csv, confusion.png and, where it can be drawn, tsne.png")
     return 0
 
@@ -87,6 +102,11 @@ def seed_of_split(predictor: Predictor, source: str, seed: int) -> int:
 
 def measure(predictor: Predictor, dataset: CloudDataset, batch_size: int) -> Output:
     """Probabilities and features of every cloud, labels in the checkpoint's numbering. Raises DataError for clouds without a class."""
+    return predictor.run(prepared(predictor, dataset), batch_size)
+
+
+def prepared(predictor: Predictor, dataset: CloudDataset) -> list[Sample]:
+    """The clouds as the network sees them, labels in the checkpoint's numbering. Raises DataError for clouds without a class."""
     number = [predictor.classes.index(c) for c in dataset.classes]
     samples: list[Sample] = []
     for index in range(len(dataset)):
@@ -95,7 +115,7 @@ def measure(predictor: Predictor, dataset: CloudDataset, batch_size: int) -> Out
             raise DataError(f"{sample.path}: has no class, evaluation needs labelled clouds")
         xyz = turned(sample.xyz, dataset.up_axis, predictor.trained_up)
         samples.append(predictor.prepare_sample(replace(sample, xyz=xyz, label=number[sample.label])))
-    return predictor.run(samples, batch_size)
+    return samples
 
 
 def protocol_of(predictor: Predictor, checkpoint: str, data: str, split: str, dataset: CloudDataset, seed: int) -> dict[str, Any]:
@@ -125,14 +145,23 @@ def _metrics(predictor: Predictor, result: Output) -> tuple[ClassificationResult
         return metrics, [f"CDNV not computed: {error}"]
 
 
+def _voted(predictor: Predictor, samples: list[Sample], batch_size: int, voting: Voting) -> tuple[dict[str, Any], str]:
+    """What voting gives, for metrics.json, and the line that says so."""
+    told = predictor.metadata["features"] != "own"  # whether the network's features begin with the coordinates
+    mean = average_votes(lambda votes: predictor.run(votes, batch_size).probabilities, samples, voting, told)
+    metrics = classification_metrics(mean, np.array([s.label for s in samples]), predictor.classes)
+    line = f"with {voting.votes} votes (seed {voting.seed}, every axis times {voting.low}-{voting.high}): {metrics.summary()}"
+    return {**voting.describe(), "metrics": metrics.to_dict()}, line
+
+
 def _per_class(metrics: ClassificationResult) -> list[list[Any]]:
     support = metrics.confusion.sum(1)
     accuracy = metrics.per_class_accuracy
     return [[c, int(n), None if np.isnan(a) else 100 * float(a)] for c, n, a in zip(metrics.classes, support, accuracy)]
 
 
-def _write(folder: Path, metrics: ClassificationResult, result: Output, protocol: dict[str, Any], seed: int) -> None:
-    content: dict[str, Any] = {"metrics": metrics.to_dict(), "protocol": protocol}
+def _write(folder: Path, metrics: ClassificationResult, result: Output, protocol: dict[str, Any], seed: int, voted: dict[str, Any]) -> None:
+    content: dict[str, Any] = {"metrics": metrics.to_dict(), **({"voting": voted} if voted else {}), "protocol": protocol}
     collapse = None
     try:
         collapse = cdnv(result.features, result.labels)

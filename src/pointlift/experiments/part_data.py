@@ -60,7 +60,7 @@ def part_splits(config: DataConfig, seed: int) -> PartSplits:
     (train, labels), (test, _) = (open_parts(config, split, draw) for split in ("train", "test"))
     val = None
     if config.val_fraction is not None:
-        kept, held = holdout(train.labels, config.val_fraction, draw, train.classes)
+        kept, held = holdout(train.labels, config.val_fraction, draw)
         train, val = train.subset(kept), train.subset(held)
     if config.shots is not None:
         train = train.subset(k_shot(train.labels, config.shots, draw))
@@ -73,7 +73,9 @@ def part_splits(config: DataConfig, seed: int) -> PartSplits:
 
 def _folder(source: str) -> Path | None:
     """The folder of a source in ShapeNetPart's layout; None for other sources."""
-    kind, _, place = source.partition(":")
+    kind, place, options = split_source(source)
     if kind == KIND:
+        if options:
+            raise DataError(f"{source!r}: shapenetpart takes no options in part segmentation, got {', '.join(options)}; leave them out")
         return Path(place).expanduser()
     return Path(source).expanduser() if is_shapenetpart(Path(source).expanduser()) else None
