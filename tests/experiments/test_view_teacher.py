@@ -72,8 +72,8 @@ def test_a_run_leaves_everything_behind(finished: tuple[Path, FitResult]) -> Non
 def test_it_learns(tmp_path: Path) -> None:
     """Three classes, 24 objects: chance is 0.33. The embedded image network is right on nearly all objects that it has not seen."""
     data = replace(DATA, train_per_class=8, test_per_class=8, n_points=256, batch_size=8)
-    views = ViewConfig(size=32, shade="closeness")
-    result = fit(tmp_path / "run", teacher=TeacherConfig("fractal_resnet"), data=data, views=views, optim=replace(OPTIM, lr=0.02, epochs=6))
+    views, optim = ViewConfig(size=24, splat=2, shade="closeness"), replace(OPTIM, lr=0.02, epochs=5)
+    result = fit(tmp_path / "run", teacher=TeacherConfig("fractal_resnet"), data=data, views=views, optim=optim)
     assert result.metrics["train_accuracy"] > 0.9 and result.metrics["val_accuracy"] > 0.7
 
 
@@ -115,13 +115,14 @@ def test_settings_that_matter(finished: tuple[Path, FitResult], tmp_path: Path) 
 
 
 def test_what_does_not_fit(tmp_path: Path) -> None:
-    wrong = {
+    squeeze = TeacherConfig("torchvision:squeezenet1_1", pretrained=False)
+    wrong: dict[str, dict[str, Any]] = {
         "leave it out": {"teacher": replace(TEACHER, checkpoint="x.safetensors")},
-        "cannot take pictures of 4 x 4 pixels": {"teacher": TeacherConfig("torchvision:squeezenet1_1", pretrained=False), "views": ViewConfig(size=4)},
+        "cannot take pictures of 4 x 4 pixels": {"teacher": squeeze, "views": ViewConfig(size=4)},
         "There is no model named": {"teacher": TeacherConfig("resnet18x", pretrained=False)},
         "simpleview has no image weights": {"teacher": TeacherConfig("simpleview", weights="x.pth")},
         "seed is -1": {"seed": -1},
-        "rig is 'mvcnn-13'": {"views": replace(VIEWS, rig="mvcnn-13")},
+        "rig must be one of .* got 'mvcnn-13'": {"views": replace(VIEWS, rig="mvcnn-13")},
     }  # fmt: skip
     for message, change in wrong.items():
         with pytest.raises(ValueError, match=message):
@@ -193,7 +194,7 @@ def test_features_are_computed_once(finished: tuple[Path, FitResult], tmp_path: 
         assert np.array_equal(first, teacher_features(net, source, tmp_path, batch_size=3))
     file = next(tmp_path.iterdir())
     file.write_bytes(file.read_bytes()[:-10])
-    with pytest.raises(ValueError, match="is damaged .* delete it"):
+    with pytest.raises(ValueError, match=r"is damaged .* delete it"):
         teacher_features(net, source, tmp_path)
 
 
@@ -250,7 +251,7 @@ def test_features_that_were_stopped_go_on(
 def test_features_that_cannot_be_had(finished: tuple[Path, FitResult], tmp_path: Path) -> None:
     net, source = opened(finished)
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunWriteError, match="could not be written .*: make room, or name another folder"):
+    with pytest.raises(RunWriteError, match=r"could not be written .*: make room, or name another folder"):
         teacher_features(net, source, tmp_path / "file" / "features")
     with pytest.raises(ValueError, match="a batch size of 0 and 18 objects"):
         teacher_features(net, source, tmp_path, batch_size=0)
@@ -288,7 +289,7 @@ def succeed(process: subprocess.Popen[str]) -> None:
 @pytest.mark.slow
 def test_kill_9_and_resume(tmp_path: Path) -> None:
     """Of the training after its first epoch, and of the features after some chunks."""
-    changed = settings(data=replace(DATA, train_per_class=60), optim=replace(OPTIM, epochs=3))
+    changed = settings(data=replace(DATA, train_per_class=20), optim=replace(OPTIM, epochs=3))
     run, whole = tmp_path / "run", tmp_path / "whole"
     kill_when(start("fit", **changed, out=str(run)), lambda: (run / "metrics.csv").is_file() and bool(rows(run / "metrics.csv")))
     assert not (run / "model.safetensors").exists(), "it must be killed before its end"

@@ -23,6 +23,7 @@ FREE = (
     "trainer.log_every_n_steps",
     "trainer.checkpoint_every_n_steps",
     "trainer.wandb",
+    "views.cache",
 )
 RESULTS = ("last.ckpt", "best.safetensors", "model.safetensors", "metrics.csv", "result.json")
 

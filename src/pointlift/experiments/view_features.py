@@ -42,8 +42,8 @@ def teacher_features(
     """(n, D) float32, memory-mapped and read-only: row i is `net.embed` of object i of `source`, in eval mode.
 
     The file is folder/features-KEY.npy. Where it is there already, nothing is computed. Otherwise it grows as .features-KEY.part.npy,
-    with a note of the rows that are done; a process that is killed loses at most one chunk of `batch_size` objects, and the next call goes on
-    behind the last whole one. The network's mode and device are restored. One process at a time may write.
+    with a note of the rows that are done; a process that is killed loses at most one chunk of `batch_size` objects, and the next call
+    goes on behind the last whole one. The network's mode and device are restored. One process at a time may write.
 
     Raises ValueError for a batch size below 1, an empty source, or features that are NaN or infinite (naming the object); RunWriteError
     for a folder that cannot be written to; and as `source.images` does.

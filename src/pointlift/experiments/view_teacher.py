@@ -110,8 +110,9 @@ def fit_view_teacher(
     """Train an image network to classify objects from pictures (PointCMT, stage I); everything about the run is in `out` afterwards.
 
     The training objects are those that `fit_image2point` trains on with the same data and seed. data.batch_size is in objects;
-    data.augment plays no part without views.augment. The last epoch is what is reported and written to model.safetensors, which
-    `open_teacher` reads. With `resume` the run goes on from last.ckpt and ends as if it had never stopped.
+    data.augment plays no part without views.augment. Renderings are kept in out/views, or in views.cache. The last epoch is what is
+    reported and written to model.safetensors, which `open_teacher` reads. With `resume` the run goes on from last.ckpt and ends as if it
+    had never stopped.
 
     Raises ValueError for a teacher, views or data that do not fit together, and otherwise as `fit_image2point` does.
     """
@@ -127,7 +128,8 @@ def fit_view_teacher(
         if resume and folder.result.is_file():
             print(f"The run in {folder.path} is already complete.")
             return FitResult.read(folder.path)
-    pictures = load_views(views, data, seed)
+    pictures = load_views(views, data, seed, cache=folder.path / "views")
+    pictures.prepare()
     loaders = ViewData(pictures, data, seed, trainer.devices * trainer.num_nodes)
     classes = pictures.clouds.train.classes
     net = build_teacher(teacher, len(classes), views.size, seed)

@@ -127,7 +127,7 @@ class ViewNetwork(nn.Module):
         if features.ndim != 2 or len(features) != len(pictures):
             raise ValueError(
                 f"The image model {type(self.trunk).__name__} makes {tuple(features.shape)} of {len(pictures)} pictures once its "
-                "classifier is off, expected one vector of each: it has no pooling; add one to it, or name its classifier (teacher.classifier)."
+                "classifier is off, expected one vector of each: it has no pooling; add one, or name its classifier (teacher.classifier)."
             )
         return features
 
