@@ -167,6 +167,7 @@ def test_the_same_name_in_two_classes(tmp_path: Path) -> None:
     [
         ("a/chair_0001.off", "chair_0001"),
         ("a/d/chair.v2.txt", "chair.v2"),
+        ("a/b/chair_0002.glb", "chair_0002"),
         ("ply_data_train0.h5#12 (chair_0013)", "chair_0013"),
         ("ply_data_train0.h5#12 (chair/chair_0013.ply)", "chair_0013"),
         ("ply_data_train0.h5#12 (chair.v2)", "chair.v2"),

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.formats.arrays import read_h5, read_npy, read_npz
-from pointlift.data.formats.content import FileContent, Floats
+from pointlift.data.formats.content import FileContent
 from pointlift.data.formats.las import read_las
 from pointlift.data.formats.obj import read_obj
 from pointlift.data.formats.off import read_off
@@ -21,7 +21,7 @@ from pointlift.data.formats.pcd import read_pcd
 from pointlift.data.formats.ply import read_ply
 from pointlift.data.formats.stl import read_stl
 from pointlift.data.formats.text import read_text
-from pointlift.data.mesh_sampling import face_areas, face_normals, sample_surface
+from pointlift.data.mesh_sampling import blend_corners, face_normals, has_surface, sample_surface
 from pointlift.data.sample import Sample
 
 __all__ = ["DEFAULT_MESH_POINTS", "SUPPORTED", "PointFile", "is_supported", "read_content", "read_points"]
@@ -210,24 +210,10 @@ def _sampled(path: str, mesh: FileContent, origin: Origin, n_points: int, rng: n
         raise DataError(f"{path}: is a mesh without faces, so it has no surface to sample; save it as .ply or .xyz to use its vertices")
     if not np.isfinite(mesh.xyz[faces]).all():
         raise DataError(_bad_rows(path, np.asarray(np.isfinite(mesh.xyz).all(axis=1)), "vertices") + "repair the mesh")
-    # collinear corners leave an area of rounding errors of the coordinates as stored, which is no surface either
-    extent, largest = np.ptp(mesh.xyz[faces], axis=(0, 1)).max(), np.abs(mesh.xyz[faces] + origin).max()
-    if not face_areas(mesh.xyz, faces).max() > 8 * np.finfo(np.float64).eps * largest * extent:
+    if not has_surface(mesh.xyz, faces, float(np.abs(mesh.xyz[faces] + origin).max())):
         raise DataError(f"{path}: its surface has zero area ({len(faces)} faces, all degenerate), so it cannot be sampled")
     xyz, drawn = sample_surface(mesh.xyz, faces, n_points, rng)
     corners = faces[drawn]
     normals = face_normals(mesh.xyz, corners)
-    colors = None if mesh.colors is None else _blend(xyz.astype(np.float64), mesh.xyz[corners], mesh.colors[corners])
+    colors = None if mesh.colors is None else blend_corners(xyz.astype(np.float64), mesh.xyz[corners], mesh.colors[corners])
     return FileContent(xyz.astype(np.float64), normals=normals, colors=colors)
-
-
-def _blend(xyz: Floats, corners: Floats, values: Floats) -> Floats:
-    """``(n, 3)`` values at points inside triangles ``(n, 3, 3)``, weighted by barycentric coordinates."""
-    u, v, w = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], xyz - corners[:, 0]
-    uu, uv, vv, wu, wv = ((a * b).sum(axis=1) for a, b in ((u, u), (u, v), (v, v), (w, u), (w, v)))
-    scale = uu * vv - uv * uv
-    safe = np.where(scale > 0, scale, 1.0)
-    second, third = (vv * wu - uv * wv) / safe, (uu * wv - uv * wu) / safe
-    weights = np.clip(np.stack([1 - second - third, second, third], axis=1), 0, 1)
-    weights /= weights.sum(axis=1, keepdims=True)
-    return np.asarray(np.einsum("nk,nkc->nc", weights, values))

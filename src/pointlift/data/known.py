@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pointlift.data.meshes import MESH_SUFFIXES
+
 __all__ = ["KnownDataset", "describe_datasets"]
 
 
@@ -92,6 +94,14 @@ def describe_datasets() -> tuple[KnownDataset, ...]:
             "Stanford, via PointNet++'s project page (shapenetcore_partanno_segmentation_benchmark_v0_normal)",
             "terms of use of ShapeNet; research",
             "synsetoffset2category.txt, train_test_split/shuffled_{train,val,test}_file_list.json, <synset>/*.txt",
+        ),
+        KnownDataset(
+            "your own meshes",
+            "meshes:<folder>",
+            f"a folder per class of {' '.join(MESH_SUFFIXES)} files: clouds are sampled on them, and views of them can be rendered",
+            "yours",
+            "yours",
+            "<class>/... or train/<class>/..., test/<class>/... (and val/<class>/...)",
         ),
         KnownDataset(
             "your own files",

@@ -6,7 +6,7 @@ from typing import overload
 
 import numpy as np
 
-__all__ = ["face_areas", "face_normals", "sample_surface"]
+__all__ = ["blend_corners", "face_areas", "face_normals", "has_surface", "sample_surface"]
 
 
 def _checked(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -64,6 +64,46 @@ def face_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     length = np.linalg.norm(cross, axis=1, keepdims=True)
     normals: np.ndarray = np.divide(cross, length, out=np.zeros_like(cross), where=length > 0)
     return normals
+
+
+def has_surface(vertices: np.ndarray, faces: np.ndarray, largest: float | None = None, precision: float = 2.0**-52) -> bool:
+    """Whether any triangle has an area beyond rounding: collinear corners leave one of rounding errors, which is no surface.
+
+    Args:
+        vertices: (V, 3) finite positions.
+        faces: (F, 3) vertex indices.
+        largest: largest coordinate as stored, where the vertices were moved since; None: that of the vertices.
+        precision: of the numbers as stored, relative: 2**-52 of float64, 2**-23 of float32.
+
+    Raises:
+        ValueError: for arrays of other shapes or indices outside the vertices.
+    """
+    if not len(faces):
+        return False
+    corners = np.asarray(vertices, dtype=np.float64)[faces]
+    size = float(np.abs(corners).max()) if largest is None else largest
+    return bool(face_areas(vertices, faces).max() > 8 * precision * size * np.ptp(corners, axis=(0, 1)).max())
+
+
+def blend_corners(xyz: np.ndarray, corners: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Values at points inside triangles, weighted by barycentric coordinates.
+
+    Args:
+        xyz: (n, 3) points.
+        corners: (n, 3, 3) corners of the triangle of every point.
+        values: (n, 3, C) values at those corners.
+
+    Returns:
+        (n, C) float64.
+    """
+    u, v, w = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], xyz - corners[:, 0]
+    uu, uv, vv, wu, wv = ((a * b).sum(axis=1) for a, b in ((u, u), (u, v), (v, v), (w, u), (w, v)))
+    scale = uu * vv - uv * uv
+    safe = np.where(scale > 0, scale, 1.0)
+    second, third = (vv * wu - uv * wv) / safe, (uu * wv - uv * wu) / safe
+    weights = np.clip(np.stack([1 - second - third, second, third], axis=1), 0, 1)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return np.asarray(np.einsum("nk,nkc->nc", weights, values))
 
 
 @overload

@@ -5,6 +5,9 @@
 * ``txt`` (``modelnet40_normal_resampled``): ``<class>/<class>_0001.txt`` of 10,000 lines x,y,z,nx,ny,nz,
   ``modelnet{10,40}_{train,test}.txt``, ``modelnet{10,40}_shape_names.txt``. Unit sphere, **y up**. Read when asked for.
 * ``off`` (the original release): ``<class>/{train,test}/*.off``, meshes of any size, **z up**. Sampled when asked for.
+
+Objects of the off layout have their meshes, ``dataset.mesh(i)``; those of the others too where ``meshes`` names a folder of the off layout.
+The files of a copy differ (facts T44): h5 has 9,840 training objects, txt 9,843.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.file_reader import FileReader
 from pointlift.data.formats.text import read_text
 from pointlift.data.h5_stacks import first_or_random, read_stack
+from pointlift.data.mesh_files import FileMeshes, modelnet_meshes
 from pointlift.data.sample import Sample
 
 __all__ = ["modelnet_layout", "read_modelnet_h5", "read_modelnet_off", "read_modelnet_txt"]
@@ -39,7 +43,13 @@ def modelnet_layout(root: Path) -> str | None:
 
 
 def read_modelnet_h5(
-    root: Path, split: str, n_points: int | None = None, sampling: str = "first", seed: int = 0, up_axis: str = "y"
+    root: Path,
+    split: str,
+    n_points: int | None = None,
+    sampling: str = "first",
+    seed: int = 0,
+    up_axis: str = "y",
+    meshes: str | None = None,
 ) -> CloudDataset:
     """Read the ``h5`` layout into memory; the files of a split are taken in sorted order.
 
@@ -50,6 +60,7 @@ def read_modelnet_h5(
         sampling: ``"first"`` points (they are stored in random order) or ``"random"`` ones, drawn per cloud from (seed, index).
         seed: of random sampling.
         up_axis: of the result; nothing is rotated.
+        meshes: folder of the off layout with the meshes of the same objects; they are found by ``*_id2file.json`` and turned as the clouds.
 
     Raises:
         MissingDataError: a file is not there.
@@ -64,7 +75,13 @@ def read_modelnet_h5(
         for row, (cloud, label) in enumerate(zip(data, labels)):
             rows = first_or_random(sampling, n_points, len(cloud), seed, len(samples), file)
             samples.append(Sample(cloud[rows], int(label), path=f"{file}#{row}" + (f" ({names[row]})" if names else "")))
-    return CloudDataset(samples, classes, f"ModelNet h5, {root.name}/{split}", up_axis)
+    return _with_meshes(CloudDataset(samples, classes, f"ModelNet h5, {root.name}/{split}", up_axis), meshes, split)
+
+
+def _with_meshes(dataset: CloudDataset, meshes: str | None, split: str) -> CloudDataset:
+    if meshes is not None:
+        dataset.meshes = modelnet_meshes(dataset, Path(meshes).expanduser(), split)
+    return dataset
 
 
 def _h5_files(root: Path, split: str) -> list[Path]:
@@ -98,9 +115,17 @@ def _object_names(file: Path, count: int) -> list[str] | None:
 
 
 def read_modelnet_txt(
-    root: Path, split: str, n_points: int | None = 1024, normals: bool = False, variant: int | None = None, up_axis: str = "y"
+    root: Path,
+    split: str,
+    n_points: int | None = 1024,
+    normals: bool = False,
+    variant: int | None = None,
+    up_axis: str = "y",
+    meshes: str | None = None,
 ) -> CloudDataset:
     """Read the ``txt`` layout, each cloud when it is asked for.
+
+    PointCMT's clouds (facts 4.2) are these with ``n_points=2048``: the first 2,048 lines of every file, neither centred nor scaled again.
 
     Args:
         root: the folder.
@@ -109,6 +134,7 @@ def read_modelnet_txt(
         normals: give the normals as features.
         variant: 10 or 40, which of the lists is used; None: 40 where there is one.
         up_axis: of the result; nothing is rotated.
+        meshes: folder of the off layout with the meshes of the same objects; they are turned as the clouds are.
 
     Raises:
         MissingDataError: a list or a listed file is not there.
@@ -132,7 +158,8 @@ def read_modelnet_txt(
     if missing:
         raise MissingDataError(f"{missing[0]}: no such file, but {prefix}_{split}.txt lists it ({len(missing)} of {len(paths)} missing)")
     read = partial(_read_txt, n_points=n_points, normals=normals)
-    return CloudDataset.from_paths(paths, labels, read, classes, f"ModelNet txt, {root.name}/{split}", up_axis)
+    dataset = CloudDataset.from_paths(paths, labels, read, classes, f"ModelNet txt, {root.name}/{split}", up_axis)
+    return _with_meshes(dataset, meshes, split)
 
 
 def _read_txt(path: str, label: int, index: int, n_points: int | None, normals: bool) -> Sample:
@@ -176,7 +203,8 @@ def read_modelnet_off(
         paths += [str(p) for p in files]
         labels += [label] * len(files)
     read = FileReader(str(root), n_points, seed, normalize)
-    return CloudDataset.from_paths(paths, labels, read, [p.name for p in folders], f"ModelNet off, {root.name}/{split}", up_axis)
+    title = f"ModelNet off, {root.name}/{split}"
+    return CloudDataset.from_paths(paths, labels, read, [p.name for p in folders], title, up_axis, FileMeshes(tuple(paths)))
 
 
 def _check_split(root: Path, split: str) -> None:

@@ -6,6 +6,7 @@ import re
 from pathlib import PurePosixPath
 
 from pointlift.data.files import SUPPORTED
+from pointlift.data.meshes import MESH_SUFFIXES
 
 __all__ = ["object_name"]
 
@@ -26,4 +27,4 @@ def object_name(path: str) -> str | None:
         return None
     last = PurePosixPath((path if named is None else named.group(1)).replace("\\", "/"))
     # .stem would take everything behind the last dot of a name without an extension
-    return (last.stem if last.suffix.lower() in SUPPORTED else last.name) or None
+    return (last.stem if last.suffix.lower() in (*SUPPORTED, *MESH_SUFFIXES) else last.name) or None

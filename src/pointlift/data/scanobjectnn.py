@@ -11,7 +11,7 @@ Two things are handed around, on request from the authors:
   It takes for background everything but the most frequent semantic label above 2 (0 is not annotated, 1 wall, 2 floor). A list,
   ``split_new.txt``, has a line per object: its file, its class, and ``t`` where it belongs to the test set. The coloured OBJ_ONLY of
   PointCMT's Tables 6 and 9 can come from here alone; how its authors drew 2,048 points of an object is not published. Here they are
-  drawn at random without replacement from (seed, file name). Read when asked for.
+  drawn at random without replacement from (seed, file name), and an object that has fewer gives all it has. Read when asked for.
 
 The layout of the raw files is known from that loader, not from a copy of them, so everything about it that can be checked is.
 """
@@ -100,7 +100,7 @@ def read_scanobjectnn(
     Args:
         root: the folder that holds ``main_split`` (or ``h5_files/main_split``), or ``object_dataset`` for the raw objects.
         split: ``"train"`` or ``"test"``.
-        n_points: points per cloud; None: all, which are 2,048 in the h5 files and any number of a raw object.
+        n_points: points per cloud, at most so many of a raw object; None: all, which are 2,048 in the h5 files.
         variant: see ``VARIANTS``; ``OBJ_BG`` and the like are understood.
         colors: red, green, blue in 0-1 as features; then the raw objects are read, and only ``obj-bg`` and ``obj-only`` exist.
         foreground: give ``Sample.part``, 1 on the object and 0 on the background around it.
@@ -113,7 +113,8 @@ def read_scanobjectnn(
 
     Raises:
         MissingDataError: a file is not there.
-        DataError: wrong keys or shapes, a label out of range, NaN, fewer points than ``n_points``, an option that the layout lacks.
+        DataError: wrong keys or shapes, a label out of range, NaN, fewer points in an .h5 file than ``n_points``, an option that the
+            layout lacks.
     """
     if not root.is_dir():
         raise MissingDataError(f"{root}: no such folder")
@@ -123,6 +124,8 @@ def read_scanobjectnn(
         )
     if normalize not in NORMALIZE:
         raise DataError(f"normalize is {normalize!r}, one of {', '.join(NORMALIZE)} is expected")
+    if n_points is not None and n_points < 1:
+        raise DataError(f"n_points is {n_points}, at least 1 is expected")
     if not 0 <= fold <= 4:
         raise DataError(f"ScanObjectNN has no fold {fold}, 0 (main_split) to 4 (split4) is expected")
     name = variant_name(variant)
@@ -240,7 +243,7 @@ def _is_object(path: str, semantic: npt.NDArray[np.float32]) -> npt.NDArray[np.b
 
 @dataclass(frozen=True)
 class _RawReader:
-    """Reads one raw object; picklable. Points are drawn from (seed, file name)."""
+    """Reads one raw object; picklable. Points are in random order, drawn from (seed, file name), and at most ``n_points``."""
 
     n_points: int | None
     object_only: bool
@@ -254,12 +257,9 @@ class _RawReader:
         on_object = _is_object(path, rows[:, 10]) if self.object_only or self.foreground else np.ones(len(rows), dtype=bool)
         if self.object_only:
             rows, on_object = rows[on_object], on_object[on_object]
-        if self.n_points is not None:
-            if not 1 <= self.n_points <= len(rows):
-                raise DataError(f"{path}: has {len(rows)} points, {self.n_points} were asked for; ask for at most {len(rows)}, or for all")
-            rng = np.random.default_rng([self.seed, zlib.crc32(Path(path).name.encode())])
-            drawn = rng.choice(len(rows), self.n_points, replace=False)
-            rows, on_object = rows[drawn], on_object[drawn]
+        # in the file neighbours stand together, so that the first points would be one side of the object
+        drawn = np.random.default_rng([self.seed, zlib.crc32(Path(path).name.encode())]).permutation(len(rows))[: self.n_points]
+        rows, on_object = rows[drawn], on_object[drawn]
         xyz = unit_sphere(rows[:, :3]) if self.normalize == "unit-sphere" else rows[:, :3]
         features = scale_colors(rows[:, 6:9]).astype(np.float32) if self.colors else None
         if features is not None and (features.min() < 0 or features.max() > 1):

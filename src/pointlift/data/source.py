@@ -17,6 +17,7 @@ from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.folder import folder_splits, read_folder
 from pointlift.data.known import describe_datasets
+from pointlift.data.mesh_folders import read_mesh_folder
 from pointlift.data.modelnet import modelnet_layout, read_modelnet_h5, read_modelnet_off, read_modelnet_txt
 from pointlift.data.pixels import describe_pixels, read_pixels
 from pointlift.data.procedural.shapes import CLASSES, make_shapes
@@ -33,6 +34,7 @@ PLACES = {
     "modelnet": "<folder>",
     "scanobjectnn": "<folder>",
     "shapenetpart": "<folder>",
+    "meshes": "<folder>",
     "folder": "<folder>",
     "pixels": "<image source>",
 }
@@ -58,6 +60,7 @@ def open_dataset(
             * ``modelnet:<folder>`` - ModelNet in any of its three layouts;
             * ``scanobjectnn:<folder>`` - ScanObjectNN, its .h5 files or the raw objects; option ``variant`` and more;
             * ``shapenetpart:<folder>`` - ShapeNetPart, its 16 categories as classes;
+            * ``meshes:<folder>`` - a folder per class of the user's own meshes, which are sampled, and can be rendered;
             * ``folder:<folder>`` - a folder per class of the user's own files;
             * ``pixels:<image source>`` - every image a cloud of its pixels, see :func:`pointlift.data.pixels.read_pixels`;
             * ``<folder>`` - one of the datasets or a folder per class: which, is detected and logged.
@@ -96,7 +99,7 @@ def _open(kind: str, place: str, split: str, n_points: int | None, seed: int, gi
 
 def _layout(kind: str, root: Path) -> str:
     """Which of its layouts a dataset has, "" where there is only one. MissingDataError where it has none."""
-    if kind == "folder":
+    if kind in OWN:
         return ""
     layout = LAYOUTS[kind](root)
     if layout is None:
@@ -218,8 +221,8 @@ def _typed(kind: Any, name: str, value: Any) -> Any:
 def _how_to_get(kind: str, root: Path) -> str:
     known = [d for d in describe_datasets() if d.source.startswith(f"{kind}:")]
     state = "has none of the known layouts" if root.is_dir() else "does not exist"
-    if kind == "folder":
-        return f"{root} {state}; a folder of your own files is expected: {known[0].layout}"
+    if kind in OWN:
+        return f"{root} {state}; a folder of your own {OWN[kind]} is expected: {known[0].layout}"
     layouts = "; or ".join(f"{d.layout} from {d.where}" for d in known)
     return f"{root} {state}; {ABOUT[kind]} ({known[0].licence}), expected in the folder: {layouts}"
 
@@ -257,7 +260,13 @@ LAYOUTS: dict[str, Callable[[Path], str | None]] = {
     "scanobjectnn": scanobjectnn_layout,
     "shapenetpart": lambda root: "" if is_shapenetpart(root) else None,
 }
-READERS: dict[str, Callable[..., CloudDataset]] = {"scanobjectnn": read_scanobjectnn, "shapenetpart": _shapenetpart, "folder": read_folder}
+READERS: dict[str, Callable[..., CloudDataset]] = {
+    "scanobjectnn": read_scanobjectnn,
+    "shapenetpart": _shapenetpart,
+    "meshes": read_mesh_folder,
+    "folder": read_folder,
+}
+OWN = {"meshes": "meshes", "folder": "files"}
 ABOUT = {
     "modelnet": "ModelNet is a dataset of CAD objects",
     "scanobjectnn": "ScanObjectNN is a dataset of objects from indoor scans",
