@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from plyfile import PlyData
 from test_fit_parts import DATA, ENCODER, checkpoint_of, fit
 
 from pointlift.data.errors import DataError
@@ -17,6 +18,7 @@ from pointlift.data.procedural.writers import write_shapenetpart
 from pointlift.evaluate.classification import classification_metrics
 from pointlift.evaluate.voting import Voting, average_votes
 from pointlift.experiments.evaluation import evaluate_checkpoint, open_for, prepared
+from pointlift.experiments.part_inference import predict_part_files
 from pointlift.experiments.part_prediction import PartPredictor, part_colors
 from pointlift.experiments.predictor import Predictor
 from pointlift.models import factory
@@ -98,6 +100,28 @@ def test_parts_of_a_file(trained: Path, tmp_path: Path) -> None:
     assert view.label_names == found.names and view.labels is not None and np.array_equal(np.asarray(view.labels), found.labels)
     with pytest.raises(ValueError, match="category 'cup'"):
         parts.predict(cloud, "cup")
+
+
+def test_files_are_predicted(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sample = make_shapes(1, 200, 3, "val", classes=("mug",))[0]
+    for name in ("a", "b"):
+        np.savetxt(tmp_path / f"{name}.xyz", sample.xyz)
+    (tmp_path / "bad.xyz").write_text("no numbers here")
+    files = [str(tmp_path / f"{name}.xyz") for name in ("a", "bad", "b")]
+    out, folder = str(tmp_path / "parts.json"), str(tmp_path / "ply")
+    assert predict_part_files(str(trained), files, out, folder, "mug") == 2
+    content = json.loads(Path(out).read_text())
+    good, bad, same = content["predictions"]
+    assert sum(good["parts"].values()) == good["points"] == 200 and all(name.startswith("mug/") for name in good["parts"])
+    assert "bad.xyz" in bad["error"] and same["parts"] == good["parts"] and content["category"] == "mug"
+    vertex = PlyData.read(str(tmp_path / "ply" / "a.ply"))["vertex"]
+    counts = {content["parts"][label]: int((vertex["part"] == label).sum()) for label in np.unique(vertex["part"])}
+    assert counts == good["parts"] and np.allclose(vertex["x"], sample.xyz[:, 0], atol=1e-5)
+    assert "warning" not in capsys.readouterr().err
+    assert predict_part_files(str(trained), files[:1], out, None, None) == 0
+    assert "no category is given" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="category 'cup'"):
+        predict_part_files(str(trained), files, out, None, "cup")
 
 
 def test_other_checkpoints_have_no_parts(tmp_path: Path) -> None:

@@ -60,6 +60,19 @@ class PartPredictor:
         self.restrict: bool = stored["restrict_to_category"]
         self._allowed = torch.from_numpy(self.labels.allowed())
 
+    @property
+    def told_category(self) -> bool:
+        """Whether the network is told the category, or the prediction is restricted by it."""
+        return self.restrict or bool(self.predictor.metadata["inflate"].get("categories"))
+
+    def category_number(self, category: str | None) -> int:
+        """The label of a category; -1 for None. Raises ValueError for one that the checkpoint does not know."""
+        if category is None:
+            return -1
+        if category not in self.labels.categories:
+            raise ValueError(f"category {category!r} is not one of the checkpoint's: {', '.join(self.labels.categories)}")
+        return self.labels.categories.index(category)
+
     @torch.no_grad()
     def probabilities(self, samples: Sequence[Sample], batch_size: int = 32) -> Float32:
         """(N, P): of all points of prepared clouds, one after another. Label -1, of all of them: the category is not known."""
@@ -86,10 +99,7 @@ class PartPredictor:
         category: what the object is; None where it is not known, which the network was not trained for. Raises ValueError for one that
         the checkpoint does not know.
         """
-        if category is not None and category not in self.labels.categories:
-            raise ValueError(f"category {category!r} is not one of the checkpoint's: {', '.join(self.labels.categories)}")
-        label = -1 if category is None else self.labels.categories.index(category)
-        sample = replace(self.predictor.prepare(cloud), label=label)
+        sample = replace(self.predictor.prepare(cloud), label=self.category_number(category))
         (seen,) = self.choose(self.probabilities([sample]), [sample])
         everything = turned(cloud.xyz, self.predictor.up_axis, self.predictor.trained_up)
         if self.predictor.metadata.get("normalisation") != "none":
