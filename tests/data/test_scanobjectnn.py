@@ -174,7 +174,7 @@ def test_h5_is_preferred_until_colours_are_asked_for(written: Path, raw: Path) -
     assert scanobjectnn_layout(raw) == "h5 and raw"
     assert len(read_scanobjectnn(raw, "train", variant="obj-only")) == 15
     assert len(read_scanobjectnn(raw, "train", variant="obj-only", colors=True)) == 30
-    with pytest.raises(DataError, match=r"pb-t50-rs of fold 0 is in the \.h5 files alone"):
+    with pytest.raises(DataError, match=r"pb-t50-rs of fold 0 is in the \.h5 files alone; give variant=obj-only"):
         read_scanobjectnn(raw, "train", colors=True)
 
 

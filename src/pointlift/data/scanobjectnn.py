@@ -140,7 +140,10 @@ def read_scanobjectnn(
         if "raw" not in layout:
             raise MissingDataError(f"{root}: has neither main_split/training_objectdataset*.h5 nor object_dataset/<class>/*.bin")
         if name not in ("obj-bg", "obj-only") or fold:
-            raise DataError(f"{root}: the raw objects are obj-bg and obj-only of fold 0, {name} of fold {fold} is in the .h5 files alone")
+            raise DataError(
+                f"{root}: the raw objects are obj-bg and obj-only of fold 0, {name} of fold {fold} is in the .h5 files alone; give "
+                "variant=obj-only or variant=obj-bg"
+            )
         paths, labels = _raw_objects(root, split, None if split_list is None else Path(split_list).expanduser())
         reader = _RawReader(n_points, name == "obj-only", colors, foreground, seed, normalize)
         return CloudDataset.from_paths(paths, labels, reader, CLASSES, title, up_axis)
