@@ -21,6 +21,8 @@ from pointlift.data.mesh_folders import read_mesh_folder, sample_mesh
 from pointlift.data.mesh_sampling import face_areas, has_surface
 from pointlift.data.modelnet import read_modelnet_h5, read_modelnet_txt
 from pointlift.data.procedural import writers
+from pointlift.data.procedural.mesh_writers import write_mesh_folder
+from pointlift.data.procedural.shapes import make_mesh, mesh_seed
 from pointlift.data.source import available_splits, describe_source, open_dataset
 from pointlift.data.transforms import unit_sphere
 from pointlift.mesh import Mesh
@@ -115,6 +117,20 @@ def test_colours_as_features(tmp_path: Path) -> None:
     sample = open_dataset(f"meshes:{tmp_path}?use=colors,normals", "all", 40)[0]
     assert sample.features is not None and sample.features.shape == (40, 6)
     np.testing.assert_allclose(sample.features[:, :3], np.tile([1, 0.2, 0], (40, 1)), atol=1e-6)
+
+
+def test_procedural_objects_as_a_folder_of_coloured_meshes(tmp_path: Path) -> None:
+    root = write_mesh_folder(tmp_path / "own", 2, 1, seed=4, classes=("car", "mug"))
+    train = open_dataset(f"meshes:{root}?use=colors", "train", 200)
+    assert train.classes == ("car", "mug") and train.counts().tolist() == [2, 2] and len(open_dataset(f"meshes:{root}", "test", 9)) == 2
+    for i, (name, k) in enumerate((("car", 0), ("car", 1), ("mug", 0), ("mug", 1))):
+        shape, mesh, cloud = make_mesh(name, mesh_seed(name, k, 4, "train")), train.mesh(i), train[i]
+        np.testing.assert_array_equal(mesh.vertices.numpy(), shape.vertices)
+        np.testing.assert_array_equal(mesh.faces.numpy(), shape.faces)
+        assert mesh.face_colors is not None and cloud.features is not None
+        np.testing.assert_allclose(mesh.face_colors.numpy(), shape.face_colors, atol=0.5 / 255 + 1e-6)
+        painted = {tuple(c) for c in mesh.face_colors.tolist()}
+        assert {tuple(c) for c in cloud.features.tolist()} <= painted
 
 
 def no_faces(root: Path) -> None:
