@@ -53,16 +53,23 @@ class GuidedData(CloudData):
 
 
 def guide_splits(
-    checkpoint: Path, teacher: TeacherConfig, views: ViewConfig, data: DataConfig, trainer: TrainerConfig, seed: int, folder: Path
+    checkpoint: Path,
+    teacher: TeacherConfig,
+    views: ViewConfig,
+    data: DataConfig,
+    trainer: TrainerConfig,
+    seed: int,
+    folder: Path,
+    cache: Path | None = None,
 ) -> Guides:
     """The clouds of `load_splits(data, seed)` with the features that the image network in `checkpoint` has of their views.
 
-    The features are made, on the device that `trainer` names, where `folder` does not hold them yet. Raises ValueError where the image
-    network was trained for other classes, on other pictures or on other clouds of the data, and as `open_teacher`, `load_views` and
-    `load_splits` do.
+    The features are made, on the device that `trainer` names, where `folder` does not hold them yet; cache: of renderings, see
+    `load_views`. Raises ValueError where the image network was trained for other classes, on other pictures or on other clouds of the data,
+    and as `open_teacher`, `load_views` and `load_splits` do.
     """
     net, content = open_teacher(checkpoint, teacher)
-    pictures = load_views(views, data, seed)
+    pictures = load_views(views, data, seed, cache)
     _check_teacher(checkpoint, content, pictures.train, data, seed)
     clouds = pictures.clouds if data.features == "xyz" else load_splits(data, seed)
 

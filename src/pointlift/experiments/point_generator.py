@@ -96,7 +96,8 @@ def fit_point_generator(
         if resume and folder.result.is_file():
             print(f"The run in {folder.path} is already complete.")
             return FitResult.read(folder.path)
-    guides = guide_splits(Path(teacher.checkpoint), teacher, views, data, trainer, seed, folder.path / "features")
+    places = folder.path / "features", folder.path / "views"
+    guides = guide_splits(Path(teacher.checkpoint), teacher, views, data, trainer, seed, *places)
     return _train(guides, folder, recipe, generator, data, optim, trainer, seed, resume)
 
 

@@ -119,10 +119,11 @@ def fit_pointcmt(
 ) -> FitResult:
     """Train the image network (in out/teacher), the point generator (out/generator) and the student `model` (out itself).
 
-    The image network's features of all clouds are made once, in out/features. `teacher.checkpoint` and `generator.checkpoint` take a
-    finished network instead; what needs neither trains neither: transfer.method "none" is what `fit_image2point` does with the same
-    settings, bit for bit. Every stage is what its own method (view_teacher, point_generator) makes of these settings and this seed. All see
-    the same training clouds; where data.shots or data.share draws few of them, the image network learns from those few too.
+    The image network's features of all clouds are made once, in out/features; renderings are kept in out/teacher/views or views.cache.
+    `teacher.checkpoint` and `generator.checkpoint` take a finished network instead; what needs neither trains neither: transfer.method
+    "none" is what `fit_image2point` does with the same settings, bit for bit. Every stage is what its own method (view_teacher,
+    point_generator) makes of these settings and this seed. All see the same training clouds; where data.shots or data.share draws few of
+    them, the image network learns from those few too.
 
     The metrics are the student's; teacher_val_accuracy and its like are the image network's. A run that was stopped anywhere goes on with
     `resume` and ends as if it had not been; finished stages are not repeated.
@@ -146,7 +147,8 @@ def fit_pointcmt(
     if process_rank() == 0 and not folder.last.is_file():
         folder.start(run.recipe(), {"recipe": run.recipe(), "stage": "image network and point generator"})
     checkpoint = _stage_1(run, folder)
-    guides = guide_splits(checkpoint, teacher, views, data, trainer, seed, folder.path / "features")
+    renderings = folder.path / "views" if teacher.checkpoint is not None else folder.path / "teacher" / "views"  # stage I made some
+    guides = guide_splits(checkpoint, teacher, views, data, trainer, seed, folder.path / "features", renderings)
     points = _stage_2(run, guides, folder) if transfer.generates else None
     return _stage_3(run, guides, points, folder, resume and folder.last.is_file())
 
