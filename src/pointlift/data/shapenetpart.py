@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -154,16 +155,18 @@ def _listed(root: Path, split: str, names: dict[str, str]) -> list[tuple[str, Pa
 def _table(path: Path) -> npt.NDArray[np.float64]:
     """(N, 7): x y z nx ny nz part of a file, with finite numbers and whole parts."""
     raw = path.read_bytes()
-    lines = [line for line in raw.splitlines() if line.strip()]
-    if not lines:
+    if not raw.strip():
         raise DataError(f"{path}: has no points")
-    odd = next((row for row, line in enumerate(lines) if len(line.split()) != 7), None)
-    if odd is not None:
-        raise DataError(f"{path}: point {odd} has {len(lines[odd].split())} values, x y z nx ny nz part are expected; the file is damaged")
     try:
-        table = np.array(raw.split(), dtype=np.float64).reshape(-1, 7)
+        table = np.loadtxt(io.BytesIO(raw), dtype=np.float64, ndmin=2, comments=None)
     except ValueError:
-        raise DataError(f"{path}: has values that are no numbers, lines x y z nx ny nz part are expected") from None
+        table = None
+    if table is None or table.shape[1] != 7:
+        lines = [line.split() for line in raw.splitlines() if line.strip()]
+        odd = next((row for row, values in enumerate(lines) if len(values) != 7), None)
+        if odd is None:
+            raise DataError(f"{path}: has values that are no numbers, lines x y z nx ny nz part are expected")
+        raise DataError(f"{path}: point {odd} has {len(lines[odd])} values, x y z nx ny nz part are expected; the file is damaged")
     bad = np.flatnonzero(~np.isfinite(table).all(axis=1) | (table[:, 6] != np.round(table[:, 6])) | (table[:, 6] < 0))
     if len(bad):
         raise DataError(f"{path}: point {bad[0]} is {table[bad[0]].tolist()}, finite numbers and a whole part of 0 or more are expected")
