@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pointlift.containers import PointBatch
 from pointlift.ops.interpolate import three_nn_interpolate
-from pointlift.ops.neighbors import ball_query, cpu, group, knn
+from pointlift.ops.neighbors import ball_query, group, knn, search, tree
 from pointlift.ops.sampling import farthest_point_sampling
 
 SIZES = (1, 2, 63, 64, 65, 200)
@@ -35,10 +35,13 @@ def squared(a: np.ndarray, b: np.ndarray) -> np.generic:
     return (d[0] * d[0] + d[1] * d[1]) + d[2] * d[2]
 
 
-@pytest.fixture(params=["scan", "tree"])
+@pytest.fixture(params=["usual", "built by all threads", "walks of single queries"])
 def any_search(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways of the cpu kernel to search a cloud, whatever its size."""
-    monkeypatch.setattr(cpu, "_SCANNED", 10**9 if request.param == "scan" else 0)
+    """Every way of the cpu kernel to build and to walk a tree, whatever the size of a cloud."""
+    if request.param == "built by all threads":
+        monkeypatch.setattr(tree, "_TOGETHER", 1)
+    if request.param == "walks of single queries":
+        monkeypatch.setattr(search, "_SHARED", 0)
 
 
 # ---------------------------------------------------------------- farthest point sampling

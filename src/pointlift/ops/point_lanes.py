@@ -21,14 +21,16 @@ __all__ = [
     "LANES",
     "advance",
     "bits_at_most",
+    "bits_at_most_gap",
     "bits_below",
     "bits_equal",
     "bits_in_ball",
     "bits_near_boxes",
+    "bits_within",
+    "bound_of",
     "count",
     "first",
     "largest",
-    "measure",
 ]
 
 LANES = 64
@@ -81,41 +83,25 @@ def _squared(builder: ir.IRBuilder, bases: list[ir.Value], at: ir.Value, vector:
     return builder.fadd(builder.fadd(squares[0], squares[1]), squares[2])
 
 
+def _halves(builder: ir.IRBuilder, value: ir.Value) -> tuple[ir.Value, ir.Value]:
+    half = value.type.count // 2
+    undefined = ir.Constant(value.type, ir.Undefined)
+    low, high = (
+        builder.shuffle_vector(value, undefined, ir.Constant(ir.VectorType(ir.IntType(32), half), list(range(s, s + half))))
+        for s in (0, half)
+    )
+    return low, high
+
+
 def _extreme(builder: ir.IRBuilder, value: ir.Value, better: Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]) -> ir.Value:
     """The smallest or largest lane."""
-    width = LANES
-    while width > 1:
-        half = width // 2
-        undefined = ir.Constant(value.type, ir.Undefined)
-        low, high = (
-            builder.shuffle_vector(value, undefined, ir.Constant(ir.VectorType(ir.IntType(32), half), list(range(s, s + half))))
-            for s in (0, half)
-        )
-        value = better(builder, low, high)
-        width = half
+    while value.type.count > 1:
+        value = better(builder, *_halves(builder, value))
     return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
 
 
 def _bits(builder: ir.IRBuilder, outcome: ir.Value) -> ir.Value:
     return builder.bitcast(outcome, I64)
-
-
-@intrinsic
-def _measure(typingctx, x, y, z, at, px, py, pz, d, to, low, slot):  # type: ignore[no-untyped-def]
-    """d[to + i] = squared distance of point at + i from (px, py, pz), and low[slot + i] = min(low[slot + i], d[to + i])."""
-    sig = types.void(x, y, z, types.int64, x.dtype, x.dtype, x.dtype, d, types.int64, low, types.int64)
-
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        a = signature.args
-        vector = _vector(a[0])
-        bases = [_array(context, builder, a[i], args[i]) for i in range(3)]
-        distance = _squared(builder, bases, args[3], vector, list(args[4:7]))
-        _store(builder, distance, _array(context, builder, a[7], args[7]), args[8])
-        least = _array(context, builder, a[9], args[9])
-        _store(builder, _smaller(builder, distance, _load(builder, least, args[10], vector)), least, args[10])
-        return context.get_dummy_value()
-
-    return sig, codegen
 
 
 @intrinsic
@@ -145,6 +131,21 @@ def _bits_in_ball(typingctx, x, y, z, at, px, py, pz, bound):  # type: ignore[no
         bases = [_array(context, builder, a[i], args[i]) for i in range(3)]
         distance = _squared(builder, bases, args[3], _vector(a[0]), list(args[4:7]))
         return _bits(builder, builder.fcmp_ordered("<", distance, _splat(builder, args[7])))
+
+    return sig, codegen
+
+
+@intrinsic
+def _bits_within(typingctx, x, y, z, at, px, py, pz, bound, d):  # type: ignore[no-untyped-def]
+    """d[i] = squared distance of point at + i from (px, py, pz), for i < 64. Bit i: it is not above `bound`."""
+    sig = types.int64(x, y, z, types.int64, x.dtype, x.dtype, x.dtype, x.dtype, d)
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        a = signature.args
+        bases = [_array(context, builder, a[i], args[i]) for i in range(3)]
+        distance = _squared(builder, bases, args[3], _vector(a[0]), list(args[4:7]))
+        _store(builder, distance, _array(context, builder, a[8], args[8]), ir.Constant(I64, 0))
+        return _bits(builder, builder.fcmp_ordered("<=", distance, _splat(builder, args[7])))
 
     return sig, codegen
 
@@ -181,6 +182,20 @@ def _bits_near_boxes(typingctx, box, stride, at, px, py, pz, bound):  # type: ig
     return sig, codegen
 
 
+@intrinsic
+def _bits_at_most_gap(typingctx, box, stride, at, px, py, pz, bound, d):  # type: ignore[no-untyped-def]
+    """d[i] = squared distance of (px, py, pz) from box at + i, for i < 64. Bit i: not above `bound`. Boxes as in `bits_near_boxes`."""
+    sig = types.int64(box, types.int64, types.int64, box.dtype, box.dtype, box.dtype, box.dtype, d)
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        a = signature.args
+        distance = _gaps(builder, _array(context, builder, a[0], args[0]), args[1], args[2], list(args[3:6]), _vector(a[0]))
+        _store(builder, distance, _array(context, builder, a[7], args[7]), ir.Constant(I64, 0))
+        return _bits(builder, builder.fcmp_ordered("<=", distance, _splat(builder, args[6])))
+
+    return sig, codegen
+
+
 def _comparison(relation: str) -> Any:
     @intrinsic
     def compare(typingctx, d, at, bound):  # type: ignore[no-untyped-def]
@@ -209,6 +224,24 @@ def _largest(typingctx, d, at):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def _bound_of(typingctx, d, few):  # type: ignore[no-untyped-def]
+    """A value that at least `few` (4, 8, 16 or 32) of d[:64] do not exceed: the largest of the least in `few` parts of them."""
+    sig = d.dtype(d, types.int64)
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        base = _array(context, builder, signature.args[0], args[0])
+        value = _load(builder, base, ir.Constant(I64, 0), _vector(signature.args[0]))
+        found = _extreme(builder, value, _larger)
+        while value.type.count > 4:
+            value = _smaller(builder, *_halves(builder, value))
+            asked = builder.icmp_signed("==", args[1], ir.Constant(I64, value.type.count))
+            found = builder.select(asked, _extreme(builder, value, _larger), found)
+        return found
+
+    return sig, codegen
+
+
+@intrinsic
 def _first(typingctx, bits):  # type: ignore[no-untyped-def]
     """Number of the lowest bit that is set in an int64 that is not 0."""
 
@@ -229,13 +262,15 @@ def _count(typingctx, bits):  # type: ignore[no-untyped-def]
 
 
 # an intrinsic is called without its typing context, which type checkers cannot know
-measure: Any = _measure
 advance: Any = _advance
 bits_in_ball: Any = _bits_in_ball
+bits_within: Any = _bits_within
 bits_near_boxes: Any = _bits_near_boxes
+bits_at_most_gap: Any = _bits_at_most_gap
 bits_below: Any = _comparison("<")
 bits_at_most: Any = _comparison("<=")
 bits_equal: Any = _comparison("==")
 largest: Any = _largest
+bound_of: Any = _bound_of
 first: Any = _first
 count: Any = _count

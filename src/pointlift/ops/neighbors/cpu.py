@@ -12,16 +12,15 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
-from pointlift.ops.neighbors import tree
-from pointlift.ops.point_lanes import LANES, bits_at_most, bits_below, bits_equal, bits_in_ball, count, first, measure
+from pointlift.ops.neighbors import search
+from pointlift.ops.neighbors.tree import plant
+from pointlift.ops.point_lanes import LANES, bits_in_ball, first
 from pointlift.ops.simd import fetch_add
 from pointlift.ops.threading import set_threads
 
 __all__ = ["gather_rows", "in_ball", "nearest", "scatter_rows"]
 
 _TASK = 32  # queries per task
-_SCANNED = 6144  # points of a cloud up to which a scan beats the tree
-_RANKED = 128  # candidates that are ordered by counting; more are inserted one by one
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
@@ -54,130 +53,15 @@ def _tasks(query_offsets: np.ndarray, clouds: np.ndarray) -> np.ndarray:
     return np.array(tasks, np.int64).reshape(-1, 3)
 
 
-@njit(cache=True, boundscheck=False, error_model="numpy")
-def _bound(low, words, k):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # a value that at least k of low[:64 * words] do not exceed, and few more than k
-    lower, upper = low[0], low[0]
-    for i in range(words * LANES):
-        lower = min(lower, low[i])
-        upper = max(upper, low[i])
-    for _ in range(12):
-        middle = lower + (upper - lower) / 2
-        found = 0
-        for w in range(words):
-            found += count(bits_at_most(low, w * LANES, middle))
-        if found >= k:
-            upper = middle
-            if found <= k + (k >> 3):
-                break
-        else:
-            lower = middle
-    return upper
-
-
-@njit(cache=True, boundscheck=False, error_model="numpy")
-def _order_by_rank(near, who, size, k, distance, index, first_row):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # the place of a candidate is the number of candidates before it; candidates come in rising order of rows
-    words = (size + LANES - 1) // LANES
-    for i in range(size, words * LANES):
-        near[i] = np.inf
-    for i in range(size):
-        value = near[i]
-        rank = 0
-        for w in range(words):
-            rank += count(bits_below(near, w * LANES, value))
-            if w < i // LANES:
-                rank += count(bits_equal(near, w * LANES, value))
-            elif w == i // LANES:
-                rank += count(bits_equal(near, w * LANES, value) & ((np.int64(1) << np.int64(i % LANES)) - 1))
-        if rank < k:
-            distance[rank] = value
-            index[rank] = first_row + who[i]
-
-
-@njit(cache=True, boundscheck=False, error_model="numpy")
-def _order_by_insertion(near, who, size, k, distance, index, first_row):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    held = 0
-    for i in range(size):
-        value = near[i]
-        if held == k:
-            if not value < distance[k - 1]:
-                continue
-        else:
-            held += 1
-        j = held - 1
-        while j > 0 and distance[j - 1] > value:
-            distance[j] = distance[j - 1]
-            index[j] = index[j - 1]
-            j -= 1
-        distance[j] = value
-        index[j] = first_row + who[i]
-
-
-@njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _scan(query, planes, starts, offsets, tasks, distance, index, longest, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    k = distance.shape[1]
-    x, y, z = planes[0], planes[1], planes[2]
-    for _ in prange(threads):
-        d, near = np.empty(longest, query.dtype), np.empty(longest, query.dtype)
-        who = np.empty(longest, np.int64)
-        most = max(1, (2 * k + LANES - 1) // LANES)
-        low = np.empty(most * LANES, query.dtype)
-        while True:
-            t = fetch_add(counter)
-            if t >= tasks.shape[0]:
-                break
-            b = tasks[t, 0]
-            n = offsets[b + 1] - offsets[b]
-            chunks = (n + LANES - 1) // LANES
-            present = min(k, n)
-            words = min(most, n // LANES)
-            for i in range(tasks[t, 1], tasks[t, 2]):
-                px, py, pz = query[i, 0], query[i, 1], query[i, 2]
-                low[:] = np.inf
-                slot = 0
-                for c in range(chunks):
-                    measure(x, y, z, starts[b] + c * LANES, px, py, pz, d, c * LANES, low, slot)
-                    slot += LANES
-                    if slot >= words * LANES:
-                        slot = 0
-                bound = _bound(low, words, present) if words * LANES >= present else d[0] + np.inf
-                size = 0
-                for c in range(chunks):
-                    bits = bits_at_most(d, c * LANES, bound)
-                    while bits != 0:
-                        j = c * LANES + first(bits)
-                        bits &= bits - 1
-                        near[size] = d[j]
-                        who[size] = j
-                        size += 1
-                if bound == np.inf:
-                    size = n  # padding stands last
-                if size <= _RANKED:
-                    _order_by_rank(near, who, size, present, distance[i], index[i], offsets[b])
-                else:
-                    _order_by_insertion(near, who, size, present, distance[i], index[i], offsets[b])
-                for j in range(present, k):
-                    distance[i, j] = distance[i, j - present]
-                    index[i, j] = index[i, j - present]
-
-
 def nearest(query: Tensor, points: Tensor, k: int, query_offsets: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     """Squared distances (Q, k) and rows (Q, k) of the k nearest points; fewer than k are repeated in order."""
     distance = points.new_empty(query.shape[0], k)
     index = torch.empty(query.shape[0], k, dtype=torch.int64)
-    asked, ends = query_offsets.cpu().numpy(), offsets.cpu().numpy()
-    lengths = np.diff(ends)
-    threads = set_threads()
-    tasks = _tasks(asked, np.flatnonzero(lengths <= _SCANNED))
-    if len(tasks):
-        planes, starts = _padded(points, ends)
-        longest = int(np.diff(starts)[tasks[:, 0]].max())
-        counter = np.zeros(1, np.int64)
-        _scan(query.numpy(), planes, starts, ends, tasks, distance.numpy(), index.numpy(), longest, counter, threads)
-    for b in np.flatnonzero((lengths > _SCANNED) & (np.diff(asked) > 0)).tolist():
-        rows, cloud = slice(int(asked[b]), int(asked[b + 1])), slice(int(ends[b]), int(ends[b + 1]))
-        tree.nearest(query.numpy()[rows], points.numpy()[cloud], int(ends[b]), distance.numpy()[rows], index.numpy()[rows], threads)
+    if index.numel():
+        threads = set_threads()
+        asked, ends = query_offsets.cpu().numpy(), offsets.cpu().numpy()
+        themselves = torch.equal(query_offsets, offsets) and (query.data_ptr() == points.data_ptr() or torch.equal(query, points))
+        search.nearest(query.numpy(), asked, plant(points.numpy(), ends), themselves, distance.numpy(), index.numpy(), threads)
     return distance, index
 
 

@@ -1,36 +1,59 @@
-"""Nearest neighbours in one large cloud: a balanced kd-tree without pointers, with a box per node and at most 64 points per leaf.
+"""Balanced kd-trees without pointers, one per cloud, with a box per node and at most 64 points per leaf.
 
-Node i of level l holds places n * i >> l ... n * (i + 1) >> l of the order that the build makes, so the tree is an order and boxes. Boxes
+Node i of level l holds places n * i >> l ... n * (i + 1) >> l of the order that the build makes, so a tree is an order and boxes. Boxes
 are measured with the rounding of the points in them, which is monotone: nothing nearer, and no equal with a lower row, is missed.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit, prange
 
-from pointlift.ops.point_lanes import LANES, bits_at_most, first, measure
-from pointlift.ops.simd import fetch_add
+from pointlift.ops.blocks import morton_order
+from pointlift.ops.point_lanes import LANES
 
-__all__ = ["nearest"]
+__all__ = ["Forest", "gap", "leaves_of", "own_leaves", "plant"]
 
-_TASK = 128  # queries per task
-_STACK = 128
+_TOGETHER = 6144  # points of a cloud from which on all threads build its tree together
+_SAMPLE = 64
+_SHUFFLED = 1024  # points from which on Morton order first pays: the build then walks through memory
+
+
+class Forest(NamedTuple):
+    """The trees of B clouds, as flat arrays."""
+
+    depth: np.ndarray  # (B,) int64 levels below the root
+    first_node: np.ndarray  # (B + 1,) int64
+    first_leaf: np.ndarray  # (B + 1,) int64
+    ends: np.ndarray  # (B + 1,) int64 offsets of the clouds
+    box: np.ndarray  # (nodes, 6): lowest x, y, z, highest x, y, z
+    leaves: np.ndarray  # (3, 64 * leaves): coordinates, then padding at infinity
+    rows: np.ndarray  # (64 * leaves,) int32 rows within the cloud, and for padding one after every other
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _select(order, key, low, high, place):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # quickselect: order[low:place] have keys not above, order[place:high] not below that of order[place]
+def _swap(xyz, order, i, j):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    for c in range(3):
+        xyz[i, c], xyz[j, c] = xyz[j, c], xyz[i, c]
+    order[i], order[j] = order[j], order[i]
+
+
+@njit(cache=True, boundscheck=False, error_model="numpy")
+def _select(xyz, order, axis, low, high, place):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    # quickselect: places low ... place have coordinates not above, place ... high not below that of `place`
     while high - low > 1:
-        middle = key[order[(low + high) >> 1]]
+        a, b, c = xyz[low, axis], xyz[(low + high) >> 1, axis], xyz[high - 1, axis]
+        middle = max(min(a, b), min(max(a, b), c))
         i, j = low, high - 1
         while i <= j:
-            while key[order[i]] < middle:
+            while xyz[i, axis] < middle:
                 i += 1
-            while key[order[j]] > middle:
+            while xyz[j, axis] > middle:
                 j -= 1
             if i <= j:
-                order[i], order[j] = order[j], order[i]
+                _swap(xyz, order, i, j)
                 i += 1
                 j -= 1
         if place <= j:
@@ -41,147 +64,165 @@ def _select(order, key, low, high, place):  # type: ignore[no-untyped-def]  # pr
             return
 
 
-@njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _build(planes, order, depth, box):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+@njit(cache=True, boundscheck=False, error_model="numpy")
+def _divide(xyz, order, n, level, i):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    # put the points of node i of a level into two halves, across the axis along which about 64 of them spread widest
+    begin, end = (n * i) >> level, (n * (i + 1)) >> level
+    axis, widest = 0, xyz[begin, 0] - xyz[begin, 0]
+    for c in range(3):
+        low = xyz[begin, c]
+        high = low
+        for j in range(begin, end, max(1, (end - begin) // _SAMPLE)):
+            low = min(low, xyz[j, c])
+            high = max(high, xyz[j, c])
+        if high - low > widest:
+            axis, widest = c, high - low
+    _select(xyz, order, axis, begin, end, (n * (2 * i + 1)) >> (level + 1))
+
+
+@njit(cache=True, boundscheck=False, error_model="numpy")
+def _arrange(points, begin, n, xyz, order):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    if n >= _SHUFFLED:
+        morton_order(points, begin, n, order)
+    else:
+        for i in range(n):
+            order[i] = i
+    for i in range(n):
+        for c in range(3):
+            xyz[i, c] = points[begin + order[i], c]
+
+
+@njit(cache=True, boundscheck=False, error_model="numpy")
+def _fill(xyz, order, depth, i, leaves, rows, leaf, box, root):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     n = order.size
-    for level in range(depth + 1):
+    begin, end = (n * i) >> depth, (n * (i + 1)) >> depth
+    for j in range(LANES):
+        inside = j < end - begin
+        rows[leaf * LANES + j] = order[begin + j] if inside else n
+        for c in range(3):
+            leaves[c, leaf * LANES + j] = xyz[begin + j, c] if inside else np.inf
+    node = root + (1 << depth) - 1 + i
+    for c in range(3):
+        low = leaves[c, leaf * LANES]
+        high = low
+        for j in range(1, end - begin):
+            low = min(low, leaves[c, leaf * LANES + j])
+            high = max(high, leaves[c, leaf * LANES + j])
+        box[node, c] = low
+        box[node, 3 + c] = high
+
+
+@njit(cache=True, boundscheck=False, error_model="numpy")
+def _unite(box, root, depth):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    # the boxes of inner nodes from those of their halves
+    for node in range((1 << depth) - 2, -1, -1):
+        a, b = root + 2 * node + 1, root + 2 * node + 2
+        for c in range(3):
+            box[root + node, c] = min(box[a, c], box[b, c])
+            box[root + node, 3 + c] = max(box[a, 3 + c], box[b, 3 + c])
+
+
+@njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
+def _plant_each(points, ends, chosen, depth, first_node, first_leaf, box, leaves, rows):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    for t in prange(chosen.size):
+        b = chosen[t]
+        n = ends[b + 1] - ends[b]
+        xyz, order = np.empty((n, 3), points.dtype), np.empty(n, np.int64)
+        _arrange(points, ends[b], n, xyz, order)
+        for level in range(depth[b]):
+            for i in range(1 << level):
+                _divide(xyz, order, n, level, i)
+        for i in range(1 << depth[b]):
+            _fill(xyz, order, depth[b], i, leaves, rows, first_leaf[b] + i, box, first_node[b])
+        _unite(box, first_node[b], depth[b])
+
+
+@njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
+def _plant_together(points, begin, n, depth, first_node, first_leaf, box, leaves, rows):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    xyz, order = np.empty((n, 3), points.dtype), np.empty(n, np.int64)
+    _arrange(points, begin, n, xyz, order)
+    for level in range(depth):
         for i in prange(1 << level):
-            begin, end = (n * i) >> level, (n * (i + 1)) >> level
-            node = (1 << level) - 1 + i
-            axis, widest = 0, planes[0, 0] * 0 - 1
-            for c in range(3):
-                low = planes[c, order[begin]]
-                high = low
-                for j in range(begin + 1, end):
-                    v = planes[c, order[j]]
-                    low = min(low, v)
-                    high = max(high, v)
-                box[node, c] = low
-                box[node, 3 + c] = high
-                if high - low > widest:
-                    widest = high - low
-                    axis = c
-            if level < depth:
-                _select(order, planes[axis], begin, end, (n * (2 * i + 1)) >> (level + 1))
-
-
-@njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _fill_leaves(planes, order, depth, leaves, rows):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # leaf i at 64 * i: its points in rising order of rows, then padding at infinity with a row after every other
-    n = order.size
+            _divide(xyz, order, n, level, i)
     for i in prange(1 << depth):
-        begin, end = (n * i) >> depth, (n * (i + 1)) >> depth
-        own = np.sort(order[begin:end])
-        for j in range(LANES):
-            rows[i * LANES + j] = own[j] if j < end - begin else rows.size
-            for c in range(3):
-                leaves[c, i * LANES + j] = planes[c, own[j]] if j < end - begin else np.inf
+        _fill(xyz, order, depth, i, leaves, rows, first_leaf + i, box, first_node)
+    _unite(box, first_node, depth)
+
+
+def plant(points: np.ndarray, ends: np.ndarray) -> Forest:
+    """The trees of points (N, 3), cut into clouds by ends (B + 1,)."""
+    lengths = np.diff(ends)
+    depth = np.array([max(0, -(-n // LANES) - 1).bit_length() for n in lengths.tolist()], np.int64)
+    first_node, first_leaf = np.zeros_like(ends), np.zeros_like(ends)
+    np.cumsum((2 << depth) - 1, out=first_node[1:])
+    np.cumsum(1 << depth, out=first_leaf[1:])
+    box = np.empty((int(first_node[-1]), 6), points.dtype)
+    leaves, rows = np.empty((3, LANES * int(first_leaf[-1])), points.dtype), np.empty(LANES * int(first_leaf[-1]), np.int32)
+    few = np.flatnonzero((lengths > 0) & (lengths < _TOGETHER))
+    if len(few):
+        _plant_each(points, ends, few, depth, first_node, first_leaf, box, leaves, rows)
+    for b in np.flatnonzero(lengths >= _TOGETHER).tolist():
+        node, leaf = int(first_node[b]), int(first_leaf[b])
+        _plant_together(points, int(ends[b]), int(lengths[b]), int(depth[b]), node, leaf, box, leaves, rows)
+    return Forest(depth, first_node, first_leaf, ends, box, leaves, rows)
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy", inline="always")
-def _gap(box, node, px, py, pz):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    zero = px - px  # px * 0 would be float64, and the gap more exact than the distances it must not exceed
-    dx = max(max(box[node, 0] - px, px - box[node, 3]), zero)
-    dy = max(max(box[node, 1] - py, py - box[node, 4]), zero)
-    dz = max(max(box[node, 2] - pz, pz - box[node, 5]), zero)
-    return dx * dx + dy * dy + dz * dz
-
-
-@njit(cache=True, boundscheck=False, error_model="numpy")
-def _one(px, py, pz, x, y, z, rows, box, inner, d, low, nodes, gaps, distance, index):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    last = distance.size - 1
-    for j in range(distance.size):
-        distance[j] = np.inf
-        index[j] = rows.size
-    worst = distance[last]
-    nodes[0], gaps[0], height = 0, 0, 1
-    while height > 0:
-        height -= 1
-        if gaps[height] > worst:
-            continue
-        node = nodes[height]
-        while node < inner:
-            near, far = 2 * node + 1, 2 * node + 2
-            near_gap, far_gap = _gap(box, near, px, py, pz), _gap(box, far, px, py, pz)
-            if far_gap < near_gap:
-                near, far = far, near
-                near_gap, far_gap = far_gap, near_gap
-            if far_gap <= worst:
-                nodes[height], gaps[height] = far, far_gap
-                height += 1
-            if near_gap > worst:
-                break
-            node = near
-        if node < inner:
-            continue
-        begin = (node - inner) * LANES
-        measure(x, y, z, begin, px, py, pz, d, 0, low, 0)
-        bits = bits_at_most(d, 0, worst)
-        while bits != 0:
-            i = first(bits)
-            bits &= bits - 1
-            value, row = d[i], rows[begin + i]
-            if value < worst or (value == worst and row < index[last]):
-                j = last
-                while j > 0 and (distance[j - 1] > value or (distance[j - 1] == value and index[j - 1] > row)):
-                    distance[j] = distance[j - 1]
-                    index[j] = index[j - 1]
-                    j -= 1
-                distance[j] = value
-                index[j] = row
-                worst = distance[last]
+def gap(box, node, low_x, low_y, low_z, high_x, high_y, high_z):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Squared distance of a box, or of a point that is both its corners, from that of a node: never above that of the points in them."""
+    zero = low_x - low_x  # low_x * 0 would be float64, and the gap more exact than the distances it must not exceed
+    dx = max(max(box[node, 0] - high_x, low_x - box[node, 3]), zero)
+    dy = max(max(box[node, 1] - high_y, low_y - box[node, 4]), zero)
+    dz = max(max(box[node, 2] - high_z, low_z - box[node, 5]), zero)
+    return (dx * dx + dy * dy) + dz * dz
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _search(query, places, leaves, rows, box, inner, first_row, distance, index, sizes, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    task, stack, present = sizes
-    k = distance.shape[1]
-    x, y, z = leaves[0], leaves[1], leaves[2]
-    for _ in prange(threads):
-        d, low = np.empty(LANES, query.dtype), np.empty(LANES, query.dtype)
-        nodes, gaps = np.empty(stack, np.int64), np.empty(stack, query.dtype)
-        while True:
-            begin = fetch_add(counter) * task
-            if begin >= places.size:
-                break
-            for p in range(begin, min(places.size, begin + task)):
-                i = places[p]
-                held, found = distance[i, :present], index[i, :present]
-                _one(query[i, 0], query[i, 1], query[i, 2], x, y, z, rows, box, inner, d, low, nodes, gaps, held, found)
-                for j in range(present):
-                    found[j] += first_row
-                for j in range(present, k):
-                    distance[i, j] = distance[i, j - present]
-                    index[i, j] = index[i, j - present]
+def _descend(query, asked, cloud, depth, first_node, first_leaf, box, out, block):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    for t in prange((out.size + block - 1) // block):
+        b = np.searchsorted(asked, t * block, side="right") - 1
+        for i in range(t * block, min(out.size, (t + 1) * block)):
+            while i >= asked[b + 1]:
+                b += 1
+            px, py, pz = query[i, 0], query[i, 1], query[i, 2]
+            root, inner = first_node[b], (1 << depth[b]) - 1
+            node = 0
+            while node < inner:
+                node = 2 * node + 1
+                if gap(box, root + node + 1, px, py, pz, px, py, pz) < gap(box, root + node, px, py, pz, px, py, pz):
+                    node += 1
+            out[i] = first_leaf[b] + node - inner
+            cloud[out[i]] = b
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _leaf_of(query, box, inner):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # the leaf that each query descends to: neighbours in this order share what they touch
-    out = np.empty(query.shape[0], np.int64)
-    for i in range(query.shape[0]):
-        px, py, pz = query[i, 0], query[i, 1], query[i, 2]
-        node = 0
-        while node < inner:
-            node = 2 * node + 1
-            if _gap(box, node + 1, px, py, pz) < _gap(box, node, px, py, pz):
-                node += 1
-        out[i] = node
-    return out
+def _sorted(leaf, start, places):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    # start (leaves + 1,) zeros -> where each leaf's queries begin in `places`
+    for i in range(leaf.size):
+        start[leaf[i] + 1] += 1
+    for i in range(start.size - 1):
+        start[i + 1] += start[i]
+    at = start[:-1].copy()
+    for i in range(leaf.size):
+        places[at[leaf[i]]] = i
+        at[leaf[i]] += 1
 
 
-def nearest(query: np.ndarray, points: np.ndarray, first_row: int, distance: np.ndarray, index: np.ndarray, threads: int) -> None:
-    """Fill distance (Q, k) and index (Q, k) with the k points (N, 3) nearest to query (Q, 3), ties by row; rows start at first_row."""
-    n = len(points)
-    depth = max(0, ((n + LANES - 1) // LANES - 1).bit_length())
-    planes = np.ascontiguousarray(points.T)
-    order = np.arange(n)
-    box = np.empty(((2 << depth) - 1, 6), points.dtype)
-    _build(planes, order, depth, box)
-    leaves, rows = np.empty((3, LANES << depth), points.dtype), np.empty(LANES << depth, np.int64)
-    _fill_leaves(planes, order, depth, leaves, rows)
-    inner = (1 << depth) - 1
-    same = query.shape == points.shape and bool(np.array_equal(query, points))
-    places = order if same else np.argsort(_leaf_of(query, box, inner), kind="stable")
-    sizes, counter = (_TASK, _STACK, min(distance.shape[1], n)), np.zeros(1, np.int64)
-    _search(query, places, leaves, rows, box, inner, first_row, distance, index, sizes, counter, threads)
+def leaves_of(query: np.ndarray, asked: np.ndarray, forest: Forest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Queries (Q, 3), cut by asked (B + 1,), put to the leaves they descend to: their order (Q,), where each leaf begins, its cloud."""
+    leaves = int(forest.first_leaf[-1])
+    leaf, cloud = np.empty(len(query), np.int64), np.zeros(leaves, np.int64)
+    _descend(query, asked, cloud, forest.depth, forest.first_node, forest.first_leaf, forest.box, leaf, 512)
+    places, start = np.empty(len(query), np.int64), np.zeros(leaves + 1, np.int64)
+    _sorted(leaf, start, places)
+    return places, start, cloud
+
+
+def own_leaves(forest: Forest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`leaves_of` for the points of the forest themselves."""
+    cloud = np.repeat(np.arange(len(forest.depth)), 1 << forest.depth)
+    n, depth, leaf = np.diff(forest.ends)[cloud], forest.depth[cloud], np.arange(len(cloud)) - forest.first_leaf[cloud]
+    start = np.append(forest.ends[cloud] + ((n * leaf) >> depth), forest.ends[-1])
+    inside = np.arange(LANES) < np.diff(start)[:, None]
+    places = (forest.rows.reshape(-1, LANES) + forest.ends[cloud][:, None])[inside]
+    return places, start, cloud

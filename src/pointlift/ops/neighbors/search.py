@@ -1,0 +1,212 @@
+"""The k nearest points of every query, for the queries of a leaf together.
+
+The queries that descend to one leaf look at its points first (at those of a node above it where a leaf has fewer than k). That bounds how
+far the leaf's queries still have to look, so one walk through the tree finds the leaves that any of them may need; each query then skips by
+the boxes of these.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from pointlift.ops.neighbors.tree import Forest, gap, leaves_of, own_leaves
+from pointlift.ops.point_lanes import LANES, bits_at_most, bits_at_most_gap, bits_within, bound_of, first
+from pointlift.ops.simd import fetch_add
+from pointlift.ops.sorted_rows import WIDTHS, hold
+
+__all__ = ["nearest"]
+
+_WIDEST = WIDTHS[-1]
+_SHARED = 256  # leaves up to which the queries of a leaf share one walk
+_NOTHING = np.int32(2**31 - 1)
+
+
+@njit(cache=True, boundscheck=False, error_model="numpy")
+def _hold_many(bits, d, rows, at, near, who, slot, width):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    # the same as `hold` for lists that no registers hold
+    last = slot + width - 1
+    while bits != 0:
+        i = first(bits)
+        bits &= bits - 1
+        value, row = d[i], rows[at + i]
+        if value < near[last] or (value == near[last] and row < who[last]):
+            j = last
+            while j > slot and (near[j - 1] > value or (near[j - 1] == value and who[j - 1] > row)):
+                near[j] = near[j - 1]
+                who[j] = who[j - 1]
+                j -= 1
+            near[j] = value
+            who[j] = row
+
+
+@njit(cache=True, boundscheck=False, error_model="numpy", inline="always")
+def _look(x, y, z, rows, leaf, px, py, pz, d, near, who, slot, width):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    # hold what one leaf has for one query
+    bits = bits_within(x, y, z, leaf * LANES, px, py, pz, near[slot + width - 1], d)
+    if bits != 0:
+        if width <= _WIDEST:
+            hold(bits, d, rows, leaf * LANES, near, who, slot, width)
+        else:
+            _hold_many(bits, d, rows, leaf * LANES, near, who, slot, width)
+
+
+@njit(cache=True, boundscheck=False, error_model="numpy")
+def _collect(box, root, inner, first_leaf, home, away, low, high, bound, most, stack, boxes, stride, leaves):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    # leaves outside home ... away whose boxes are not farther than the bound from a box of queries: their number, or -1 if above `most`
+    found, height = 0, 1
+    stack[0] = 0
+    while height > 0:
+        height -= 1
+        node = stack[height]
+        if gap(box, root + node, low[0], low[1], low[2], high[0], high[1], high[2]) > bound:
+            continue
+        if node < inner:
+            stack[height], stack[height + 1] = 2 * node + 2, 2 * node + 1
+            height += 2
+            continue
+        leaf = first_leaf + node - inner
+        if home <= leaf < away:
+            continue
+        if found == most:
+            return -1
+        for c in range(3):
+            boxes[2 * c * stride + found] = box[root + node, c]
+            boxes[(2 * c + 1) * stride + found] = box[root + node, 3 + c]
+        leaves[found] = leaf
+        found += 1
+    return found
+
+
+@njit(cache=True, boundscheck=False, error_model="numpy", inline="always")
+def _visit(x, y, z, rows, px, py, pz, boxes, stride, leaves, found, d, gaps, near, who, slot, width):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    last = slot + width - 1
+    for begin in range(0, found, LANES):
+        bits = bits_at_most_gap(boxes, stride, begin, px, py, pz, near[last], gaps)
+        if found - begin < LANES:
+            bits &= (np.int64(1) << np.int64(found - begin)) - 1
+        while bits != 0:
+            i = first(bits)
+            bits &= bits - 1
+            if gaps[i] <= near[last]:
+                _look(x, y, z, rows, leaves[begin + i], px, py, pz, d, near, who, slot, width)
+
+
+@njit(cache=True, boundscheck=False, error_model="numpy")
+def _begin(query, places, begin, end, x, y, z, rows, home, away, present, d, near, who, width, low, high):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    # the queries begin ... end look at the leaves home ... away; returns how far the k-th is at most, and low, high: the queries' box
+    farthest = query[0, 0] * 0
+    few = LANES  # below 64: the power of two that tells a bound of the k-th in the leaf, which then has at least k points
+    while few > 4 and few // 2 >= present:
+        few //= 2
+    for c in range(3):
+        low[c] = query[places[begin], c]
+        high[c] = low[c]
+    for q in range(end - begin):
+        i = places[begin + q]
+        px, py, pz = query[i, 0], query[i, 1], query[i, 2]
+        slot = q * width
+        for j in range(width):
+            near[slot + j] = np.inf if j >= width - present else -np.inf
+            who[slot + j] = _NOTHING
+        if few < LANES:
+            bits_within(x, y, z, home * LANES, px, py, pz, near[slot + width - 1], d)
+            hold(bits_at_most(d, 0, bound_of(d, few)), d, rows, home * LANES, near, who, slot, width)
+        else:
+            for leaf in range(home, away):
+                _look(x, y, z, rows, leaf, px, py, pz, d, near, who, slot, width)
+        for c in range(3):
+            low[c] = min(low[c], query[i, c])
+            high[c] = max(high[c], query[i, c])
+        farthest = max(farthest, near[slot + width - 1])
+    return farthest
+
+
+@njit(cache=True, boundscheck=False, error_model="numpy")
+def _finish(query, places, begin, end, x, y, z, rows, boxes, stride, leaves, found, d, gaps, near, who, width, place):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    # the queries begin ... end, whose lists are `place` and following, look at the leaves that were collected
+    for q in range(end - begin):
+        i = places[begin + q]
+        px, py, pz = query[i, 0], query[i, 1], query[i, 2]
+        _visit(x, y, z, rows, px, py, pz, boxes, stride, leaves, found, d, gaps, near, who, (place + q) * width, width)
+
+
+@njit(cache=True, boundscheck=False, error_model="numpy")
+def _write(places, begin, end, present, first_row, near, who, width, distance, index):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    k = distance.shape[1]
+    for q in range(end - begin):
+        i = places[begin + q]
+        start = (q + 1) * width - present
+        for j in range(present):
+            distance[i, j] = near[start + j]
+            index[i, j] = first_row + who[start + j]
+        for j in range(present, k):
+            distance[i, j] = distance[i, j - present]
+            index[i, j] = index[i, j - present]
+
+
+@njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
+def _search(query, places, groups, depth, first_node, first_leaf, ends, box, planes, rows, distance, index, width, most, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    k = distance.shape[1]
+    x, y, z = planes[0], planes[1], planes[2]
+    deepest = depth.max()
+    stride = max(most, 1 << deepest) + LANES
+    for _ in prange(threads):
+        d, gaps = np.empty(LANES, query.dtype), np.empty(LANES, query.dtype)
+        near, who = np.empty(LANES * width, query.dtype), np.empty(LANES * width, np.int32)
+        boxes, leaves, stack = np.empty(6 * stride, query.dtype), np.empty(stride, np.int64), np.empty(2 * deepest + 4, np.int64)
+        low, high = np.empty(3, query.dtype), np.empty(3, query.dtype)
+        while True:
+            g = fetch_add(counter)
+            if g >= groups.shape[0]:
+                break
+            begin, end, leaf, b = groups[g, 0], groups[g, 1], groups[g, 2], groups[g, 3]
+            n = ends[b + 1] - ends[b]
+            present = min(k, n)
+            up = 0  # levels up to a node of at least k points
+            while (n >> (depth[b] - up)) < present:
+                up += 1
+            home = first_leaf[b] + ((leaf - first_leaf[b]) >> up << up)
+            away = home + (1 << up)
+            inner = (1 << depth[b]) - 1
+            bound = _begin(query, places, begin, end, x, y, z, rows, home, away, present, d, near, who, width, low, high)
+            found = _collect(box, first_node[b], inner, first_leaf[b], home, away, low, high, bound, most, stack, boxes, stride, leaves)
+            if found >= 0:
+                _finish(query, places, begin, end, x, y, z, rows, boxes, stride, leaves, found, d, gaps, near, who, width, 0)
+            else:
+                for q in range(end - begin):
+                    bound = near[(q + 1) * width - 1]
+                    for c in range(3):
+                        low[c] = query[places[begin + q], c]
+                        high[c] = low[c]
+                    every = 1 << deepest
+                    found = _collect(
+                        box, first_node[b], inner, first_leaf[b], home, away, low, high, bound, every, stack, boxes, stride, leaves
+                    )
+                    one = begin + q
+                    _finish(query, places, one, one + 1, x, y, z, rows, boxes, stride, leaves, found, d, gaps, near, who, width, q)
+            _write(places, begin, end, present, ends[b], near, who, width, distance, index)
+
+
+def _groups(start: np.ndarray, cloud: np.ndarray) -> np.ndarray:
+    """(G, 4) int64: first and last + 1 place, leaf and cloud of at most 64 queries that share a leaf."""
+    asked = np.flatnonzero(np.diff(start))
+    pieces = -(-np.diff(start)[asked] // LANES)
+    leaf = np.repeat(asked, pieces)
+    number = np.arange(len(leaf)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    begin = start[leaf] + number * LANES
+    return np.stack([begin, np.minimum(begin + LANES, start[leaf + 1]), leaf, cloud[leaf]], 1)
+
+
+def nearest(
+    query: np.ndarray, asked: np.ndarray, forest: Forest, themselves: bool, distance: np.ndarray, index: np.ndarray, threads: int
+) -> None:
+    """Fill distance (Q, k) and index (Q, k) with the nearest points to query (Q, 3), ties by row, fewer than k over and over.
+
+    themselves: the queries are the points of the forest.
+    """
+    places, start, cloud = own_leaves(forest) if themselves else leaves_of(query, asked, forest)
+    groups = _groups(start, cloud)
+    k = min(distance.shape[1], int(np.diff(forest.ends).max()))
+    width = next((w for w in WIDTHS if w >= k), k)
+    _search(query, places, groups, *forest, distance, index, width, _SHARED, np.zeros(1, np.int64), threads)
