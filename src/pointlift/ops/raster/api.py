@@ -54,9 +54,9 @@ class Light(NamedTuple):
     becomes c (ambient + key n.l + head n.v) + specular (n.h)^shininess, cut to 0-1, with the normal n turned to the camera.
     """
 
-    ambient: float = 0.2
+    ambient: float = 0.25
     key: float = 0.6
-    head: float = 0.3
+    head: float = 0.35
     specular: float = 0.1
     shininess: int = 16
     direction: tuple[float, float, float] = (-0.5, 0.8, 0.5)

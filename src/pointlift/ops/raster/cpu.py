@@ -11,7 +11,7 @@ from numba import njit, prange
 from torch import Tensor
 
 from pointlift.ops.raster.api import Cameras, Fragments, Light, Paint
-from pointlift.ops.raster.triangles import grid_bits, homogeneous_edge, project, z_buffer
+from pointlift.ops.raster.triangles import depth_of, grid_bits, homogeneous_edges, project, z_buffer
 from pointlift.ops.simd import fetch_add
 from pointlift.ops.threading import set_threads
 
@@ -31,7 +31,7 @@ def _weights(edge, x, y):  # type: ignore[no-untyped-def]  # pragma: no cover - 
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy", inline="always")
-def _take_edges(corners, screen, orthographic, a, b, c, edge):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _take_edges(vertices, near, screen, eye, a, b, c, edge):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     # the edges of a face, of one sign inside it, in the proportions of its corners' weights
     xa, xb, xc = np.float64(screen[a, 0]), np.float64(screen[b, 0]), np.float64(screen[c, 0])
     ya, yb, yc = np.float64(screen[a, 1]), np.float64(screen[b, 1]), np.float64(screen[c, 1])
@@ -40,20 +40,16 @@ def _take_edges(corners, screen, orthographic, a, b, c, edge):  # type: ignore[n
         edge[3], edge[4], edge[5] = yc - ya, xa - xc, xc * ya - yc * xa
         edge[6], edge[7], edge[8] = ya - yb, xb - xa, xa * yb - ya * xb
         sign = 1.0 if edge[2] + edge[5] + edge[8] > 0 else -1.0
-        za, zb, zc = corners[a, 3], corners[b, 3], corners[c, 3]
-        if orthographic:
-            za, zb, zc = 1.0, 1.0, 1.0
+        na, nb, nc = (1.0, 1.0, 1.0) if eye[2][0] else (near[a], near[b], near[c])
         for i in range(3):
-            edge[i] *= sign * zb * zc  # in proportion to the edge over the corner's own depth
-            edge[3 + i] *= sign * za * zc
-            edge[6 + i] *= sign * za * zb
+            edge[i] *= sign * na
+            edge[3 + i] *= sign * nb
+            edge[6 + i] *= sign * nc
     else:
-        edge[0], edge[1], edge[2] = homogeneous_edge(corners, b, c)
-        edge[3], edge[4], edge[5] = homogeneous_edge(corners, c, a)
-        edge[6], edge[7], edge[8] = homogeneous_edge(corners, a, b)
-        if corners[a, 0] * edge[0] + corners[a, 1] * edge[1] + corners[a, 2] * edge[2] < 0:
-            for i in range(9):
-                edge[i] = -edge[i]
+        u, v, w, det = homogeneous_edges(vertices, eye, a, b, c)
+        sign = 1.0 if det > 0 else -1.0
+        for i in range(3):
+            edge[i], edge[3 + i], edge[6 + i] = sign * u[i], sign * v[i], sign * w[i]
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy", inline="always")
@@ -71,13 +67,14 @@ def _normal(vertices, a, b, c):  # type: ignore[no-untyped-def]  # pragma: no co
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _fragments(vertices, faces, corners, screen, orthographic, owner, depth, face, barycentric, normal):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _fragments(vertices, faces, near, screen, eye, owner, depth, face, barycentric, normal):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     # depth, face (rows, W), barycentric and normal (rows, W, 3 or 0) of the image rows that start at owner's first
     rows, width = face.shape
     edge = np.zeros(9)
     last = np.int64(-1)
     a, b, c = faces[0, 0], faces[0, 1], faces[0, 2]
     n0, n1, n2 = 0.0, 0.0, 0.0
+    za, zb, zc = 0.0, 0.0, 0.0
     first = owner[1]
     for i in range(rows):
         for j in range(width):
@@ -93,11 +90,12 @@ def _fragments(vertices, faces, corners, screen, orthographic, owner, depth, fac
             if t != last:
                 last = t
                 a, b, c = faces[t, 0], faces[t, 1], faces[t, 2]
-                _take_edges(corners, screen, orthographic, a, b, c, edge)
+                _take_edges(vertices, near, screen, eye, a, b, c, edge)
+                za, zb, zc = depth_of(vertices, a, eye), depth_of(vertices, b, eye), depth_of(vertices, c, eye)
                 if normal.shape[2]:
                     n0, n1, n2 = _normal(vertices, a, b, c)
             u, v, w = _weights(edge, j, first + i)
-            depth[i, j] = u * corners[a, 3] + v * corners[b, 3] + w * corners[c, 3]
+            depth[i, j] = u * za + v * zb + w * zc
             if barycentric.shape[2]:
                 barycentric[i, j, 0] = u
                 barycentric[i, j, 1] = v
@@ -140,9 +138,10 @@ def _color(kind, table, texture, a, b, c, t, u, v, w, out):  # type: ignore[no-u
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _shaded(vertices, faces, corners, screen, owner, turn, lens, paint, light, shininess, background, image):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _shaded(vertices, faces, near, screen, eye, owner, paint, light, shininess, background, image):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     # image (3, rows, W) of the image rows that start at owner's first
     rows, width = image.shape[1], image.shape[2]
+    turn, _, lens = eye
     kind, table, texture = paint
     orthographic, row_scale, column_scale, row_centre, column_centre = lens
     ambient, key, head, specular, right, up, towards = light
@@ -162,7 +161,7 @@ def _shaded(vertices, faces, corners, screen, owner, turn, lens, paint, light, s
                 last = t
                 a, b, c = faces[t, 0], faces[t, 1], faces[t, 2]
                 if kind >= 2:
-                    _take_edges(corners, screen, orthographic, a, b, c, edge)
+                    _take_edges(vertices, near, screen, eye, a, b, c, edge)
                 x, y, z = _normal(vertices, a, b, c)
                 down = turn[0, 0] * x + turn[0, 1] * y + turn[0, 2] * z
                 across = turn[1, 0] * x + turn[1, 1] * y + turn[1, 2] * z
@@ -197,7 +196,7 @@ def _rasterize(vertices, faces, turns, distance, lens, grid, bands, depth, face,
     views, height, width = face.shape
     reach = (height + bands - 1) // bands
     for _ in prange(threads):
-        corners, screen = np.empty((vertices.shape[0], 4)), np.empty((vertices.shape[0], 2), np.float32)
+        near, screen = np.empty(vertices.shape[0]), np.empty((vertices.shape[0], 2), np.float32)
         nearness, owner = np.empty((reach, width), np.float32), np.empty((reach, width), np.int32)
         while True:
             task = fetch_add(counter)
@@ -208,10 +207,11 @@ def _rasterize(vertices, faces, turns, distance, lens, grid, bands, depth, face,
             if first >= last:
                 continue
             rows = last - first
-            project(vertices, turns[k], distance, lens, grid, corners, screen)
-            z_buffer(corners, screen, faces, lens[0], first, nearness[:rows], owner[:rows])
+            eye = (turns[k], distance, lens)
+            project(vertices, eye, grid, near, screen)
+            z_buffer(vertices, near, screen, faces, eye, first, nearness[:rows], owner[:rows])
             _fragments(
-                vertices, faces, corners, screen, lens[0], (owner[:rows], first), depth[k, first:last], face[k, first:last], 
+                vertices, faces, near, screen, eye, (owner[:rows], first), depth[k, first:last], face[k, first:last], 
                 barycentric[k, first:last], normal[k, first:last],
             )  # fmt: skip
 
@@ -221,7 +221,7 @@ def _shade(vertices, faces, turns, distance, lens, grid, bands, paint, light, sh
     views, _, height, width = images.shape
     reach = (height + bands - 1) // bands
     for _ in prange(threads):
-        corners, screen = np.empty((vertices.shape[0], 4)), np.empty((vertices.shape[0], 2), np.float32)
+        near, screen = np.empty(vertices.shape[0]), np.empty((vertices.shape[0], 2), np.float32)
         nearness, owner = np.empty((reach, width), np.float32), np.empty((reach, width), np.int32)
         while True:
             task = fetch_add(counter)
@@ -232,10 +232,11 @@ def _shade(vertices, faces, turns, distance, lens, grid, bands, paint, light, sh
             if first >= last:
                 continue
             rows = last - first
-            project(vertices, turns[k], distance, lens, grid, corners, screen)
-            z_buffer(corners, screen, faces, lens[0], first, nearness[:rows], owner[:rows])
+            eye = (turns[k], distance, lens)
+            project(vertices, eye, grid, near, screen)
+            z_buffer(vertices, near, screen, faces, eye, first, nearness[:rows], owner[:rows])
             _shaded(
-                vertices, faces, corners, screen, (owner[:rows], first), turns[k], lens, paint, light, shininess, background,
+                vertices, faces, near, screen, eye, (owner[:rows], first), paint, light, shininess, background,
                 images[k, :, first:last],
             )  # fmt: skip
 

@@ -32,7 +32,7 @@ def _corners(points: Tensor, eyes: Cameras, view: int, height: int, width: int) 
 def _on_grid(corner: Tensor, depth: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Columns and rows (N, 2) on the grid of `pointlift.ops.raster.triangles`, and which corners lie within it."""
     lines, reach = grid_bits(height, width)
-    screen = corner[:, :2] / corner[:, 2:]
+    screen = corner[:, :2] * (1 / corner[:, 2:])
     return (screen * lines).round() / lines, (depth > 0) & (screen.abs() <= reach).all(1)
 
 

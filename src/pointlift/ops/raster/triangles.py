@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numba import njit
 
-__all__ = ["SLIVER", "grid_bits", "homogeneous_edge", "project", "z_buffer"]
+__all__ = ["SLIVER", "depth_of", "grid_bits", "homogeneous_edges", "project", "z_buffer"]
 
 SLIVER = 1e-14  # of the determinant's terms: triangles below it have no area that float64 could tell
 
@@ -24,33 +24,56 @@ def grid_bits(height: int, width: int) -> tuple[float, float]:
     return 2.0 ** (24 - reach), 2.0**reach
 
 
-@njit(cache=True, boundscheck=False, error_model="numpy")
-def project(vertices, turn, distance, lens, grid, corners, screen):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    """corners (N, 4): column and row times w, w, depth, in pixels; screen (N, 2) float32: column and row on the grid, NaN off it."""
-    orthographic, row_scale, column_scale, row_centre, column_centre = lens
-    lines, reach = grid
-    for i in range(vertices.shape[0]):
-        x, y, z = vertices[i, 0], vertices[i, 1], vertices[i, 2]
-        depth = turn[2, 0] * x + turn[2, 1] * y + turn[2, 2] * z + distance
-        w = 1.0 if orthographic else depth
-        column = (turn[1, 0] * x + turn[1, 1] * y + turn[1, 2] * z) * column_scale + column_centre * w
-        row = (turn[0, 0] * x + turn[0, 1] * y + turn[0, 2] * z) * row_scale + row_centre * w
-        corners[i, 0] = column
-        corners[i, 1] = row
-        corners[i, 2] = w
-        corners[i, 3] = depth
-        across, down = column / w, row / w
-        inside = depth > 0 and abs(across) <= reach and abs(down) <= reach
-        screen[i, 0] = np.float32(np.rint(across * lines) / lines) if inside else np.float32(np.nan)
-        screen[i, 1] = np.float32(np.rint(down * lines) / lines) if inside else np.float32(np.nan)
+@njit(cache=True, boundscheck=False, error_model="numpy", inline="always")
+def depth_of(vertices, i, eye):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Depth of a vertex for one camera."""
+    turn = eye[0]
+    return turn[2, 0] * vertices[i, 0] + turn[2, 1] * vertices[i, 1] + turn[2, 2] * vertices[i, 2] + eye[1]
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy", inline="always")
-def homogeneous_edge(corners, i, j):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    """The cross product of two corners: the edge between them as a function of (column, row, 1)."""
-    xi, yi, wi = corners[i, 0], corners[i, 1], corners[i, 2]
-    xj, yj, wj = corners[j, 0], corners[j, 1], corners[j, 2]
-    return yi * wj - wi * yj, wi * xj - xi * wj, xi * yj - yi * xj
+def _corner(vertices, i, eye):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    # column and row times w, w, depth, in pixels
+    turn, distance, lens = eye
+    x, y, z = vertices[i, 0], vertices[i, 1], vertices[i, 2]
+    depth = turn[2, 0] * x + turn[2, 1] * y + turn[2, 2] * z + distance
+    w = 1.0 if lens[0] else depth
+    column = (turn[1, 0] * x + turn[1, 1] * y + turn[1, 2] * z) * lens[2] + lens[4] * w
+    row = (turn[0, 0] * x + turn[0, 1] * y + turn[0, 2] * z) * lens[1] + lens[3] * w
+    return column, row, w, depth
+
+
+@njit(cache=True, boundscheck=False, error_model="numpy")
+def project(vertices, eye, grid, near, screen):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """near (N,) float64: nearness of the vertices; screen (N, 2) float32: their column and row on the grid, NaN off it.
+
+    eye: rotation (3, 3), distance, lens; lens: whether orthographic, pixels per unit at depth 1 along rows and columns, pixel of the axis.
+    """
+    lines, reach = grid
+    spacing = 1.0 / lines  # a power of two: the product is exact
+    for i in range(vertices.shape[0]):
+        column, row, w, depth = _corner(vertices, i, eye)
+        inverse = 1.0 / w
+        near[i] = -depth if eye[2][0] else inverse
+        across, down = column * inverse, row * inverse
+        inside = depth > 0 and abs(across) <= reach and abs(down) <= reach
+        screen[i, 0] = np.float32(np.rint(across * lines) * spacing) if inside else np.float32(np.nan)
+        screen[i, 1] = np.float32(np.rint(down * lines) * spacing) if inside else np.float32(np.nan)
+
+
+@njit(cache=True, boundscheck=False, error_model="numpy", inline="always")
+def _cross(p, q):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    return p[1] * q[2] - p[2] * q[1], p[2] * q[0] - p[0] * q[2], p[0] * q[1] - p[1] * q[0]
+
+
+@njit(cache=True, boundscheck=False, error_model="numpy")
+def homogeneous_edges(vertices, eye, a, b, c):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """The edges b x c, c x a and a x b as functions of (column, row, 1), and their determinant, 0 where it is only rounding."""
+    p, q, r = _corner(vertices, a, eye), _corner(vertices, b, eye), _corner(vertices, c, eye)
+    u, v, w = _cross(q, r), _cross(r, p), _cross(p, q)
+    x, y, z = p[0] * u[0], p[1] * u[1], p[2] * u[2]
+    det = x + y + z
+    return u, v, w, det if abs(det) > SLIVER * (abs(x) + abs(y) + abs(z)) else 0.0
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy", inline="always")
@@ -66,20 +89,24 @@ def _span(p, q, r, low, high):  # type: ignore[no-untyped-def]  # pragma: no cov
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _wide_span(corners, a, b, c, axis, low, high):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _wide_span(vertices, eye, a, b, c, axis, low, high):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     # the same for corners off the grid: rounding cannot leave out a pixel, and a corner behind the camera leaves everything open
-    if not (corners[a, 3] > 0 and corners[b, 3] > 0 and corners[c, 3] > 0):
+    i, j, k = _corner(vertices, a, eye), _corner(vertices, b, eye), _corner(vertices, c, eye)
+    if i[3] <= 0 and j[3] <= 0 and k[3] <= 0:
+        return high + 1, low  # nothing
+    if not (i[3] > 0 and j[3] > 0 and k[3] > 0):
         return low, high
-    p, q, r = corners[a, axis] / corners[a, 2], corners[b, axis] / corners[b, 2], corners[c, axis] / corners[c, 2]
+    p, q, r = i[axis] / i[2], j[axis] / j[2], k[axis] / k[2]
     slack = 1e-9 * (abs(p) + abs(q) + abs(r))
     least, most = np.ceil(min(p, min(q, r)) - slack), np.floor(max(p, max(q, r)) + slack)
     return np.float32(max(least, np.float64(low))), np.float32(min(most, np.float64(high)))
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def z_buffer(corners, screen, faces, orthographic, first, nearness, face):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def z_buffer(vertices, near, screen, faces, eye, first, nearness, face):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """nearness and face (rows, W) of the image rows from `first` on; face is -1 where nothing is seen."""
     rows, width = nearness.shape
+    orthographic = eye[2][0]
     limit = np.float32(0.0) if orthographic else np.float32(np.inf)
     for i in range(rows):
         for j in range(width):
@@ -95,11 +122,9 @@ def z_buffer(corners, screen, faces, orthographic, first, nearness, face):  # ty
         if on_grid:
             x0, x1 = _span(xa, xb, xc, left, right)
             y0, y1 = _span(ya, yb, yc, top, bottom)
-        elif corners[a, 3] <= 0 and corners[b, 3] <= 0 and corners[c, 3] <= 0:
-            continue
         else:
-            x0, x1 = _wide_span(corners, a, b, c, 0, left, right)
-            y0, y1 = _wide_span(corners, a, b, c, 1, top, bottom)
+            x0, x1 = _wide_span(vertices, eye, a, b, c, 0, left, right)
+            y0, y1 = _wide_span(vertices, eye, a, b, c, 1, top, bottom)
         if not (x0 <= x1 and y0 <= y1):
             continue
         if on_grid:
@@ -108,23 +133,12 @@ def z_buffer(corners, screen, faces, orthographic, first, nearness, face):  # ty
             bx, by, bc = qc - qa, pa - pc, pc * qa - qc * pa
             cx, cy, cc = qa - qb, pb - pa, pa * qb - qa * pb
             det = ac + bc + cc
-            if det == 0:
-                continue
-            if orthographic:
-                na, nb, nc = -corners[a, 3], -corners[b, 3], -corners[c, 3]
-            else:
-                na, nb, nc = 1.0 / corners[a, 3], 1.0 / corners[b, 3], 1.0 / corners[c, 3]
+            na, nb, nc = near[a], near[b], near[c]
         else:
-            ax, ay, ac = homogeneous_edge(corners, b, c)
-            bx, by, bc = homogeneous_edge(corners, c, a)
-            cx, cy, cc = homogeneous_edge(corners, a, b)
-            p, q, r = corners[a, 0] * ax, corners[a, 1] * ay, corners[a, 2] * ac
-            det = p + q + r
-            if not abs(det) > SLIVER * (abs(p) + abs(q) + abs(r)):
-                continue
-            na, nb, nc = 1.0, 1.0, 1.0
-            if orthographic:
-                na, nb, nc = -corners[a, 3], -corners[b, 3], -corners[c, 3]
+            (ax, ay, ac), (bx, by, bc), (cx, cy, cc), det = homogeneous_edges(vertices, eye, a, b, c)
+            na, nb, nc = (near[a], near[b], near[c]) if orthographic else (1.0, 1.0, 1.0)
+        if det == 0:
+            continue
         if det < 0:
             ax, ay, ac, bx, by, bc, cx, cy, cc, det = -ax, -ay, -ac, -bx, -by, -bc, -cx, -cy, -cc, -det
         inverse = 1.0 / det
@@ -137,7 +151,7 @@ def z_buffer(corners, screen, faces, orthographic, first, nearness, face):  # ty
             ar, br, cr, nr = ay * y + ac, by * y + bc, cy * y + cc, ny * y + n0
             line, owner = nearness[y - first], face[y - first]
             for x in range(begin, end):
-                near = np.float32(nx * x + nr)
-                if ax * x + ar >= la and bx * x + br >= lb and cx * x + cr >= lc and near > line[x] and near < limit:
-                    line[x] = near
+                key = np.float32(nx * x + nr)
+                if ax * x + ar >= la and bx * x + br >= lb and cx * x + cr >= lc and key > line[x] and key < limit:
+                    line[x] = key
                     owner[x] = t
