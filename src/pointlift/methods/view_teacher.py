@@ -6,8 +6,8 @@ for every batch of objects, each seen in V pictures:
     the paper: SGD, learning rate 0.01, batches of 128, 50 epochs; from scratch on ScanObjectNN: batches of 32, 1,000 epochs
 
 The released code has Adam at a constant 1e-3 with weight decay 1e-4, label smoothing 0.2 over the other classes and gradients summed over
-4 batches of 32, which it does not divide by 4, and carries what remains of an epoch into the next (recipe modelnet40_released; Lightning
-takes the mean over the 4, which Adam does not notice, and ends the group with the epoch).
+4 batches of 32, which it does not divide by 4, and carries what remains of an epoch into the next. The recipe modelnet40_released is
+that, but that Lightning takes the mean over the 4, which Adam notices in its weight decay alone, and ends the group with the epoch.
 """
 
 from __future__ import annotations
