@@ -137,7 +137,7 @@ def test_prices_of_before_keep_the_bound_and_save_bids(backend: str) -> None:
     a, b = clouds(2, 128, 1), clouds(2, 128, 2)
     before = match_points(a, b, epsilon=1e-2, backend=backend)
     moved = a + 1e-3 * clouds(2, 128, 3)
-    # 8 bids a point suffice with the old prices and do not without
+    # 4 bids a point suffice with the old prices and do not without
     with pytest.raises(AuctionError):
         match_points(moved, b, epsilon=1e-2, max_bids=4, backend=backend)
     after = earth_movers_distance(moved, b, epsilon=1e-2, prices=before.prices, max_bids=4, backend=backend)
@@ -150,26 +150,26 @@ def test_prices_of_before_keep_the_bound_and_save_bids(backend: str) -> None:
 
 @pytest.mark.parametrize("method", ["auction", "exact"])
 def test_gradients_hold_the_bijection(method: str, backend: str) -> None:
-    a, b = clouds(2, 12, 1).requires_grad_(), clouds(2, 12, 2).requires_grad_()
+    a, b = clouds(2, 7, 1).requires_grad_(), clouds(2, 7, 2).requires_grad_()
     # bijections of general clouds do not change under steps of 1e-6
     assert torch.autograd.gradcheck(lambda x, y: earth_movers_distance(x, y, method, backend=backend).distance, (a, b))
     found = earth_movers_distance(a, b, method, backend=backend)
     found.distance.sum().backward()
     assert a.grad is not None and b.grad is not None
     torch.testing.assert_close(b.grad.gather(1, found.assignment[:, :, None].expand(-1, -1, 3)), -a.grad)
-    torch.testing.assert_close(a.grad.norm(dim=2), torch.full((2, 12), 1 / 12, dtype=torch.float64))
+    torch.testing.assert_close(a.grad.norm(dim=2), torch.full((2, 7), 1 / 7, dtype=torch.float64))
     still = b.detach().clone().requires_grad_()
     earth_movers_distance(still, still.detach(), "exact").distance.sum().backward()
     assert still.grad is not None and bool((still.grad == 0).all())
 
 
 def test_order_and_place_of_the_points_do_not_matter(backend: str) -> None:
-    a, b = clouds(1, 100, 1), clouds(1, 100, 2)
-    order = torch.randperm(100, generator=torch.Generator().manual_seed(0))
+    a, b = clouds(1, 70, 1), clouds(1, 70, 2)
+    order = torch.randperm(70, generator=torch.Generator().manual_seed(0))
     exact = earth_movers_distance(a, b, "exact").distance
     for x, y in ((a[:, order], b), (a, b[:, order]), (a + 5, b + 5), (b, a)):
         torch.testing.assert_close(earth_movers_distance(x, y, "exact").distance, exact, rtol=1e-12, atol=1e-12)
-        assert abs(float(earth_movers_distance(x, y, epsilon=1e-4, backend=backend).distance - exact)) <= 1e-4
+        assert abs(float(earth_movers_distance(x, y, epsilon=1e-3, backend=backend).distance - exact)) <= 1e-3
         torch.testing.assert_close(chamfer_distance(x, y, backend=backend), chamfer_distance(a, b), rtol=1e-12, atol=1e-12)
 
 

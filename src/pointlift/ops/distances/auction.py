@@ -22,10 +22,10 @@ from pointlift.ops.simd import fetch_add
 
 __all__ = ["auctions"]
 
-_WANTED = 16  # objects that a scan looks for at least (of the least of 64 lanes)
-_KEPT = 40  # and keeps at most
+_WANTED = 32  # objects that a scan looks for at least (of the least of 64 lanes)
+_KEPT = 64  # and keeps at most
 _FACTOR = 5.0  # between the epsilons of successive rounds
-_FIRST = 0.1  # epsilon of the first round, as a share of the largest distance
+_FIRST = 0.04  # epsilon of the first round, as a share of the largest distance
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
