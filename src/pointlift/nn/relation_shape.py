@@ -83,8 +83,8 @@ class RelationShapeConv(nn.Module):
         hidden: Tensor = rows.flatten(0, 1)
         if self.lift is not None:
             hidden = self.lift(hidden)
-        weighed = torch.relu(self.norm(self.mapping(relation.flatten(0, 1)) * hidden))
-        pooled = weighed.view(len(centres), self.nsample + 1, -1).max(dim=1).values
+        weighed = self.norm(self.mapping(relation.flatten(0, 1)) * hidden)
+        pooled = torch.relu(weighed.view(len(centres), self.nsample + 1, -1).max(dim=1).values)  # the order of the two does not matter
         raised: Tensor = self.raising(pooled)
         return centres, raised, centre_offsets
 

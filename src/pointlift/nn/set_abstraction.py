@@ -72,18 +72,38 @@ class SetAbstraction(nn.Module):
         chosen = farthest_point_sampling(xyz, offsets, self.npoint, start=start, repeat=True).reshape(-1)
         centres = xyz[chosen]
         centre_offsets = torch.arange(len(offsets), dtype=torch.int64, device=offsets.device) * self.npoint
-        points = xyz if features is None else torch.cat([xyz, features], dim=1)
-        origins = nn.functional.pad(centres, (0, points.shape[1] - 3))  # makes coordinates relative and leaves features alone
+        # coordinates from one of the cloud's own points on: rounding then does not depend on where the cloud lies
+        origins = centres[:: self.npoint]
+        moved = xyz - origins.repeat_interleave(offsets.diff(), dim=0)
+        moved_centres = (centres.unflatten(0, (-1, self.npoint)) - origins[:, None]).flatten(0, 1)
+        points = moved if features is None else torch.cat([moved, features], dim=1)
         scales = []
         for radius, nsample, mlp in zip(self.radii, self.nsample, self.mlps):
             index = ball_query(centres, xyz, radius, nsample, centre_offsets, offsets)
-            rows = group(points, index) - origins[:, None]
-            hidden: Tensor = mlp(rows.flatten(0, 1))
-            scales.append(hidden.view(len(centres), nsample, -1).max(dim=1).values)
+            scales.append(_pooled(mlp, points, moved_centres, index))
         return centres, scales[0] if len(scales) == 1 else torch.cat(scales, dim=1), centre_offsets
 
     def extra_repr(self) -> str:
         return f"npoint={self.npoint}, radii={self.radii}, nsample={self.nsample}"
+
+
+def _pooled(mlp: nn.Module, points: Tensor, centres: Tensor, index: Tensor) -> Tensor:
+    """(Q, out): max over each group of mlp([x_j - centre, f_j]), of points (N, 3 + C), centres (Q, 3) and groups (Q, k).
+
+    The first linear layer is W [x_j, f_j] + b - W_x centre, whose first half is computed once per point instead of once per group it is
+    in; and the last ReLU follows the maximum, which it does not change.
+    """
+    first, *further = mlp.children()
+    linear, norm, activation = first.children()
+    assert isinstance(linear, nn.Linear)
+    of_points = nn.functional.linear(points, linear.weight, linear.bias)
+    of_centres = nn.functional.linear(centres, linear.weight[:, :3])
+    hidden: Tensor = norm((group(of_points, index) - of_centres[:, None]).flatten(0, 1))
+    for layer in further:
+        linear, norm, following = layer.children()
+        hidden, activation = norm(linear(activation(hidden))), following
+    out: Tensor = activation(hidden.view(*index.shape, -1).max(dim=1).values)
+    return out
 
 
 class GlobalSetAbstraction(nn.Module):
