@@ -21,6 +21,7 @@ from tiny_pointcmt import DATA, OPTIM, STUDENT, TEACHER, WIDTH, as_json, setting
 
 from pointlift.checkpoints import load
 from pointlift.experiments import guided_data, view_features
+from pointlift.experiments.configs import OptimConfig
 from pointlift.experiments.point_generator import GeneratorConfig, fit_point_generator
 from pointlift.experiments.pointcmt import TransferConfig, fit_pointcmt
 from pointlift.experiments.run_folder import RunFolderError
@@ -282,6 +283,23 @@ def test_guides_belong_to_their_clouds(finished: tuple[Path, FitResult], tmp_pat
             guide = split[i].guide  # type: ignore[attr-defined]
             assert guide == pytest.approx(net.embed(source.images([i]))[0].detach().numpy(), abs=1e-5)
             assert split[i].label == source.dataset.labels[i]
+
+
+@pytest.mark.slow
+def test_image_network_generator_and_student_learn(tmp_path: Path) -> None:
+    """Twelve objects of each of three classes: all three stages must end far from where chance would leave them."""
+    data = replace(DATA, train_per_class=12, test_per_class=12, n_points=128)
+    adam = OptimConfig("adam", lr=2e-3, epochs=40, weight_decay=0.0)
+    result = fit(
+        tmp_path / "run", data=data, views=ViewConfig(size=32, shade="closeness"),
+        teacher=replace(TEACHER, image_model="fractal_resnet", image_options=None, pretrained=True),
+        teacher_optim=OptimConfig(lr=0.02, epochs=12), generator_optim=replace(adam, epochs=30), optim=adam,
+        generator=GeneratorConfig(n_points=32, hidden=[64, 64], batch_size=6), trainer=replace(settings()["trainer"], evaluate_every=40),
+    )  # fmt: skip
+    assert result.metrics["teacher_val_accuracy"] > 0.6, "three classes: chance is 0.33"
+    assert result.metrics["val_accuracy"] > 0.6
+    drawn = [float(r["train_loss"]) for r in rows(tmp_path / "run" / "generator" / "metrics.csv")]
+    assert drawn[-1] < 0.8 * drawn[0]
 
 
 # ------------------------------------------------------------------------------------------------ as processes
