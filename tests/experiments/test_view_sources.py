@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,6 +104,12 @@ def test_a_mesh_file_that_changes_is_rendered_again(tmp_path: Path) -> None:
     paths[0].write_bytes(paths[1].read_bytes() + b"\n")
     after = source()
     second = after.images([0, 1])
+    other = tmp_path / "archive" / paths[0].name
+    other.parent.mkdir()
+    shutil.copy2(paths[0], other)
+    dataset = CloudDataset([Sample(np.zeros((1, 3), np.float32), 0, path=str(other))], ["chair"], meshes=mesh)
+    elsewhere = view_sources.RenderedViews(dataset, RENDERED, None)
+    assert elsewhere.identify(0) != after.identify(0), "one name, size and time, as an archive may give two different files"
     assert after.key != key and torch.equal(second[0], first[1]) and torch.equal(second[1], first[1])
 
 

@@ -242,7 +242,8 @@ class RenderedViews(ViewSource):
         }  # fmt: skip
 
     def identify(self, index: int) -> bytes:
-        """A mesh file's name, size and time; where clouds are from other files, or from none, everything that is in the mesh."""
+        """A mesh file's place, size and time of change (not those of materials in files beside it); where clouds are from other files, or
+        from none, everything that is in the mesh."""
         if index not in self._known:
             path = Path(self.dataset.paths[index])
             stated = path.suffix.lower() in (".off", ".obj", ".ply", ".stl", ".glb", ".gltf") and path.is_file()
@@ -302,9 +303,9 @@ def _json(value: Any) -> bytes:
 
 
 def _stamp(paths: Sequence[Path]) -> bytes:
-    """Names, sizes and times of change of files."""
+    """Places, sizes and times of change of files: archives give files of one name and size the same time, so names alone do not tell."""
     stats = [os.stat(path) for path in paths]
-    return _json([[path.parent.name, path.name, s.st_size, s.st_mtime_ns] for path, s in zip(paths, stats)])
+    return _json([[os.path.abspath(path), s.st_size, s.st_mtime_ns] for path, s in zip(paths, stats)])
 
 
 def _mesh_digest(mesh: Mesh) -> bytes:
