@@ -187,9 +187,9 @@ def main() -> None:
         if args.only in name:
             content["workloads"].append(task())
             show(content["workloads"][-1])
-    content["environment"]["load_average_after"] = environment()["load_average"]
-    content["environment"]["threading_layer"] = environment()["threading_layer"]
-    write_json(args.out, content)
+            content["environment"]["load_average_after"] = environment()["load_average"]
+            content["environment"]["threading_layer"] = environment()["threading_layer"]
+            write_json(args.out, content)  # after every workload: the slow peers of the last one may be interrupted
     print(f"\nwritten: {args.out}")
 
 
