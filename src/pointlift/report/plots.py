@@ -26,6 +26,14 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 @dataclass(frozen=True)
+class Strip:
+    """Pictures side by side in `picture_grid`. caption: below them; pictures: (H, W, 3) in 0-1, all of one size."""
+
+    caption: str
+    pictures: Sequence[ArrayLike]
+
+
+@dataclass(frozen=True)
 class SharePoint:
     """One dot of `share_vs_accuracy`: how much of a network was trained, and how well it then did."""
 
@@ -215,6 +223,46 @@ def inflation_maps(maps: Mapping[str, ArrayLike]) -> bytes:
     bar.ax.tick_params(labelsize=8, colors=MUTED, length=0)
     bar.outline.set_visible(False)
     return _png(figure)
+
+
+def picture_grid(columns: Mapping[str, Sequence[Strip]]) -> bytes:
+    """Strips of pictures, a column under each name; pixels are drawn as they are, without smoothing.
+
+    Raises:
+        ValueError: nothing to draw, a strip without pictures, or pictures that are not (H, W, 3).
+    """
+    strips = {name: [_joined(strip) for strip in given] for name, given in columns.items()}
+    rows = max((len(given) for given in strips.values()), default=0)
+    if not rows:
+        raise ValueError("there is nothing to draw: give at least one strip of pictures")
+    widths = [max((s.shape[1] / s.shape[0] for s in given), default=1.0) for given in strips.values()]
+    side = 1.25  # inches that a picture is high
+    figure = _figure(side * sum(widths) + 0.3 * len(widths), rows * (side + 0.3) + 0.3)
+    grid = figure.add_gridspec(rows, len(strips), width_ratios=widths)
+    for column, (name, given) in enumerate(strips.items()):
+        for row, picture in enumerate(given):
+            axes = figure.add_subplot(grid[row, column])
+            axes.imshow(picture, interpolation="nearest")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            for spine in axes.spines.values():
+                spine.set_visible(False)
+            axes.set_xlabel(_literal(columns[name][row].caption), fontsize=8.5, color=MUTED, labelpad=3)
+            if row == 0:
+                axes.set_title(_literal(name), fontsize=10.5, color=INK, loc="left", fontweight="bold")
+    return _png(figure)
+
+
+def _joined(strip: Strip) -> NDArray[np.float64]:
+    """(H, W', 3): the pictures in a row with white between them."""
+    pictures = [np.asarray(p, dtype=np.float64) for p in strip.pictures]
+    if not pictures or any(p.ndim != 3 or p.shape != pictures[0].shape or p.shape[2] != 3 or not p.size for p in pictures):
+        raise ValueError(
+            f"the strip {strip.caption!r} must hold pictures of shape (H, W, 3), all alike, got {[p.shape for p in pictures] or 'none'}"
+        )
+    gap = np.ones((pictures[0].shape[0], max(1, pictures[0].shape[1] // 24), 3))
+    parts = [part for picture in pictures for part in (picture.clip(0, 1), gap)]
+    return np.concatenate(parts[:-1], axis=1)
 
 
 def class_scatter(points: ArrayLike, labels: ArrayLike, classes: Sequence[str], title: str = "") -> bytes:

@@ -11,7 +11,7 @@ from pointlift.experiments.tables.definition import read_table
 from pointlift.experiments.tables.figures import FIGURES, draw
 from pointlift.experiments.tables.measures import check_measure, measured
 from pointlift.experiments.tables.needs import check_needs
-from pointlift.experiments.tables.outcome import CellOutcome, Picture, Status, TableOutcome
+from pointlift.experiments.tables.outcome import CellOutcome, Picture, Status, TableOutcome, with_gains
 from pointlift.experiments.tables.plan import Cell, Plan, Run, make_plan, select
 from pointlift.experiments.tables.render import render
 from pointlift.experiments.tables.runner import Runner
@@ -76,7 +76,7 @@ def collect(plan: Plan, store: Store, failures: dict[str, str] | None = None, el
     """What is known about all runs of a table. failures: key -> why, beside those that the store remembers. Measures are only read."""
     failures, elsewhere = failures or {}, set(elsewhere)
     found = [_outcome(plan, store, cell, run, failures, elsewhere) for cell in plan.cells for run in cell.runs]
-    return TableOutcome(plan.table, plan.scale, tuple(found), plan.data)
+    return TableOutcome(plan.table, plan.scale, with_gains(found), plan.data)
 
 
 def _outcome(plan: Plan, store: Store, cell: Cell, run: Run, failures: dict[str, str], elsewhere: set[str]) -> CellOutcome:

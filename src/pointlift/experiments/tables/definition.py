@@ -20,6 +20,7 @@ __all__ = ["Before", "CellException", "Entry", "Quoted", "Scale", "TableDefiniti
 
 Settings = dict[str, Any]
 SHOWN = ("value", "measure", "unit", "digits")  # how a number is read and printed; a cell's wins over its column's, row's, table's
+GAIN = "over"  # of rows, columns and cells: the row whose number is taken off, run by run
 TABLE_KEYS = (
     "title", "source", "question", *SHOWN, "needs", "before", "rows", "columns", "skip", "cells", "paper", "quoted", "notes", "figure",
     "scales",
@@ -167,6 +168,10 @@ class _Reader:
         scales = self.scales(content["scales"])
         rows, columns = (self.entries(content[k], k) for k in ("rows", "columns"))
         names = ([r.name for r in rows], [c.name for c in columns])
+        cells = tuple(self.exception(c, names) for c in self.sequence(content.get("cells"), "cells"))
+        for entry in (*rows, *columns, *cells):
+            if GAIN in entry.shown:
+                self.known(entry.shown[GAIN], names[0], f"{entry.name}: {GAIN}")
         shown = self.shown(content, "the table")
         return TableDefinition(
             id=self.id,
@@ -183,7 +188,7 @@ class _Reader:
             rows=rows,
             columns=columns,
             skip=frozenset(self.pair(p, names, "skip") for p in self.sequence(content.get("skip"), "skip")),
-            cells=tuple(self.exception(c, names) for c in self.sequence(content.get("cells"), "cells")),
+            cells=cells,
             paper=self.paper(content.get("paper"), names),
             quoted=tuple(self.quoted(q) for q in self.sequence(content.get("quoted"), "quoted")),
             notes=tuple(self.text(n, "notes") for n in self.sequence(content.get("notes"), "notes")),
@@ -201,7 +206,7 @@ class _Reader:
         found = {}
         for name, given in value.items():
             place = f"scales.{name}"
-            if name in ("set", "name", "row", "column", "scales", "per_seed", *SHOWN):
+            if name in ("set", "name", "row", "column", "scales", "per_seed", *SHOWN, GAIN):
                 raise self.fail(f"{name!r} cannot be the name of a scale, it is a key of rows and columns")
             given = self.mapping(given, place)
             self.keys(given, ("recipe", "set", "seeds"), place, required=("recipe",))
@@ -220,7 +225,7 @@ class _Reader:
                 given = {"name": given}
             where = f"{place}[{i}]"
             given = self.mapping(given, where)
-            self.keys(given, ("name", "set", "scales", *SHOWN, *self.scale_names), where, required=("name",))
+            self.keys(given, ("name", "set", "scales", *SHOWN, GAIN, *self.scale_names), where, required=("name",))
             name = self.text(given["name"], f"{where}.name")
             if name in [f.name for f in found]:
                 raise self.fail(f"{place} has {name!r} twice, each name once is expected")
@@ -231,7 +236,7 @@ class _Reader:
 
     def exception(self, value: Any, names: tuple[list[str], list[str]]) -> CellException:
         given = self.mapping(value, "cells")
-        self.keys(given, ("row", "column", "set", "scales", *SHOWN, *self.scale_names), "cells", required=("row", "column"))
+        self.keys(given, ("row", "column", "set", "scales", *SHOWN, GAIN, *self.scale_names), "cells", required=("row", "column"))
         row, column = self.pair([given["row"], given["column"]], names, "cells")
         where = f"cells ({row} / {column})"
         return CellException(
@@ -279,8 +284,8 @@ class _Reader:
         return names
 
     def shown(self, given: dict[str, Any], where: str) -> dict[str, Any]:
-        found = {k: given[k] for k in SHOWN if k in given}
-        for key in ("value", "measure", "unit"):
+        found = {k: given[k] for k in (*SHOWN, GAIN) if k in given}
+        for key in ("value", "measure", "unit", GAIN):
             if found.get(key) is not None or (key in found and key != "measure"):
                 self.text(found[key], f"{where}: {key}")
         digits = found.get("digits")

@@ -19,6 +19,7 @@ from pointlift.experiments.recipe_files import RecipeError, nearest
 from pointlift.experiments.run_report import read_rows
 from pointlift.experiments.tables.embeddings import embed_run
 from pointlift.experiments.tables.outcome import CellOutcome, Picture, TableOutcome
+from pointlift.experiments.tables.view_pictures import view_kinds
 from pointlift.report.plots import SharePoint, inflation_maps, result_bars, share_vs_accuracy, training_curves
 
 __all__ = ["FIGURES", "draw"]
@@ -147,6 +148,7 @@ FIGURES: dict[str, tuple[Drawing, tuple[str, ...]]] = {
     "bars": (bar_chart, ("rows", "columns", "baseline")),
     "tsne": (tsne_pictures, ("split",)),
     "transforms": (learned_transforms, ()),
+    "views": (view_kinds, ("objects", "views")),
 }
 
 

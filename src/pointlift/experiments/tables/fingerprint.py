@@ -19,7 +19,7 @@ from pointlift.experiments.recipe_files import flatten
 from pointlift.experiments.recipes import METHODS
 from pointlift.experiments.run_folder import FREE
 
-__all__ = ["DATA", "CodeFingerprints", "FileIdentities", "canonical", "digest", "path_in"]
+__all__ = ["DATA", "CodeFingerprints", "FileIdentities", "canonical", "digest", "path_in", "paths_in"]
 
 FORMAT = 1
 DATA = "{data}"
@@ -32,6 +32,7 @@ OWN = (  # of this package, where measures do count
 )  # fmt: skip
 # what a recipe may say about its display, and where it puts things
 DISPLAY = (*FREE, "trainer.progress", "out")
+KEPT = ("views.cache",)  # where runs put what any of them would make alike; it grows while they run
 LISTED = 50_000  # entries of a data folder that its identity looks at
 SAMPLED = 64  # files of it, and their beginning, middle and end, that it reads
 BLOCK = 1 << 16  # bytes
@@ -46,7 +47,7 @@ def digest(content: Any) -> str:
 
 def canonical(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """A resolved recipe, flat, without the keys that change no number."""
-    return {k: v for k, v in flatten(dict(resolved)).items() if k not in DISPLAY}
+    return {k: None if k in KEPT else v for k, v in flatten(dict(resolved)).items() if k not in DISPLAY}
 
 
 def path_in(value: str) -> str | None:
@@ -67,6 +68,13 @@ def path_in(value: str) -> str | None:
     return None
 
 
+def paths_in(value: str) -> list[str]:
+    """`path_in`, and the paths among the options of a source: 'modelnet:FOLDER?meshes=OTHER_FOLDER'."""
+    found = [path] if (path := path_in(value)) is not None else []
+    options = [option.partition("=")[2] for option in value.partition("?")[2].split("&")]
+    return found + [path for path in options if "/" in path or os.sep in path]
+
+
 class FileIdentities:
     """What the files and folders that recipes name hold; each is looked at once.
 
@@ -84,12 +92,10 @@ class FileIdentities:
         found = {}
         for key, value in content.items():
             for text in _texts(value):
-                path = path_in(text)
-                if path is None:
-                    continue
-                identity = self._identity(path.replace(DATA, self.data))
-                if identity != "absent" or DATA in path:
-                    found[f"{key}={text}"] = identity
+                for place, path in enumerate(paths_in(text)):
+                    identity = self._identity(path.replace(DATA, self.data))
+                    if identity != "absent" or DATA in path:
+                        found[f"{key}={text}" if not place else f"{key}={text} {path}"] = identity
         return found
 
     def _identity(self, path: str) -> str:

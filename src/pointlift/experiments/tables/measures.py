@@ -2,7 +2,7 @@
 
 A measure is a function (folder, recipe) -> {name: number}. folder: that of the run (model.safetensors, metrics.csv, protocol.json).
 recipe: the one that ran, every key given, groups as nested mappings. The numbers are kept in folder/measures/<name>.json together with
-the fingerprint of the code that measured, so that each is taken once.
+the fingerprint of the code that measured, so that each is taken once, and with the machine that measured, which speeds depend on.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from typing import Any
 from pointlift.evaluate.curves import epochs_to_target
 from pointlift.experiments.recipe_files import RecipeError, nearest
 from pointlift.experiments.run_report import read_rows
+from pointlift.experiments.tables.costs import stage_cost, throughput
 from pointlift.experiments.tables.embeddings import collapse
 from pointlift.experiments.tables.fingerprint import CodeFingerprints
 from pointlift.experiments.tables.store import write_json
+from pointlift.report.environment import environment
 
 __all__ = ["MEASURES", "check_measure", "measure", "measured"]
 
@@ -46,7 +48,12 @@ def curves(folder: Path, recipe: Mapping[str, Any]) -> dict[str, float]:
     return found | {"best_accuracy": accuracies[best], "best_epoch": float(epochs[best]), "epochs": float(epochs[-1])}
 
 
-MEASURES: dict[str, Callable[[Path, Mapping[str, Any]], dict[str, float]]] = {"curves": curves, "collapse": collapse}
+MEASURES: dict[str, Callable[[Path, Mapping[str, Any]], dict[str, float]]] = {
+    "collapse": collapse,
+    "curves": curves,
+    "stage_cost": stage_cost,
+    "throughput": throughput,
+}
 
 
 def check_measure(name: str) -> None:
@@ -67,7 +74,7 @@ def measure(name: str, folder: Path, recipe: Mapping[str, Any]) -> dict[str, flo
     if any(math.isnan(value) for value in found.values()):
         raise ValueError(f"the measure {name!r} of {folder} is not a number ({', '.join(k for k, v in found.items() if math.isnan(v))}).")
     plain = {key: value if math.isfinite(value) else None for key, value in found.items()}
-    write_json(folder / "measures" / f"{name}.json", {"code": _code(), "numbers": plain})
+    write_json(folder / "measures" / f"{name}.json", {"code": _code(), "numbers": plain, "environment": environment()})
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from pointlift.data.errors import MissingDataError
 from pointlift.data.known import KnownDataset, describe_datasets
 from pointlift.data.known_images import describe_image_datasets
-from pointlift.experiments.tables.fingerprint import DATA, canonical, path_in
+from pointlift.experiments.tables.fingerprint import DATA, canonical, paths_in
 from pointlift.experiments.tables.plan import Plan, Run
 
 __all__ = ["check_needs", "described", "missing_paths", "needed_paths", "needed_places"]
@@ -28,13 +28,14 @@ WEIGHTS = {
 
 
 def needed_paths(runs: Iterable[Run]) -> dict[str, str]:
-    """{text in a recipe: its path} of everything in the data folder that some runs read, in order."""
+    """{text in a recipe: its path} of everything in the data folder that some runs read, in order. A path among the options of a source
+    has the text "option=path"."""
     found: dict[str, str] = {}
     for run in runs:
         for text in _texts(canonical(run.content)):
-            path = path_in(text) if DATA in text else None
-            if path is not None:
-                found[text] = path
+            for path in paths_in(text) if DATA in text else ():
+                option = re.search(rf"[?&](\w+)={re.escape(path)}(?:&|$)", text)
+                found[f"{option.group(1)}={path}" if option else text] = path
     return found
 
 
@@ -85,11 +86,13 @@ def _sentence(text: str, place: Path) -> str:
 def _expected(text: str, place: Path) -> list[KnownDataset]:
     """The datasets that a source such as 'modelnet:...' or 'pixels:imagenet:...' may be; the one that is handed out under the name of
     the place, if there is one."""
+    if text.startswith("meshes="):
+        return [d for d in _known() if d.source.startswith("modelnet:") and ".off" in d.layout]
     kinds = re.findall(r"([A-Za-z][\w-]+):", text.partition("?")[0])
     for kind in reversed(kinds):
         if found := [d for d in _known() if d.source.startswith(f"{kind}:")]:
             return [d for d in found if re.search(rf"\b{re.escape(place.name)}\b", d.where)] or found
-    return []
+    return [] if kinds else [d for d in _known() if re.search(rf"\b{re.escape(place.name)}\b", d.where)]
 
 
 def _datasets(need: str) -> list[KnownDataset]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from pointlift.experiments.tables.definition import TableDefinition
 
-__all__ = ["CellId", "CellOutcome", "Picture", "Shown", "Status", "TableOutcome"]
+__all__ = ["CellId", "CellOutcome", "Picture", "Shown", "Status", "TableOutcome", "with_gains"]
 
 Status = Literal["done", "failed", "not run", "running elsewhere"]
 
@@ -32,12 +32,14 @@ class CellId(NamedTuple):
 
 @dataclass(frozen=True)
 class Shown:
-    """How a cell's number is read and printed: value, a key of the metrics; measure, whose numbers are added to the run's own."""
+    """How a cell's number is read and printed: value, a key of the metrics; measure, whose numbers are added to the run's own; over, the
+    row whose number in the same column, of the run with the same seed, is taken off."""
 
     value: str
     measure: str | None = None
     unit: str = "%"
     digits: int | None = None
+    over: str | None = None
 
     @property
     def scale(self) -> float:
@@ -129,3 +131,24 @@ class TableOutcome:
 
     def count(self, status: Status) -> int:
         return sum(c.status == status for c in self.cells)
+
+
+def with_gains(cells: Sequence[CellOutcome]) -> tuple[CellOutcome, ...]:
+    """The outcomes with differences in the place of the numbers of cells that are shown over another row.
+
+    The difference is a number of its own, "<value> over <row>"; the run's metrics stay beside it. Where the other run is missing, so is it.
+    """
+    known = {(cell.cell, cell.seed): cell for cell in cells}
+    return tuple(_gain(cell, known.get((CellId(str(cell.shown.over), cell.cell.column), cell.seed))) for cell in cells)
+
+
+def _gain(cell: CellOutcome, other: CellOutcome | None) -> CellOutcome:
+    value, over = cell.shown.value, cell.shown.over
+    if over is None or cell.status != "done":
+        return cell
+    if other is None or (other.status == "done" and value not in other.metrics):
+        return replace(cell, status="failed", why=f"the row {over!r} has no number {value!r} in this column to be compared with")
+    if other.status != "done":
+        return replace(cell, status=other.status, why=other.why)
+    name = f"{value} over {over}"
+    return replace(cell, shown=replace(cell.shown, value=name), metrics={**cell.metrics, name: cell.metrics[value] - other.metrics[value]})

@@ -127,11 +127,11 @@ def cell_text(runs: Sequence[CellOutcome]) -> str:
 def number_text(numbers: Sequence[float], shown: Shown) -> str:
     """Mean ± sample standard deviation; the deviation is left out for a single number."""
     values = shown.scale * np.asarray(numbers, dtype=np.float64)
-    mean = float(values.mean())
+    mean, sign = float(values.mean()), "+" if shown.over is not None else ""
     digits = shown.digits
     if digits is None:  # three significant figures where the paper's unit is not percent
         digits = 1 if shown.unit == "%" else max(0, 2 - math.floor(math.log10(abs(mean)))) if mean else 2
-    text = f"{mean:,.{digits}f}"
+    text = f"{mean:{sign},.{digits}f}"
     return text if len(values) < 2 else f"{text} ± {float(values.std(ddof=1)):,.{digits}f}"
 
 
