@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pointlift.containers import PointBatch
 from pointlift.ops.interpolate import three_nn_interpolate
-from pointlift.ops.neighbors import ball_query, group, knn, search, tree
+from pointlift.ops.neighbors import ball_query, balls, cpu, group, knn, search, tree
 from pointlift.ops.sampling import farthest_point_sampling
 
 SIZES = (1, 2, 63, 64, 65, 200)
@@ -173,6 +173,24 @@ def test_a_large_uneven_cloud_is_searched_exactly(dtype: torch.dtype) -> None:
     assert torch.equal(alone, knn(xyz[:60], xyz, 5, torch.tensor([0, 60]), offsets, backend="cpu")[1])
 
 
+def test_neighbours_do_not_depend_on_the_order_of_points_or_on_where_a_cloud_lies(backend: str) -> None:
+    # coordinates are multiples of 1/1024 below 8: a shift by a whole number loses nothing
+    points = (random_cloud(700, 9).clamp(-3, 3) * 1024).round() / 1024
+    query, asked, offsets = points[:50] + 1 / 4096, torch.tensor([0, 50]), torch.tensor([0, 700])
+    order = torch.randperm(700, generator=torch.Generator().manual_seed(2))
+    distance = knn(query, points, 12, asked, offsets, backend=backend)[0]
+    mixed, rows = knn(query, points[order], 12, asked, offsets, backend=backend)
+    assert torch.equal(mixed, distance)
+    assert torch.equal((query[:, None] - points[order][rows]).square().sum(2).sort(1).values, mixed.sort(1).values)
+    shift = torch.tensor([16.0, -8.0, 32.0])
+    index = knn(query, points, 12, asked, offsets, backend=backend)[1]
+    assert torch.equal(knn(query + shift, points + shift, 12, asked, offsets, backend=backend)[1], index)
+    near = ball_query(query, points, 0.3, 400, asked, offsets, backend=backend)
+    mixed_balls = order[ball_query(query, points[order], 0.3, 400, asked, offsets, backend=backend)]
+    assert [set(a.tolist()) for a in mixed_balls] == [set(a.tolist()) for a in near]
+    assert torch.equal(ball_query(query + shift, points + shift, 0.3, 400, asked, offsets, backend=backend), near)
+
+
 @pytest.mark.usefixtures("any_search", "poisoned")
 def test_fewer_points_than_neighbours_repeat(backend: str) -> None:
     points, offsets = join(torch.tensor([[0.0, 0, 0], [3, 0, 0]]), torch.ones(1, 3))
@@ -182,7 +200,26 @@ def test_fewer_points_than_neighbours_repeat(backend: str) -> None:
     assert distance.tolist() == [[1.0, 4.0, 1.0, 4.0, 1.0], [48.0] * 5]
 
 
-@pytest.mark.usefixtures("poisoned")
+@pytest.fixture(params=["scan", "tree", "tree that gives up"])
+def any_ball(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every way of the cpu kernel to find a ball, whatever the size of a cloud."""
+    if request.param != "scan":
+        monkeypatch.setattr(cpu, "_LARGE", 1)
+        monkeypatch.setattr(cpu, "_OFTEN", 1)
+    if request.param == "tree that gives up":
+        monkeypatch.setattr(balls, "_MANY", 5)
+
+
+@pytest.fixture
+def tree_balls_compiled() -> None:
+    """Before memory is poisoned, which numba must not meet while it compiles."""
+    offsets = torch.tensor([0, 6200])
+    for dtype in (torch.float32, torch.float64):
+        cloud = random_cloud(6200, dtype=dtype)
+        ball_query(cloud, cloud, 0.1, 2, offsets, offsets, backend="cpu")
+
+
+@pytest.mark.usefixtures("tree_balls_compiled", "poisoned", "any_ball")
 @pytest.mark.parametrize("radius", [1e-3, 0.5, 1.0, 4.0])
 @pytest.mark.parametrize("snap", [False, True], ids=["general", "on the sphere"])
 def test_balls_equal_a_literal_loop(radius: float, snap: bool, backend: str, dtype: torch.dtype) -> None:
@@ -199,6 +236,7 @@ def test_balls_equal_a_literal_loop(radius: float, snap: bool, backend: str, dty
                 assert out[q].tolist() == inside + inside[:1] * (k - len(inside))
 
 
+@pytest.mark.usefixtures("any_ball")
 def test_balls_hold_what_scipy_finds(backend: str) -> None:
     points = random_cloud(700, 8)
     out = ball_query(points[:100], points, 0.4, 700, torch.tensor([0, 100]), torch.tensor([0, 700]), backend=backend)

@@ -1,9 +1,4 @@
-"""Neighbourhoods in numba: clouds of a few thousand points are scanned 64 points at a time, larger ones searched with a tree.
-
-A scan of one query keeps its distances in the first-level cache, with the least of every 64th point beside them. Where k of those least
-distances lie below a bound, at least k points do: a few halvings find such a bound, and only the points within it, hardly more
-than k, are put in order.
-"""
+"""Neighbourhoods in numba: nearest points by kd-trees, balls of small clouds by a scan of 64 points at a time, and features of both."""
 
 from __future__ import annotations
 
@@ -12,7 +7,7 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
-from pointlift.ops.neighbors import search
+from pointlift.ops.neighbors import balls, search
 from pointlift.ops.neighbors.tree import plant
 from pointlift.ops.point_lanes import LANES, bits_in_ball, first
 from pointlift.ops.simd import fetch_add
@@ -21,6 +16,7 @@ from pointlift.ops.threading import set_threads
 __all__ = ["gather_rows", "in_ball", "nearest", "scatter_rows"]
 
 _TASK = 32  # queries per task
+_LARGE, _OFTEN = 6144, 1024  # points and queries of a cloud from which on its balls are worth a tree
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
@@ -66,7 +62,7 @@ def nearest(query: Tensor, points: Tensor, k: int, query_offsets: Tensor, offset
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _balls(query, planes, starts, offsets, tasks, squared, index, longest, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _balls(query, planes, starts, offsets, tasks, squared, index, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     k = index.shape[1]
     x, y, z = planes[0], planes[1], planes[2]
     for _ in prange(threads):
@@ -104,14 +100,24 @@ def _balls(query, planes, starts, offsets, tasks, squared, index, longest, count
 def in_ball(query: Tensor, points: Tensor, squared_radius: float, k: int, query_offsets: Tensor, offsets: Tensor) -> Tensor:
     """(Q, k) rows: the first k with a squared distance below squared_radius, padded with the first; the nearest for an empty ball."""
     index = torch.empty(query.shape[0], k, dtype=torch.int64)
+    if not index.numel():
+        return index
     asked, ends = query_offsets.cpu().numpy(), offsets.cpu().numpy()
-    tasks = _tasks(asked, np.arange(len(ends) - 1))
+    threads = set_threads()
+    xyz = points.numpy()
+    squared = np.array([squared_radius], xyz.dtype)  # an array: a Python number would arrive as float64
+    large = (np.diff(ends) >= _LARGE) & (np.diff(asked) >= _OFTEN)
+    left = [_tasks(asked, np.flatnonzero(~large))]
+    for b in np.flatnonzero(large).tolist():
+        rows, cloud = slice(int(asked[b]), int(asked[b + 1])), slice(int(ends[b]), int(ends[b + 1]))
+        balls.in_ball_by_tree(query.numpy()[rows], xyz[cloud], squared, int(ends[b]), index.numpy()[rows], threads)
+        single = np.flatnonzero(index.numpy()[rows, 0] == balls.UNDECIDED) + int(asked[b])
+        left.append(np.stack([np.full_like(single, b), single, single + 1], 1))
+    tasks = np.concatenate(left)
     if len(tasks):
-        threads = set_threads()
         planes, starts = _padded(points, ends)
-        squared = np.array([squared_radius], planes.dtype)  # an array: a Python number would arrive as float64
         counter = np.zeros(1, np.int64)
-        _balls(query.numpy(), planes, starts, ends, tasks, squared, index.numpy(), 0, counter, threads)
+        _balls(query.numpy(), planes, starts, ends, tasks, squared, index.numpy(), counter, threads)
     return index
 
 

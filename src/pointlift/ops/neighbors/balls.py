@@ -1,0 +1,73 @@
+"""Balls in one large cloud that is asked often: its tree tells which leaves a ball touches."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from pointlift.ops.neighbors.tree import gap, leaves_of, plant
+from pointlift.ops.point_lanes import LANES, bits_in_ball, first
+from pointlift.ops.simd import fetch_add
+
+__all__ = ["UNDECIDED", "in_ball_by_tree"]
+
+UNDECIDED = -1
+_TASK = 64  # queries per task
+_MANY = 2048  # points of a ball from which on a scan in the order of rows meets k of them sooner
+
+
+@njit(cache=True, boundscheck=False, error_model="numpy")
+def _rows_in_ball(px, py, pz, squared, x, y, z, rows, box, inner, stack, most, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    # the rows of a ball in any order: their number, or UNDECIDED when they are more than `most`
+    found, height = 0, 1
+    stack[0] = 0
+    while height > 0:
+        height -= 1
+        node = stack[height]
+        if gap(box, node, px, py, pz, px, py, pz) >= squared:
+            continue
+        if node < inner:
+            stack[height], stack[height + 1] = 2 * node + 2, 2 * node + 1
+            height += 2
+            continue
+        leaf = node - inner
+        bits = bits_in_ball(x, y, z, leaf * LANES, px, py, pz, squared)
+        while bits != 0:
+            out[found] = rows[leaf * LANES + first(bits)]
+            bits &= bits - 1
+            found += 1
+        if found > most:
+            return UNDECIDED
+    return found
+
+
+@njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
+def _balls(query, places, squared, depth, leaves, rows, box, first_row, index, most, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    k, inner = index.shape[1], (1 << depth) - 1
+    x, y, z = leaves[0], leaves[1], leaves[2]
+    for _ in prange(threads):
+        held, stack = np.empty(most + LANES + 1, np.int32), np.empty(depth + 2, np.int64)
+        while True:
+            begin = fetch_add(counter) * _TASK
+            if begin >= places.size:
+                break
+            for p in range(begin, min(places.size, begin + _TASK)):
+                i = places[p]
+                found = _rows_in_ball(query[i, 0], query[i, 1], query[i, 2], squared[0], x, y, z, rows, box, inner, stack, most, held)
+                if found <= 0:
+                    index[i, 0] = UNDECIDED
+                    continue
+                held[:found].sort()
+                for j in range(k):
+                    index[i, j] = first_row + (held[j] if j < found else held[0])
+
+
+def in_ball_by_tree(query: np.ndarray, points: np.ndarray, squared: np.ndarray, first_row: int, index: np.ndarray, threads: int) -> None:
+    """Fill index (Q, k) with the first k rows of points (N, 3) in each ball, from first_row on; UNDECIDED in front of empty and full balls.
+
+    squared (1,): of the radius, in the dtype of points.
+    """
+    forest = plant(points, np.array([0, len(points)]))
+    places, _, _ = leaves_of(query, np.array([0, len(query)]), forest)
+    counter = np.zeros(1, np.int64)
+    _balls(query, places, squared, int(forest.depth[0]), forest.leaves, forest.rows, forest.box, first_row, index, _MANY, counter, threads)
