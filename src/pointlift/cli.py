@@ -116,6 +116,7 @@ def evaluate(
     batch_size: int = 32,
     seed: int = 0,
     image_model: str | None = None,
+    votes: int = 1,
 ) -> int:
     """Measure a checkpoint on labelled data, with the protocol stated beside the numbers.
 
@@ -127,10 +128,11 @@ def evaluate(
         batch_size: clouds per step.
         seed: of the t-SNE picture and of points sampled on meshes. A folder without splits is divided as in training, whatever it is.
         image_model: name or file.py:function of the image model, for checkpoints made from one of your own.
+        votes: also measure with the mean of so many differently scaled copies of every cloud, beside the plain numbers (1: no voting).
     """
     from pointlift.experiments.evaluation import evaluate_checkpoint
 
-    return evaluate_checkpoint(checkpoint, data, split, out, batch_size, seed, image_model)
+    return evaluate_checkpoint(checkpoint, data, split, out, batch_size, seed, image_model, votes)
 
 
 def predict(
@@ -141,21 +143,23 @@ def predict(
     top: int = 5,
     up_axis: Literal["x", "y", "z"] | None = None,
     image_model: str | None = None,
+    category: str | None = None,
 ) -> int:
-    """Class probabilities of your own clouds and meshes. A file that cannot be read is named; the others are still predicted.
+    """Class probabilities of your own clouds and meshes, or the part of every point. A file that cannot be read is named, the others go on.
 
     Args:
         checkpoint: a .safetensors file that pointlift wrote.
         files: clouds or meshes (.ply .off .obj .stl .npy .npz .pcd .xyz .txt .h5 .las).
         out: the JSON file with all probabilities.
-        ply: folder for one coloured .ply per file (principal components of the features of its points).
+        ply: folder for one coloured .ply per file (principal components of the features of its points, or its parts).
         top: how many classes are printed for each file.
         up_axis: which axis of the files points up (default: as in the training data).
         image_model: name or file.py:function of the image model, for checkpoints made from one of your own.
+        category: what the files show, for checkpoints of part segmentation.
     """
     from pointlift.experiments.inference import predict_files
 
-    return predict_files(checkpoint, files, out, ply, top, image_model, up_axis)
+    return predict_files(checkpoint, files, out, ply, top, image_model, up_axis, category)
 
 
 def embed(
@@ -187,19 +191,21 @@ def view(
     checkpoint: str | None = None,
     up_axis: Literal["x", "y", "z"] = "y",
     image_model: str | None = None,
+    category: str | None = None,
 ) -> int:
     """A 3D viewer of clouds as one html file that needs no network.
 
     Args:
         files: clouds or meshes.
         out: the html file to write.
-        checkpoint: colours the points by their features and captions the clouds with the predicted class.
+        checkpoint: colours the points by their features, or by their parts, and captions the clouds with what was predicted.
         up_axis: which axis of the files points up.
         image_model: name or file.py:function of the image model, for checkpoints made from one of your own.
+        category: what the files show, for checkpoints of part segmentation.
     """
     from pointlift.experiments.viewing import view_files
 
-    return view_files(files, out, checkpoint, up_axis, image_model)
+    return view_files(files, out, checkpoint, up_axis, image_model, category)
 
 
 def table(

@@ -64,8 +64,9 @@ class DataConfig:
 
     Attributes:
         source: "procedural:shapes" (embedded), "modelnet:FOLDER" (ModelNet's h5, txt or off layout), "folder:FOLDER" (class/cloud.ply
-            or split/class/cloud.ply), "pixels:IMAGES" (pictures as clouds of their pixels, see docs/pixel_clouds.md) or a plain folder,
-            whose kind is detected.
+            or split/class/cloud.ply), "meshes:FOLDER" (the same of meshes, which may also be rendered), "scanobjectnn:FOLDER?variant=...",
+            "shapenetpart:FOLDER", "pixels:IMAGES" (pictures as clouds of their pixels, see docs/pixel_clouds.md) or a plain folder, whose
+            kind is detected.
         n_points: at most so many points of a cloud, random ones in training, the first ones in evaluation; null keeps all.
         normalise: "unit-sphere" (centroid to the origin, farthest point to distance 1) or "none".
         features: "xyz" (the paper), "own" (those of the files) or "xyz+own".

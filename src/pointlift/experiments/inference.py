@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 from plyfile import PlyData, PlyElement
 
+from pointlift.checkpoints import read_metadata
 from pointlift.data.atomic import atomic_write
 from pointlift.data.files import PointFile
-from pointlift.experiments.predictor import Float32, Predictor, feature_colors
+from pointlift.experiments.part_inference import predict_part_files
+from pointlift.experiments.part_prediction import is_part_checkpoint
+from pointlift.experiments.predictor import Float32, Predictor, feature_colors, refuse_category
 
 __all__ = ["embed_files", "predict_files", "write_ply"]
 
@@ -21,14 +24,25 @@ BAD_INPUT = 2
 
 
 def predict_files(
-    checkpoint: str, files: list[str], out: str, ply: str | None, top: int, image_model: str | None = None, up_axis: str | None = None
+    checkpoint: str,
+    files: list[str],
+    out: str,
+    ply: str | None,
+    top: int,
+    image_model: str | None = None,
+    up_axis: str | None = None,
+    category: str | None = None,
 ) -> int:
     """Probabilities of every file, printed and written to `out`; 2 where a file could not be predicted, else 0.
 
+    Checkpoints of part segmentation tell the parts instead, of what `category` names: see `predict_part_files`.
     The JSON: {"checkpoint", "classes", "predictions": [{"file", "class", "probabilities": {class: p}} or {"file", "error"}]}.
     """
     if top < 1:
         raise ValueError(f"--top is {top}, at least 1 is expected")
+    if is_part_checkpoint(read_metadata(checkpoint)):
+        return predict_part_files(checkpoint, files, out, ply, category, up_axis)
+    refuse_category(category)
     predictor = Predictor(checkpoint, image_model, up_axis)
     if ply is not None:
         predictor.check_point_features()
@@ -63,6 +77,8 @@ def embed_files(checkpoint: str, files: list[str], out: str, per: str, image_mod
     per "cloud": features (n, C), files (n,). per "point": features (N, C), xyz (N, 3), offsets (n + 1,), files (n,).
     Raises ValueError where no file can be read; nothing is written then.
     """
+    if is_part_checkpoint(read_metadata(checkpoint)):
+        raise ValueError(f"{checkpoint} is a network of parts, whose features embed does not give: use a classifier's checkpoint")
     predictor = Predictor(checkpoint, image_model, up_axis)
     if per == "point":
         predictor.check_point_features()

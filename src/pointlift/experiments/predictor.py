@@ -26,7 +26,7 @@ from pointlift.nn import takes_points
 from pointlift.ops.voxelize import voxelize
 from pointlift.report import ViewCloud
 
-__all__ = ["Predictor", "feature_colors", "turned"]
+__all__ = ["Predictor", "feature_colors", "refuse_category", "turned"]
 
 Float32 = npt.NDArray[np.float32]
 AXES = "xyz"
@@ -172,6 +172,12 @@ def _image_options(checkpoint: str) -> dict[str, Any] | None:
     """What a checkpoint says its image model was made with, for a model of the user's own."""
     options: dict[str, Any] | None = read_metadata(checkpoint).get("image_options")
     return options
+
+
+def refuse_category(category: str | None) -> None:
+    """Raises ValueError where a category is given with a checkpoint that classifies whole clouds."""
+    if category is not None:
+        raise ValueError(f"--category {category} is for checkpoints of part segmentation, this one classifies whole clouds: leave it out")
 
 
 def feature_colors(features: Float32) -> Float32:

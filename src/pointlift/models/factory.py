@@ -24,6 +24,7 @@ from pointlift.models.point_vit import PointViT
 from pointlift.models.pointcontrast_resnet import pointcontrast_resnet34
 from pointlift.models.pointmlp import PointMLP, pointmlp_elite
 from pointlift.models.pointnet2 import pointnet2_msg, pointnet2_ssg
+from pointlift.models.pointnet2_parts import pointnet2_msg_parts, pointnet2_ssg_parts
 from pointlift.models.rscnn import RSCNN
 from pointlift.models.simpleview import SimpleView
 from pointlift.nn import PointNetwork
@@ -44,6 +45,8 @@ POINT_NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "linear-network": LinearNetwork,
     "pointnet2-ssg": pointnet2_ssg,
     "pointnet2-msg": pointnet2_msg,
+    "pointnet2-ssg-parts": pointnet2_ssg_parts,
+    "pointnet2-msg-parts": pointnet2_msg_parts,
     "dgcnn": DGCNN,
     "rscnn": RSCNN,
     "pointmlp": PointMLP,
