@@ -149,9 +149,10 @@ def z_buffer(vertices, near, screen, faces, eye, first, nearness, face):  # type
         begin, end = np.int64(x0), np.int64(x1) + 1
         for y in range(np.int64(y0), np.int64(y1) + 1):
             ar, br, cr, nr = ay * y + ac, by * y + bc, cy * y + cc, ny * y + n0
-            line, owner = nearness[y - first], face[y - first]
+            i = np.uint64(y - first)
             for x in range(begin, end):
-                key = np.float32(nx * x + nr)
-                if ax * x + ar >= la and bx * x + br >= lb and cx * x + cr >= lc and key > line[x] and key < limit:
-                    line[x] = key
-                    owner[x] = t
+                if ax * x + ar >= la and bx * x + br >= lb and cx * x + cr >= lc:
+                    j, key = np.uint64(x), np.float32(nx * x + nr)  # unsigned: no row is counted from the end
+                    if key > nearness[i, j] and key < limit:
+                        nearness[i, j] = key
+                        face[i, j] = t
