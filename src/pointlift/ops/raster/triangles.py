@@ -102,6 +102,23 @@ def _wide_span(vertices, eye, a, b, c, axis, low, high):  # type: ignore[no-unty
     return np.float32(max(least, np.float64(low))), np.float32(min(most, np.float64(high)))
 
 
+@njit(cache=True, boundscheck=False, error_model="numpy", inline="always")
+def _fill(a, b, c, plane, span, first, limit, t, nearness, face):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    # the pixels within the span that lie inside of three edges, where triangle t is the nearest
+    (ax, ay, ac), (bx, by, bc), (cx, cy, cc), (nx, ny, n0) = a, b, c, plane
+    la, lb, lc = _least(ax, ay), _least(bx, by), _least(cx, cy)
+    begin, end = np.int64(span[0]), np.int64(span[1]) + 1
+    for y in range(np.int64(span[2]), np.int64(span[3]) + 1):
+        ar, br, cr, nr = ay * y + ac, by * y + bc, cy * y + cc, ny * y + n0
+        i = np.uint64(y - first)  # unsigned: no row is counted from the end
+        for x in range(begin, end):
+            if ax * x + ar >= la and bx * x + br >= lb and cx * x + cr >= lc:
+                j, key = np.uint64(x), np.float32(nx * x + nr)
+                if key > nearness[i, j] and key < limit:
+                    nearness[i, j] = key
+                    face[i, j] = t
+
+
 @njit(cache=True, boundscheck=False, error_model="numpy")
 def z_buffer(vertices, near, screen, faces, eye, first, nearness, face):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """nearness and face (rows, W) of the image rows from `first` on; face is -1 where nothing is seen."""
@@ -145,14 +162,4 @@ def z_buffer(vertices, near, screen, faces, eye, first, nearness, face):  # type
         nx = (ax * na + bx * nb + cx * nc) * inverse
         ny = (ay * na + by * nb + cy * nc) * inverse
         n0 = (ac * na + bc * nb + cc * nc) * inverse
-        la, lb, lc = _least(ax, ay), _least(bx, by), _least(cx, cy)
-        begin, end = np.int64(x0), np.int64(x1) + 1
-        for y in range(np.int64(y0), np.int64(y1) + 1):
-            ar, br, cr, nr = ay * y + ac, by * y + bc, cy * y + cc, ny * y + n0
-            i = np.uint64(y - first)
-            for x in range(begin, end):
-                if ax * x + ar >= la and bx * x + br >= lb and cx * x + cr >= lc:
-                    j, key = np.uint64(x), np.float32(nx * x + nr)  # unsigned: no row is counted from the end
-                    if key > nearness[i, j] and key < limit:
-                        nearness[i, j] = key
-                        face[i, j] = t
+        _fill((ax, ay, ac), (bx, by, bc), (cx, cy, cc), (nx, ny, n0), (x0, x1, y0, y1), first, limit, t, nearness, face)
