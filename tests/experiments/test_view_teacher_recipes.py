@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
 
-from pointlift.experiments.configs import OptimConfig, TrainerConfig
+from pointlift.experiments.configs import DataConfig
 from pointlift.experiments.recipes import resolve_recipe
 from pointlift.experiments.view_features import teacher_features
-from pointlift.experiments.view_networks import build_teacher, open_teacher
-from pointlift.experiments.view_teacher import fit_view_teacher
-from pointlift.experiments.views import load_views
+from pointlift.experiments.view_networks import TeacherConfig, build_teacher, open_teacher
+from pointlift.experiments.views import ViewConfig, load_views
 
 PAPER = {"optimizer": "sgd", "lr": 0.01, "epochs": 50, "label_smoothing": 0.0}
 PUBLISHED: dict[str, dict[str, Any]] = {
@@ -88,15 +88,12 @@ def test_a_network_that_knows_photographs_learns_modelnet10(real_data: Path, tmp
 
 
 @pytest.mark.real
-@pytest.mark.slow
-def test_squeezenet_with_imagenet_weights(real_data: Path, tmp_path: Path) -> None:
-    recipe = resolve_recipe("view_teacher/modelnet10.yaml", ["--data.source", f"modelnet:{real_data / 'modelnet10_ply_hdf5_1024'}"])
-    teacher, views, data = (recipe.arguments[k] for k in ("teacher", "views", "data"))
-    teacher = replace(
-        teacher, image_model="torchvision:squeezenet1_1", pretrained=False, width=None, weights_may_differ=None,
-        weights=str(real_data / "weights2d" / "squeezenet1_1_imagenet_fp16.pth"),
-    )  # fmt: skip
-    trainer = TrainerConfig(accelerator="cpu", enable_progress_bar=False, evaluate_every=4)
-    data, views = replace(data, share=None, shots=10), replace(views, size=64)
-    result = fit_view_teacher(teacher, views, data, OptimConfig(lr=0.005, epochs=4), trainer, 0, tmp_path / "run")
-    assert result.metrics["val_accuracy"] > 0.5 and open_teacher(result.checkpoint)[0].embed_dim == 512
+def test_squeezenet_with_imagenet_weights_tells_depth_pictures_apart(real_data: Path, tmp_path: Path) -> None:
+    """Its features of views that it never learned from are enough for a linear classifier: 0.66 of held-out objects, chance is 0.1."""
+    weights = str(real_data / "weights2d" / "squeezenet1_1_imagenet_fp16.pth")
+    net = build_teacher(TeacherConfig("torchvision:squeezenet1_1", pretrained=False, weights=weights), 10, 64, 0)
+    data = DataConfig(source=f"modelnet:{real_data / 'modelnet10_ply_hdf5_1024'}", shots=10)
+    source = load_views(ViewConfig(size=64, splat=2, shade="closeness"), data, 0).train
+    features = teacher_features(net, source, tmp_path)
+    assert features.shape == (100, 512)
+    assert cross_val_score(LogisticRegression(max_iter=300), features, source.dataset.labels, cv=3).mean() > 0.5
