@@ -327,16 +327,16 @@ def test_a_checkpoint_of_another_backbone(tmp_path: Path) -> None:
 def test_networks_of_points_keep_what_is_not_their_input(tmp_path: Path) -> None:
     class Points(PointNetwork):
         def __init__(self, channels: int, classes: int) -> None:
-            super().__init__({"channels": channels}, ["embed"])
-            self.embed, self.stem, self.head = nn.Linear(channels, 4), nn.Linear(4, 4), nn.Linear(4, classes)
+            super().__init__({"channels": channels}, ["lift"])
+            self.lift, self.stem, self.head = nn.Linear(channels, 4), nn.Linear(4, 4), nn.Linear(4, classes)
 
         def forward_features(self, cloud: pl.PointBatch) -> Tensor:
-            first = [f.mean(0) for f in torch.split(self.stem(self.embed(cloud.features)), cloud.offsets.diff().tolist())]
+            first = [f.mean(0) for f in torch.split(self.stem(self.lift(cloud.features)), cloud.offsets.diff().tolist())]
             return torch.stack(first)
 
     path = saved(tmp_path / "model.safetensors", Points(3, 5))
     report = load_point_weights(path, Points(6, 2))
-    assert {n for n, _ in report.reinitialised} == {"embed.weight", "head.weight", "head.bias"}
+    assert {n for n, _ in report.reinitialised} == {"lift.weight", "head.weight", "head.bias"}
     wide = Points(3, 5)
     wide.stem = nn.Linear(4, 4, bias=False)
     refused(path, wide, "first: stem.bias, unknown to the network")

@@ -14,8 +14,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from pointlift.containers import PointBatch, SparseTensor
+from pointlift.mesh import Mesh
 from pointlift.models.fractal_resnet import ASSET, read_weights
 from pointlift.ops.backend import Backend, backend, choose
+from pointlift.ops.distances import chamfer_distance, earth_movers_distance
 from pointlift.ops.interpolate.api import three_nn_interpolate
 from pointlift.ops.kernel_map.api import kernel_map
 from pointlift.ops.neighbors import api as neighbors
@@ -25,10 +27,22 @@ from pointlift.ops.sparse_pool.api import sparse_avg_pool, sparse_max_pool
 from pointlift.ops.threading import parallel_layer, set_threads
 from pointlift.ops.voxelize.api import Reduce, voxelize
 from pointlift.report import console_table, environment
+from pointlift.views import project_cloud, render_fragments, rig
 
 __all__ = ["Check", "run_doctor", "self_test", "warm_kernels"]
 
-OPERATIONS = ("voxelize", "kernel_map", "sparse_conv", "sparse_pool", "sampling", "neighbors", "interpolate")
+OPERATIONS = (
+    "voxelize",
+    "kernel_map",
+    "sparse_conv",
+    "sparse_pool",
+    "sampling",
+    "neighbors",
+    "interpolate",
+    "distances",
+    "depth_maps",
+    "raster",
+)
 FACTS = ("pointlift", "commit", "python", "torch", "numba", "numpy", "timm", "lightning", "triton", "os", "cpu", "cores", "memory_gib")
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-11}
 
@@ -117,7 +131,7 @@ def cache_folder() -> str:
 def self_test(seed: int = 0) -> list[Check]:
     """Convolution and pooling on a full grid against torch's dense ones, with gradients; voxelization against a plain mean.
 
-    Point operations are held against the torch reference.
+    Point operations and views are held against the torch reference, the assignment of the auction against the exact one.
     """
     checks = []
     for dtype in (torch.float32, torch.float64):
@@ -129,8 +143,10 @@ def self_test(seed: int = 0) -> list[Check]:
                 checks.append(Check(f"{label}: {part}", error, error < TOLERANCE[dtype]))
         for mode, error in _pool_errors(dtype, seed).items():
             checks.append(Check(f"{mode} pool {name}", error, error < TOLERANCE[dtype]))
-        for label, error in _point_errors(dtype, seed).items():
+        for label, error in (_point_errors(dtype, seed) | _distance_errors(dtype, seed)).items():
             checks.append(Check(f"points {name}: {label}", error, error < TOLERANCE[dtype]))
+    for label, error in _view_errors(seed).items():
+        checks.append(Check(f"views float32: {label}", error, error < TOLERANCE[torch.float32]))
     error = _voxelize_error(seed)
     checks.append(Check("voxelize mean float32", error, error < 1e-5))
     return checks
@@ -209,6 +225,37 @@ def _point_errors(dtype: torch.dtype, seed: int) -> dict[str, float]:
             found["ball"].append([neighbors.ball_query(centres, xyz, 0.1, 6, asked, offsets)])
             found["grouping"].append([grouped, *torch.autograd.grad(grouped.square().sum(), features)])
             found["interpolation"].append([spread, *torch.autograd.grad(spread.square().sum(), features)])
+    return {label: max(_difference(a, b) for a, b in zip(*pair)) for label, pair in found.items()}
+
+
+def _distance_errors(dtype: torch.dtype, seed: int) -> dict[str, float]:
+    """Chamfer distance with gradients; by how much the auction's assignment costs more than its bound allows."""
+    generator = torch.Generator().manual_seed(seed)
+    a, b = (torch.rand(3, 90, 3, generator=generator, dtype=torch.float64).to(dtype).requires_grad_() for _ in range(2))
+    found = []
+    choices: tuple[Backend | None, ...] = (None, "reference")
+    for name in choices:
+        with backend(name):
+            value = chamfer_distance(a, b)
+            found.append([value, *torch.autograd.grad(value.sum(), (a, b))])
+    bound = 1e-3
+    excess = earth_movers_distance(a, b, epsilon=bound).distance - earth_movers_distance(a, b, "exact").distance - bound
+    return {"chamfer": max(_difference(x, y) for x, y in zip(*found)), "assignment": max(float(excess.detach().max()), 0.0)}
+
+
+def _view_errors(seed: int) -> dict[str, float]:
+    """Six views of 40 points and of the triangles between them; where a pixel shows another face, that counts as 1."""
+    generator = torch.Generator().manual_seed(seed)
+    xyz = torch.rand(40, 3, generator=generator) - 0.5
+    mesh, cloud, cameras = Mesh(xyz, torch.arange(39).reshape(13, 3)), PointBatch.from_list([xyz]), rig("simpleview-6")
+    found: dict[str, list[list[Tensor]]] = {"triangles": [], "points": [], "depth maps": []}
+    choices: tuple[Backend | None, ...] = (None, "reference")
+    for name in choices:
+        with backend(name):
+            seen = render_fragments(mesh, cameras, 24)
+            found["triangles"].append([seen.face])
+            found["points"].append([project_cloud(cloud, cameras, 24)])
+            found["depth maps"].append([project_cloud(cloud, cameras, 24, mode="harmonic")])
     return {label: max(_difference(a, b) for a, b in zip(*pair)) for label, pair in found.items()}
 
 
