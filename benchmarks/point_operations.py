@@ -1,9 +1,10 @@
-"""Point operations on the CPU: pointlift beside its torch reference, scipy, scikit-learn, torch and fpsample.
+"""Point operations on the CPU: pointlift beside its torch reference, pykdtree, open3d, scipy, scikit-learn, torch and fpsample.
 
-    python benchmarks/point_operations.py [--threads 2] [--rounds 9] [--only TEXT] [--tiny] [--out results/bench/point_operations.json]
+    python benchmarks/point_operations.py [--threads 2] [--rounds 7] [--only TEXT] [--tiny] [--note TEXT] [--out FILE]
 
 Candidates of one workload take turns. Before timing, pointlift's result is compared with the reference's where that is affordable, and
-every exact peer's distances with pointlift's. Peers get their own best layout (contiguous clouds, trees built inside the measured time, as
+every exact peer's distances with pointlift's; a peer that is off by more than TOLERANCE is named
+and not timed. Peers get their own best layout (contiguous clouds, trees built inside the measured time, as
 every training batch needs new ones); a peer that is not installed is left out and listed as such. fpsample's bucket sampling is
 exact too and compared by its covering radius, because it may start or break ties differently.
 """
@@ -12,7 +13,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.metadata
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,8 +34,10 @@ from workloads import lidar, objects, room
 
 Run = Callable[[], Any]
 Workload = tuple[str, dict[str, Run], Callable[[], dict[str, float]]]  # name, candidates, errors of the candidates
-AFFORDABLE = 500_000_000  # distances that a quadratic peer may compute in a benchmark
-SORTED = 40_000_000  # distances that the reference may sort
+AFFORDABLE = 40_000_000  # distances that a quadratic peer may compute in a benchmark
+SORTED = 4_000_000  # distances that the reference, which is made to be right and not fast, may sort
+TOLERANCE = 1e-4  # relative; peers take roots, compute in float64 or sum in another order
+COVERING = 0.05  # relative, of the covering radius of a sampling
 
 
 def batch(clouds: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -50,6 +55,22 @@ def optional(name: str) -> tuple[Any, str]:
     return module, str(getattr(module, "__version__", "unknown"))
 
 
+def peers(threads: int) -> tuple[dict[str, Any], dict[str, str]]:
+    """The modules of the peers that are installed, and the versions of all."""
+    # pykdtree reads its number of threads from OMP_NUM_THREADS when it is imported; open3d likewise
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    modules, versions = {}, {}
+    for name in ("fpsample", "pykdtree.kdtree", "open3d", "scipy", "sklearn"):
+        module, version = optional(name)
+        package = name.partition(".")[0]
+        if module is None:
+            versions[package] = version
+        else:
+            modules[package] = module
+            versions[package] = importlib.metadata.version({"sklearn": "scikit-learn"}.get(package, package))
+    return modules, versions
+
+
 def covering_radius(cloud: np.ndarray, chosen: np.ndarray) -> float:
     return float(cKDTree(cloud[chosen]).query(cloud)[0].max())
 
@@ -58,7 +79,7 @@ def sampling(name: str, clouds: np.ndarray, n: int, fpsample: Any) -> Workload:
     """Farthest point sampling: how far its choice covers, beside the peers."""
     xyz, offsets = batch(clouds)
     candidates: dict[str, Run] = {"pointlift": lambda: farthest_point_sampling(xyz, offsets, n)}
-    if len(clouds) * clouds.shape[1] * n <= AFFORDABLE:
+    if len(clouds) * clouds.shape[1] * n <= SORTED:
         candidates["reference"] = lambda: farthest_point_sampling(xyz, offsets, n, backend="reference")
     if fpsample is not None:
         height = 3 if clouds.shape[1] <= 4096 else 7 if clouds.shape[1] <= 200_000 else 9
@@ -66,9 +87,12 @@ def sampling(name: str, clouds: np.ndarray, n: int, fpsample: Any) -> Workload:
 
     def errors() -> dict[str, float]:
         own = candidates["pointlift"]()
-        found = {}
+        found: dict[str, float] = {}
         if "reference" in candidates:
             found["reference"] = float((own != candidates["reference"]()).sum())
+        elif clouds.shape[1] * n <= AFFORDABLE:
+            first, ends = torch.from_numpy(clouds[0]), offsets[:2]
+            found["reference, first cloud"] = float((own[:1] != farthest_point_sampling(first, ends, n, backend="reference")).sum())
         if "fpsample bucket" in candidates:
             theirs = np.asarray(candidates["fpsample bucket"]()[0]).astype(np.int64)
             radius = covering_radius(clouds[0], own[0].numpy())
@@ -78,8 +102,33 @@ def sampling(name: str, clouds: np.ndarray, n: int, fpsample: Any) -> Workload:
     return f"farthest points {name} -> {n}", candidates, errors
 
 
-def nearest(name: str, queries: np.ndarray, clouds: np.ndarray, k: int, threads: int) -> Workload:
-    """k nearest neighbours, beside scipy, scikit-learn and torch."""
+def tree_peers(queries: np.ndarray, clouds: np.ndarray, k: int, installed: dict[str, Any]) -> dict[str, Callable[[], tuple[Any, Any]]]:
+    """Squared distances (B Q, k) and rows (B Q, k), by the peers that are built for this."""
+    step = np.arange(len(clouds))[:, None, None] * clouds.shape[1]
+
+    def joined(found: list[tuple[Any, Any]]) -> tuple[Any, Any]:
+        index = np.stack([i for _, i in found]).astype(np.int64).reshape(len(clouds), -1, k) + step
+        return np.concatenate([d.reshape(-1, k) for d, _ in found]), index.reshape(-1, k)
+
+    out: dict[str, Callable[[], tuple[Any, Any]]] = {}
+    if "pykdtree" in installed:
+        tree = installed["pykdtree"].KDTree
+        out["pykdtree"] = lambda: joined([tree(p).query(q, k, sqr_dists=True) for q, p in zip(queries, clouds)])
+    if "open3d" in installed:
+        core = installed["open3d"].core
+
+        def one(q: np.ndarray, p: np.ndarray) -> tuple[Any, Any]:
+            search = core.nns.NearestNeighborSearch(core.Tensor(p))
+            search.knn_index()
+            index, squared = search.knn_search(core.Tensor(q), k)
+            return squared.numpy(), index.numpy()
+
+        out["open3d"] = lambda: joined([one(np.ascontiguousarray(q), p) for q, p in zip(queries, clouds)])
+    return out
+
+
+def nearest(name: str, queries: np.ndarray, clouds: np.ndarray, k: int, threads: int, installed: dict[str, Any]) -> Workload:
+    """k nearest neighbours, beside pykdtree, open3d, scipy, scikit-learn and torch."""
     query, asked = batch(queries)
     points, offsets = batch(clouds)
     pairs = len(clouds) * clouds.shape[1] * queries.shape[1]
@@ -87,6 +136,8 @@ def nearest(name: str, queries: np.ndarray, clouds: np.ndarray, k: int, threads:
         "pointlift": lambda: knn(query, points, k, asked, offsets)[0],
         "scipy cKDTree": lambda: np.concatenate([cKDTree(p).query(q, k, workers=threads)[0] ** 2 for q, p in zip(queries, clouds)]),
     }
+    for peer, search in tree_peers(queries, clouds, k, installed).items():
+        candidates[peer] = lambda search=search: search()[0]
     if pairs <= AFFORDABLE:
         q3, p3 = torch.from_numpy(queries), torch.from_numpy(clouds)
         # not in matrix-product mode, which loses near-duplicates
@@ -106,8 +157,8 @@ def nearest(name: str, queries: np.ndarray, clouds: np.ndarray, k: int, threads:
     return f"{k} nearest {name}", candidates, errors
 
 
-def balls(name: str, queries: np.ndarray, clouds: np.ndarray, radius: float, k: int, threads: int) -> Workload:
-    """Ball query, beside its peers."""
+def balls(name: str, queries: np.ndarray, clouds: np.ndarray, radius: float, k: int, threads: int, installed: dict[str, Any]) -> Workload:
+    """Ball query, beside its peers; scipy and open3d choose other points of a ball with more than k, or all."""
     query, asked = batch(queries)
     points, offsets = batch(clouds)
     q3, p3 = torch.from_numpy(queries), torch.from_numpy(clouds)
@@ -124,23 +175,40 @@ def balls(name: str, queries: np.ndarray, clouds: np.ndarray, radius: float, k: 
 
     candidates: dict[str, Run] = {
         "pointlift": lambda: ball_query(query, points, radius, k, asked, offsets),
-        "torch cdist + topk": with_torch,
         "scipy query_ball_point": with_scipy,
-        "reference": lambda: ball_query(query, points, radius, k, asked, offsets, backend="reference"),
     }
+    pairs = len(clouds) * clouds.shape[1] * queries.shape[1]
+    if pairs <= AFFORDABLE:
+        candidates["torch cdist + topk"] = with_torch
+    if pairs <= SORTED:
+        candidates["reference"] = lambda: ball_query(query, points, radius, k, asked, offsets, backend="reference")
+    if "open3d" in installed:
+        core = installed["open3d"].core
+
+        def counted(q: np.ndarray, p: np.ndarray) -> np.ndarray:
+            search = core.nns.NearestNeighborSearch(core.Tensor(p))
+            search.hybrid_index(radius)
+            found: np.ndarray = search.hybrid_search(core.Tensor(np.ascontiguousarray(q)), radius, k)[2].numpy()
+            return found
+
+        candidates["open3d hybrid"] = lambda: np.concatenate([counted(q, p) for q, p in zip(queries, clouds)])
 
     def errors() -> dict[str, float]:
         own = candidates["pointlift"]()
         # share of indices that differ: a root rounds, so peers may put a point on the sphere on its other side
-        found = {c: float((candidates[c]() != own).double().mean()) for c in ("torch cdist + topk", "reference")}
+        found = {c: float((candidates[c]() != own).double().mean()) for c in ("torch cdist + topk", "reference") if c in candidates}
         first_ball = set(own[0].tolist())
         found["scipy query_ball_point"] = float(len(first_ball - set(with_scipy()[0][0])))
+        if "open3d hybrid" in candidates:
+            ordered = own.sort(1).values
+            sizes = 1 + (ordered.diff(dim=1) > 0).sum(1).numpy()
+            found["open3d hybrid"] = float((sizes != candidates["open3d hybrid"]()).mean())  # of the numbers of points found
         return found
 
     return f"balls of radius {radius:g}, {k} {name}", candidates, errors
 
 
-def interpolation(name: str, coarse: np.ndarray, fine: np.ndarray, channels: int) -> list[Workload]:
+def interpolation(name: str, coarse: np.ndarray, fine: np.ndarray, channels: int, installed: dict[str, Any]) -> list[Workload]:
     """Three-point interpolation, forward and with backward."""
     points, offsets = batch(coarse)
     query, asked = batch(fine)
@@ -160,8 +228,18 @@ def interpolation(name: str, coarse: np.ndarray, fine: np.ndarray, channels: int
     forward: dict[str, Callable[[Tensor], Tensor]] = {
         "pointlift": lambda f: three_nn_interpolate(f, points, query, offsets, asked),
         "torch cdist + topk + gather": with_torch,
-        "reference": lambda f: three_nn_interpolate(f, points, query, offsets, asked, backend="reference"),
     }
+    if len(coarse) * coarse.shape[1] * fine.shape[1] <= SORTED:
+        forward["reference"] = lambda f: three_nn_interpolate(f, points, query, offsets, asked, backend="reference")
+
+    def with_tree(search: Callable[[], tuple[Any, Any]], values: Tensor) -> Tensor:
+        squared, index = search()
+        weight = 1 / (torch.from_numpy(squared) + 1e-8)
+        weight = (weight / weight.sum(1, keepdim=True)).float()
+        return (values[torch.from_numpy(index)] * weight[..., None]).sum(1)
+
+    for peer, search in tree_peers(fine, coarse, 3, installed).items():
+        forward[f"{peer} + torch"] = lambda f, search=search: with_tree(search, f)
 
     def both(call: Callable[[Tensor], Tensor]) -> Tensor:
         leaf = features.detach().requires_grad_()
@@ -210,7 +288,7 @@ def grouping(name: str, queries: np.ndarray, clouds: np.ndarray, k: int, channel
     return f"grouping {name}, {k} neighbours, {channels} channels, forward + backward", candidates, errors
 
 
-def workloads(tiny: bool, threads: int, fpsample: Any) -> list[Callable[[], list[Workload]]]:
+def workloads(tiny: bool, threads: int, installed: dict[str, Any]) -> list[Callable[[], list[Workload]]]:
     """Makers, so that only what is asked for is generated."""
     b, n, m = (2, 256, 64) if tiny else (32, 2048, 512)
     big, huge = (3000, 9000) if tiny else (100_000, 1_000_000)
@@ -219,57 +297,67 @@ def workloads(tiny: bool, threads: int, fpsample: Any) -> list[Callable[[], list
     rng = np.random.default_rng(0)
     few = clouds[:, :m]
     shape = f"{b} x ({m} of {n})"
+    fpsample = installed.get("fpsample")
     return [
         lambda: [sampling(f"{b} x {n // 2}", clouds[:, : n // 2].copy(), m, fpsample)],
         lambda: [sampling(f"{b} x {n}", clouds, m, fpsample)],
         lambda: [sampling(f"{big}", rng.random((1, big, 3), np.float32), big // 10, fpsample)],
         lambda: [sampling(f"{huge}", rng.random((1, huge, 3), np.float32), min(2048, huge // 10), fpsample)],
-        lambda: [nearest(shape, few, clouds, 32, threads)],
-        lambda: [nearest(f"{b} x {n} with itself", clouds, clouds, 20, threads)],
-        lambda: [nearest(f"room of {len(scan)} with itself", scan[None], scan[None], 16, threads)],
-        lambda: [nearest("LiDAR sweep with itself", *[lidar()[None, : 6500 if tiny else None]] * 2, 16, threads)],
-        lambda: [balls(shape, few, clouds, 0.2, 16 if tiny else 64, threads)],
-        lambda: interpolation(f"{b} x ({n} from {m})", few.copy(), clouds, 8 if tiny else 128),
+        lambda: [nearest(shape, few, clouds, 32, threads, installed)],
+        lambda: [nearest(f"{b} x {n // 2} with itself", *[clouds[:, : n // 2].copy()] * 2, 20, threads, installed)],
+        lambda: [nearest(f"{b} x {n} with itself", clouds, clouds, 20, threads, installed)],
+        lambda: [nearest(f"room of {len(scan)} with itself", scan[None], scan[None], 16, threads, installed)],
+        lambda: [nearest("LiDAR sweep with itself", *[lidar()[None, : 6500 if tiny else None]] * 2, 16, threads, installed)],
+        lambda: [balls(shape, few, clouds, 0.2, 16 if tiny else 64, threads, installed)],
+        lambda: [balls(f"4096 of room of {len(scan)}", scan[None, :4096], scan[None], 0.1, 32, threads, installed)],
+        lambda: interpolation(f"{b} x ({n} from {m})", few.copy(), clouds, 8 if tiny else 128, installed),
         lambda: [grouping(shape, few, clouds, 16 if tiny else 32, 8 if tiny else 64)],
     ]
 
 
 def show(row: dict[str, Any]) -> None:
     print(f"\n{row['name']}")
-    own = row["seconds"]["pointlift"]["median"]
+    own, least = (row["seconds"]["pointlift"][which] for which in ("median", "min"))
     for name, s in row["seconds"].items():
         error = row["errors"].get(name)
         note = "" if error is None else f"   difference {error:.1e}"
-        line = f"{1e3 * s['median']:10.2f} ms  ({1e3 * s['q1']:.2f} ... {1e3 * s['q3']:.2f}, n={s['runs']})"
-        print(f"   {name:<30}{line}  {s['median'] / own:6.2f} x{note}")
+        line = f"{1e3 * s['median']:10.2f} ms  ({1e3 * s['q1']:.2f} ... {1e3 * s['q3']:.2f}, least {1e3 * s['min']:.2f}, n={s['runs']})"
+        print(f"   {name:<30}{line}  {s['median'] / own:6.2f} x, least {s['min'] / least:6.2f} x{note}")
 
 
 def main() -> None:
     """Run the workloads, print and write them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", default="", help="run the workloads whose name holds this text")
     parser.add_argument("--tiny", action="store_true", help="small sizes, to try the script")
+    parser.add_argument("--note", default="", help="what else a reader must know, such as other work on the machine")
     parser.add_argument("--out", type=Path, default=Path("results/bench/point_operations.json"))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    fpsample, version = optional("fpsample")
-    before = environment()
-    content: dict[str, Any] = {"environment": before, "fpsample": version, "tiny": args.tiny, "workloads": []}
-    for make in workloads(args.tiny, args.threads, fpsample):
+    installed, versions = peers(args.threads)
+    content: dict[str, Any] = {"environment": environment(), "peers": versions, "note": args.note, "tiny": args.tiny, "workloads": []}
+    for make in workloads(args.tiny, args.threads, installed):
         for name, candidates, errors in make():
             if args.only not in name:
                 continue
             found = errors()
             if not all(math.isfinite(e) for e in found.values()):
                 raise SystemExit(f"{name}: a candidate's result is not finite: {found}")
-            row = {"name": name, "errors": found, "seconds": interleave(candidates, args.rounds)}
+            wrong = [c for c, e in found.items() if e > (COVERING if c == "fpsample bucket" else TOLERANCE)]
+            seconds = interleave(
+                {c: run for c, run in candidates.items() if c not in wrong}, args.rounds, warmup=0, budget=2.0
+            )  # checked: warm
+            row = {"name": name, "errors": found, "left out as wrong": wrong, "seconds": seconds}
             content["workloads"].append(row)
             show(row)
-    content["environment"]["load_average_after"] = environment()["load_average"]
-    content["environment"]["threading_layer"] = environment()["threading_layer"]
-    write_json(args.out, content)
+            after = environment()
+            content["environment"]["load_average_after"], content["environment"]["threading_layer"] = (
+                after["load_average"],
+                after["threading_layer"],
+            )
+            write_json(args.out, content)
     print(f"\nwritten: {args.out}")
 
 
