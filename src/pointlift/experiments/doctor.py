@@ -18,8 +18,10 @@ from pointlift.mesh import Mesh
 from pointlift.models.fractal_resnet import ASSET, read_weights
 from pointlift.ops.backend import Backend, backend, choose
 from pointlift.ops.distances import chamfer_distance, earth_movers_distance
+from pointlift.ops.feature_neighbors.api import feature_knn
 from pointlift.ops.interpolate.api import three_nn_interpolate
 from pointlift.ops.kernel_map.api import kernel_map
+from pointlift.ops.neighbor_pool.api import neighbor_max, neighbor_sum
 from pointlift.ops.neighbors import api as neighbors
 from pointlift.ops.sampling.api import farthest_point_sampling
 from pointlift.ops.sparse_conv.api import sparse_conv
@@ -27,22 +29,14 @@ from pointlift.ops.sparse_pool.api import sparse_avg_pool, sparse_max_pool
 from pointlift.ops.threading import parallel_layer, set_threads
 from pointlift.ops.voxelize.api import Reduce, voxelize
 from pointlift.report import console_table, environment
-from pointlift.views import project_cloud, render_fragments, rig
+from pointlift.views import project_cloud, render_fragments, render_mesh, rig
 
 __all__ = ["Check", "run_doctor", "self_test", "warm_kernels"]
 
 OPERATIONS = (
-    "voxelize",
-    "kernel_map",
-    "sparse_conv",
-    "sparse_pool",
-    "sampling",
-    "neighbors",
-    "interpolate",
-    "distances",
-    "depth_maps",
-    "raster",
-)
+    "voxelize", "kernel_map", "sparse_conv", "sparse_pool", "sampling", "neighbors", "feature_neighbors", "neighbor_pool", "interpolate",
+    "distances", "depth_maps", "raster",
+)  # fmt: skip
 FACTS = ("pointlift", "commit", "python", "torch", "numba", "numpy", "timm", "lightning", "triton", "os", "cpu", "cores", "memory_gib")
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-11}
 
@@ -213,7 +207,8 @@ def _point_errors(dtype: torch.dtype, seed: int) -> dict[str, float]:
     features = torch.rand(7000, 5, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
     centres = xyz[:40]
     asked = torch.tensor([0, 20, 40])
-    found: dict[str, list[list[Tensor]]] = {"sampling": [], "k nearest": [], "ball": [], "grouping": [], "interpolation": []}
+    parts = ("sampling", "k nearest", "features", "ball", "grouping", "pooling", "interpolation")
+    found: dict[str, list[list[Tensor]]] = {part: [] for part in parts}
     choices: tuple[Backend | None, ...] = (None, "reference")
     for name in choices:
         with backend(name):
@@ -225,6 +220,9 @@ def _point_errors(dtype: torch.dtype, seed: int) -> dict[str, float]:
             found["ball"].append([neighbors.ball_query(centres, xyz, 0.1, 6, asked, offsets)])
             found["grouping"].append([grouped, *torch.autograd.grad(grouped.square().sum(), features)])
             found["interpolation"].append([spread, *torch.autograd.grad(spread.square().sum(), features)])
+            found["features"].append([feature_knn(features.detach()[:300], 6, offsets[:2])])
+            pooled = [neighbor_max(features, near), neighbor_sum(features, near)]
+            found["pooling"].append([*pooled, *(torch.autograd.grad(p.square().sum(), features)[0] for p in pooled)])
     return {label: max(_difference(a, b) for a, b in zip(*pair)) for label, pair in found.items()}
 
 
@@ -248,12 +246,12 @@ def _view_errors(seed: int) -> dict[str, float]:
     generator = torch.Generator().manual_seed(seed)
     xyz = torch.rand(40, 3, generator=generator) - 0.5
     mesh, cloud, cameras = Mesh(xyz, torch.arange(39).reshape(13, 3)), PointBatch.from_list([xyz]), rig("simpleview-6")
-    found: dict[str, list[list[Tensor]]] = {"triangles": [], "points": [], "depth maps": []}
+    found: dict[str, list[list[Tensor]]] = {"triangles": [], "shading": [], "points": [], "depth maps": []}
     choices: tuple[Backend | None, ...] = (None, "reference")
     for name in choices:
         with backend(name):
-            seen = render_fragments(mesh, cameras, 24)
-            found["triangles"].append([seen.face])
+            found["triangles"].append([render_fragments(mesh, cameras, 24).face])
+            found["shading"].append([render_mesh(mesh, cameras, 24)])
             found["points"].append([project_cloud(cloud, cameras, 24)])
             found["depth maps"].append([project_cloud(cloud, cameras, 24, mode="harmonic")])
     return {label: max(_difference(a, b) for a, b in zip(*pair)) for label, pair in found.items()}
