@@ -24,6 +24,7 @@ PICTURES = {
     ),
     "share": lambda: plots.share_vs_accuracy(SHARES, reference=("scratch", 60.0)),
     "maps": lambda: plots.inflation_maps({"T": np.tile(np.eye(9), (3, 1)), "transposed": np.zeros((9, 27))}),
+    "grid": lambda: plots.picture_grid({f"_{i}": 3 * [plots.Strip("$a", [np.random.default_rng(i).random((9, 8, 3))])] for i in range(2)}),
     "scatter": lambda: plots.class_scatter(np.random.default_rng(0).normal(size=(60, 2)), np.arange(60) % 45, [f"_{i}" for i in range(45)]),
 }
 
@@ -70,3 +71,19 @@ def test_the_mean_line_uses_only_epochs_that_all_runs_have():
 def test_refuses_what_cannot_be_drawn(draw, message):
     with pytest.raises(ValueError, match=message):
         draw()
+
+
+def test_picture_grid_draws_pixels_as_they_are():
+    picture = np.zeros((4, 4, 3))
+    picture[1, 2] = (1.0, 0.0, 0.0)
+    png = plots.picture_grid({"one": [plots.Strip("a_b", [picture, picture])], "two": [plots.Strip("$x$", [picture])]})
+    image = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+    red = (image == [255, 0, 0]).all(-1).sum()
+    black = (image == 0).all(-1).sum()
+    assert red > 500 and 15 * red == pytest.approx(black, rel=0.1)  # 1 of 16, in three pictures, whatever their size
+
+
+@pytest.mark.parametrize("wrong", [{}, {"one": []}, {"one": [plots.Strip("empty", [])]}, {"one": [plots.Strip("g", [np.zeros((4, 4))])]}])
+def test_picture_grid_refuses_what_is_no_picture(wrong):
+    with pytest.raises(ValueError, match=r"nothing to draw|must hold pictures of shape \(H, W, 3\)"):
+        plots.picture_grid(wrong)

@@ -238,7 +238,7 @@ def picture_grid(columns: Mapping[str, Sequence[Strip]]) -> bytes:
     widths = [max((s.shape[1] / s.shape[0] for s in given), default=1.0) for given in strips.values()]
     side = 1.25  # inches that a picture is high
     figure = _figure(side * sum(widths) + 0.3 * len(widths), rows * (side + 0.3) + 0.3)
-    grid = figure.add_gridspec(rows, len(strips), width_ratios=widths)
+    grid = figure.add_gridspec(rows, len(strips), width_ratios=widths, wspace=0.07)
     for column, (name, given) in enumerate(strips.items()):
         for row, picture in enumerate(given):
             axes = figure.add_subplot(grid[row, column])

@@ -32,7 +32,6 @@ OWN = (  # of this package, where measures do count
 )  # fmt: skip
 # what a recipe may say about its display, and where it puts things
 DISPLAY = (*FREE, "trainer.progress", "out")
-KEPT = ("views.cache",)  # where runs put what any of them would make alike; it grows while they run
 LISTED = 50_000  # entries of a data folder that its identity looks at
 SAMPLED = 64  # files of it, and their beginning, middle and end, that it reads
 BLOCK = 1 << 16  # bytes
@@ -47,7 +46,7 @@ def digest(content: Any) -> str:
 
 def canonical(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """A resolved recipe, flat, without the keys that change no number."""
-    return {k: None if k in KEPT else v for k, v in flatten(dict(resolved)).items() if k not in DISPLAY}
+    return {k: v for k, v in flatten(dict(resolved)).items() if k not in DISPLAY}
 
 
 def path_in(value: str) -> str | None:
