@@ -23,9 +23,12 @@ SHOWN = 12  # clouds in the report's viewer
 
 
 def run_recipe(recipe: Recipe, resume: bool) -> int:
-    """Train as the recipe says; a classifier gets its report.html. Raises what the method raises."""
+    """Train as the recipe says; a classifier of clouds gets its report.html. Raises what the method raises."""
     result = recipe.run(resume=resume)
-    if isinstance(result, FitResult):
+    if isinstance(result, FitResult) and "model" not in recipe.arguments:  # PointCMT's image network or generator: nothing that sees clouds
+        said = ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items() if name.startswith("val_"))
+        print(f"\n{said} after the last epoch; {result.seconds:.0f} s\ncheckpoint  {result.checkpoint}\ncurves      {result.csv}")
+    elif isinstance(result, FitResult):
         path = write_report(recipe, result)
         accuracy = result.metrics.get("test_accuracy", result.metrics["val_accuracy"])
         best = f", best {100 * result.best['val_accuracy']:.1f} % in epoch {result.best['epoch']}" if result.best else ""
