@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from random_clouds import batch, clouds, parameters
+from torch import nn
 
 from pointlift.containers import PointBatch
 from pointlift.data.dataset import CloudDataset, collate
@@ -37,25 +38,6 @@ SMALL: dict[Callable[..., PointNetwork], dict[str, Any]] = {
     },
 }
 every_student = pytest.mark.parametrize("build", SMALL, ids=lambda build: build.__name__)
-
-
-def parameters(net: nn.Module) -> int:
-    return sum(p.numel() for p in net.parameters())
-
-
-def clouds(*sizes: int, channels: int = 0, seed: int = 0) -> list[tuple[Tensor, Tensor | None]]:
-    generator = torch.Generator().manual_seed(seed)
-    made = []
-    for n in sizes:
-        xyz = torch.randn(n, 3, generator=generator) * 0.4
-        extra = torch.randn(n, channels, generator=generator)
-        made.append((xyz, torch.cat([xyz, extra], 1) if channels else None))
-    return made
-
-
-def batch(parts: list[tuple[Tensor, Tensor | None]]) -> PointBatch:
-    features = [f for _, f in parts if f is not None]
-    return PointBatch.from_list([x for x, _ in parts], features or None)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from random_clouds import batch, clouds, parameters
 from torch import Tensor, nn
 
 from pointlift.containers import PointBatch
@@ -26,25 +27,6 @@ SMALL: dict[str, Any] = {
     "global_mlp": (32, 48),
     "head": (24,),
 }
-
-
-def parameters(net: nn.Module) -> int:
-    return sum(p.numel() for p in net.parameters())
-
-
-def clouds(*sizes: int, channels: int = 0, seed: int = 0) -> list[tuple[Tensor, Tensor | None]]:
-    generator = torch.Generator().manual_seed(seed)
-    made = []
-    for n in sizes:
-        xyz = torch.randn(n, 3, generator=generator) * 0.4
-        extra = torch.randn(n, channels, generator=generator)
-        made.append((xyz, torch.cat([xyz, extra], 1) if channels else None))
-    return made
-
-
-def batch(parts: list[tuple[Tensor, Tensor | None]]) -> PointBatch:
-    features = [f for _, f in parts if f is not None]
-    return PointBatch.from_list([x for x, _ in parts], features or None)
 
 
 def test_parameter_counts() -> None:

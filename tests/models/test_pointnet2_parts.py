@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from random_clouds import parameters
+from torch import Tensor
 
 from pointlift.containers import PointBatch
 from pointlift.inflate import set_finetune
@@ -29,10 +30,6 @@ SCALES: dict[str, Any] = {"radii": ((0.2, 0.5), (0.6,)), "nsample": ((4, 12), (8
 def mlp(*widths: int) -> int:
     """Parameters of linear layers without bias, each with a batch normalisation."""
     return sum(a * b + 2 * b for a, b in pairwise(widths))
-
-
-def parameters(net: nn.Module) -> int:
-    return sum(p.numel() for p in net.parameters())
 
 
 def clouds(*sizes: int, seed: int = 0) -> list[Tensor]:

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import lightning
 import torch
 
 from pointlift.checkpoints import save_checkpoint
@@ -166,27 +164,7 @@ class PartRecord(RunRecord):
     """`RunRecord` of the numbers of part segmentation."""
 
     NAMES = ("train_loss", "train_accuracy", "val_loss", BEST, "val_class_miou", "val_point_accuracy", "lr")
-
-    @property
-    def validated(self) -> bool:
-        return bool(self.rows) and BEST in self.rows[-1]
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """As there: a row in metrics.csv, best.safetensors where the epoch is the best so far, and last.ckpt with all of that inside."""
-        evaluated = trainer.is_last_batch and (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
-        fresh = [n for n in self.NAMES if evaluated or not n.startswith("val_")]  # Lightning keeps old values
-        values = {n: float(trainer.callback_metrics[n]) for n in fresh if n in trainer.callback_metrics}
-        row = {"epoch": trainer.current_epoch, "step": trainer.global_step, **values}
-        row["seconds"] = round(time.perf_counter() - self._started, 3)
-        self.rows.append(row)
-        if self.metric in row and (self.best is None or row[self.metric] > self.best[1]):
-            self.best = (trainer.current_epoch, row[self.metric])
-            if trainer.is_global_zero:
-                self.export(self.folder.best, trainer.current_epoch)
-        self.finished = trainer.should_stop
-        if trainer.is_global_zero:
-            self.folder.write_rows(self.rows)
-        trainer.save_checkpoint(self.folder.last, weights_only=False)
+    EVALUATED = BEST
 
 
 def _record(

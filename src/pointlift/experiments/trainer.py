@@ -53,7 +53,11 @@ class RunRecord(Checkpoint):
 
     Lightning's ModelCheckpoint is not used because it forgets the best score of a run whose folder was moved, and counts file
     names up instead of replacing them. rows: one dictionary per finished epoch. best: (epoch, value) or None.
+    NAMES: the numbers of a row; those that start with val_ are there where the epoch was evaluated. EVALUATED: the one that says so.
     """
+
+    NAMES: tuple[str, ...] = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_class_accuracy", "lr")
+    EVALUATED = "val_accuracy"
 
     def __init__(self, folder: RunFolder, export: Callable[[Path, int], None], metric: str, every_n_steps: int | None) -> None:
         self.folder, self.export, self.metric, self.every_n_steps = folder, export, metric, every_n_steps
@@ -66,7 +70,7 @@ class RunRecord(Checkpoint):
     @property
     def validated(self) -> bool:
         """Whether the last epoch was evaluated: not so when `max_steps` ended the run within it, or `evaluate_every` skipped it."""
-        return bool(self.rows) and "val_accuracy" in self.rows[-1]
+        return bool(self.rows) and self.EVALUATED in self.rows[-1]
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows, "best": self.best, "finished": self.finished}
@@ -92,10 +96,9 @@ class RunRecord(Checkpoint):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Record the epoch's numbers, export the network where it is the best so far, and write last.ckpt."""
-        names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_class_accuracy", "lr")
         evaluated = trainer.is_last_batch and (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
-        fresh = set(names) if evaluated else {n for n in names if not n.startswith("val_")}  # Lightning keeps old values
-        values = {n: float(trainer.callback_metrics[n]) for n in names if n in trainer.callback_metrics and n in fresh}
+        fresh = [n for n in self.NAMES if evaluated or not n.startswith("val_")]  # Lightning keeps old values
+        values = {n: float(trainer.callback_metrics[n]) for n in fresh if n in trainer.callback_metrics}
         row = {"epoch": trainer.current_epoch, "step": trainer.global_step, **values}
         row["seconds"] = round(time.perf_counter() - self._started, 3)
         self.rows.append(row)
