@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import timm
 import torch
 from torch.nn.modules.batchnorm import _NormBase
 
-from pointlift.data.procedural.writers import MODELNET40_CLASSES, write_modelnet_h5
+from pointlift.data.procedural.scan_writers import write_scanobjectnn, write_scanobjectnn_raw
+from pointlift.data.procedural.view_writers import write_views
+from pointlift.data.procedural.writers import MODELNET40_CLASSES, write_modelnet_h5, write_modelnet_txt, write_off, write_shapenetpart
 from pointlift.experiments.recipes import Recipe, method_function, resolve
 from pointlift.experiments.tables.definition import list_tables, read_table
-from pointlift.experiments.tables.plan import Run, filled, make_plan
+from pointlift.experiments.tables.fingerprint import CodeFingerprints, FileIdentities
+from pointlift.experiments.tables.plan import Plan, Run, filled, make_plan
+from pointlift.mesh import Mesh
 from pointlift.models import image_network
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "data"))
@@ -26,41 +33,93 @@ from image_writers import write_imagenet, write_tiny_imagenet
 FEW_POINTS = {"n_points": 128, "voxel_size": 0.15, "batch_size": 4, "num_workers": 0, "shots": None, "share": None}
 PIXELS = {"batch_size": 4, "num_workers": 0}
 # a ResNet-152 from scratch overflows in evaluation after one larger step on four clouds
-GENTLE = {"epochs": 1, "batch_size": 4, "lr": 1e-6}
+GENTLE = {"epochs": 1, "batch_size": 4, "lr": 1e-6, "final_lr": 0.0}
 ONE_STEP = {"max_steps": 1, "accelerator": "cpu", "devices": 1, "evaluate_every": 1}
+VIEWS = 4  # pictures of an object; the real folder has 20
+SMALL: dict[str, dict[str, Any]] = {  # of groups that only some methods have
+    "views": {"size": 32},
+    "generator": {"n_points": 32, "batch_size": 4},
+    "transfer": {"teacher_batch_size": 4},
+}
+CHEAP_TABLE = "image2point-v1/7"
 WIDTH = {"FractalDB-1000_resnet50_epoch90.pth": 1000, "FractalDB-10000_resnet50_epoch90.pth": 10000, "resnet50_miil_21k.pth": 11221}
 
 
-def full_runs() -> dict[str, tuple[Run, Any]]:
-    """The distinct runs of all tables, seed 0: label -> (run, plan). Of those that differ in shots, share or regime alone, one is taken:
-    test_shipped_recipes.py steps every regime."""
-    found: dict[str, tuple[Run, Any]] = {}
-    for name in list_tables():
-        plan = make_plan(read_table(name), "full", "data")
+@functools.cache
+def full_runs(tables: tuple[str, ...]) -> dict[str, tuple[Run, Plan]]:
+    """The distinct runs of the tables, seed 0: label -> (run, plan). Of those that differ in shots, share or regime alone, one is taken:
+    test_shipped_recipes.py steps every regime. Ways of transfer other than the paper's own are taken on one dataset for every student."""
+    found: dict[str, tuple[Run, Plan]] = {}
+    codes, files, resolved = CodeFingerprints(), FileIdentities("data"), dict[str, Recipe]()
+    for name in tables:
+        plan = make_plan(read_table(name), "full", "data", codes, files, resolved)
         for run in plan.runs.values():
             data = {k: v for k, v in run.content.get("data", {}).items() if k not in ("shots", "share")}
             model = {k: v for k, v in run.content.get("model", {}).items() if k != "regime"}
+            transfer = run.content.get("transfer")
             key = json.dumps([run.method, {**run.content, "data": data, "model": model}], sort_keys=True)
+            if transfer is not None and (transfer["method"], transfer["alpha"], transfer["beta"]) != ("pointcmt", 30.0, 0.3):
+                key = json.dumps([run.method, model["image_model"], transfer])
             if run.seed == 0:
                 found.setdefault(key, (run, plan))
     return {f"{plan.table.id}: {run.label}": (run, plan) for run, plan in found.values()}
 
 
-RUNS = full_runs()
-CHEAP = [label for label in RUNS if label.startswith("image2point-v1/7") and "/ T1," in label]
-assert len(CHEAP) == 1
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Planning every table takes most of a minute: the fast tests, which take one cheap run, plan its table alone."""
+    if "label" in metafunc.fixturenames:
+        fast = metafunc.config.getoption("markexpr") == "not slow"
+        runs = full_runs((CHEAP_TABLE,) if fast else tuple(list_tables()))
+        cheap = [label for label in runs if label.startswith(f"{CHEAP_TABLE}:") and "/ T1," in label]
+        assert len(cheap) == 1
+        marks = {label: () if label in cheap else pytest.mark.slow for label in runs}
+        metafunc.parametrize(("label", "runs"), [pytest.param(label, runs, id=label, marks=marks[label]) for label in runs])
 
 
 @pytest.fixture(scope="session")
 def real_layouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `--data` would name: every dataset and every file of weights that the tables read, tiny or random."""
-    root = tmp_path_factory.mktemp("data")
-    write_modelnet_h5(root / "modelnet40_ply_hdf5_2048", 2, 1, 128, classes=MODELNET40_CLASSES, normals=False)
-    truth = write_imagenet(root / "imagenet", val=3)[1]
+    """What `--data` would name; `lay_out` fills it."""
+    return tmp_path_factory.mktemp("data")
+
+
+def lay_out(root: Path, run: Run) -> None:
+    """The datasets that the run reads, tiny and in their real layouts, where they are not there yet."""
+    text = json.dumps(run.content)
+    for name, write in LAYOUTS.items():
+        if f"{{data}}/{name}" in text and not (root / name).exists():
+            write(root / name)
+
+
+def dull_views(mesh: Mesh) -> npt.NDArray[np.uint8]:
+    """Pictures of one brightness each, which differs from object to object."""
+    rng = np.random.default_rng(len(mesh.faces) + int(1e6 * mesh.vertices.abs().sum()))
+    return np.broadcast_to(rng.integers(0, 256, (VIEWS, 1, 1, 3), dtype=np.uint8), (VIEWS, 8, 8, 3)).copy()
+
+
+def imagenet(folder: Path) -> None:
+    truth = write_imagenet(folder, val=3)[1]
     lines = [f"ILSVRC2012_val_{i:08d}.JPEG {wnid}\n" for i, wnid in enumerate(truth, 1)]
-    (root / "imagenet" / "val.txt").write_text("".join(lines))
-    write_tiny_imagenet(root / "tiny-imagenet-200")
-    return root
+    (folder / "val.txt").write_text("".join(lines))
+
+
+def scans(folder: Path) -> None:
+    write_scanobjectnn(folder, 1, 1, 128, variants=("obj-only", "pb-t50-rs"))
+    coloured = folder.with_name("coloured scans")
+    write_scanobjectnn_raw(coloured, 1, 1, (150, 200))
+    (coloured / "object_dataset").rename(folder / "object_dataset")
+
+
+FEW = MODELNET40_CLASSES[:6]  # every run of PointCMT goes through all of its objects several times
+LAYOUTS: dict[str, Callable[[Path], object]] = {
+    "modelnet40_ply_hdf5_2048": lambda folder: write_modelnet_h5(folder, 2, 1, 128, classes=MODELNET40_CLASSES, normals=False),
+    "imagenet": imagenet,
+    "tiny-imagenet-200": write_tiny_imagenet,
+    "modelnet40_normal_resampled": lambda folder: write_modelnet_txt(folder, 2, 1, 128, classes=FEW),
+    "ModelNet40": lambda folder: write_off(folder, 2, 1, classes=FEW),
+    "ModelNet40_mv_20view": lambda folder: write_views(folder, dull_views, 2, 1, classes=FEW),
+    "ScanObjectNN": scans,
+    "shapenetcore_partanno_segmentation_benchmark_v0_normal": lambda folder: write_shapenetpart(folder, 1, 1, 1, (150, 200)),
+}
 
 
 def weights_file(path: Path, model: dict[str, Any]) -> None:
@@ -119,7 +178,12 @@ def shrunk(recipe: Recipe) -> Recipe:
     for group in ("model", "teacher"):
         if "pretrained" in content.get(group, {}):
             content[group]["pretrained"] = False  # nothing is downloaded here
-    for group in ("optim", "teacher_optim"):
+    for group, smaller in SMALL.items():
+        if group in content:
+            content[group] |= smaller
+    if content.get("views", {}).get("n_views"):
+        content["views"]["n_views"] = VIEWS
+    for group in ("optim", "teacher_optim", "generator_optim"):
         if group in content:
             content[group] |= {k: v for k, v in GENTLE.items() if k in content[group]}
     if "trainer" in content:
@@ -148,6 +212,7 @@ def take_step(run: Run, plan: Any, root: Path, cache: Path) -> Path:
         return folder
     for key in run.after:
         take_step(plan.runs[key], plan, root, cache)
+    lay_out(root, run)
     recipe = shrunk(filled(run, str(root), lambda key: cache / key))
     for group in ("model", "teacher"):
         settings = recipe.resolved.get(group, {})
@@ -159,17 +224,22 @@ def take_step(run: Run, plan: Any, root: Path, cache: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("label", [pytest.param(n, marks=() if n in CHEAP else pytest.mark.slow) for n in RUNS])
-def test_takes_a_step(label: str, real_layouts: Path, tmp_path_factory: pytest.TempPathFactory, one_batch_statistics: None) -> None:
-    run, plan = RUNS[label]
+def test_takes_a_step(
+    label: str,
+    runs: dict[str, tuple[Run, Plan]],
+    real_layouts: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    one_batch_statistics: None,
+) -> None:
+    run, plan = runs[label]
     cache = tmp_path_factory.getbasetemp() / "full_recipes"
     cache.mkdir(exist_ok=True)
     folder = take_step(run, plan, real_layouts, cache)
     metrics = json.loads((folder / "result.json").read_text())["metrics"]
     assert metrics and all(isinstance(v, float) and v == v and abs(v) != float("inf") for v in metrics.values()), metrics
-    for file in folder.glob("*.ckpt"):
+    for file in folder.rglob("*.ckpt"):
         file.unlink()  # gigabytes, for the largest
-    if not any(run.key in other.after for other, _ in RUNS.values()):
+    if not any(run.key in other.after for other, _ in runs.values()):
         for file in folder.rglob("*.safetensors"):
             file.unlink()
 
