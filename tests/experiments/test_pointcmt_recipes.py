@@ -147,6 +147,7 @@ def test_embedded_recipes_take_a_step_of_every_stage(name: str, tmp_path: Path) 
     run(name, tmp_path / "run", *words)
 
 
+@pytest.mark.slow
 def test_the_modelnet10_recipe_takes_a_step_of_every_stage(tmp_path: Path) -> None:
     folder = write_modelnet_h5(tmp_path / "modelnet10", 2, 1, 64, normals=False)
     words = [

@@ -45,7 +45,7 @@ SMALL += ["--trainer.max_steps", "1", "--trainer.accelerator", "cpu", "--trainer
 SMALL += ["--teacher.pretrained", "false"]  # weights would be downloaded
 
 
-CASES = [pytest.param(n, marks=pytest.mark.slow if n in ("modelnet40_released", "scanobjectnn") else ()) for n in PUBLISHED]
+CASES = [pytest.param(n, marks=pytest.mark.slow if n not in ("modelnet40", "toy") else ()) for n in PUBLISHED]
 
 
 @pytest.mark.parametrize("name", CASES)

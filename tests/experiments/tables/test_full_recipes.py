@@ -48,18 +48,23 @@ WIDTH = {"FractalDB-1000_resnet50_epoch90.pth": 1000, "FractalDB-10000_resnet50_
 @functools.cache
 def full_runs(tables: tuple[str, ...]) -> dict[str, tuple[Run, Plan]]:
     """The distinct runs of the tables, seed 0: label -> (run, plan). Of those that differ in shots, share or regime alone, one is taken:
-    test_shipped_recipes.py steps every regime. Ways of transfer other than the paper's own are taken on one dataset for every student."""
+    test_shipped_recipes.py steps every regime. Of PointCMT's, those with a student, dataset, kind of views, way of transfer or other group
+    of settings that none before has."""
     found: dict[str, tuple[Run, Plan]] = {}
+    seen: set[str] = set()
     codes, files, resolved = CodeFingerprints(), FileIdentities("data"), dict[str, Recipe]()
     for name in tables:
         plan = make_plan(read_table(name), "full", "data", codes, files, resolved)
         for run in plan.runs.values():
             data = {k: v for k, v in run.content.get("data", {}).items() if k not in ("shots", "share")}
             model = {k: v for k, v in run.content.get("model", {}).items() if k != "regime"}
-            transfer = run.content.get("transfer")
-            key = json.dumps([run.method, {**run.content, "data": data, "model": model}], sort_keys=True)
-            if transfer is not None and (transfer["method"], transfer["alpha"], transfer["beta"]) != ("pointcmt", 30.0, 0.3):
-                key = json.dumps([run.method, model["image_model"], transfer])
+            content = {**run.content, "data": data, "model": model}
+            key = json.dumps([run.method, content], sort_keys=True)
+            if run.method == "pointcmt":
+                groups = {json.dumps([name, group], sort_keys=True) for name, group in content.items() if name != "seed"}
+                if run.seed != 0 or groups <= seen:
+                    continue
+                seen |= groups
             if run.seed == 0:
                 found.setdefault(key, (run, plan))
     return {f"{plan.table.id}: {run.label}": (run, plan) for run, plan in found.values()}
