@@ -19,8 +19,8 @@ import yaml
 from test_training import rows, same, weights
 from tiny_pointcmt import DATA, OPTIM, STUDENT, TEACHER, WIDTH, as_json, settings
 
-from pointlift.checkpoints import load
-from pointlift.experiments import guided_data, view_features
+from pointlift.checkpoints import CheckpointError, load
+from pointlift.experiments import guided_data, pointcmt, view_features
 from pointlift.experiments.configs import OptimConfig
 from pointlift.experiments.point_generator import GeneratorConfig, fit_point_generator
 from pointlift.experiments.pointcmt import TransferConfig, fit_pointcmt
@@ -68,6 +68,12 @@ def test_a_run_leaves_everything_behind(finished: tuple[Path, FitResult]) -> Non
     assert set(stage) == {"train_loss", "val_loss", "lr"}, "there are no classes in stage II"
     net = load(result.checkpoint)
     assert net.training is False and net.metadata["n_points"] == 64
+
+
+def test_files_of_the_other_stages_say_what_they_are(finished: tuple[Path, FitResult]) -> None:
+    for stage, what in (("teacher", "is an image network"), ("generator", "is a point generator")):
+        with pytest.raises(CheckpointError, match=f"{what}.*no network of clouds"):
+            load(finished[0] / stage / "model.safetensors")
 
 
 def test_the_teachers_accuracy_is_the_one_it_had(finished: tuple[Path, FitResult]) -> None:
@@ -136,7 +142,6 @@ class StopError(Exception):
     pass
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("at", [0, 1])
 def test_a_run_that_stops_in_every_stage_goes_on_exactly(
     finished: tuple[Path, FitResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
@@ -233,6 +238,7 @@ def test_parts_that_do_not_fit_are_named(finished: tuple[Path, FitResult], tmp_p
         ("No teacher at", {"teacher": replace(TEACHER, checkpoint=str(tmp_path / "none"))}),
         ("No point generator at", {"generator": replace(generator, checkpoint=str(tmp_path / "none"))}),
         ("is no point generator", {"generator": replace(generator, checkpoint=str(path))}),
+        (r"trained with generator\.box 'centred' and here it is 'none'", {"generator": replace(generator, box="none")}),
     ):  # fmt: skip
         with pytest.raises((ValueError, FileNotFoundError), match=message):
             fit(tmp_path / "run", **{**given, **changes})
@@ -244,6 +250,27 @@ def test_parts_that_do_not_fit_are_named(finished: tuple[Path, FitResult], tmp_p
     with pytest.raises(ValueError, match="takes features of 16 channels and the image network makes 32"):
         wide = {"teacher": replace(TEACHER, width=None), "model": replace(STUDENT, options={**(STUDENT.options or {}), "head": [32]})}
         fit(tmp_path / "wide", **wide, generator=generator)
+
+
+def test_what_does_not_fit_is_known_before_the_image_network_is_trained(
+    finished: tuple[Path, FitResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(*_: object, **__: object) -> None:
+        raise AssertionError("stage I began")
+
+    monkeypatch.setattr(pointcmt, "fit_view_teacher", train)
+    generator = settings()["generator"]
+    made = replace(generator, checkpoint=str(finished[0] / "generator" / "model.safetensors"))
+    huang = {"transfer": replace(TRANSFER, method="huang"), "teacher": replace(TEACHER, width=7)}
+    for message, changes in (
+        (r"16 channels and the image network's 32 \(whose own features these are\)", {"teacher": replace(TEACHER, width=None)}),
+        ("No point generator at", {"generator": replace(generator, checkpoint=str(tmp_path / "none"))}),
+        ("here a new one is trained", {"generator": made}),
+        (r"huang compresses .* of 7 channels .* at most 15 there", huang),
+    ):
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            fit(tmp_path / "run", **changes)
+        assert not (tmp_path / "run").exists()
 
 
 def test_settings_out_of_range() -> None:
