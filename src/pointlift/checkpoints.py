@@ -45,6 +45,10 @@ FORMAT = 2  # 1 knew inflated networks and the linear one only
 KEY = "pointlift"  # of the one metadata entry that holds everything
 GOLDEN = "pointlift.golden."
 TOLERANCE = 1e-3  # of the largest golden logit; covers other kernels and devices, not other arithmetic
+RELATED = {  # metadata entries of pointlift's files that are no checkpoints
+    "pointlift.view_network": "an image network, which sees pictures (teacher.checkpoint)",
+    "pointlift_generator": "a point generator, which sees features (generator.checkpoint)",
+}
 REQUIRED = ("image_model", "inflate", "num_classes", "in_channels", "classes", "voxel_size", "features", "up_axis", "regime")
 
 
@@ -147,6 +151,9 @@ def _read(path: Path, weights: bool = True) -> tuple[dict[str, Any], dict[str, T
             tensors = {k: file.get_tensor(k) for k in file.keys()} if weights else {}  # noqa: SIM118  (not a dict)
     except SafetensorError as error:
         raise CheckpointError(f"{path} is truncated or damaged and cannot be read ({error}): use another copy.") from None
+    for key, what in RELATED.items():
+        if key in header:
+            raise CheckpointError(f"{path} is {what}, and no network of clouds: use the checkpoint of a student (method pointcmt).")
     if KEY not in header:
         raise CheckpointError(f"{path} is safetensors but not a pointlift checkpoint: image weights are loaded with load_image_weights.")
     try:

@@ -14,7 +14,7 @@ from pointlift.experiments.guided_data import GuidedData, Guides, check_same_ori
 from pointlift.experiments.point_generator import GeneratorConfig, train_generator
 from pointlift.experiments.run_folder import RunFolder
 from pointlift.experiments.training import FitResult, build_network, optimization, process_rank, record_training
-from pointlift.experiments.view_networks import TeacherConfig, teacher_identity
+from pointlift.experiments.view_networks import TeacherConfig, build_teacher, open_teacher, teacher_identity
 from pointlift.experiments.view_teacher import fit_view_teacher
 from pointlift.experiments.views import ViewConfig
 from pointlift.methods.guided_clouds import GuideClassifier, GuidedClouds, student_classifier
@@ -143,7 +143,7 @@ def fit_pointcmt(
             return FitResult.read(folder.path)
     if transfer.method == "none":
         return _train_alone(run, folder, resume and folder.last.is_file())
-    _try_student(run)
+    _try_networks(run)
     if process_rank() == 0 and not folder.last.is_file():
         folder.start(run.recipe(), {"recipe": run.recipe(), "stage": "image network and point generator"})
     checkpoint = _stage_1(run, folder)
@@ -164,17 +164,65 @@ def _check(folder: RunFolder, recipe: dict[str, Any], resume: bool) -> None:
             RunFolder(folder.path / stage).check(recipe, resume)
 
 
-def _try_student(run: _Stages) -> None:
-    """Whether the student can be taught at all is known before the image network has been trained for hours. Raises ValueError if not."""
-    width = student_classifier(
+def _try_networks(run: _Stages) -> None:
+    """Whether the three networks fit each other is known before the image network has been trained for hours.
+
+    Raises ValueError if not, and as `open_teacher` and `load_generator` for the files that are named.
+    """
+    student = student_classifier(
         build_network(replace(run.model, pretrained=False, weights=None, cloud_weights=None), 2, run.seed)
     ).in_features
-    wanted = run.teacher.width
-    if run.transfer.method == "pointcmt" and wanted is not None and wanted != width:
+    if run.teacher.checkpoint is not None:
+        net, content = open_teacher(run.teacher.checkpoint, run.teacher)
+        width, identity = net.embed_dim, str(content["identity"])
+    else:
+        untrained = replace(run.teacher, pretrained=False, weights=None, weights_part=None, weights_may_differ=None)
+        width, identity = build_teacher(untrained, 2, run.views.size, run.seed).embed_dim, None
+    if run.transfer.method == "pointcmt" and width != student:
+        said = "whose own features these are" if run.teacher.width is None else f"teacher.width is {run.teacher.width}"
         raise ValueError(
-            f"The student's feature has {width} channels, but teacher.width is {wanted}, expected the same: set model.options head: "
-            f"[{wanted}], or teacher.width {width}."
+            f"The student's feature has {student} channels and the image network's {width} ({said}), expected the same: set model.options "
+            f"head: [{width}], or teacher.width {student}."
         )
+    if run.transfer.method == "huang" and not 1 <= student // 2 <= width:
+        raise ValueError(
+            f"huang compresses the image network's feature of {width} channels to half the student's {student}, expected at least 2 and at "
+            f"most {2 * width + 1} there: set model.options head, or a wider teacher.width."
+        )
+    if run.transfer.generates and run.generator.checkpoint is not None:
+        _given_generator(run, run.generator.checkpoint, width, identity)
+
+
+def _given_generator(run: _Stages, path: str, width: int, identity: str | None) -> PointGenerator:
+    """The generator of a file. identity: of the image network, None for one that is yet to be trained.
+
+    Raises ValueError for a generator that learned from another image network, or with another distance than stage III has.
+    """
+    net, facts = load_generator(path)
+    if net.width != width:
+        raise ValueError(
+            f"generator.checkpoint: {path} takes features of {net.width} channels and the image network makes {width}: train it with this "
+            "image network."
+        )
+    if identity is None:
+        raise ValueError(
+            f"generator.checkpoint: {path} is of use with the image network that it learned from only, but here a new one is trained: name "
+            "that one as teacher.checkpoint, or leave generator.checkpoint out."
+        )
+    if facts.get("teacher_sha256") != identity:
+        raise ValueError(
+            f"generator.checkpoint: {path} learned from the features of another image network (checksum "
+            f"{str(facts.get('teacher_sha256'))[:12]}, the one here has {identity[:12]}): name that one as teacher.checkpoint, or "
+            "train the generator with this one."
+        )
+    there, here = facts.get("protocol", {}).get("point_generator", {}).get("distance", {}), asdict(run.generator.distance())
+    odd = [name for name in ("box", "reduction") if there.get(name, here[name]) != here[name]]
+    if odd:
+        raise ValueError(
+            f"generator.checkpoint: {path} was trained with generator.{odd[0]} {there[odd[0]]!r} and here it is {here[odd[0]]!r}, expected "
+            "the same distance in both stages: set it as it was, or train another generator."
+        )
+    return net
 
 
 def _train_alone(run: _Stages, folder: RunFolder, resume: bool) -> FitResult:
@@ -209,19 +257,7 @@ def _stage_2(run: _Stages, guides: Guides, folder: RunFolder) -> PointGenerator:
             guides, run.generator, run.teacher, run.views, run.data, run.generator_optim, run.trainer, run.seed, folder.path / "generator"
         )
         return load_generator(path)[0]
-    net, facts = load_generator(given)
-    if net.width != guides.width:
-        raise ValueError(
-            f"generator.checkpoint: {given} takes features of {net.width} channels and the image network makes {guides.width}: train it "
-            "with this image network."
-        )
-    if facts.get("teacher_sha256") != guides.identity:
-        raise ValueError(
-            f"generator.checkpoint: {given} learned from the features of another image network (checksum "
-            f"{str(facts.get('teacher_sha256'))[:12]}, the one here has {guides.identity[:12]}): name that one as teacher.checkpoint, or "
-            "train the generator with this one."
-        )
-    return net
+    return _given_generator(run, given, guides.width, guides.identity)
 
 
 def _stage_3(run: _Stages, guides: Guides, generator: PointGenerator | None, folder: RunFolder, resume: bool) -> FitResult:
@@ -234,7 +270,9 @@ def _stage_3(run: _Stages, guides: Guides, generator: PointGenerator | None, fol
         identities["generator_sha256"] = teacher_identity(generator)
     if resume and process_rank() == 0:
         check_same_origin(folder, "pointcmt", identities)
-    facts = {"pointcmt": {**asdict(run.transfer), **identities, "teacher": guides.path.name, "feature_channels": guides.width}}
+    drawing = {} if generator is None else {"generator": generator.arguments}  # of generator.checkpoint, whatever the recipe says
+    known = {**identities, **drawing, "teacher": guides.path.name, "feature_channels": guides.width}
+    facts = {"pointcmt": {**asdict(run.transfer), **known}}
     judge = {"teacher": GuideClassifier(guides.classifier, classes)}
     return record_training(module, clouds, folder, run.recipe(), run.model, run.optim, run.trainer, resume, facts, judge)
 
