@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -189,6 +190,19 @@ def test_bad_files_are_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
         read_mesh(write(tmp_path / name, text))
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("package", [True, False], ids=["guessed", "without the package that guesses"])
+def test_text_that_is_no_utf8_is_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: bool) -> None:
+    content = bytearray(trimesh.Scene(trimesh.creation.box()).export(file_type="glb"))
+    content[content.index(b'"nodes"') + 2] = 0xAB
+    (tmp_path / "text.glb").write_bytes(content)
+    if not package:
+        monkeypatch.setitem(sys.modules, "charset_normalizer", None)
+    with pytest.raises(DataError, match=r"text\.glb: cannot be read") as caught:
+        read_mesh(tmp_path / "text.glb")
+    if not package:
+        assert "not UTF-8" in str(caught.value)
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ def test_layout_and_content(root: Path) -> None:
         (lambda r: (r / "mug" / "train" / "mug_0002_003.png").unlink(), r"mug_0002_003\.png: no such view"),
         (lambda r: save_views(r / "mug/train", "mug_0002", np.zeros((4, 4, 5, 3), np.uint8)), "one view more than the 3"),
         (lambda r: (r / "mug/train/mug_0002_003.png").rename(r / "mug/train/mug_0002_03.png"), "not named as a view"),
+        (lambda r: shutil.copy(r / "mug/train/mug_0002_003.png", r / "mug/train/mug_0002_003.PNG"), r"003\.PNG: is not named as a view"),
         (lambda r: shutil.rmtree(r / "mug" / "train"), "mug.train: no such folder"),
         (lambda r: [p.unlink() for p in (r / "mug" / "train").iterdir()], "has no views"),
         (lambda r: (r / "sofa").mkdir(), "sofa.train: no such folder"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,9 @@ DAMAGED = (
     TypeError,
     ValueError,
     AssertionError,
+    SyntaxError,  # Pillow, for a picture
+    struct.error,
+    zlib.error,
 )
 Floats = npt.NDArray[np.float64]
 
@@ -110,6 +115,11 @@ def _trimesh_parts(path: Path) -> list[Part]:
         else:
             pieces = [loaded] if isinstance(loaded, trimesh.Trimesh) else []
         return [_dressed_part(piece) for piece in pieces]
+    except ImportError as error:  # trimesh guesses the encoding of text that is no UTF-8 with a package that is not required
+        raise DataError(
+            f"{path}: cannot be read without the package {error.name}, most likely because its text, such as names of materials, is not "
+            f"UTF-8; the file is damaged, or {error.name} has to be installed"
+        ) from error
     except DAMAGED as error:  # what trimesh raises for damaged files is whatever went wrong first
         raise DataError(f"{path}: cannot be read as a mesh ({type(error).__name__}: {str(error)[:120]}), the file is damaged") from error
 

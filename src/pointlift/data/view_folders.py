@@ -19,7 +19,7 @@ from pointlift.data.object_names import object_name
 
 __all__ = ["ViewFolder", "match_views", "save_views"]
 
-VIEW = re.compile(r"(.+)_(\d{3})\.png", re.DOTALL | re.IGNORECASE)
+VIEW = re.compile(r"(.+)_([0-9]{3})\.png", re.DOTALL)
 
 
 class ViewFolder:
