@@ -120,7 +120,8 @@ def test_the_gradient_of_a_step_is_the_sum_of_its_terms() -> None:
         for name, gradient in gradients(term, made).items():
             summed[name] += weight * gradient
     for name, gradient in whole.items():
-        assert torch.allclose(gradient, summed[name], rtol=1e-4, atol=1e-6), name
+        # as a whole: single entries are differences of larger terms. float32 leaves 2e-6, the smallest term is 3e-3 of the sum
+        assert float((gradient - summed[name]).norm()) <= 3e-5 * float(gradient.norm()), name
 
 
 def test_the_generator_never_moves_and_its_dropout_is_off(tmp_path: Path) -> None:
