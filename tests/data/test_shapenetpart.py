@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pointlift.data.check import check_dataset
 from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.shapenetpart import OFFICIAL, is_shapenetpart, read_shapenetpart, shapenetpart_labels
 
@@ -89,6 +90,9 @@ def test_damaged_folders(tmp_path: Path) -> None:
     (root / "train_test_split" / "shuffled_test_file_list.json").write_text("[1")
     with pytest.raises(DataError, match="JSON list"):
         read_shapenetpart(root, "test")
+    (root / "train_test_split" / "shuffled_test_file_list.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match="JSON list"):
+        read_shapenetpart(root, "test")
     (root / "train_test_split" / "shuffled_test_file_list.json").write_text('["shape_data/123/x"]')
     with pytest.raises(DataError, match="in no category"):
         read_shapenetpart(root, "test")
@@ -99,6 +103,17 @@ def test_damaged_folders(tmp_path: Path) -> None:
         (root / "synsetoffset2category.txt").write_text(text)
         with pytest.raises(DataError, match=words):
             shapenetpart_labels(root)
+    (root / "synsetoffset2category.txt").write_bytes(b"\xff\xfeC")
+    with pytest.raises(DataError, match=r"synsetoffset2category.txt: is damaged"):
+        shapenetpart_labels(root)
+
+
+def test_a_copy_of_some_categories_is_usable(tmp_path: Path) -> None:
+    root = write(tmp_path / "copy")
+    report = check_dataset(f"shapenetpart:{root}")
+    assert report.ok and any(w.startswith("train: no clouds of Airplane") for w in report.warnings)
+    (root / "train_test_split" / "shuffled_train_file_list.json").write_text("[]")
+    assert not check_dataset(f"shapenetpart:{root}").ok
 
 
 @pytest.mark.parametrize(
@@ -110,6 +125,8 @@ def test_damaged_folders(tmp_path: Path) -> None:
         ("0 0 0 0 0 1 six\n", "no numbers"),
         ("0 0 nan 0 0 1 6\n", "finite"),
         ("0 0 0 0 0 1 6.5\n", "whole part"),
+        ("0 0 0 0 0 1 1e300\n", "whole part"),
+        ("1e39 0 0 0 0 1 6\n", "within float32"),
         ("0 0 0 0 0 1 6\n0 0 0 0 0 1 12\n", r"point 1 has part 12, but Cap has the parts \[6, 7\]"),
     ],
 )

@@ -99,6 +99,7 @@ def test_views(tmp_path: Path) -> None:
     assert not bad.ok and len(bad.problems) == 2 and "1 objects have views of a single colour, such as lamp_0003" in bad.warnings[0]
     assert "no such view, mug_0001 has 3 of 4" in bad.problems[0] and "is 8 x 9 pixels" in bad.problems[1]
     assert not check_dataset(f"views:{tmp_path / 'none'}").ok
+    assert "names nothing" in check_dataset("views:").problems[0]
 
 
 def test_procedural_colours_and_meshes() -> None:

@@ -163,7 +163,9 @@ def _check_split(report: CheckReport, dataset: CloudDataset, split: str, seen: d
         report.problems.append(f"{split}: {bad} objects cannot be read, the first {SHOWN} are listed")
     empty = [name for name, count in zip(dataset.classes, dataset.counts()) if not count]
     if empty:
-        (report.warnings if split in ("val", "test") else report.problems).append(f"{split}: no clouds of {', '.join(empty)}")
+        # a copy with some of ShapeNetPart's categories keeps the labels of all
+        partial = report.kind == "shapenetpart" and len(dataset) > 0
+        (report.warnings if partial or split in ("val", "test") else report.problems).append(f"{split}: no clouds of {', '.join(empty)}")
     if not points:
         return
     counts = dict(zip(dataset.classes, (int(c) for c in dataset.counts())))
@@ -233,6 +235,9 @@ def _compare_size(report: CheckReport, source: str, dataset: CloudDataset, split
 def _check_views(source: str) -> CheckReport:
     root = Path(source[len(VIEWS) :]).expanduser()
     report = CheckReport(source, "folder of views")
+    if source == VIEWS:
+        report.problems.append(f"the source {source!r} names nothing, {VIEWS}<folder> is expected")
+        return report
     splits = [s for s in ("train", "val", "test") if any(root.glob(f"*/{s}"))]
     if not splits:
         report.problems.append(f"{root}: has no folders <class>/train and <class>/test; views are <class>/<split>/<object>_001.png")

@@ -116,8 +116,12 @@ def _categories(root: Path) -> dict[str, str]:
         raise MissingDataError(
             f"{file}: no such file; ShapeNetPart is expected as the folder shapenetcore_partanno_segmentation_benchmark_v0_normal, unpacked"
         )
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: is damaged, lines such as 'Airplane 02691156' are expected ({error.reason})") from None
     found: dict[str, str] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if not words:
             continue
@@ -136,7 +140,7 @@ def _listed(root: Path, split: str, names: dict[str, str]) -> list[tuple[str, Pa
         raise MissingDataError(f"{file}: no such file; it names the shapes of the split {split}, the folder is incomplete")
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{file}: is damaged, a JSON list of 'shape_data/<synset>/<id>' is expected ({error})") from None
     if not isinstance(entries, list) or not all(isinstance(e, str) for e in entries):
         raise DataError(f"{file}: a JSON list of 'shape_data/<synset>/<id>' is expected, got {type(entries).__name__}")
@@ -167,7 +171,11 @@ def _table(path: Path) -> npt.NDArray[np.float64]:
         if odd is None:
             raise DataError(f"{path}: has values that are no numbers, lines x y z nx ny nz part are expected")
         raise DataError(f"{path}: point {odd} has {len(lines[odd])} values, x y z nx ny nz part are expected; the file is damaged")
-    bad = np.flatnonzero(~np.isfinite(table).all(axis=1) | (table[:, 6] != np.round(table[:, 6])) | (table[:, 6] < 0))
+    part, largest = table[:, 6], np.finfo(np.float32).max
+    good = (np.abs(table[:, :6]) <= largest).all(axis=1) & (part == np.round(part)) & (part >= 0) & (part < 2**31)  # NaN is not good
+    bad = np.flatnonzero(~good)
     if len(bad):
-        raise DataError(f"{path}: point {bad[0]} is {table[bad[0]].tolist()}, finite numbers and a whole part of 0 or more are expected")
+        raise DataError(
+            f"{path}: point {bad[0]} is {table[bad[0]].tolist()}, finite numbers within float32 and a whole part of 0 or more are expected"
+        )
     return table
