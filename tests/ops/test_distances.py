@@ -143,9 +143,15 @@ def test_prices_of_before_keep_the_bound_and_save_bids(backend: str) -> None:
     after = earth_movers_distance(moved, b, epsilon=1e-2, prices=before.prices, max_bids=4, backend=backend)
     over = after.distance.numpy() - optimum(moved, b)
     assert (over <= after.gap.numpy()).all() and bool((after.gap <= 1e-2).all())
-    absurd = earth_movers_distance(a, b, epsilon=1e-2, prices=10 * torch.rand(2, 128, generator=torch.Generator().manual_seed(0)))
-    assert (absurd.distance.numpy() - optimum(a, b) <= 1e-2).all()
-    assert_bijective(absurd.assignment)
+
+
+@pytest.mark.parametrize("offset,spread", [(0.0, 10.0), (1e6, 0.0), (-1e12, 1.0), (1e200, 1e200), (0.0, 1.7e308)])
+def test_absurd_prices_change_only_the_time(offset: float, spread: float, backend: str, dtype: torch.dtype) -> None:
+    a, b = clouds(2, 64, 1, dtype=dtype), clouds(2, 64, 2, dtype=dtype)
+    prices = offset + spread * (2 * torch.rand(2, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 1)
+    found = earth_movers_distance(a, b, epsilon=1e-2, prices=prices, max_bids=2000, backend=backend)
+    assert_bijective(found.assignment)
+    assert (found.distance.double().numpy() - optimum(a, b) <= 1e-2).all() and bool(found.prices.isfinite().all())
 
 
 @pytest.mark.parametrize("method", ["auction", "exact"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -92,6 +94,29 @@ def test_no_memory_is_read_before_it_is_written(request: pytest.FixtureRequest) 
     assert torch.equal(feature_knn(features, 9, offsets, repeat=True, backend="cpu"), expected)
 
 
+@pytest.mark.parametrize("scale", [5e-324, 1e-300, 1e-161, 1e-150, 1e-139, 1e150])
+def test_squares_that_underflow_or_nearly_overflow(scale: float) -> None:
+    features, offsets = ragged(80, 40, channels=5)
+    features = features.double() * scale
+    expected = feature_knn(features, 6, offsets, backend="reference")
+    assert torch.equal(feature_knn(features, 6, offsets, backend="cpu"), expected)
+
+
+def test_torchs_newer_settings_of_precision_change_nothing() -> None:
+    """Once one of them was set, torch refuses to tell the older setting; in a process of its own, because there is no way back."""
+    code = (
+        "import torch; from pointlift.ops.feature_neighbors import feature_knn\n"
+        "{}\n"
+        "x = torch.randn(200, 64, generator=torch.Generator().manual_seed(0)); o = torch.tensor([0, 200])\n"
+        "assert torch.equal(feature_knn(x, 20, o, backend='cpu'), feature_knn(x, 20, o, backend='reference'))"
+    )
+    for setting in ("torch.backends.mkldnn.matmul.fp32_precision = 'bf16'", "torch.backends.fp32_precision = 'tf32'"):
+        if not hasattr(torch.backends.mkldnn, "matmul"):
+            pytest.skip("this torch has no such settings")
+        done = subprocess.run([sys.executable, "-c", code.format(setting)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
 def test_one_point_and_no_clouds() -> None:
     for backend in BACKENDS:
         assert feature_knn(torch.ones(1, 4), 3, torch.tensor([0, 1]), repeat=True, backend=backend).tolist() == [[0, 0, 0]]
@@ -105,6 +130,7 @@ def test_one_point_and_no_clouds() -> None:
         (torch.ones(3, 4), 0, [0, 3], "k must be an integer of at least 1"),
         (torch.ones(3), 1, [0, 3], "of shape \\(N, C\\)"),
         (torch.ones(3, 4).half(), 1, [0, 3], "float32 or float64"),
+        (torch.full((3, 4), 1e154, dtype=torch.float64), 1, [0, 3], "features have a value of 1e\\+154, whose squares overflow"),
         (torch.ones(3, 4), 1, [0, 4], "rise from 0 to the number of rows"),
         (torch.tensor([[1.0], [float("nan")], [2.0]]), 1, [0, 3], "1 of 3 rows of features are NaN or infinite \\(first: row 1\\)"),
     ],

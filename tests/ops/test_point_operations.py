@@ -200,6 +200,23 @@ def test_fewer_points_than_neighbours_repeat(backend: str) -> None:
     assert distance.tolist() == [[1.0, 4.0, 1.0, 4.0, 1.0], [48.0] * 5]
 
 
+@pytest.mark.usefixtures("poisoned", "any_search")
+@pytest.mark.parametrize("sizes", [(300, 1, 5, 0, 33, 40), (65, 16), (7000, 64, 2)])
+def test_clouds_of_very_different_sizes_do_not_disturb_each_other(sizes: tuple[int, ...], dtype: torch.dtype) -> None:
+    # with k above 64 lists do not fit registers, also those of clouds with few points beside a large one
+    points, offsets = join(*(random_cloud(n, 1, dtype=dtype) for n in sizes))
+    query, asked = join(*(random_cloud(min(n, 12), 2, dtype=dtype) for n in sizes))
+    for k in (64, 65, 100):
+        own, plain = (knn(query, points, k, asked, offsets, repeat=True, backend=b) for b in ("cpu", "reference"))
+        assert torch.equal(own[1], plain[1]) and torch.equal(own[0], plain[0])
+
+
+def test_a_radius_whose_square_overflows_holds_everything(backend: str) -> None:
+    points, offsets = join(random_cloud(10))
+    found = ball_query(points[:2], points, 1e200, 10, torch.tensor([0, 2]), offsets, backend=backend)
+    assert found.tolist() == [list(range(10))] * 2
+
+
 @pytest.fixture(params=["scan", "tree", "tree that gives up"])
 def any_ball(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every way of the cpu kernel to find a ball, whatever the size of a cloud."""

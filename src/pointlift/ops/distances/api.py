@@ -25,6 +25,8 @@ __all__ = ["AuctionError", "EarthMovers", "Matching", "chamfer_distance", "earth
 # Least epsilon, as a share of the largest distance, that a dtype resolves with room to spare.
 _RESOLVED = {torch.float32: 1e-4, torch.float64: 1e-11}
 
+_DEAREST = 4.0  # price that an auction starts with, as a share of the largest distance
+
 
 class AuctionError(ValueError):
     """An auction did not reach its bound within the bids it may make."""
@@ -214,7 +216,9 @@ def _auction(a: Tensor, b: Tensor, epsilon: float, start: Tensor, warm: bool, ma
             f"epsilon {epsilon:g} is finer than rounding for pair {at}, whose points lie up to {float(extent[at]):.4g} apart: "
             'raise it, or use method="exact".'
         )
-    moved = start / extent[:, None]
+    # only differences of prices count, and where everything is sold within epsilon of the best choice they are at most the largest
+    # distance plus epsilon: dearer ones, which float32 might not resolve bids beside, say nothing
+    moved = ((start - start.amin(1, keepdim=True)) / extent[:, None]).clamp(max=_DEAREST)
     single = (share >= _RESOLVED[torch.float32]) & (a.dtype == torch.float32)
     for dtype, chosen in ((torch.float32, single), (torch.float64, ~single)):
         rows = chosen.nonzero()[:, 0]

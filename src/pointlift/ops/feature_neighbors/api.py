@@ -8,6 +8,7 @@ expansion only to leave out points that its error bound says cannot be neighbour
 from __future__ import annotations
 
 import itertools
+import math
 
 import torch
 from torch import Tensor
@@ -25,7 +26,8 @@ def feature_knn(features: Tensor, k: int, offsets: Tensor, repeat: bool = False,
     cut the rows into clouds. repeat: a cloud with m < k rows gives its m rows in order, over and over; without it that is an error. Memory
     is bounded: at most 2^22 distances at a time, or one row of them. Not differentiable.
 
-    Raises ValueError for wrong shapes, dtypes and offsets, NaN or infinite features, and clouds with fewer than k rows (without `repeat`).
+    Raises ValueError for wrong shapes, dtypes and offsets, NaN or infinite features, features whose squares overflow float64, and clouds
+    with fewer than k rows (without `repeat`).
     """
     check_count("k", k)
     if features.ndim != 2 or features.shape[1] < 1 or features.dtype not in FLOATS:
@@ -44,6 +46,10 @@ def feature_knn(features: Tensor, k: int, offsets: Tensor, repeat: bool = False,
             f"{int((~finite).sum())} of {features.shape[0]} rows of features are NaN or infinite (first: row "
             f"{int((~finite).nonzero()[0])}): look at the data, and at the learning rate if the network was being trained."
         )
+    if features.numel():
+        reach = float(features.detach().abs().max())
+        if reach > math.sqrt(torch.finfo(torch.float64).max / features.shape[1]) / 4:
+            raise ValueError(f"features have a value of {reach:.4g}, whose squares overflow float64: scale them down.")
     kernel = implementation("feature_neighbors", features.device, features.dtype, backend)
     found: Tensor = kernel.nearest_rows(features.detach().contiguous(), k, offsets)
     return found

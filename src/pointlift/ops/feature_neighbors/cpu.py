@@ -23,6 +23,8 @@ from pointlift.ops.threading import set_threads
 __all__ = ["nearest_rows"]
 
 _UNIT = 2.0**-24  # rounding of float32, relative
+_TINY = 1e-140  # spread of a cloud below which squared distances lose digits to underflow, and products tell what those cannot
+_EVERYTHING = 1e30  # bound that every row is within
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
@@ -109,12 +111,24 @@ def _decide(products, slack, cloud, begin, index, first_row, block):  # type: ig
                 index[r, i] = index[r, i - present]
 
 
-def _prepared(cloud: Tensor) -> Tensor:
-    """(n, C): centred and scaled, in float32, or in float64 where torch may round the factors of products further than float32."""
+def _prepared(cloud: Tensor) -> tuple[Tensor, bool]:
+    """(n, C): centred and scaled, in float32, or in float64 where torch may round the factors of products further than float32.
+
+    And whether the cloud spreads far enough for products to leave anything out.
+    """
     centred = cloud.double()
     centred = centred - centred.mean(0)
-    scaled = centred / centred.abs().max().clamp_min(torch.finfo(torch.float64).tiny)
-    return scaled.float() if torch.get_float32_matmul_precision() == "highest" else scaled
+    spread = centred.abs().max()
+    scaled = centred / spread.clamp_min(torch.finfo(torch.float64).tiny)
+    return scaled if _coarse_products() else scaled.float(), float(spread) > _TINY
+
+
+def _coarse_products() -> bool:
+    """Whether products of float32 matrices may be rounded to bfloat16 or tf32: torch refuses its older question after its newer setting."""
+    matmul = getattr(torch.backends.mkldnn, "matmul", None)
+    if matmul is not None:
+        return matmul.fp32_precision not in ("ieee", "none")
+    return torch.get_float32_matmul_precision() != "highest"
 
 
 def nearest_rows(features: Tensor, k: int, offsets: Tensor) -> Tensor:
@@ -127,10 +141,12 @@ def nearest_rows(features: Tensor, k: int, offsets: Tensor) -> Tensor:
             if first_row == last:
                 continue
             cloud = features[first_row:last].numpy()
-            scaled = _prepared(features[first_row:last])
+            scaled, apart = _prepared(features[first_row:last])
             norms = scaled.double().square().sum(1)
             reach = norms.sqrt() + norms.max().sqrt()
             slack = (2 * _UNIT * (features.shape[1] / 2 + 8) * reach.square()).numpy()
+            if not apart:
+                slack[:] = _EVERYTHING
             norms = norms.to(scaled.dtype)
             n = last - first_row
             wide = (n + LANES - 1) // LANES * LANES

@@ -67,7 +67,7 @@ def ball_query(
     check_count("k", k)
     check_members("ball_query", query, points, query_offsets, offsets)
     kernel = implementation("neighbors", points.device, points.dtype, backend)
-    squared = float(torch.tensor(float(radius) ** 2, dtype=points.dtype))
+    squared = float(torch.tensor(float(radius) * float(radius), dtype=points.dtype))  # ** would raise where it overflows
     found: Tensor = kernel.in_ball(query.detach().contiguous(), points.detach().contiguous(), squared, k, query_offsets, offsets)
     return found
 

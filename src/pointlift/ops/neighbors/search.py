@@ -109,7 +109,7 @@ def _begin(query, places, begin, end, x, y, z, rows, home, away, present, d, nea
         for j in range(width):
             near[slot + j] = np.inf if j >= width - present else -np.inf
             who[slot + j] = _NOTHING
-        if few < LANES:
+        if few < LANES and width <= _WIDEST:  # beside larger clouds a list may be wider than registers, however few points this one has
             bits_within(x, y, z, home * LANES, px, py, pz, near[slot + width - 1], d)
             hold(bits_at_most(d, 0, bound_of(d, few)), d, rows, home * LANES, near, who, slot, width)
         else:
