@@ -61,6 +61,7 @@ def full_runs(tables: tuple[str, ...]) -> dict[str, tuple[Run, Plan]]:
             content = {**run.content, "data": data, "model": model}
             key = json.dumps([run.method, content], sort_keys=True)
             if run.method == "pointcmt":
+                content["transfer"] = content["transfer"] | SMALL["transfer"]  # a step's own sizes tell no runs apart
                 groups = {json.dumps([name, group], sort_keys=True) for name, group in content.items() if name != "seed"}
                 if run.seed != 0 or groups <= seen:
                     continue
