@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import lightning
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from pointlift.containers import PointBatch
 from pointlift.data.dataset import CloudDataset, collate
+from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.loader import CloudLoader, make_loader
 from pointlift.data.sample import Sample
 from pointlift.data.transforms import modelnet_augmentation
@@ -65,6 +67,27 @@ def test_every_cloud_once_per_epoch() -> None:
 
 def test_workers_give_the_same_batches() -> None:
     assert same(run(loader(), [0, 1]), run(loader(num_workers=2), [0, 1]))
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads clouds, of which one cannot be read."""
+
+    error: type[Exception]
+
+    def __call__(self, path: str, label: int, index: int) -> Sample:
+        if index == 5:
+            raise self.error("shelf/5.png: cannot be read; replace the file")
+        return clouds()[index]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("error", [DataError, MissingDataError, OSError])
+def test_what_cannot_be_read_is_one_sentence(error: type[Exception], workers: int) -> None:
+    dataset = CloudDataset.from_paths([str(i) for i in range(13)], [i % 3 for i in range(13)], _Reader(error), ("a", "b", "c"))
+    with pytest.raises(error) as raised:
+        run(loader(dataset=dataset, num_workers=workers), [0])
+    assert str(raised.value) == "shelf/5.png: cannot be read; replace the file"
 
 
 def test_the_global_generators_are_left_alone() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["DataError", "MissingDataError"]
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["DataError", "MissingDataError", "worker_errors"]
 
 
 class DataError(ValueError):
@@ -14,3 +17,16 @@ class MissingDataError(DataError, FileNotFoundError):
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
+
+
+@contextmanager
+def worker_errors() -> Iterator[None]:
+    """An error of data or files that a loader's process raised arrives wrapped in its traceback; here it is its own sentence again."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        lines = str(error).strip().splitlines()
+        sentence = lines[-1].partition(": ")[2] if len(lines) > 1 and lines[0].startswith("Caught ") else ""
+        if sentence:
+            raise type(error)(sentence) from None
+        raise

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from pointlift.data.errors import DataError
+from pointlift.data.errors import DataError, worker_errors
 from pointlift.data.image_set import ImageSet
 
 __all__ = ["EvalView", "ImageOrder", "PreparedImages", "TrainView", "ViewedImages", "worker_errors"]
@@ -138,18 +137,6 @@ class ImageOrder(Sampler[Key]):
         order = torch.randperm(self.n, generator=generator).tolist() if self.shuffle else range(self.n)
         for index in order[self.rank :: self.world][self.skip : len(self)]:
             yield self.epoch, index
-
-
-@contextmanager
-def worker_errors() -> Iterator[None]:
-    """A DataError that a worker process raised arrives wrapped in its traceback; here it becomes its own sentence again."""
-    try:
-        yield
-    except DataError as error:
-        lines = str(error).strip().splitlines()
-        if len(lines) > 1 and lines[0].startswith("Caught "):
-            raise type(error)(lines[-1].partition(": ")[2]) from None
-        raise
 
 
 def _at_least(picture: Image.Image, size: int) -> tuple[int, int]:

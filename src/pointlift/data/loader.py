@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pointlift.containers import PointBatch
 from pointlift.data.dataset import CloudDataset, collate
+from pointlift.data.errors import worker_errors
 from pointlift.data.sample import Sample
 from pointlift.data.transforms import Augment, Transform
 
@@ -100,9 +101,10 @@ class CloudLoader(DataLoader[Any]):
         self._handed_out = start
         self.sampler.skip = start * (self.batch_size or 1)
         # the iterator asks the sampler for its first keys at once when there are workers, and at the first batch without
-        for batch in super().__iter__():
-            self._handed_out += 1
-            yield batch
+        with worker_errors():
+            for batch in super().__iter__():
+                self._handed_out += 1
+                yield batch
 
     def state_dict(self) -> dict[str, int]:
         """The epoch, and how many of its batches have been handed out."""
