@@ -34,7 +34,7 @@ def test_coloured_scans_give_their_colours(tmp_path: Path) -> None:
     root = write_scanobjectnn_raw(tmp_path / "scans", 2, 1)
     config = DataConfig(f"scanobjectnn:{root}?variant=obj-only&colors=true", n_points=64, augment=False, features="xyz+own")
     features = drawn(config, 6, False)[0]
-    assert features.shape == (64, 6) and 0 <= features[:, 3:].min() and features[:, 3:].max() <= 1 and features[:, 3:].std() > 0
+    assert features.shape == (64, 6) and features[:, 3:].min() >= 0 and features[:, 3:].max() <= 1 and features[:, 3:].std() > 0
 
 
 def test_shapenetpart_gives_categories_and_normals(tmp_path: Path) -> None:

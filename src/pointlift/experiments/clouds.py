@@ -97,8 +97,8 @@ def open_dataset(config: DataConfig, split: str, seed: int = 0) -> CloudDataset:
     elif kind == "shapenetpart":
         options, points = {"normals": config.features != "xyz"}, None
     elif kind == "meshes":
-        own = ("colors",) if config.features != "xyz" else ()
-        options, points = {"normalize": "none", "use": own}, points or 1024
+        colors = ("colors",) if config.features != "xyz" else ()
+        options, points = {"normalize": "none", "use": colors}, points or 1024
     elif kind == "pixels":
         pass  # random ones of the pixels, all of them where n_points is null; there is nothing to normalise
     elif source.describe_source(config.source) == "modelnet (h5)":
