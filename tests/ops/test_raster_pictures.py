@@ -110,6 +110,24 @@ def test_backends_shade_alike() -> None:
             assert float(own.min()) >= 0 and float(own.max()) <= 1
 
 
+def test_no_memory_is_read_before_it_is_written(request: pytest.FixtureRequest) -> None:
+    g = torch.Generator().manual_seed(1)
+    xyz, faces, offsets = torch.randn(40, 3, generator=g), torch.randint(0, 40, (30, 3), generator=g), torch.tensor([0, 15, 15, 40])
+    paints = [Paint(), Paint(vertex_colors=torch.rand(40, 3, generator=g))]
+
+    def everything() -> list[Tensor]:
+        found: list[Tensor] = []
+        for cameras in (Cameras(turns(3, 1), 0.5, 1.5), Cameras(turns(2, 2), 2.0, 0.4, True)):  # some behind the camera, much of it empty
+            found += [f for f in rasterize(xyz, faces, cameras, (19, 26), True, True, "cpu") if f is not None]
+            found += [shade(xyz, faces, cameras, (19, 26), paint, backend="cpu") for paint in paints]
+            found += [splat_points(xyz, offsets, cameras, (19, 26), values, 2, backend="cpu") for values in (None, xyz)]
+        return found
+
+    expected = everything()  # compiles
+    request.getfixturevalue("poisoned")
+    assert all(torch.equal(a, b) for a, b in zip(everything(), expected, strict=True))
+
+
 def splat_loop(points: np.ndarray, values: np.ndarray, cameras: Cameras, size: int, splat: int, background: float) -> np.ndarray:
     """(V, C, size, size): one point after the other."""
     out = np.full((len(cameras.rotations), values.shape[1], size, size), background)
