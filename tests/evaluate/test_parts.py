@@ -92,6 +92,13 @@ def test_bad_input(predicted: list[Any], truth: list[Any], category: list[int], 
         part_metrics(arrays[0], arrays[1], category, LABELS)
 
 
+def test_scores_of_minus_infinity_still_give_a_part_of_the_category() -> None:
+    allowed = torch.tensor([[True, True, False, False], [False, False, True, True]])
+    scores = torch.full((3, 4), -torch.inf)
+    scores[1, 0], scores[2, 3] = 5.0, 1.0
+    assert predicted_parts(scores, torch.tensor([1]), torch.tensor([0, 3]), allowed).tolist() == [2, 2, 3]
+
+
 def test_bad_scores() -> None:
     allowed, one = torch.from_numpy(LABELS.allowed()), torch.tensor([0, 1])
     with pytest.raises(ValueError, match="NaN"):

@@ -84,3 +84,13 @@ def test_errors() -> None:
         EdgeConv(3, 8, -1)
     with pytest.raises(ValueError, match="1 edges in training mode"):
         EdgeConv(3, 8)(torch.zeros(1, 3), torch.zeros(1, 1, dtype=torch.int64))
+    rows = torch.zeros(5, 2, dtype=torch.int64)
+    for features, index, words in (
+        (torch.zeros(5, 4), rows, "features must have shape \\(N, 3\\)"),
+        (torch.zeros(5, 3), rows[:1], "index must have shape \\(5, k\\)"),
+        (torch.zeros(5, 3), rows[:3], "index must have shape \\(5, k\\)"),
+        (torch.zeros(5, 3), rows[:, :0], "at least one neighbour"),
+        (torch.zeros(5, 3), rows + 5, "names row 5"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            EdgeConv(3, 8).eval()(features, index)

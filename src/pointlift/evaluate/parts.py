@@ -100,7 +100,8 @@ def predicted_parts(scores: Tensor, category: Tensor, offsets: Tensor, allowed: 
         raise ValueError("scores are NaN at some points, expected numbers; the network diverged or its input has NaN")
     if restrict:
         own = allowed.to(scores.device)[category.to(scores.device)].repeat_interleave(offsets.diff().to(scores.device), 0)
-        scores = scores.masked_fill(~own, -torch.inf)
+        least = torch.finfo(scores.dtype).min  # above the -inf of other categories' parts, also where all of the own are -inf
+        scores = scores.clamp(min=least).masked_fill(~own, -torch.inf)
     return scores.argmax(1)
 
 

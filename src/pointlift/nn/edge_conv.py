@@ -37,6 +37,10 @@ class EdgeConv(nn.Module):
 
         Raises ValueError for wrong shapes, rows that do not exist, and in training mode for a single edge.
         """
+        if features.ndim != 2 or features.shape[1] != self.in_channels:
+            raise ValueError(f"EdgeConv: features must have shape (N, {self.in_channels}), got {tuple(features.shape)}.")
+        if index.ndim != 2 or index.shape[0] != len(features):  # a single row would be spread to all points
+            raise ValueError(f"EdgeConv: index must have shape ({len(features)}, k), a row per point, got {tuple(index.shape)}.")
         neighbour, own = self.linear.weight.split(self.in_channels, dim=1)
         # under autocast the products are in lower precision; sums over edges are not
         u = F.linear(features, neighbour).to(features.dtype)
