@@ -12,9 +12,11 @@ import torch
 
 from pointlift.containers import PointBatch
 from pointlift.data.dataset import CloudDataset
+from pointlift.data.errors import DataError
 from pointlift.data.sample import Sample
 from pointlift.experiments.clouds import load_splits
 from pointlift.experiments.configs import DataConfig
+from pointlift.experiments.view_sources import ProjectedViews
 from pointlift.experiments.views import ViewConfig, load_views
 from pointlift.views import simple_view_images
 
@@ -36,6 +38,17 @@ def test_projections_are_simpleviews_of_the_very_clouds_that_the_student_sees() 
         wrong = (images[row] - expected[:, None]).abs() > 1e-4
         assert float(wrong.float().mean()) < 0.01, "a point on the edge of a pixel may fall beside it"
     assert float(images.min()) == 0 and 0.9 < float(images.max()) <= 1
+
+
+@pytest.mark.parametrize("scale", [1000.0, 1e-3])
+def test_clouds_in_other_units_are_named(scale: float) -> None:
+    """Millimetres without normalisation: the cameras would stand within the cloud, or see it in one pixel."""
+    samples = [Sample((scale * np.eye(3)).astype(np.float32), 0, path="scan.ply") for _ in range(2)]
+    dataset = CloudDataset(samples, ["chair"])
+    data = replace(DATA, normalise="none")
+    with pytest.raises(DataError, match=r"scan\.ply: reaches .* from the origin.*unit-sphere"):
+        ProjectedViews(dataset, VIEWS, data, 0).images([0])
+    assert ProjectedViews(dataset, VIEWS, DATA, 0).images([0]).max() > 0
 
 
 def test_closeness_is_bright_where_depth_is_small() -> None:

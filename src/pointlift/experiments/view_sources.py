@@ -35,6 +35,7 @@ __all__ = ["FolderViews", "ProjectedViews", "RenderedViews", "ViewConfig", "View
 
 PROJECTION = 1  # counted up whenever the same cloud and settings give other pixels
 REACH = 1.0  # of the clouds, which are in the unit sphere
+FARTHEST, NEAREST = 5.0, 0.05  # beyond these a cloud is in other units: the cameras would stand within it, or see it in a pixel
 Pictures = npt.NDArray[np.uint8]
 
 
@@ -151,8 +152,9 @@ class ProjectedViews(ViewSource):
         self._project(PointBatch.from_list([torch.zeros(1, 3)], [torch.zeros(1, 3)]))  # refuses what does not fit, before it is used
 
     def _images(self, indices: list[int], epoch: int | None) -> Tensor:
-        augment, key = (self.clean, 0) if epoch is None or self.augmented is None else (self.augmented, epoch)
-        return self._project(collate([augment(self._sample(i), key, i) for i in indices]))
+        if epoch is None or self.augmented is None:
+            return self._project(collate([self._prepared(i) for i in indices]))
+        return self._project(collate([self.augmented(self._sample(i), epoch, i) for i in indices]))
 
     def _project(self, cloud: PointBatch) -> Tensor:
         config = self.config
@@ -168,6 +170,17 @@ class ProjectedViews(ViewSource):
             got = "no features" if colors is None else f"{colors.shape[1]} features from {colors.min():g} to {colors.max():g}"
             raise DataError(
                 f"{self.names[index]}: has {got}, but 3 colours in 0-1 are expected with views.kind projected-color; use projected"
+            )
+        return sample
+
+    def _prepared(self, index: int) -> Sample:
+        """The cloud as it is seen without augmentation. Raises DataError for one that the cameras cannot take in."""
+        sample = self.clean(self._sample(index), 0, index)
+        reach = float(np.sqrt((sample.xyz.astype(np.float64) ** 2).sum(1).max())) if len(sample) else REACH
+        if not NEAREST <= reach <= FARTHEST:
+            raise DataError(
+                f"{self.names[index]}: reaches {reach:.3g} from the origin, about {REACH:g} is expected where its pictures are taken; use "
+                "data.normalise unit-sphere"
             )
         return sample
 
