@@ -240,7 +240,7 @@ def test_demo_in_processes_gives_what_one_process_gives(tmp_path: Path) -> None:
 def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
-    assert "WRONG" not in text and "all 45 checks passed" in text and "embedded image model: fractal_resnet" in text
+    assert "WRONG" not in text and "all 57 checks passed" in text and "embedded image model: fractal_resnet" in text
     from pointlift.experiments import doctor
 
     wrong = doctor.sparse_conv
