@@ -75,6 +75,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PartFitRes
     return out, fit(out)
 
 
+@pytest.mark.slow
 def test_embedded_parts_are_learned(tmp_path: Path) -> None:
     data = replace(DATA, train_per_class=16, test_per_class=8, augment=False)
     optim = replace(OPTIM, epochs=10)

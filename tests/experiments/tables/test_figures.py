@@ -99,7 +99,7 @@ def test_every_kind_is_drawn_and_says_so_where_nothing_ran(figure: dict[str, Any
 
 
 def test_all_kinds_are_tried() -> None:
-    assert set(FIGURES) == {"curves", "share-accuracy", "bars", "tsne", "transforms"}
+    assert set(FIGURES) == {"curves", "share-accuracy", "bars", "tsne", "transforms", "views"}  # views: test_costs_and_views.py
 
 
 def test_speed_up_is_a_quotient_of_epochs(runs: Mapping[str, FitResult], tmp_path: Path) -> None:
