@@ -36,11 +36,12 @@ MODELS: dict[str, dict[str, Any]] = {
         "network": "simpleview", "options": {"image_size": 32},
     },
 }  # fmt: skip
+STUDENTS = ("dgcnn", "rscnn", "pointmlp-elite")  # whose layers have fast tests of their own
 DATA = DataConfig(n_points=96, voxel_size=0.2, batch_size=8, train_per_class=6, test_per_class=3, classes=["chair", "lamp", "table"])
 TRAINER = TrainerConfig(accelerator="cpu", enable_progress_bar=False)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in STUDENTS else []) for n in MODELS])
 def test_fit_checkpoint_evaluate_predict(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = ModelConfig(**MODELS[name])
     result = fit_image2point(model, DATA, OptimConfig(optimizer="adam", lr=1e-3, epochs=2), TRAINER, 0, tmp_path / "run")

@@ -371,6 +371,7 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["epoch"] >= 0
 
 
+@pytest.mark.slow
 def test_two_processes_train_like_one(tmp_path: Path) -> None:
     """The same global batches on one process and on two (gloo). Batch norm would see half a batch in each process, so the comparison
     is made with a network that has none."""
