@@ -211,5 +211,5 @@ def test_imagenet_recipe(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_toy_recipe_trains(tmp_path: Path) -> None:
-    result = resolve_recipe("pretrain/pointnet2_toy.yaml").run(out=tmp_path / "toy")
+    result = resolve_recipe("pretrain/pointnet2_toy.yaml", ["--optim.epochs", "15"]).run(out=tmp_path / "toy")  # six are too few to tell
     assert result.metrics["train_accuracy"] > 2 / 6  # chance is 1 / 6; the running statistics need more steps
