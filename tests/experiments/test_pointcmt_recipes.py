@@ -144,7 +144,8 @@ def test_scanobjectnn_recipes_take_a_step_of_every_stage(recipe: str, tmp_path: 
 def test_embedded_recipes_take_a_step_of_every_stage(name: str, tmp_path: Path) -> None:
     words = ["--data.train_per_class", "4", "--data.test_per_class", "1", "--teacher.width"]
     words += [str(resolve_recipe(f"pointcmt/{name}.yaml").arguments["model"].options["head"][0])]
-    run(name, tmp_path / "run", *words)
+    protocol = run(name, tmp_path / "run", *words)
+    assert protocol["data"]["classes"] == {"toy": 5, "demo": 14}[name]
 
 
 @pytest.mark.slow

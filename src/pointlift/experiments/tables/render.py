@@ -49,6 +49,7 @@ class Page:
         return "\n".join(parts)
 
     def markdown(self, pictures: Sequence[Picture]) -> str:
+        """The table, its pictures (files beside it), notes and protocol as Markdown."""
         parts = [f"# {self.title}\n", markdown_table(self.header, self.rows)]
         if self.best:
             parts += ["Best epoch beside the last (chosen on what it was measured on):\n", markdown_table(self.BEST, self.best)]
@@ -60,6 +61,7 @@ class Page:
         return "\n".join(parts)
 
     def html(self, pictures: Sequence[Picture], runs: tuple[list[str], list[list[Cell]]]) -> Report:
+        """The same as a page, with the single runs (header, rows) at its end."""
         report = Report(self.title, self.lines[0] if self.lines else "")
         report.section("Result").table(self.header, self.rows, MEANING)
         for picture in pictures:

@@ -295,6 +295,7 @@ def _bands(views: int, threads: int) -> int:
 
 
 def rasterize(vertices: Tensor, faces: Tensor, eyes: Cameras, height: int, width: int, barycentric: bool, normal: bool) -> Fragments:
+    """What every pixel sees of the triangles; arguments and result as in `api.rasterize`, which checks them."""
     views, threads = len(eyes.rotations), set_threads()
     depth, face = torch.empty(views, height, width), torch.empty(views, height, width, dtype=torch.int32)
     weights = torch.empty(views, height, width, 3 if barycentric else 0)
@@ -339,6 +340,7 @@ def shade(
 def splat_points(
     xyz: Tensor, offsets: Tensor, eyes: Cameras, height: int, width: int, values: Tensor | None, splat: int, background: float
 ) -> Tensor:
+    """The nearest point of every pixel, or its values; arguments and result as in `api.splat_points`, which checks them."""
     threads = set_threads()
     drawn = torch.empty(len(xyz), 0) if values is None else values
     images = torch.empty(offsets.numel() - 1, len(eyes.rotations), 1 if values is None else values.shape[1], height, width)
