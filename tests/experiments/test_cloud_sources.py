@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist, pdist
 
 from pointlift.data.procedural.mesh_writers import write_mesh_folder
 from pointlift.data.procedural.scan_writers import write_scanobjectnn, write_scanobjectnn_raw
-from pointlift.data.procedural.writers import write_shapenetpart
+from pointlift.data.procedural.writers import MODELNET40_CLASSES, write_modelnet_txt, write_shapenetpart
 from pointlift.experiments.clouds import load_splits, preprocessing
 from pointlift.experiments.configs import DataConfig
 
@@ -51,3 +53,37 @@ def test_meshes_give_clouds_and_surfaces(tmp_path: Path, features: str, channels
     assert drawn(config, channels, False)[0].shape == (128, channels)
     train = load_splits(config, 0).train
     assert len(train) == 4 and len(train.mesh(0).faces) > 0
+
+
+def test_training_points_are_random_ones_of_a_farthest_point_sample(tmp_path: Path) -> None:
+    root, rng = tmp_path / "clouds", np.random.default_rng(0)
+    for name in ("a", "b"):
+        for split in ("train", "test"):
+            (root / split / name).mkdir(parents=True)
+            np.save(root / split / name / "0.npy", rng.random((500, 3), dtype=np.float32) ** 3)
+    config = DataConfig(f"folder:{root}", n_points=80, augment=False, normalise="none", batch_size=2)
+    spread = replace(config, fps_points=80, read_points=400)
+    cloud = load_splits(spread, 0).train[0].xyz[:400]
+    for chosen in drawn(spread, 3, True):
+        covered = cdist(cloud, chosen).min(axis=1).max()
+        assert covered <= pdist(chosen).min(), "no point is farther from the chosen ones than they are from each other: that is greedy"
+        assert all((cloud == point).all(1).any() for point in chosen)
+    one, two, _ = (set(map(tuple, c)) for c in drawn(spread, 3, True))
+    assert one != two, "the first one is random"
+    fewer = set(map(tuple, drawn(replace(spread, n_points=60), 3, True)[0]))
+    assert len(fewer) == 60 and fewer < one, "random ones of the chosen, whose draw comes first"
+    np.testing.assert_array_equal(drawn(config, 3, False)[0], drawn(spread, 3, False)[0])  # evaluation is as it was
+
+
+def test_a_text_file_is_read_as_far_as_training_needs_it(tmp_path: Path) -> None:
+    root = write_modelnet_txt(tmp_path / "clouds", 1, 1, 200, classes=MODELNET40_CLASSES)
+    config = DataConfig(f"modelnet:{root}", n_points=32, fps_points=64, read_points=128, augment=False)
+    splits = load_splits(config, 0)
+    assert len(splits.train[0]) == 128 and len(splits.val[0]) == 32
+    assert drawn(config, 3, True)[0].shape == (32, 3)
+
+
+@pytest.mark.parametrize(("n_points", "chosen", "read"), [(64, 32, 128), (64, 128, 100), (None, 64, 128), (64, 128, None), (64, None, 128)])
+def test_numbers_of_points_that_do_not_fit(n_points: int | None, chosen: int | None, read: int | None) -> None:
+    with pytest.raises(ValueError, match="n_points <= fps_points <= read_points, or null for the last two"):
+        DataConfig(n_points=n_points, fps_points=chosen, read_points=read)

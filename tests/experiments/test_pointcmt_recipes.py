@@ -76,6 +76,14 @@ def test_the_papers_protocol_is_in_the_recipes() -> None:
         resolved = resolve_recipe(f"pointcmt/{name}.yaml").resolved
         shared(resolved, {**paper, **modelnet40})
         assert resolved["transfer"]["teacher_batch_size"] == 128
+    rscnn = {  # facts 5.4
+        "optim": {
+            "optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0, "epochs": 200, "schedule": "decay", "decay_factor": 0.7,
+            "decay_epochs": 21, "final_lr": 1e-5, "bn_momentum": 0.9, "bn_decay": 0.5, "bn_floor": 0.01,
+        },
+        "data": {"fps_points": 1200, "read_points": 2048},
+    }  # fmt: skip
+    shared(resolve_recipe("pointcmt/modelnet40_rscnn.yaml").resolved, rscnn)
     released = resolve_recipe("pointcmt/modelnet40_released.yaml").resolved
     shared(
         released,
@@ -115,7 +123,7 @@ def run(name: str, out: Path, *words: str, student: str | None = None) -> dict[s
 def modelnet40(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Clouds in ModelNet40's text layout, and a folder of two small views of each."""
     folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-    clouds = write_modelnet_txt(folder / "clouds", 1, 1, 64, classes=MODELNET40_CLASSES)
+    clouds = write_modelnet_txt(folder / "clouds", 1, 1, 96, classes=MODELNET40_CLASSES)
     views = write_views(folder / "views", lambda _: rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8), 1, 1, classes=MODELNET40_CLASSES)
     return clouds, views
 
@@ -125,6 +133,8 @@ def modelnet40(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 )
 def test_modelnet40_recipes_take_a_step_of_every_stage(recipe: str, modelnet40: tuple[Path, Path], tmp_path: Path) -> None:
     words = ["--data.source", f"modelnet:{modelnet40[0]}", "--views.folder", str(modelnet40[1]), "--views.n_views", "2"]
+    if recipe == "modelnet40_rscnn":
+        words += ["--data.fps_points", "80", "--data.read_points", "96"]
     protocol = run(recipe, tmp_path / "run", *words, *SMALL_IMAGES, student=MODELNET40[recipe])
     assert protocol["data"]["classes"] == 40 and protocol["pointcmt"]["feature_channels"] == 512
     generator, _ = load_generator(tmp_path / "run" / "generator" / "model.safetensors")

@@ -160,6 +160,28 @@ def test_an_interrupted_epoch_is_resumed_exactly(
     assert resumed.best == finished[1].best
 
 
+def test_rscnns_protocol_is_resumed_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Momentum of the batch statistics that decays within the run, points chosen by farthest point sampling, stopped within an epoch."""
+
+    def stop(self: Any, trainer: Any, module: Any, batch: Any, index: int) -> None:
+        if (trainer.current_epoch, index) == (2, 1):
+            raise StopError
+
+    changes: dict[str, Any] = {
+        "data": replace(DATA, fps_points=160, read_points=256),
+        "optim": replace(OPTIM, bn_momentum=0.9, bn_decay=0.5, bn_floor=0.01, decay_epochs=1),
+        "trainer": replace(TRAINER, checkpoint_every_n_steps=1),
+    }
+    whole = fit(tmp_path / "whole", **changes)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunRecord, "on_train_batch_start", stop)
+        with pytest.raises(StopError):
+            fit(tmp_path / "run", **changes)
+    changes["data"] = replace(changes["data"], num_workers=1)  # whose process samples the same points
+    resumed = fit(tmp_path / "run", **changes, resume=True)
+    assert same(weights(resumed), weights(whole)) and rows(resumed.csv) == rows(whole.csv)
+
+
 def test_a_moved_run_is_resumed(finished: tuple[Path, FitResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = RunRecord.on_train_epoch_end
 

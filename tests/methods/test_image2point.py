@@ -219,3 +219,46 @@ def test_smoothing_over_the_others_is_dgcnns_loss() -> None:
     torch.testing.assert_close(module.loss(logits, target), -(wanted * logits.log_softmax(1)).sum(1).mean())
     with pytest.raises(ValueError, match="leaves nothing for the true one"):
         Image2Point(net, 2, label_smoothing=0.5, smoothing="others")
+
+
+def test_the_momentum_of_batch_statistics_halves_down_to_its_floor(tmp_path: Path) -> None:
+    """RS-CNN's 0.9, 0.45, ... (facts 5.4), every second epoch here; a run cut in the middle of an epoch has the momentum of that epoch."""
+
+    class Watched(Image2Point):
+        def training_step(self, batch: CloudBatch | PointBatch, batch_idx: int) -> Tensor:
+            momenta.append({m.momentum for m in self.net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)})
+            return super().training_step(batch, batch_idx)
+
+    momenta: list[set[float | None]] = []
+    options: dict[str, Any] = {"bn_momentum": 0.9, "bn_decay": 0.5, "bn_floor": 0.3, "decay_epochs": 2}
+    module = Watched(network(), 3, "all", 0.2, lr=0.01, **options)
+    trainer = fit(module, tmp_path, 6)
+    assert momenta == [{m} for m in (0.9,) * 4 + (0.45,) * 4 + (0.3,) * 4], "two steps an epoch"
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    momenta.clear()
+    longer = lightning.Trainer(
+        max_epochs=7, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )  # fmt: skip
+    longer.fit(Watched(network(), 3, "all", 0.2, lr=0.01, **options), loader(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    assert momenta == [{0.3}, {0.3}]
+
+
+def test_the_newest_batch_has_its_share_of_the_statistics(tmp_path: Path) -> None:
+    """running = (1 - m) * running + m * batch, m = 0.75 and nothing else: one step from mean 0 gives 0.75 of the batch's mean."""
+    whole, part = network(), network()
+    fit(Image2Point(whole, 3, "all", 0.2, bn_momentum=1.0), tmp_path, limit_train_batches=1)
+    fit(Image2Point(part, 3, "all", 0.2, bn_momentum=0.75), tmp_path, limit_train_batches=1)
+    of_whole, of_part = (next(m for m in net.modules() if isinstance(m, nn.BatchNorm1d)) for net in (whole, part))
+    assert of_whole.running_mean is not None and of_part.running_mean is not None and of_whole.running_mean.abs().max() > 0.01
+    torch.testing.assert_close(of_part.running_mean, 0.75 * of_whole.running_mean)
+
+
+def test_settings_of_the_batch_statistics_out_of_range() -> None:
+    for wrong in ({"bn_momentum": 0.0}, {"bn_momentum": 0.5, "bn_decay": 1.5}, {"bn_momentum": 0.5, "bn_floor": 0.6}):
+        with pytest.raises(ValueError, match=r"expected 0 < bn_momentum <= 1, 0 < bn_decay <= 1 and 0 <= bn_floor <= bn_momentum"):
+            Image2Point(network(), 3, **wrong)
+    with pytest.raises(ValueError, match="without bn_momentum, which they change"):
+        Image2Point(network(), 3, bn_decay=0.5)
+    with pytest.raises(ValueError, match="Linear has no batch normalisation"):
+        Image2Point(nn.Linear(3, 3), 3, bn_momentum=0.9)

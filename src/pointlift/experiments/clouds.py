@@ -7,15 +7,25 @@ from typing import Any
 
 import lightning
 import numpy as np
+import torch
 
 from pointlift.data import source
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.loader import CloudLoader, make_loader
 from pointlift.data.sample import Sample
 from pointlift.data.splits import fraction, holdout, k_shot
-from pointlift.data.transforms import Compose, Resample, Transform, UnitSphere, modelnet_augmentation, scale_shift_augmentation
+from pointlift.data.transforms import (
+    Compose,
+    Resample,
+    Transform,
+    UnitSphere,
+    modelnet_augmentation,
+    scale_shift_augmentation,
+    take_points,
+)
 from pointlift.experiments.configs import DataConfig
 from pointlift.methods.image2point import CloudBatch
+from pointlift.ops.sampling import farthest_point_sampling
 
 __all__ = ["CloudData", "CloudSplits", "load_splits", "open_dataset", "preprocessing"]
 
@@ -29,6 +39,20 @@ class AtMost:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         return Resample(self.n, self.method)(sample, rng) if len(sample) > self.n else sample
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The `n` points that farthest point sampling takes, a random one first; a cloud with fewer keeps them as they are."""
+
+    n: int
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if len(sample) <= self.n:
+            return sample
+        xyz, offsets = torch.from_numpy(np.ascontiguousarray(sample.xyz)), torch.tensor([0, len(sample)])
+        rows = farthest_point_sampling(xyz, offsets, self.n, start=int(rng.integers(len(sample))))
+        return take_points(sample, rows[0].numpy())
 
 
 @dataclass(frozen=True)
@@ -83,7 +107,7 @@ def open_dataset(config: DataConfig, split: str, seed: int = 0) -> CloudDataset:
     """
     kind, _, given = source.parse_source(config.source)
     options: dict[str, Any] = {}
-    points = config.n_points
+    points = config.n_points if config.read_points is None or split != "train" else config.read_points
     if kind == "procedural":
         options = {"train": config.train_per_class, "test": config.test_per_class, "classes": config.classes}
         seed = config.shapes_seed  # the objects are those of the dataset, whatever the run's seed
@@ -136,6 +160,8 @@ def load_splits(config: DataConfig, seed: int) -> CloudSplits:
 def preprocessing(config: DataConfig, channels: int, training: bool) -> Transform:
     """What happens to a cloud before it is voxelized: normalise, thin out, augment (training only), pick the features."""
     steps: list[Transform] = [UnitSphere()] if config.normalise == "unit-sphere" else []
+    if training and config.fps_points is not None and config.read_points is not None:
+        steps += [AtMost(config.read_points, "first"), Spread(config.fps_points)]
     if config.n_points is not None:
         steps.append(AtMost(config.n_points, "random" if training else "first"))
     if training and config.augment:

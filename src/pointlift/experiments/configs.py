@@ -68,6 +68,9 @@ class DataConfig:
             "shapenetpart:FOLDER", "pixels:IMAGES" (pictures as clouds of their pixels, see docs/pixel_clouds.md) or a plain folder, whose
             kind is detected.
         n_points: at most so many points of a cloud, random ones in training, the first ones in evaluation; null keeps all.
+        fps_points, read_points: both or neither (null). In training, read_points points of a cloud are read or sampled from its mesh,
+            farthest point sampling from a random one on thins them to fps_points, and the random n_points are drawn from these: RS-CNN
+            has 1200 of 2048 (facts 5.4). A cloud with fewer points keeps what it has.
         normalise: "unit-sphere" (centroid to the origin, farthest point to distance 1) or "none".
         features: "xyz" (the paper), "own" (those of the files) or "xyz+own".
         voxel_size: edge of a voxel, in the units of the clouds after normalisation.
@@ -103,6 +106,8 @@ class DataConfig:
     test_per_class: int = 32
     shapes_seed: int = 0
     classes: list[str] | None = None
+    fps_points: int | None = None
+    read_points: int | None = None
 
     def __post_init__(self) -> None:
         if self.shots is not None and self.share is not None:
@@ -111,6 +116,12 @@ class DataConfig:
             raise ValueError(f"data: batch_size is {self.batch_size}, expected at least 2 (batch normalisation needs more than one cloud).")
         if self.n_points is not None and self.n_points < 1:
             raise ValueError(f"data: n_points is {self.n_points}, expected at least 1, or null for all points.")
+        chosen, read = self.fps_points, self.read_points
+        if (chosen, read) != (None, None) and not 0 < (self.n_points or 0) <= (chosen or 0) <= (read or 0):
+            raise ValueError(
+                f"data: n_points is {self.n_points}, fps_points {chosen} and read_points {read}, expected all three with n_points <= "
+                "fps_points <= read_points, or null for the last two."
+            )
         if not self.voxel_size > 0:
             raise ValueError(f"data: voxel_size is {self.voxel_size}, expected a positive number in the units of the clouds.")
         if self.num_workers < 0:
@@ -129,6 +140,9 @@ class OptimConfig:
             "decay" (times decay_factor after every decay_epochs epochs, not below final_lr; RS-CNN's, facts 5.4), "plateau" (half after
             every 10 epochs without a lower training loss, down to 1e-5; SimpleView's protocol, facts 5.6), "released" (the released
             code's oscillation, facts T1) or "constant".
+        bn_momentum: share of the newest batch in the statistics of batch normalisation; null leaves the network's own, mostly 0.1.
+        bn_decay, bn_floor: what bn_momentum is multiplied by after every decay_epochs epochs, and where it stops (RS-CNN's: 0.9, 0.5 and
+            0.01, facts 5.4); null for a constant.
         label_smoothing: 0 in the paper. smoothing: who shares it, "all" classes or the "others" than the true one (facts T45).
     """
 
@@ -143,6 +157,9 @@ class OptimConfig:
     final_lr: float = 0.0
     decay_factor: float = 0.7
     decay_epochs: int = 21
+    bn_momentum: float | None = None
+    bn_decay: float | None = None
+    bn_floor: float | None = None
 
     def __post_init__(self) -> None:
         if self.epochs < 1:

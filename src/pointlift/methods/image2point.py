@@ -72,6 +72,8 @@ class Image2Point(lightning.LightningModule):
     training loss, not below 1e-5), "released" (the released code's, which swings between lr and 0 with a period of 2 * epochs steps) or
     "constant". optimizer: "sgd", "adam" or "adamw"; lr, momentum (SGD's) and weight_decay are its own, over what learns only.
     label_smoothing: shared by "all" classes, as torch does, or by the "others" than the true one, as DGCNN's loss does (facts T45).
+    bn_momentum: share of the newest batch in the running statistics of batch normalisation, times bn_decay after every decay_epochs epochs,
+    not below bn_floor (RS-CNN's, facts 5.4); None leaves what the network has, None for the other two is a constant.
     seed: of new weights (regime "scratch") and of everything random in a step, which follows from (seed, epoch, batch, rank) alone, so
     that a resumed run goes on as if it had never stopped.
     total_steps: length of the cosine in optimizer steps; None asks Lightning, which then cannot resume within an epoch (it makes the
@@ -100,18 +102,12 @@ class Image2Point(lightning.LightningModule):
         final_lr: float = 0.0,
         decay_factor: float = 0.7,
         decay_epochs: int = 21,
+        bn_momentum: float | None = None,
+        bn_decay: float | None = None,
+        bn_floor: float | None = None,
     ) -> None:
         super().__init__()
-        if not lr > 0 or not 0 <= momentum < 1 or weight_decay < 0 or not 0 <= label_smoothing < 1:
-            raise ValueError(
-                f"Image2Point: got lr={lr}, momentum={momentum}, weight_decay={weight_decay}, label_smoothing={label_smoothing}; "
-                "expected lr > 0, 0 <= momentum < 1, weight_decay >= 0 and 0 <= label_smoothing < 1."
-            )
-        if not 0 <= final_lr <= lr or not 0 < decay_factor <= 1 or decay_epochs < 1:
-            raise ValueError(
-                f"Image2Point: got final_lr={final_lr}, decay_factor={decay_factor}, decay_epochs={decay_epochs}; expected "
-                f"0 <= final_lr <= lr ({lr}), 0 < decay_factor <= 1 and decay_epochs >= 1."
-            )
+        _check_rates(lr, momentum, weight_decay, label_smoothing, final_lr, decay_factor, decay_epochs)
         for name, value, kind in (
             ("schedule", schedule, Schedule),
             ("optimizer", optimizer, Optimizer),
@@ -119,6 +115,8 @@ class Image2Point(lightning.LightningModule):
         ):
             if value not in get_args(kind):
                 raise ValueError(f"Image2Point: {name} must be one of {', '.join(get_args(kind))}, got {value!r}.")
+        _check_statistics(net, bn_momentum, bn_decay, bn_floor)
+        self.bn_momentum, self.bn_decay, self.bn_floor = bn_momentum, bn_decay or 1.0, bn_floor or 0.0
         self.net = net
         self.finetune = None if regime is None else set_finetune(net, regime, seed)
         self.voxel_size = voxel_size
@@ -150,6 +148,11 @@ class Image2Point(lightning.LightningModule):
         # dropout and its like draw from torch's global stream
         key = np.random.SeedSequence([self.seed, self.current_epoch, batch_idx, self.global_rank])
         torch.manual_seed(int(key.generate_state(1, np.uint64)[0]) >> 1)
+        if self.bn_momentum is not None:  # here, as an epoch that is resumed in its middle has no start
+            floor, decay = self.bn_floor / self.bn_momentum, (self.bn_decay, self.decay_epochs)
+            momentum = self.bn_momentum * lr_factor("decay", self.global_step, *self._length(), floor, decay)
+            for module in _batch_norms(self.net):
+                module.momentum = momentum
 
     def training_step(self, batch: CloudBatch | PointBatch, batch_idx: int) -> Tensor:
         """Mean cross entropy of the batch. Raises DivergenceError where it is NaN or infinite."""
@@ -224,11 +227,15 @@ class Image2Point(lightning.LightningModule):
             if self._plateau_state is not None:
                 self._plateau.load_state_dict(self._plateau_state)
             return optimizer
-        total = self.total_steps if self.total_steps is not None else int(self.trainer.estimated_stepping_batches)
-        epochs = int(self.trainer.max_epochs or 1)
+        total, epochs = self._length()
         floor, decay = self.final_lr / self.lr, (self.decay_factor, self.decay_epochs)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(self.schedule, step, total, epochs, floor, decay))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _length(self) -> tuple[int, int]:
+        """Of the run: optimizer steps, epochs."""
+        total = self.total_steps if self.total_steps is not None else int(self.trainer.estimated_stepping_batches)
+        return total, int(self.trainer.max_epochs or 1)
 
     def _make_optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         if self.optimizer_name == "sgd":
@@ -276,6 +283,40 @@ def _smoothing_over_all(value: float, smoothing: Smoothing, classes: int) -> flo
     if wide >= 1:
         raise ValueError(f"Image2Point: label_smoothing {value} over the other of {classes} classes leaves nothing for the true one.")
     return wide
+
+
+def _check_rates(
+    lr: float, momentum: float, weight_decay: float, label_smoothing: float, final_lr: float, decay_factor: float, decay_epochs: int
+) -> None:
+    if not lr > 0 or not 0 <= momentum < 1 or weight_decay < 0 or not 0 <= label_smoothing < 1:
+        raise ValueError(
+            f"Image2Point: got lr={lr}, momentum={momentum}, weight_decay={weight_decay}, label_smoothing={label_smoothing}; "
+            "expected lr > 0, 0 <= momentum < 1, weight_decay >= 0 and 0 <= label_smoothing < 1."
+        )
+    if not 0 <= final_lr <= lr or not 0 < decay_factor <= 1 or decay_epochs < 1:
+        raise ValueError(
+            f"Image2Point: got final_lr={final_lr}, decay_factor={decay_factor}, decay_epochs={decay_epochs}; expected "
+            f"0 <= final_lr <= lr ({lr}), 0 < decay_factor <= 1 and decay_epochs >= 1."
+        )
+
+
+def _batch_norms(net: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    return [module for module in net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
+def _check_statistics(net: nn.Module, momentum: float | None, decay: float | None, floor: float | None) -> None:
+    """Raises ValueError for settings of the running statistics that are out of range, or that `net` has no use for."""
+    if momentum is None:
+        if decay is not None or floor is not None:
+            raise ValueError(f"Image2Point: got bn_decay={decay} and bn_floor={floor} without bn_momentum, which they change: give it too.")
+        return
+    if not 0 < momentum <= 1 or not 0 < (1.0 if decay is None else decay) <= 1 or not 0 <= (floor or 0.0) <= momentum:
+        raise ValueError(
+            f"Image2Point: got bn_momentum={momentum}, bn_decay={decay}, bn_floor={floor}; expected 0 < bn_momentum <= 1, "
+            "0 < bn_decay <= 1 and 0 <= bn_floor <= bn_momentum."
+        )
+    if not _batch_norms(net):
+        raise ValueError(f"Image2Point: bn_momentum is {momentum}, but {type(net).__name__} has no batch normalisation: leave it null.")
 
 
 def _classes(batch: CloudBatch | PointBatch) -> Tensor:

@@ -179,6 +179,8 @@ def shrunk(recipe: Recipe) -> Recipe:
     content: dict[str, Any] = json.loads(json.dumps(recipe.resolved))
     pixels = str(content["data"].get("source", "")).startswith(("pixels:", "imagenet:", "tiny-imagenet:"))
     content["data"] |= {k: v for k, v in (PIXELS if pixels else FEW_POINTS).items() if k in content["data"]}
+    if content["data"].get("fps_points") is not None:
+        content["data"] |= {"fps_points": 128, "read_points": 128}
     if recipe.method == "distillation":
         content["data"]["shots"] = 1  # of two clouds per class, so that some are not labelled
     for group in ("model", "teacher"):
