@@ -21,6 +21,7 @@ from pointlift.experiments.evaluation import evaluate_checkpoint, open_for, prep
 from pointlift.experiments.part_inference import predict_part_files
 from pointlift.experiments.part_prediction import PartPredictor, part_colors
 from pointlift.experiments.predictor import Predictor
+from pointlift.experiments.viewing import view_files
 from pointlift.models import factory
 from pointlift.models.pointnet2 import PointNet2
 from pointlift.models.pointnet2_parts import pointnet2_msg_parts, pointnet2_ssg_parts
@@ -119,7 +120,11 @@ def test_files_are_predicted(trained: Path, tmp_path: Path, capsys: pytest.Captu
     assert counts == good["parts"] and np.allclose(vertex["x"], sample.xyz[:, 0], atol=1e-5)
     assert "warning" not in capsys.readouterr().err
     assert predict_part_files(str(trained), files[:1], out, None, None) == 0
-    assert "no category is given" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "chosen among those of all categories" in said and "give --category, one of " in said and said.count("\n") == 1
+    html = str(tmp_path / "view.html")
+    assert view_files(files[:1], html, str(trained)) == 0 and capsys.readouterr().err == said
+    assert view_files(files[:1], html, str(trained), category="mug") == 0 and capsys.readouterr().err == ""
     with pytest.raises(ValueError, match="category 'cup'"):
         predict_part_files(str(trained), files, out, None, "cup")
 

@@ -31,9 +31,8 @@ def predict_part_files(
     predictor = Predictor(checkpoint, None, up_axis)
     parts = PartPredictor(predictor)
     parts.category_number(category)
-    if category is None and parts.told_category:
-        known = ", ".join(parts.labels.categories)
-        print(f"pointlift: warning: no category is given, which the network was trained with; name one of {known}", file=sys.stderr)
+    if (doubt := parts.doubt(category)) is not None:
+        print(f"pointlift: warning: {doubt}", file=sys.stderr)
     results: list[dict[str, Any]] = []
     taken: set[str] = set()
     for file in files:

@@ -65,6 +65,15 @@ class PartPredictor:
         """Whether the network is told the category, or the prediction is restricted by it."""
         return self.restrict or bool(self.predictor.metadata["inflate"].get("categories"))
 
+    def doubt(self, category: str | None) -> str | None:
+        """What a user should know who gives no category to a network that was trained with it; None where nothing is in doubt."""
+        if category is not None or not self.told_category:
+            return None
+        return (
+            "without --category the parts are chosen among those of all categories, by a network that learned with the category known: "
+            f"give --category, one of {', '.join(self.labels.categories)}"
+        )
+
     def category_number(self, category: str | None) -> int:
         """The label of a category; -1 for None. Raises ValueError for one that the checkpoint does not know."""
         if category is None:

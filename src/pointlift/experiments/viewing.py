@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,8 @@ def view_files(
         if is_part_checkpoint(predictor.metadata):
             parts = PartPredictor(predictor)
             views = [parts.view(cloud, category) for cloud in clouds]
+            if (doubt := parts.doubt(category)) is not None:
+                print(f"pointlift: warning: {doubt}", file=sys.stderr)
         else:
             refuse_category(category)
             views = [predictor.view(cloud) for cloud in clouds]
