@@ -17,6 +17,9 @@ class GeometricAffine(nn.Module):
 
     sigma: one number for each cloud of the batch, the (unbiased) standard deviation of all entries of its differences: "sample". "batch"
     is the one number of an earlier release, over all clouds at once (facts T42): there a cloud's result depends on its batch.
+
+    Where sigma is not above eps, all points of a cloud lie on one another: the formula's slope there, alpha / eps = 1e5 in every stage,
+    would carry gradients of 1e20 back from one such cloud. What the cloud is made of is a constant there: f_ij and f_i get no gradient.
     Raises ValueError for another sigma, or no channels.
     """
 
@@ -44,6 +47,9 @@ class GeometricAffine(nn.Module):
             sigma = difference.flatten(1).std(dim=1)[:, None, None, None]
         else:
             sigma = difference.std()
+        coincide = sigma <= self.eps
+        if difference.requires_grad and bool(coincide.any()):
+            difference, sigma = torch.where(coincide, difference.detach(), difference), torch.where(coincide, sigma.detach(), sigma)
         return torch.addcmul(self.beta, difference, self.alpha / (sigma + self.eps))
 
     def extra_repr(self) -> str:
