@@ -217,26 +217,33 @@ def test_a_radius_whose_square_overflows_holds_everything(backend: str) -> None:
     assert found.tolist() == [list(range(10))] * 2
 
 
-@pytest.fixture(params=["scan", "tree", "tree that gives up"])
+@pytest.fixture(params=["scan", "grid", "tree", "grid that gives up", "tree that gives up", "nearest of an empty ball by a tree"])
 def any_ball(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every way of the cpu kernel to find a ball, whatever the size of a cloud."""
     if request.param != "scan":
         monkeypatch.setattr(cpu, "_LARGE", 1)
         monkeypatch.setattr(cpu, "_OFTEN", 1)
-    if request.param == "tree that gives up":
-        monkeypatch.setattr(balls, "_MANY", 5)
+    if request.param.startswith("tree"):
+        monkeypatch.setattr(cpu, "in_ball_by_grid", lambda *_: False)
+    if request.param.endswith("gives up"):
+        monkeypatch.setattr(balls, "MANY", 5)
+    if request.param.startswith("nearest"):
+        monkeypatch.setattr(cpu, "_LOST", 1)
 
 
 @pytest.fixture
-def tree_balls_compiled() -> None:
+def large_balls_compiled() -> None:
     """Before memory is poisoned, which numba must not meet while it compiles."""
     offsets = torch.tensor([0, 6200])
     for dtype in (torch.float32, torch.float64):
         cloud = random_cloud(6200, dtype=dtype)
         ball_query(cloud, cloud, 0.1, 2, offsets, offsets, backend="cpu")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cpu, "in_ball_by_grid", lambda *_: False)
+            ball_query(cloud, cloud, 0.1, 2, offsets, offsets, backend="cpu")
 
 
-@pytest.mark.usefixtures("tree_balls_compiled", "poisoned", "any_ball")
+@pytest.mark.usefixtures("large_balls_compiled", "poisoned", "any_ball")
 @pytest.mark.parametrize("radius", [1e-3, 0.5, 1.0, 4.0])
 @pytest.mark.parametrize("snap", [False, True], ids=["general", "on the sphere"])
 def test_balls_equal_a_literal_loop(radius: float, snap: bool, backend: str, dtype: torch.dtype) -> None:

@@ -9,11 +9,11 @@ from pointlift.ops.neighbors.tree import gap, leaves_of, plant
 from pointlift.ops.point_lanes import LANES, bits_in_ball, first
 from pointlift.ops.simd import fetch_add
 
-__all__ = ["UNDECIDED", "in_ball_by_tree"]
+__all__ = ["EMPTY", "MANY", "UNDECIDED", "in_ball_by_tree"]
 
-UNDECIDED = -1
+UNDECIDED, EMPTY = -1, -2
+MANY = 2048  # points of a ball from which on a scan in the order of rows meets k of them sooner
 _TASK = 64  # queries per task
-_MANY = 2048  # points of a ball from which on a scan in the order of rows meets k of them sooner
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
@@ -55,7 +55,7 @@ def _balls(query, places, squared, depth, leaves, rows, box, first_row, index, m
                 i = places[p]
                 found = _rows_in_ball(query[i, 0], query[i, 1], query[i, 2], squared[0], x, y, z, rows, box, inner, stack, most, held)
                 if found <= 0:
-                    index[i, 0] = UNDECIDED
+                    index[i, 0] = EMPTY if found == 0 else UNDECIDED
                     continue
                 held[:found].sort()
                 for j in range(k):
@@ -63,11 +63,12 @@ def _balls(query, places, squared, depth, leaves, rows, box, first_row, index, m
 
 
 def in_ball_by_tree(query: np.ndarray, points: np.ndarray, squared: np.ndarray, first_row: int, index: np.ndarray, threads: int) -> None:
-    """Fill index (Q, k) with the first k rows of points (N, 3) in each ball, from first_row on; UNDECIDED in front of empty and full balls.
+    """Fill index (Q, k) with the first k rows of points (N, 3) in each ball, from first_row on; EMPTY or UNDECIDED in front where there
+    are none, or more than MANY.
 
     squared (1,): of the radius, in the dtype of points.
     """
     forest = plant(points, np.array([0, len(points)]))
     places, _, _ = leaves_of(query, np.array([0, len(query)]), forest)
     counter = np.zeros(1, np.int64)
-    _balls(query, places, squared, int(forest.depth[0]), forest.leaves, forest.rows, forest.box, first_row, index, _MANY, counter, threads)
+    _balls(query, places, squared, int(forest.depth[0]), forest.leaves, forest.rows, forest.box, first_row, index, MANY, counter, threads)

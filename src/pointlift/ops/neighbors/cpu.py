@@ -8,6 +8,8 @@ from numba import njit, prange
 from torch import Tensor
 
 from pointlift.ops.neighbors import balls, search
+from pointlift.ops.neighbors.duplicates import is_crowded, thin
+from pointlift.ops.neighbors.grid import in_ball_by_grid
 from pointlift.ops.neighbors.tree import plant
 from pointlift.ops.point_lanes import LANES, bits_in_ball, first
 from pointlift.ops.simd import fetch_add
@@ -16,7 +18,8 @@ from pointlift.ops.threading import set_threads
 __all__ = ["gather_rows", "in_ball", "nearest", "scatter_rows"]
 
 _TASK = 32  # queries per task
-_LARGE, _OFTEN = 6144, 1024  # points and queries of a cloud from which on its balls are worth a tree
+_LARGE, _OFTEN = 6144, 256  # points and queries of a cloud from which on its balls are worth a grid
+_LOST = 64  # empty balls from which on the nearest points are worth a tree
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
@@ -54,11 +57,35 @@ def nearest(query: Tensor, points: Tensor, k: int, query_offsets: Tensor, offset
     distance = points.new_empty(query.shape[0], k)
     index = torch.empty(query.shape[0], k, dtype=torch.int64)
     if index.numel():
-        threads = set_threads()
         asked, ends = query_offsets.cpu().numpy(), offsets.cpu().numpy()
         themselves = torch.equal(query_offsets, offsets) and (query.data_ptr() == points.data_ptr() or torch.equal(query, points))
-        search.nearest(query.numpy(), asked, plant(points.numpy(), ends), themselves, distance.numpy(), index.numpy(), threads)
+        _nearest(query.numpy(), points.numpy(), asked, ends, themselves, distance.numpy(), index.numpy(), set_threads())
     return distance, index
+
+
+def _nearest(
+    query: np.ndarray,
+    points: np.ndarray,
+    asked: np.ndarray,
+    ends: np.ndarray,
+    themselves: bool,
+    distance: np.ndarray,
+    index: np.ndarray,
+    threads: int,
+) -> None:
+    forest = plant(points, ends)
+    if not is_crowded(forest):
+        search.nearest(query, asked, forest, themselves, distance, index, threads)
+        return
+    kept = thin(points, ends, index.shape[1])
+    forest = plant(points[kept.rows], kept.ends)
+    if themselves:
+        near, who = np.empty((len(kept.rows), index.shape[1]), points.dtype), np.empty((len(kept.rows), index.shape[1]), np.int64)
+        search.nearest(points[kept.rows], kept.ends, forest, True, near, who, threads)
+        distance[:], index[:] = near[kept.twin], kept.rows[who[kept.twin]]
+    else:
+        search.nearest(query, asked, forest, False, distance, index, threads)
+        index[:] = kept.rows[index]
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
@@ -97,6 +124,18 @@ def _balls(query, planes, starts, offsets, tasks, squared, index, counter, threa
                     index[i, j] = index[i, 0]
 
 
+def _in_large(query: np.ndarray, points: np.ndarray, squared: np.ndarray, first_row: int, index: np.ndarray, threads: int) -> np.ndarray:
+    """Fill index (Q, k) for one large cloud; returns the queries that a scan of all points answers sooner."""
+    if not in_ball_by_grid(query, points, squared, first_row, index, threads):
+        balls.in_ball_by_tree(query, points, squared, first_row, index, threads)
+    empty = np.flatnonzero(index[:, 0] == balls.EMPTY)
+    if len(empty) >= _LOST:
+        distance, near = np.empty((len(empty), 1), points.dtype), np.empty((len(empty), 1), np.int64)
+        _nearest(query[empty], points, np.array([0, len(empty)]), np.array([0, len(points)]), False, distance, near, threads)
+        index[empty] = first_row + near
+    return np.flatnonzero(index[:, 0] < 0)
+
+
 def in_ball(query: Tensor, points: Tensor, squared_radius: float, k: int, query_offsets: Tensor, offsets: Tensor) -> Tensor:
     """(Q, k) rows: the first k with a squared distance below squared_radius, padded with the first; the nearest for an empty ball."""
     index = torch.empty(query.shape[0], k, dtype=torch.int64)
@@ -106,12 +145,12 @@ def in_ball(query: Tensor, points: Tensor, squared_radius: float, k: int, query_
     threads = set_threads()
     xyz = points.numpy()
     squared = np.array([squared_radius], xyz.dtype)  # an array: a Python number would arrive as float64
-    large = (np.diff(ends) >= _LARGE) & (np.diff(asked) >= _OFTEN)
+    large = (np.diff(ends) >= _LARGE) & (np.diff(asked) >= _OFTEN) & np.isfinite(squared[0])
     left = [_tasks(asked, np.flatnonzero(~large))]
     for b in np.flatnonzero(large).tolist():
-        rows, cloud = slice(int(asked[b]), int(asked[b + 1])), slice(int(ends[b]), int(ends[b + 1]))
-        balls.in_ball_by_tree(query.numpy()[rows], xyz[cloud], squared, int(ends[b]), index.numpy()[rows], threads)
-        single = np.flatnonzero(index.numpy()[rows, 0] == balls.UNDECIDED) + int(asked[b])
+        rows = slice(int(asked[b]), int(asked[b + 1]))
+        single = _in_large(query.numpy()[rows], xyz[ends[b] : ends[b + 1]], squared, int(ends[b]), index.numpy()[rows], threads)
+        single += int(asked[b])
         left.append(np.stack([np.full_like(single, b), single, single + 1], 1))
     tasks = np.concatenate(left)
     if len(tasks):

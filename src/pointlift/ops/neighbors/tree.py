@@ -9,14 +9,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import get_num_threads, njit, prange
 
 from pointlift.ops.blocks import morton_order
 from pointlift.ops.point_lanes import LANES
+from pointlift.ops.simd import fetch_add
 
 __all__ = ["Forest", "gap", "leaves_of", "own_leaves", "plant"]
 
 _TOGETHER = 6144  # points of a cloud from which on all threads build its tree together
+_ALONE = 2  # levels of such a tree that one thread builds
 _SAMPLE = 64
 _SHUFFLED = 1024  # points from which on Morton order first pays: the build then walks through memory
 
@@ -122,30 +124,48 @@ def _unite(box, root, depth):  # type: ignore[no-untyped-def]  # pragma: no cove
             box[root + node, 3 + c] = max(box[a, 3 + c], box[b, 3 + c])
 
 
-@njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _plant_each(points, ends, chosen, depth, first_node, first_leaf, box, leaves, rows):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    for t in prange(chosen.size):
-        b = chosen[t]
-        n = ends[b + 1] - ends[b]
-        xyz, order = np.empty((n, 3), points.dtype), np.empty(n, np.int64)
-        _arrange(points, ends[b], n, xyz, order)
-        for level in range(depth[b]):
-            for i in range(1 << level):
-                _divide(xyz, order, n, level, i)
-        for i in range(1 << depth[b]):
-            _fill(xyz, order, depth[b], i, leaves, rows, first_leaf[b] + i, box, first_node[b])
-        _unite(box, first_node[b], depth[b])
+@njit(cache=True, boundscheck=False, error_model="numpy")
+def _grow(xyz, order, level, i, depth, leaves, rows, first_leaf, box, first_node):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    # everything below node i of a level, save the boxes of inner nodes
+    for below in range(level, depth):
+        for j in range(i << (below - level), (i + 1) << (below - level)):
+            _divide(xyz, order, order.size, below, j)
+    for j in range(i << (depth - level), (i + 1) << (depth - level)):
+        _fill(xyz, order, depth, j, leaves, rows, first_leaf + j, box, first_node)
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _plant_together(points, begin, n, depth, first_node, first_leaf, box, leaves, rows):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _plant_each(points, ends, chosen, depth, first_node, first_leaf, box, leaves, rows, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    for _ in prange(threads):
+        while True:
+            t = fetch_add(counter)
+            if t >= chosen.size:
+                break
+            b = chosen[t]
+            n = ends[b + 1] - ends[b]
+            xyz, order = np.empty((n, 3), points.dtype), np.empty(n, np.int64)
+            _arrange(points, ends[b], n, xyz, order)
+            _grow(xyz, order, 0, 0, depth[b], leaves, rows, first_leaf[b], box, first_node[b])
+            _unite(box, first_node[b], depth[b])
+
+
+@njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
+def _plant_together(points, begin, n, depth, first_node, first_leaf, box, leaves, rows, cut, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     xyz, order = np.empty((n, 3), points.dtype), np.empty(n, np.int64)
     _arrange(points, begin, n, xyz, order)
-    for level in range(depth):
+    # every parallel loop waits for all threads, which costs more than it saves while there are few nodes or threads
+    for level in range(min(cut, _ALONE)):
+        for i in range(1 << level):
+            _divide(xyz, order, n, level, i)
+    for level in range(_ALONE, cut):
         for i in prange(1 << level):
             _divide(xyz, order, n, level, i)
-    for i in prange(1 << depth):
-        _fill(xyz, order, depth, i, leaves, rows, first_leaf + i, box, first_node)
+    for _ in prange(threads):
+        while True:
+            i = fetch_add(counter)
+            if i >= 1 << cut:
+                break
+            _grow(xyz, order, cut, i, depth, leaves, rows, first_leaf, box, first_node)
     _unite(box, first_node, depth)
 
 
@@ -158,12 +178,14 @@ def plant(points: np.ndarray, ends: np.ndarray) -> Forest:
     np.cumsum(1 << depth, out=first_leaf[1:])
     box = np.empty((int(first_node[-1]), 6), points.dtype)
     leaves, rows = np.empty((3, LANES * int(first_leaf[-1])), points.dtype), np.empty(LANES * int(first_leaf[-1]), np.int32)
-    few = np.flatnonzero((lengths > 0) & (lengths < _TOGETHER))
+    few, threads = np.flatnonzero((lengths > 0) & (lengths < _TOGETHER)), get_num_threads()
+    few = few[np.argsort(-lengths[few], kind="stable")]  # the large ones first: no thread is left alone with one at the end
     if len(few):
-        _plant_each(points, ends, few, depth, first_node, first_leaf, box, leaves, rows)
+        _plant_each(points, ends, few, depth, first_node, first_leaf, box, leaves, rows, np.zeros(1, np.int64), threads)
     for b in np.flatnonzero(lengths >= _TOGETHER).tolist():
-        node, leaf = int(first_node[b]), int(first_leaf[b])
-        _plant_together(points, int(ends[b]), int(lengths[b]), int(depth[b]), node, leaf, box, leaves, rows)
+        node, leaf, levels = int(first_node[b]), int(first_leaf[b]), int(depth[b])
+        cut = min(levels, (2 * threads - 1).bit_length())  # at least two tasks per thread
+        _plant_together(points, int(ends[b]), int(lengths[b]), levels, node, leaf, box, leaves, rows, cut, np.zeros(1, np.int64), threads)
     return Forest(depth, first_node, first_leaf, ends, box, leaves, rows)
 
 

@@ -1,0 +1,107 @@
+"""Clouds on which searches and matchings degenerate: many equal points, lines, lattices, an outlier, uneven batches."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pointlift.ops.neighbors import ball_query, balls, knn, tree
+from pointlift.ops.neighbors.duplicates import is_crowded, thin
+from pointlift.ops.neighbors.grid import in_ball_by_grid
+
+CROWDS = ("all equal", "half equal", "ten places", "line", "lattice", "outlier", "signed zeros")
+
+
+def crowd(name: str, n: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """(n, 3): a cloud of the kind that is named, its rows in a random order."""
+    g = torch.Generator().manual_seed(n)
+    xyz = torch.randn(n, 3, generator=g, dtype=torch.float64)
+    if name == "all equal":
+        xyz[:] = xyz[0].clone()
+    elif name == "half equal":
+        xyz[torch.randperm(n, generator=g)[: n // 2]] = xyz[0].clone()
+    elif name == "ten places":
+        xyz = xyz[torch.randint(0, min(n, 10), (n,), generator=g)]
+    elif name == "line":
+        xyz = torch.arange(n)[:, None] * torch.tensor([0.01, 0.0, 0.0], dtype=torch.float64)
+    elif name == "lattice":
+        xyz = (4 * xyz).round() / 4
+    elif name == "outlier":
+        xyz[n // 2] = 1e6
+    elif name == "signed zeros":
+        xyz = torch.where(torch.rand(n, 3, generator=g, dtype=torch.float64) < 0.5, -0.0, 0.0)
+    return xyz[torch.randperm(n, generator=g)].to(dtype)
+
+
+def ends(*sizes: int) -> Tensor:
+    return torch.tensor([0, *sizes]).cumsum(0)
+
+
+# ---------------------------------------------------------------- nearest points
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("name", CROWDS)
+def test_nearest_of_crowded_clouds_equal_all_distances_sorted(name: str, dtype: torch.dtype) -> None:
+    cloud, other = crowd(name, 2500, dtype), crowd("half equal", 300, dtype)
+    points, offsets = torch.cat([other, cloud]), ends(300, 2500)
+    query, asked = torch.cat([other[:7], cloud[:60], cloud[:60] + 0.125]), ends(7, 120)
+    for k in (1, 16, 70):
+        own, plain = (knn(query, points, k, asked, offsets, backend=b) for b in ("cpu", "reference"))
+        assert torch.equal(own[1], plain[1]) and torch.equal(own[0], plain[0])
+        themselves = knn(points, points, k, offsets, offsets, backend="cpu")
+        some = torch.arange(0, 2800, 31)
+        split = int((some < 300).sum())
+        alone = knn(points[some], points, k, ends(split, len(some) - split), offsets, backend="reference")
+        assert torch.equal(themselves[1][some], alone[1]) and torch.equal(themselves[0][some], alone[0])
+
+
+def test_what_thinning_keeps_are_the_lowest_rows_of_every_place(dtype: torch.dtype) -> None:
+    clouds = [crowd(name, 1100 + i, dtype) for i, name in enumerate(CROWDS)]
+    points, offsets = torch.cat(clouds).numpy(), ends(*map(len, clouds)).numpy()
+    for k in (1, 3, 2000):
+        kept = thin(points, offsets, k)
+        where = defaultdict(list)
+        for b in range(len(clouds)):
+            for row in range(offsets[b], offsets[b + 1]):
+                where[(b, *(points[row] + 0.0).tolist())].append(row)  # -0.0 + 0.0 is 0.0
+        assert kept.rows.tolist() == sorted(row for rows in where.values() for row in rows[:k])
+        assert kept.ends.tolist() == [int((kept.rows < end).sum()) for end in offsets]
+        first = {row: rows[0] for rows in where.values() for row in rows}
+        assert [first[row] for row in range(len(points))] == kept.rows[kept.twin].tolist()
+
+
+def test_only_crowded_clouds_are_thinned() -> None:
+    for name in CROWDS:
+        points = crowd(name, 5000).numpy()
+        expected = name in ("all equal", "half equal", "ten places", "signed zeros")
+        assert is_crowded(tree.plant(points, np.array([0, 5000]))) == expected, name
+
+
+def test_many_equal_points_take_no_longer_than_others() -> None:
+    # looked at one by one, the 100,000 would be 10^10 pairs: minutes where this takes less than a second
+    for points in (torch.ones(100_000, 3), torch.cat([torch.ones(100_000, 3), crowd("line", 50_000)])):
+        offsets = ends(len(points))
+        distance, index = knn(points, points, 16, offsets, offsets, backend="cpu")
+        assert bool((index[:100_000] == torch.arange(16)).all()) and not distance[:100_000].any()
+
+
+# ---------------------------------------------------------------- balls
+@pytest.mark.parametrize("name", CROWDS)
+@pytest.mark.parametrize("radius", [1e-9, 0.05, 0.3, 50.0])
+def test_balls_of_large_crowded_clouds_equal_all_distances(name: str, radius: float, dtype: torch.dtype) -> None:
+    cloud = crowd(name, 6500, dtype)
+    query = torch.cat([cloud[:250], cloud[:50] + 0.125, 3 * cloud[50:100] + 100])
+    own, plain = (ball_query(query, cloud, radius, 9, ends(350), ends(6500), backend=b) for b in ("cpu", "reference"))
+    assert torch.equal(own, plain)
+
+
+def test_a_grid_is_declined_where_an_outlier_makes_its_cells_wide() -> None:
+    squared, index = np.array([1e-4], np.float32), np.full((300, 4), 77, np.int64)
+    for name, expected in (("outlier", False), ("lattice", True)):
+        cloud = crowd(name, 6500).numpy()
+        assert in_ball_by_grid(cloud[:300], cloud, squared, 0, index, 1) is expected
+        assert bool((index == 77).all()) is not expected
+    assert {balls.EMPTY, balls.UNDECIDED}.isdisjoint(range(6500))
