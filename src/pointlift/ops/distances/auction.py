@@ -17,7 +17,7 @@ import numpy as np
 from numba import njit, prange
 
 from pointlift.ops.distances.lanes import appraise
-from pointlift.ops.point_lanes import LANES, bits_at_most, count, first
+from pointlift.ops.point_lanes import LANES, bits_at_most, bits_equal, count, first
 from pointlift.ops.simd import fetch_add
 
 __all__ = ["auctions"]
@@ -55,27 +55,31 @@ def _scan(bidder, x, y, z, price, n, value, low, objects, costs):  # type: ignor
     for at in range(0, x.size, LANES):
         appraise(x, y, z, price, at, bidder[0], bidder[1], bidder[2], value, low)
     floor = _bar(low, _WANTED)
-    bar, kept = floor, 0
+    bar, kept, slot, dearest = floor, 0, 0, floor
     for at in range(0, x.size, LANES):
         bits = bits_at_most(value, at, bar)
         while bits != 0:
             j = at + first(bits)
             bits &= bits - 1
-            slot = kept
             if kept == objects.size:  # the dearest makes way
+                if value[j] >= dearest:
+                    floor = min(floor, value[j])
+                    bits &= ~bits_equal(value, at, value[j])  # where points coincide, its equals are many
+                    continue
+                floor = min(floor, dearest)
+                place = slot
+            else:
+                place = kept
+                kept += 1
+            dx, dy, dz = x[j] - bidder[0], y[j] - bidder[1], z[j] - bidder[2]
+            objects[place] = j
+            costs[place] = np.sqrt((dx * dx + dy * dy) + dz * dz)
+            if kept == objects.size:
                 slot = 0
                 for k in range(1, kept):
                     if value[objects[k]] > value[objects[slot]]:
                         slot = k
                 dearest = value[objects[slot]]
-                floor = min(floor, max(dearest, value[j]))
-                if value[j] >= dearest:
-                    continue
-            else:
-                kept += 1
-            dx, dy, dz = x[j] - bidder[0], y[j] - bidder[1], z[j] - bidder[2]
-            objects[slot] = j
-            costs[slot] = np.sqrt((dx * dx + dy * dy) + dz * dz)
     if kept == n:
         floor = np.inf
     return kept, floor

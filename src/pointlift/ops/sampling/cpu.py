@@ -44,6 +44,20 @@ def _farthest(d, top, group_top, groups, order):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
+def _fill(d, order, n, begin, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    # the lowest rows that are not chosen yet
+    free = np.zeros(n, np.bool_)
+    for i in range(n):
+        free[order[i]] = d[i] >= 0
+    row = 0
+    for k in range(out.size):
+        while not free[row]:
+            row += 1
+        out[k] = begin + row
+        row += 1
+
+
+@njit(cache=True, boundscheck=False, error_model="numpy")
 def _sample(xyz, begin, end, start, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     n = end - begin
     blocks = (n + LANES - 1) // LANES
@@ -90,16 +104,20 @@ def _sample(xyz, begin, end, start, out):  # type: ignore[no-untyped-def]  # pra
                     top[b] = advance(x, y, z, d, b * LANES, px, py, pz)
                 group_top[g] = largest(top, g * LANES)
         place = _farthest(d, top, group_top, groups, order)
+        if d[place] == 0:  # every point that is left coincides with a chosen one, and so it stays
+            _fill(d, order, n, begin, out[k + 1 :])
+            break
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _clouds(xyz, offsets, starts, out, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _clouds(xyz, offsets, starts, turn, out, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     clouds, n = out.shape
     for _ in prange(threads):
         while True:
-            b = fetch_add(counter)
-            if b >= clouds:
+            t = fetch_add(counter)
+            if t >= clouds:
                 break
+            b = turn[t]
             length = offsets[b + 1] - offsets[b]
             if length < n:
                 for k in range(n):
@@ -113,5 +131,7 @@ def farthest_points(xyz: Tensor, offsets: Tensor, n: int, starts: list[int]) -> 
     out = torch.empty(len(starts), n, dtype=torch.int64)
     if len(starts):
         first_points = np.array(starts, np.int64)
-        _clouds(xyz.numpy(), offsets.cpu().numpy(), first_points, out.numpy(), np.zeros(1, np.int64), set_threads())
+        ends = offsets.cpu().numpy()
+        turn = np.argsort(-np.diff(ends), kind="stable")  # the large ones first: no thread is left alone with one at the end
+        _clouds(xyz.numpy(), ends, first_points, turn, out.numpy(), np.zeros(1, np.int64), set_threads())
     return out
