@@ -366,6 +366,7 @@ def wait_for_epoch(process: subprocess.Popen[str], out: Path, epochs: int) -> No
     raise AssertionError(f"no epoch {epochs} in time: {process.communicate()[1]}")
 
 
+@pytest.mark.slow
 def test_kill_9_and_resume_give_the_weights_of_an_uninterrupted_run(tmp_path: Path) -> None:
     data, optim = replace(DATA, train_per_class=60), replace(OPTIM, epochs=3)  # 30 steps per epoch
     whole = start(script(tmp_path / "whole", data=data, optim=optim))

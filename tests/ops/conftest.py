@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 import torch
 
 from pointlift.experiments.doctor import warm_kernels
+
+
+@pytest.fixture(autouse=True)
+def two_threads() -> Iterator[None]:
+    """Kernels are held to their oracles on two threads, also where workers divide the cores: on one, a race does not show."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(2, numba.config.NUMBA_NUM_THREADS))
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(params=["reference", "cpu"])
