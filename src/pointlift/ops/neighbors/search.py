@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit, prange
 
 from pointlift.ops.neighbors.tree import Forest, gap, leaves_of, own_leaves
-from pointlift.ops.point_lanes import LANES, bits_at_most, bits_at_most_gap, bits_within, bound_of, first
+from pointlift.ops.point_lanes import LANES, bits_at_most, bits_at_most_gap, bits_within, bound_of, count, first
 from pointlift.ops.simd import fetch_add
 from pointlift.ops.sorted_rows import WIDTHS, hold
 
@@ -19,6 +19,7 @@ __all__ = ["nearest"]
 
 _WIDEST = WIDTHS[-1]
 _SHARED = 256  # leaves up to which the queries of a leaf share one walk
+_CLOSER = 0.625  # share of a bound on a squared distance that on surfaces still holds enough points
 _NOTHING = np.int32(2**31 - 1)
 
 
@@ -92,6 +93,14 @@ def _visit(x, y, z, rows, px, py, pz, boxes, stride, leaves, found, d, gaps, nea
                 _look(x, y, z, rows, leaves[begin + i], px, py, pz, d, near, who, slot, width)
 
 
+@njit(cache=True, boundscheck=False, error_model="numpy", inline="always")
+def _nearer(d, few, wanted):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    # the bits of at least `wanted` of d[:64], the least ones, and of few others; `few` as in `bound_of`, not below wanted
+    bound = bound_of(d, few)
+    closer = bits_at_most(d, 0, bound * d.dtype.type(_CLOSER))
+    return closer if count(closer) >= wanted else bits_at_most(d, 0, bound)
+
+
 @njit(cache=True, boundscheck=False, error_model="numpy")
 def _begin(query, places, begin, end, x, y, z, rows, home, away, present, d, near, who, width, low, high):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     # the queries begin ... end look at the leaves home ... away; returns how far the k-th is at most, and low, high: the queries' box
@@ -111,7 +120,7 @@ def _begin(query, places, begin, end, x, y, z, rows, home, away, present, d, nea
             who[slot + j] = _NOTHING
         if few < LANES and width <= _WIDEST:  # beside larger clouds a list may be wider than registers, however few points this one has
             bits_within(x, y, z, home * LANES, px, py, pz, near[slot + width - 1], d)
-            hold(bits_at_most(d, 0, bound_of(d, few)), d, rows, home * LANES, near, who, slot, width)
+            hold(_nearer(d, few, present), d, rows, home * LANES, near, who, slot, width)
         else:
             for leaf in range(home, away):
                 _look(x, y, z, rows, leaf, px, py, pz, d, near, who, slot, width)
