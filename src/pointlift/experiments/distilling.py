@@ -6,7 +6,7 @@ Image2Point v2, section 4.3 and table 5; the loss and what the paper leaves open
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,12 +23,12 @@ from pointlift.data.splits import fraction, k_shot
 from pointlift.experiments.clouds import CloudData, CloudSplits, load_splits, preprocessing
 from pointlift.experiments.configs import DataConfig, ModelConfig, OptimConfig, TrainerConfig
 from pointlift.experiments.run_folder import RunFolder, RunFolderError
+from pointlift.experiments.run_start import finished_result, process_rank, recipe_of
 from pointlift.experiments.training import (
     FitResult,
     build_network,
     fit_image2point,
     optimization,
-    process_rank,
     record_training,
 )
 from pointlift.methods.distillation import Distillation, TwoViews, ViewBatch, check_weights
@@ -87,22 +87,14 @@ def fit_distillation(
     clouds are labelled or a given teacher was trained for other classes or other input.
     """
     groups: dict[str, Any] = {"model": model, "teacher": teacher, "data": data, "optim": optim, "teacher_optim": teacher_optim}
-    groups |= {"distill": distill, "trainer": trainer}
-    recipe = {"method": "distillation", **{name: asdict(group) for name, group in groups.items()}, "seed": seed}
-    if seed < 0:
-        raise ValueError(f"seed is {seed}, expected 0 or more.")
+    recipe, folder = recipe_of("distillation", seed, **groups, distill=distill, trainer=trainer), RunFolder(out)
     if distill.teacher_checkpoint is None and teacher.in_channels != model.in_channels:
         raise ValueError(
             f"teacher.in_channels is {teacher.in_channels} and model.in_channels {model.in_channels}, expected the same: both see the same "
             "clouds."
         )
-    folder = RunFolder(out)
-    first = process_rank() == 0
-    if first:
-        _check(folder, recipe, resume)
-        if resume and folder.result.is_file():
-            print(f"The run in {folder.path} is already complete.")
-            return FitResult.read(folder.path)
+    if (finished := finished_result(folder, recipe, resume, FitResult.read, ("teacher",))) is not None:
+        return finished
     splits = semi_supervised_splits(data, seed)
     kind = CloudData if distill.teacher_sees == "augmented" else _ViewData
     clouds = kind(splits, data, model.in_channels, seed, trainer.devices * trainer.num_nodes)
@@ -111,7 +103,7 @@ def fit_distillation(
     given = distill.teacher_checkpoint
     if given is not None:
         _check_given(Path(given), splits, data, model.in_channels)
-    elif first and not folder.last.is_file():
+    elif process_rank() == 0 and not folder.last.is_file():
         folder.start(recipe, {"recipe": recipe, "stage": "training the teacher"})
     path = _teacher_checkpoint(teacher, data, teacher_optim, trainer, seed, folder.path / "teacher") if given is None else Path(given)
     taught, voxel_size, identity = _open_teacher(path, teacher)
@@ -172,16 +164,6 @@ class _ViewData(CloudData):
         )
         loader.collate_fn = ViewBatch.collate
         return loader
-
-
-def _check(folder: RunFolder, recipe: dict[str, Any], resume: bool) -> None:
-    """As `RunFolder.check`; a run that was stopped during its first stage has a recipe.yaml and no checkpoint of its own yet."""
-    if resume and not folder.last.is_file() and folder.recipe.is_file():
-        folder.check_same(recipe)
-        return
-    folder.check(recipe, resume)
-    if not resume:
-        RunFolder(folder.path / "teacher").check(recipe, resume)
 
 
 def _teacher_checkpoint(teacher: ModelConfig, data: DataConfig, optim: OptimConfig, trainer: TrainerConfig, seed: int, out: Path) -> Path:

@@ -15,7 +15,7 @@ from pointlift.data.loader import CloudLoader
 from pointlift.experiments.clouds import CloudData, CloudSplits, load_splits
 from pointlift.experiments.configs import DataConfig, TrainerConfig
 from pointlift.experiments.run_folder import RunFolder, RunFolderError
-from pointlift.experiments.training import process_rank
+from pointlift.experiments.run_start import process_rank
 from pointlift.experiments.view_features import teacher_features
 from pointlift.experiments.view_networks import TeacherConfig, open_teacher
 from pointlift.experiments.views import ViewConfig, ViewSource, load_views

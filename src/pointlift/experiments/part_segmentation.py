@@ -7,10 +7,9 @@ settings (Qi et al. 2017).
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,9 +20,10 @@ from pointlift.experiments.clouds import CloudData
 from pointlift.experiments.configs import DataConfig, OptimConfig, TrainerConfig
 from pointlift.experiments.encoder_weights import load_encoder
 from pointlift.experiments.part_data import PartSplits, part_splits
-from pointlift.experiments.run_folder import RunFolder, RunFolderError
+from pointlift.experiments.run_folder import RunFolder
+from pointlift.experiments.run_start import StoredResult, finished_result, process_rank, recipe_of
 from pointlift.experiments.trainer import RunRecord, make_trainer, run, settings_restored
-from pointlift.experiments.training import optimization, process_rank
+from pointlift.experiments.training import optimization
 from pointlift.methods.image2point import DivergenceError
 from pointlift.methods.part_segmentation import PartSegmentation
 from pointlift.models.pointnet2_parts import PointNet2Parts, pointnet2_msg_parts, pointnet2_ssg_parts
@@ -58,7 +58,7 @@ class PartModelConfig:
 
 
 @dataclass(frozen=True)
-class PartFitResult:
+class PartFitResult(StoredResult):
     """What a run measured.
 
     Attributes:
@@ -77,22 +77,6 @@ class PartFitResult:
     seconds: float
     parameters: int
     loaded: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain types; paths relative to the run's folder, which may be moved."""
-        return {**asdict(self), "checkpoint": self.checkpoint.name, "csv": self.csv.name}
-
-    @staticmethod
-    def read(folder: str | Path) -> PartFitResult:
-        """The result of a finished run. Raises FileNotFoundError where there is none, RunFolderError for a damaged file."""
-        path = Path(folder) / "result.json"
-        if not path.is_file():
-            raise FileNotFoundError(f"No finished run in {folder} (no result.json).")
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            return PartFitResult(**{**stored, "checkpoint": Path(folder) / stored["checkpoint"], "csv": Path(folder) / stored["csv"]})
-        except (ValueError, TypeError, KeyError) as error:
-            raise RunFolderError(f"{path} is damaged ({type(error).__name__}): delete it and go on with --resume.") from None
 
 
 _MODEL, _DATA, _OPTIM, _TRAINER = PartModelConfig(), DataConfig(n_points=2048), OptimConfig(), TrainerConfig()
@@ -132,20 +116,13 @@ def fit_part_segmentation(
     Raises RunFolderError for a folder that holds another run, or none to resume; RunWriteError for a full disk; RunInterrupted after
     Ctrl-C; DivergenceError for a loss that is not a number; and what `part_splits`, `build_part_network` and `load_encoder` raise.
     """
-    groups: dict[str, Any] = {"model": asdict(model), "data": asdict(data), "optim": asdict(optim), "trainer": asdict(trainer)}
-    recipe = {"method": "part_segmentation", **groups, "seed": seed}
-    if seed < 0:
-        raise ValueError(f"seed is {seed}, expected 0 or more.")
+    recipe, folder = recipe_of("part_segmentation", seed, model=model, data=data, optim=optim, trainer=trainer), RunFolder(out)
     if trainer.early_stop_patience is not None and not trainer.early_stop_metric.endswith("loss"):
         raise ValueError(
             f"trainer: early_stop_metric is {trainer.early_stop_metric}, expected val_loss or train_loss in part segmentation."
         )
-    folder = RunFolder(out)
-    if process_rank() == 0:
-        folder.check(recipe, resume)
-        if resume and folder.result.is_file():
-            print(f"The run in {folder.path} is already complete.")
-            return PartFitResult.read(folder.path)
+    if (finished := finished_result(folder, recipe, resume, PartFitResult.read)) is not None:
+        return finished
     found = part_splits(data, seed)
     clouds = CloudData(found.splits, data, model.in_channels, seed, trainer.devices * trainer.num_nodes)
     net = build_part_network(model, len(found.labels.categories), len(found.labels), seed)

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from pointlift.experiments.configs import DataConfig, ModelConfig, OptimConfig, TrainerConfig
 from pointlift.experiments.guided_data import GuidedData, Guides, check_same_origin, guide_splits, wait_for_others
 from pointlift.experiments.run_folder import RunFolder
-from pointlift.experiments.training import FitResult, optimization, process_rank, record_training
+from pointlift.experiments.run_start import finished_result, process_rank, recipe_of
+from pointlift.experiments.training import FitResult, optimization, record_training
 from pointlift.experiments.view_networks import TeacherConfig
 from pointlift.experiments.views import ViewConfig
 from pointlift.methods.point_generator import CloudDistance, GeneratorTraining, PointGenerator, save_generator
@@ -87,15 +88,9 @@ def fit_point_generator(
         )
     if generator.checkpoint is not None:
         raise ValueError("generator.checkpoint names a finished generator, but point_generator trains one: leave it out.")
-    if seed < 0:
-        raise ValueError(f"seed is {seed}, expected 0 or more.")
-    recipe = _recipe(generator, teacher, views, data, optim, trainer, seed)
-    folder = RunFolder(out)
-    if process_rank() == 0:
-        folder.check(recipe, resume)
-        if resume and folder.result.is_file():
-            print(f"The run in {folder.path} is already complete.")
-            return FitResult.read(folder.path)
+    recipe, folder = _recipe(generator, teacher, views, data, optim, trainer, seed), RunFolder(out)
+    if (finished := finished_result(folder, recipe, resume, FitResult.read)) is not None:
+        return finished
     places = folder.path / "features", folder.path / "views"
     guides = guide_splits(Path(teacher.checkpoint), teacher, views, data, trainer, seed, *places)
     return _train(guides, folder, recipe, generator, data, optim, trainer, seed, resume)
@@ -138,7 +133,7 @@ def _recipe(
     seed: int,
 ) -> dict[str, Any]:
     groups: dict[str, Any] = {"generator": generator, "teacher": teacher, "views": views, "data": data, "optim": optim, "trainer": trainer}
-    return {"method": "point_generator", **{name: asdict(group) for name, group in groups.items()}, "seed": seed}
+    return recipe_of("point_generator", seed, **groups)
 
 
 def _train(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,8 @@ from pointlift.experiments.configs import DataConfig, ModelConfig, OptimConfig, 
 from pointlift.experiments.guided_data import GuidedData, Guides, check_same_origin, guide_splits, wait_for_others
 from pointlift.experiments.point_generator import GeneratorConfig, train_generator
 from pointlift.experiments.run_folder import RunFolder
-from pointlift.experiments.training import FitResult, build_network, optimization, process_rank, record_training
+from pointlift.experiments.run_start import finished_result, process_rank, recipe_of
+from pointlift.experiments.training import FitResult, build_network, optimization, record_training
 from pointlift.experiments.view_networks import TeacherConfig, build_teacher, open_teacher, teacher_identity
 from pointlift.experiments.view_teacher import fit_view_teacher
 from pointlift.experiments.views import ViewConfig
@@ -95,10 +96,12 @@ class _Stages:
     seed: int
 
     def recipe(self) -> dict[str, Any]:
-        return {"method": "pointcmt", **asdict(self)}
+        """Every group of settings as it stands in recipe.yaml. Raises ValueError for a seed below 0."""
+        return recipe_of("pointcmt", **{f.name: getattr(self, f.name) for f in fields(self)})
 
     @property
     def devices(self) -> int:
+        """Of all nodes together."""
         return self.trainer.devices * self.trainer.num_nodes
 
 
@@ -133,35 +136,19 @@ def fit_pointcmt(
     `fit_view_teacher`, `fit_point_generator` and `fit_image2point` raise.
     """
     run = _Stages(model, data, views, teacher, teacher_optim, generator, generator_optim, transfer, optim, trainer, seed)
-    if seed < 0:
-        raise ValueError(f"seed is {seed}, expected 0 or more.")
-    folder = RunFolder(out)
-    if process_rank() == 0:
-        _check(folder, run.recipe(), resume)
-        if resume and folder.result.is_file():
-            print(f"The run in {folder.path} is already complete.")
-            return FitResult.read(folder.path)
+    recipe, folder = run.recipe(), RunFolder(out)
+    if (finished := finished_result(folder, recipe, resume, FitResult.read, ("teacher", "generator"))) is not None:
+        return finished
     if transfer.method == "none":
         return _train_alone(run, folder, resume and folder.last.is_file())
     _try_networks(run)
     if process_rank() == 0 and not folder.last.is_file():
-        folder.start(run.recipe(), {"recipe": run.recipe(), "stage": "image network and point generator"})
+        folder.start(recipe, {"recipe": recipe, "stage": "image network and point generator"})
     checkpoint = _stage_1(run, folder)
     renderings = folder.path / "views" if teacher.checkpoint is not None else folder.path / "teacher" / "views"  # stage I made some
     guides = guide_splits(checkpoint, teacher, views, data, trainer, seed, folder.path / "features", renderings)
     points = _stage_2(run, guides, folder) if transfer.generates else None
     return _stage_3(run, guides, points, folder, resume and folder.last.is_file())
-
-
-def _check(folder: RunFolder, recipe: dict[str, Any], resume: bool) -> None:
-    """As `RunFolder.check`; a run that was stopped before its last stage has a recipe.yaml and no checkpoint of its own yet."""
-    if resume and not folder.last.is_file() and folder.recipe.is_file():
-        folder.check_same(recipe)
-        return
-    folder.check(recipe, resume)
-    if not resume:
-        for stage in ("teacher", "generator"):
-            RunFolder(folder.path / stage).check(recipe, resume)
 
 
 def _try_networks(run: _Stages) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,9 +21,9 @@ from pointlift.data.procedural.fractal_images import FractalImages
 from pointlift.data.procedural.fractals import search_categories
 from pointlift.experiments.configs import OptimConfig, TrainerConfig
 from pointlift.experiments.image_configs import ImageDataConfig, ImageModelConfig, ImageViewConfig
-from pointlift.experiments.run_folder import RunFolder, RunFolderError
+from pointlift.experiments.run_folder import RunFolder
+from pointlift.experiments.run_start import StoredResult, finished_result, process_rank, recipe_of
 from pointlift.experiments.trainer import RunRecord, make_trainer, run, settings_restored
-from pointlift.experiments.training import process_rank
 from pointlift.methods.image_pretraining import (
     FractalDataConfig,
     ImageClassifier,
@@ -46,7 +46,7 @@ _OPTIM, _TRAINER = ImageOptimConfig(), TrainerConfig()
 
 
 @dataclass(frozen=True)
-class ImageFitResult:
+class ImageFitResult(StoredResult):
     """What a run measured.
 
     Attributes:
@@ -63,22 +63,6 @@ class ImageFitResult:
     seconds: float
     classes: int
     parameters: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain types; paths relative to the run's folder, which may be moved."""
-        return {**asdict(self), "checkpoint": self.checkpoint.name, "csv": self.csv.name}
-
-    @staticmethod
-    def read(folder: str | Path) -> ImageFitResult:
-        """The result of a finished run. Raises FileNotFoundError where there is none, RunFolderError for a damaged file."""
-        path = Path(folder) / "result.json"
-        if not path.is_file():
-            raise FileNotFoundError(f"No finished run in {folder} (no result.json).")
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            return ImageFitResult(**{**stored, "checkpoint": Path(folder) / stored["checkpoint"], "csv": Path(folder) / stored["csv"]})
-        except (ValueError, TypeError, KeyError) as error:
-            raise RunFolderError(f"{path} is damaged ({type(error).__name__}): delete it and go on with --resume.") from None
 
 
 @dataclass(frozen=True)
@@ -159,18 +143,11 @@ def fit_image_network(
     a folder that holds another run or none to resume, RunWriteError for a full disk, RunInterrupted after Ctrl-C and DivergenceError for a
     loss that is not a number.
     """
-    if seed < 0:
-        raise ValueError(f"seed is {seed}, expected 0 or more.")
     if data.source is None and views != _VIEWS:
         raise ValueError("views are given, but the embedded fractals (data.source null) bring their own: leave them out or name a source.")
-    groups = {"model": asdict(model), "data": asdict(data), "views": asdict(views), "optim": asdict(optim), "trainer": asdict(trainer)}
-    recipe = {"method": "image_pretraining", **groups, "seed": seed}
-    folder = RunFolder(out)
-    if process_rank() == 0:
-        folder.check(recipe, resume)
-        if resume and folder.result.is_file():
-            print(f"The run in {folder.path} is already complete.")
-            return ImageFitResult.read(folder.path)
+    recipe, folder = recipe_of("image_pretraining", seed, model=model, data=data, views=views, optim=optim, trainer=trainer), RunFolder(out)
+    if (finished := finished_result(folder, recipe, resume, ImageFitResult.read)) is not None:
+        return finished
     splits = _embedded_splits(data) if data.source is None else _source_splits(data, views, seed)
     network = _network(model, splits, seed)
     pictures = ImageData(splits, optim.batch_size, data.num_workers, seed, trainer.devices * trainer.num_nodes)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from pointlift.checkpoints import save_checkpoint
 from pointlift.experiments.clouds import CloudData, load_splits
 from pointlift.experiments.configs import DataConfig, ModelConfig, OptimConfig, TrainerConfig
-from pointlift.experiments.run_folder import RunFolder, RunFolderError
+from pointlift.experiments.run_folder import RunFolder
+from pointlift.experiments.run_start import StoredResult, finished_result, process_rank, recipe_of
 from pointlift.experiments.trainer import RunRecord, make_trainer, run, settings_restored
 from pointlift.foreign_weights import load_image_weights
 from pointlift.inflate import inflate
@@ -40,7 +39,7 @@ _MODEL, _DATA, _OPTIM, _TRAINER = ModelConfig(), DataConfig(), OptimConfig(), Tr
 
 
 @dataclass(frozen=True)
-class FitResult:
+class FitResult(StoredResult):
     """What a run measured.
 
     Attributes:
@@ -59,22 +58,6 @@ class FitResult:
     seconds: float
     trainable: int
     total: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain types; paths relative to the run's folder, which may be moved."""
-        return {**asdict(self), "checkpoint": self.checkpoint.name, "csv": self.csv.name}
-
-    @staticmethod
-    def read(folder: str | Path) -> FitResult:
-        """The result of a finished run. Raises FileNotFoundError where there is none, RunFolderError for a damaged file."""
-        path = Path(folder) / "result.json"
-        if not path.is_file():
-            raise FileNotFoundError(f"No finished run in {folder} (no result.json).")
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            return FitResult(**{**stored, "checkpoint": Path(folder) / stored["checkpoint"], "csv": Path(folder) / stored["csv"]})
-        except (ValueError, TypeError, KeyError) as error:
-            raise RunFolderError(f"{path} is damaged ({type(error).__name__}): delete it and go on with --resume.") from None
 
 
 def build_network(config: ModelConfig, num_classes: int, seed: int) -> nn.Module:
@@ -151,16 +134,9 @@ def fit_image2point(
     Raises RunFolderError for a folder that holds another run, or none to resume; RunWriteError for a full disk; RunInterrupted after
     Ctrl-C; DivergenceError for a loss that is not a number; and what `load_splits` and `build_network` raise.
     """
-    groups: dict[str, Any] = {"model": asdict(model), "data": asdict(data), "optim": asdict(optim), "trainer": asdict(trainer)}
-    recipe = {"method": "image2point", **groups, "seed": seed}
-    if seed < 0:
-        raise ValueError(f"seed is {seed}, expected 0 or more.")
-    folder = RunFolder(out)
-    if process_rank() == 0:  # under DDP the other processes enter here while the first already writes to the folder
-        folder.check(recipe, resume)
-        if resume and folder.result.is_file():
-            print(f"The run in {folder.path} is already complete.")
-            return FitResult.read(folder.path)
+    recipe, folder = recipe_of("image2point", seed, model=model, data=data, optim=optim, trainer=trainer), RunFolder(out)
+    if (finished := finished_result(folder, recipe, resume, FitResult.read)) is not None:
+        return finished
     splits = load_splits(data, seed)
     clouds = CloudData(splits, data, model.in_channels, seed, trainer.devices * trainer.num_nodes)
     num_classes = len(splits.train.classes)
@@ -236,11 +212,6 @@ def _check_finite(metrics: Mapping[str, float], epoch: int) -> None:
             f"{bad[0]} is {what} after the last epoch ({epoch}), the training losses were finite: the last steps were too large for "
             "evaluation; lower the learning rate (--optim.lr), clip gradients (--trainer.gradient_clip_val 1), or use larger batches."
         )
-
-
-def process_rank() -> int:
-    """This process' rank before there is a Trainer: Lightning has read it from the launcher's environment."""
-    return int(getattr(rank_zero_only, "rank", 0) or 0)
 
 
 def _protocol(recipe: dict[str, Any], clouds: CloudData, module: Image2Point) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from pointlift.data.loader import CloudLoader, EpochSampler
 from pointlift.experiments.clouds import CloudData
 from pointlift.experiments.configs import DataConfig, OptimConfig, TrainerConfig
 from pointlift.experiments.run_folder import RunFolder
-from pointlift.experiments.training import FitResult, optimization, process_rank, record_training
+from pointlift.experiments.run_start import finished_result, recipe_of
+from pointlift.experiments.training import FitResult, optimization, record_training
 from pointlift.experiments.view_networks import TeacherConfig, build_teacher, save_teacher
 from pointlift.experiments.views import ViewConfig, ViewSource, ViewSplits, load_views
 from pointlift.methods.view_teacher import ImageBatch, ViewTeacher
@@ -116,18 +116,11 @@ def fit_view_teacher(
 
     Raises ValueError for a teacher, views or data that do not fit together, and otherwise as `fit_image2point` does.
     """
-    groups: dict[str, Any] = {"teacher": teacher, "views": views, "data": data, "optim": optim, "trainer": trainer}
-    recipe = {"method": "view_teacher", **{name: asdict(group) for name, group in groups.items()}, "seed": seed}
-    if seed < 0:
-        raise ValueError(f"seed is {seed}, expected 0 or more.")
+    recipe, folder = recipe_of("view_teacher", seed, teacher=teacher, views=views, data=data, optim=optim, trainer=trainer), RunFolder(out)
     if teacher.checkpoint is not None:
         raise ValueError("teacher.checkpoint names a finished teacher, but view_teacher trains one: leave it out.")
-    folder = RunFolder(out)
-    if process_rank() == 0:
-        folder.check(recipe, resume)
-        if resume and folder.result.is_file():
-            print(f"The run in {folder.path} is already complete.")
-            return FitResult.read(folder.path)
+    if (finished := finished_result(folder, recipe, resume, FitResult.read)) is not None:
+        return finished
     pictures = load_views(views, data, seed, cache=folder.path / "views")
     pictures.prepare()
     loaders = ViewData(pictures, data, seed, trainer.devices * trainer.num_nodes)
