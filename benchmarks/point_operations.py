@@ -12,7 +12,6 @@ exact too and compared by its covering radius, because it may start or break tie
 from __future__ import annotations
 
 import argparse
-import importlib
 import importlib.metadata
 import math
 import os
@@ -29,7 +28,7 @@ from torch import Tensor
 from pointlift.ops.interpolate import three_nn_interpolate
 from pointlift.ops.neighbors import ball_query, group, knn
 from pointlift.ops.sampling import farthest_point_sampling
-from timing import environment, interleave, write_json
+from timing import environment, environment_after, interleave, optional, write_json
 from workloads import lidar, objects, room
 
 Run = Callable[[], Any]
@@ -44,15 +43,6 @@ def batch(clouds: np.ndarray) -> tuple[Tensor, Tensor]:
     """(B, N, 3) -> xyz (B N, 3) and offsets (B + 1,)."""
     b, n, _ = clouds.shape
     return torch.from_numpy(np.ascontiguousarray(clouds).reshape(-1, 3)), torch.arange(b + 1) * n
-
-
-def optional(name: str) -> tuple[Any, str]:
-    """A module or None, and its version or why it is missing."""
-    try:
-        module = importlib.import_module(name)
-    except ImportError as missing:
-        return None, f"not installed ({missing})"
-    return module, str(getattr(module, "__version__", "unknown"))
 
 
 def peers(threads: int) -> tuple[dict[str, Any], dict[str, str]]:
@@ -316,6 +306,7 @@ def workloads(tiny: bool, threads: int, installed: dict[str, Any]) -> list[Calla
 
 
 def show(row: dict[str, Any]) -> None:
+    """Print a workload: the time of every candidate beside pointlift's, and its error."""
     print(f"\n{row['name']}")
     own, least = (row["seconds"]["pointlift"][which] for which in ("median", "min"))
     for name, s in row["seconds"].items():
@@ -352,11 +343,7 @@ def main() -> None:
             row = {"name": name, "errors": found, "left out as wrong": wrong, "seconds": seconds}
             content["workloads"].append(row)
             show(row)
-            after = environment()
-            content["environment"]["load_average_after"], content["environment"]["threading_layer"] = (
-                after["load_average"],
-                after["threading_layer"],
-            )
+            content["environment"] = environment_after(content["environment"])
             write_json(args.out, content)
     print(f"\nwritten: {args.out}")
 

@@ -11,7 +11,6 @@ left out and listed as such.
 from __future__ import annotations
 
 import argparse
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from pointlift.ops.raster import Cameras, rasterize, shade, splat_points
 from pointlift.views import rig
-from timing import environment, interleave, write_json
+from timing import environment, environment_after, interleave, optional, write_json
 from workloads import objects
 
 Run = Callable[[], Any]
@@ -51,15 +50,6 @@ def rays(cameras: Cameras, size: int) -> np.ndarray:
         way = at[:, None, None] / cameras.focal * down + at[None, :, None] / cameras.focal * right + forward
         out.append(np.concatenate([np.broadcast_to(-cameras.distance * forward, way.shape), way], -1))
     return np.stack(out).astype(np.float32)
-
-
-def optional(name: str) -> tuple[Any, str]:
-    """A module or None, and its version or why it is missing."""
-    try:
-        module = importlib.import_module(name)
-    except ImportError as missing:
-        return None, f"not installed ({missing})"
-    return module, str(getattr(module, "__version__", "unknown"))
 
 
 def meshes(faces: int, views: int, size: int, threads: int, peers: dict[str, Any]) -> Workload:
@@ -145,6 +135,7 @@ def points(clouds: int, size: int) -> Workload:
 
 
 def show(row: dict[str, Any]) -> None:
+    """Print a workload: the time of every candidate, and how many of pointlift's it is."""
     print(f"\n{row['name']}")
     own = row["seconds"]["pointlift"]["median"]
     for name, s in row["seconds"].items():
@@ -176,8 +167,7 @@ def main() -> None:
         if args.only in name:
             content["workloads"].append({"name": name, "errors": errors(), "seconds": interleave(candidates, args.rounds)})
             show(content["workloads"][-1])
-    content["environment"]["load_average_after"] = environment()["load_average"]
-    content["environment"]["threading_layer"] = environment()["threading_layer"]
+    content["environment"] = environment_after(content["environment"])
     write_json(args.out, content)
     print(f"\nwritten: {args.out}")
 

@@ -11,7 +11,6 @@ where they can be imported; geomloss and the reference on two pairs, their times
 from __future__ import annotations
 
 import argparse
-import importlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,22 +23,13 @@ from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from pointlift.ops.distances import chamfer_distance, match_points
-from timing import environment, interleave, write_json
+from timing import environment, environment_after, interleave, optional, write_json
 from workloads import objects
 
 Run = Callable[[], Any]
 Errors = dict[str, dict[str, float]]
 SLOW = {"geomloss", "reference"}  # measured on a few pairs; their times are scaled to the batch
 FEW = 2
-
-
-def optional(name: str) -> tuple[Any, str]:
-    """A module or None, and its version or why it is missing."""
-    try:
-        module = importlib.import_module(name)
-    except ImportError as missing:
-        return None, f"not installed ({missing})"
-    return module, str(getattr(module, "__version__", "unknown"))
 
 
 # ---------------------------------------------------------------- earth mover
@@ -150,6 +140,7 @@ def bench_chamfer(pairs: int, n: int, rounds: int) -> dict[str, Any]:
 
 
 def show(row: dict[str, Any]) -> None:
+    """Print a workload: the time of every candidate beside pointlift's, and its error."""
     print(f"\n{row['name']}")
     own = next(iter(row["seconds"].values()))["median"]
     for name, s in row["seconds"].items():
@@ -187,8 +178,7 @@ def main() -> None:
         if args.only in name:
             content["workloads"].append(task())
             show(content["workloads"][-1])
-            content["environment"]["load_average_after"] = environment()["load_average"]
-            content["environment"]["threading_layer"] = environment()["threading_layer"]
+            content["environment"] = environment_after(content["environment"])
             write_json(args.out, content)  # after every workload: the slow peers of the last one may be interrupted
     print(f"\nwritten: {args.out}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import platform
@@ -17,7 +18,7 @@ import torch
 from pointlift.data.atomic import atomic_write
 from pointlift.ops.threading import parallel_layer
 
-__all__ = ["environment", "interleave", "sgemm_rate", "write_json"]
+__all__ = ["environment", "environment_after", "interleave", "optional", "sgemm_rate", "write_json"]
 
 
 def interleave(
@@ -78,6 +79,22 @@ def environment() -> dict[str, Any]:
     }
 
 
+def environment_after(before: dict[str, Any]) -> dict[str, Any]:
+    """`environment` of before a run, with what only the end of it tells: the load it ran under, and the layer that its kernels started."""
+    now = environment()
+    return {**before, "load_average_after": now["load_average"], "threading_layer": now["threading_layer"]}
+
+
+def optional(name: str) -> tuple[Any, str]:
+    """A module or None, and its version or why it is missing."""
+    try:
+        module = importlib.import_module(name)
+    except ImportError as missing:
+        return None, f"not installed ({missing})"
+    return module, str(getattr(module, "__version__", "unknown"))
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
+    """The content of a benchmark's file, which appears whole."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")

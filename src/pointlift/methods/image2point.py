@@ -138,6 +138,7 @@ class Image2Point(lightning.LightningModule):
         return logits.float()
 
     def on_train_start(self) -> None:
+        """Training mode as the regime has it, which Lightning does not set, and a line about what learns."""
         self.train()
         trainable = sum(p.numel() for p in self.net.parameters() if p.requires_grad)
         total = sum(p.numel() for p in self.net.parameters())
@@ -145,6 +146,7 @@ class Image2Point(lightning.LightningModule):
             print(self.finetune or f"{trainable:,} of {total:,} parameters are trained ({trainable / total:.2%})")
 
     def on_train_batch_start(self, batch: CloudBatch | PointBatch, batch_idx: int) -> None:
+        """Everything of this step that is not in the batch: the random stream, and the momentum of the batch statistics."""
         # dropout and its like draw from torch's global stream
         key = np.random.SeedSequence([self.seed, self.current_epoch, batch_idx, self.global_rank])
         torch.manual_seed(int(key.generate_state(1, np.uint64)[0]) >> 1)
@@ -175,6 +177,7 @@ class Image2Point(lightning.LightningModule):
         return value
 
     def on_train_epoch_end(self) -> None:
+        """Log the epoch's means, then let the plateau schedule see its loss, before the checkpoint of the epoch is written."""
         loss, accuracy = self.train_loss.compute(), self.train_accuracy.compute()
         self.log("train_loss", loss)
         if bool(accuracy.isfinite()):  # not so when none of the epoch's clouds had a label, which some methods allow

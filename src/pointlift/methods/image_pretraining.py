@@ -203,6 +203,7 @@ class ImageClassifier(lightning.LightningModule):
         return self.global_step * batches + batch_index % batches
 
     def on_train_epoch_end(self) -> None:
+        """Log the epoch's means and the learning rate, and begin to count anew."""
         self.log("train_loss", self.train_loss.compute())
         self.log("train_accuracy", self.train_accuracy.compute())
         self.train_loss.reset()

@@ -115,14 +115,14 @@ class PointCMT(GuidedStudent):
 
     def training_step(self, batch: GuidedBatch, batch_idx: int) -> Tensor:  # type: ignore[override]
         """L of the module's text, a mean over the batch. Raises DivergenceError where it is NaN or infinite."""
-        target, images = self.classes(batch), batch.guide
-        points = self.encode(batch)
+        target, images = self.classes(batch), batch.guide  # y, F_img
+        points = self.encode(batch)  # F_pts
         logits = self.classifier(points).float()
-        terms = {"classification": self.loss(logits, target)}
+        terms = {"classification": self.loss(logits, target)}  # L_CE
         loss = terms["classification"]
         if self.alpha > 0:
             assert self.generator is not None
-            self.finite(points.detach().sum())
+            self.finite(points.detach().sum())  # before the matching, which would refuse such clouds in other words
             terms["feature_enhancement"] = feature_enhancement(self.generator, points, images, self.distance)
             loss = loss + self.alpha * terms["feature_enhancement"]
         if self.beta > 0:

@@ -318,6 +318,7 @@ def shade(
     light: Light,
     background: tuple[float, float, float],
 ) -> Tensor:
+    """Pictures of the triangles in their paint under the light; arguments and result as in `api.shade`, which checks them."""
     views, threads = len(eyes.rotations), set_threads()
     images = torch.empty(views, 3, height, width)
     texture = np.zeros((1, 1, 3), np.uint8) if paint.texture is None else paint.texture.numpy()
