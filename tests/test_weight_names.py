@@ -105,6 +105,11 @@ def torchvision_segmentation(weights: State) -> Any:
     return {**under("backbone.", trunk(weights)), **heads}
 
 
+def view_teacher(weights: State) -> Any:
+    heads = {"projection.0.weight": torch.zeros(8, 32), "projection.0.bias": torch.zeros(8), "classifier.weight": torch.zeros(4, 8)}
+    return {"state_dict": {**under("trunk.", trunk(weights)), **heads, "classifier.bias": torch.zeros(4)}}
+
+
 def miil(weights: State) -> Any:
     return {"state_dict": {**trunk(weights), "fc.weight": torch.zeros(11221, 32), "fc.bias": torch.zeros(11221)}}
 
@@ -138,6 +143,7 @@ LAYOUTS: list[tuple[str, Callable[[State], Any], dict[str, Any], set[str], int]]
     ("mmsegmentation", mmseg, {}, {"segmentation decoder", "auxiliary head"}, 2),
     ("mmsegmentation", mmseg_deep, DEEP_OPTIONS, {"segmentation decoder", "auxiliary head"}, 2),
     ("torchvision-segmentation", torchvision_segmentation, {}, {"segmentation decoder", "auxiliary head"}, 2),
+    ("view-teacher", view_teacher, {}, {"projection of pooled views", "classifier of objects"}, 2),
     ("csail", lambda w: deep_stem(trunk(w), DEEP), DEEP_OPTIONS, set(), 2),
     ("miil-21k", miil, {}, set(), 2),
     ("miil-21k", miil_ema, {}, {"not the weights that are used"}, 2),

@@ -292,6 +292,22 @@ def _training_script(file: WeightFile, expected: Collection[str]) -> Naming | No
     return Naming("stylized-imagenet", why, file.main, kept, head=("fc", "classifier"))
 
 
+def _view_teacher(file: WeightFile, expected: Collection[str]) -> Naming | None:
+    """The image network of a view_teacher run: the image model without its classifier, and what it classifies objects with."""
+    names = file.tensors.keys()
+    trunk = _inside(names, "trunk.")
+    if file.main is None or not trunk or "classifier.weight" not in names:
+        return None
+    if not all(n.startswith(("trunk.", "projection.", "classifier.")) for n in names):
+        return None
+    kept, _ = _split(names, "trunk.", lambda n: True, "")
+    dropped = {n: "classifier of objects" if n.startswith("classifier.") else "projection of pooled views" for n in names if n not in kept}
+    absent = {n.rpartition(".")[0] for n in expected if n not in trunk}
+    head = tuple(absent) if len(absent) == 1 else ()  # its own classifier, whatever it is called
+    why = f"it is the image network of a view_teacher run, whose image model has {len(trunk)} tensors under trunk"
+    return Naming("view-teacher", why, file.main, kept, dropped, head)
+
+
 def _without_classifier(file: WeightFile, expected: Collection[str]) -> Naming | None:
     naming = _torchvision(file, expected)
     return naming if naming and not any(n.startswith("fc.") for n in naming.names.values()) else None
@@ -301,6 +317,7 @@ def _without_classifier(file: WeightFile, expected: Collection[str]) -> Naming |
 SCHEMES: dict[str, Recogniser] = {
     "moco": _moco,
     "moco-v3": _moco_v3,
+    "view-teacher": _view_teacher,
     "dino": _dino,
     "mmsegmentation": _mmsegmentation,
     "torchvision-segmentation": _torchvision_segmentation,
