@@ -78,7 +78,8 @@ def test_layout_and_content(root: Path) -> None:
         (lambda r: (r / "mug/train/mug_0002_003.png").rename(r / "mug/train/mug_0002_03.png"), "not named as a view"),
         (lambda r: shutil.copy(r / "mug/train/mug_0002_003.png", r / "mug/train/mug_0002_003.PNG"), r"003\.PNG: is not named as a view"),
         (lambda r: shutil.rmtree(r / "mug" / "train"), "mug.train: no such folder"),
-        (lambda r: [p.unlink() for p in (r / "mug" / "train").iterdir()], "has no views"),
+        (lambda r: [p.unlink() for p in (r / "mug" / "train").iterdir()], "has no views, .* incomplete"),
+        (lambda r: [p.rename(p.with_suffix(".jpg")) for p in (r / "mug" / "train").iterdir()], r"_001\.jpg, is no \.png: convert it"),
         (lambda r: (r / "sofa").mkdir(), "sofa.train: no such folder"),
         (lambda r: [p.rename(r.parent / p.name) for p in r.iterdir()], "has no folders"),
         (lambda r: shutil.rmtree(r), "no such folder"),
@@ -102,6 +103,9 @@ def test_number_of_views_and_classes(root: Path) -> None:
         ViewFolder(root, "train", 0)
     with pytest.raises(MissingDataError, match="sofa: no such folder"):
         ViewFolder(root, "train", classes=("chair", "sofa"))
+    (root / "chair/train/chair_0001_003.png").unlink()
+    with pytest.raises(DataError, match=r"chair_0002_003\.png: is one view more than the 2 .*as chair_0001, the first, has; complete"):
+        ViewFolder(root, "train")
 
 
 def test_every_layout_of_modelnet_finds_its_views(tmp_path: Path, root: Path) -> None:

@@ -71,7 +71,7 @@ def test_a_checkpoint_of_parts_is_evaluated(trained: Path, tmp_path: Path, capsy
     said = capsys.readouterr().out
     assert said.count("instance mIoU") == 2 and "with 3 votes (seed 0)" in said
     assert (tmp_path / "out" / "per_category.csv").read_text().count("\n") == 4
-    with pytest.raises(DataError, match=r"category aeroplane .* not known to the checkpoint"):
+    with pytest.raises(DataError, match=r"does not know the category aeroplane, it was trained with .*classes="):
         evaluate_checkpoint(str(trained), "procedural:shapes?test=1", "test", str(tmp_path / "no"), 5, 0)
     with pytest.raises(DataError, match="has no parts"):
         evaluate_checkpoint(str(trained), f"folder:{tmp_path}", "test", str(tmp_path / "no"), 5, 0)

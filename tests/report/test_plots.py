@@ -87,3 +87,12 @@ def test_picture_grid_draws_pixels_as_they_are():
 def test_picture_grid_refuses_what_is_no_picture(wrong):
     with pytest.raises(ValueError, match=r"nothing to draw|must hold pictures of shape \(H, W, 3\)"):
         plots.picture_grid(wrong)
+
+
+def test_an_epoch_that_was_not_measured_leaves_the_others_in_their_places():
+    axes, nan = Figure().add_subplot(), float("nan")
+    plots._curve(axes, "one", [np.array([nan, nan, nan, 20.0])], "red")
+    plots._curve(axes, "two", [np.array([nan, 1.0, nan, 3.0]), np.array([nan, 2.0, nan, 5.0])], "red")
+    single, *thin, mean = axes.lines
+    assert single.get_xdata().tolist() == [4] and single.get_ydata().tolist() == [20.0] and single.get_marker() == "o"
+    assert [line.get_xdata().tolist() for line in (*thin, mean)] == 3 * [[2, 4]] and mean.get_ydata().tolist() == [1.5, 4.0]

@@ -58,13 +58,17 @@ class ViewFolder:
             raise DataError(f"{root}: has no folders, one folder of views per class is expected (<class>/<split>/<object>_001.png)")
         ids: list[str] = []
         labels: list[int] = []
+        asked = "n_views"
         for label, name in enumerate(self.classes):
             if name not in folders:
                 raise MissingDataError(f"{self.root / name}: no such folder, the views of class {name!r} are expected in it")
             numbers = _numbered(self.root / name / split)
-            n_views = len(next(iter(numbers.values()))) if n_views is None else n_views
+            if n_views is None:
+                first = next(iter(numbers))
+                n_views = len(numbers[first])
+                asked = f"as {first}, the first, has; complete that one if it lacks some, or give n_views"
             for object_id, found in numbers.items():
-                _complete(self.root / name / split, object_id, found, n_views)
+                _complete(self.root / name / split, object_id, found, n_views, asked)
             ids += sorted(numbers)
             labels += [label] * len(numbers)
         assert n_views is not None  # every class has an object
@@ -110,18 +114,21 @@ def _numbered(folder: Path) -> dict[str, list[int]]:
         raise MissingDataError(f"{folder}: no such folder, views <object>_001.png are expected in it")
     found: dict[str, list[int]] = {}
     with os.scandir(folder) as entries:
-        names = sorted(e.name for e in entries if not e.name.startswith(".") and e.name.lower().endswith(".png"))
+        files = sorted(e.name for e in entries if not e.name.startswith("."))
+    names = [name for name in files if name.lower().endswith(".png")]
     for name in names:
         match = VIEW.fullmatch(name)
         if match is None:
             raise DataError(f"{folder / name}: is not named as a view, <object>_001.png with three digits from 001 is expected")
         found.setdefault(match.group(1), []).append(int(match.group(2)))
     if not found:
-        raise DataError(f"{folder}: has no views, at least one object with <object>_001.png and on is expected; the copy is incomplete")
+        why = f"what is there, as {files[0]}, is no .png: convert it" if files else "the copy is incomplete"
+        raise DataError(f"{folder}: has no views, at least one object with <object>_001.png and on is expected; {why}")
     return found
 
 
-def _complete(folder: Path, object_id: str, found: list[int], n_views: int) -> None:
+def _complete(folder: Path, object_id: str, found: list[int], n_views: int, asked: str) -> None:
+    """asked: why so many views are expected, for the message."""
     missing = sorted(set(range(1, n_views + 1)) - set(found))
     if missing:
         raise MissingDataError(
@@ -131,7 +138,7 @@ def _complete(folder: Path, object_id: str, found: list[int], n_views: int) -> N
     if len(found) > n_views:
         extra = next(n for n in found if not 1 <= n <= n_views)
         raise DataError(
-            f"{folder / f'{object_id}_{extra:03d}.png'}: is one view more than the {n_views} expected of every object (n_views)"
+            f"{folder / f'{object_id}_{extra:03d}.png'}: is one view more than the {n_views} expected of every object ({asked})"
         )
 
 

@@ -184,9 +184,15 @@ def _labelled(parts: PartPredictor, data: str, split: str, seed: int) -> list[Sa
     for label in used:
         name = table.categories[label]
         if ours.get(name) != table.parts[label]:
-            known = f"the parts {list(ours[name])}" if name in ours else "not known to the checkpoint"
+            if name not in ours:
+                known = ", ".join(parts.labels.categories)
+                raise DataError(
+                    f"{data}: the checkpoint does not know the category {name}, it was trained with {known}; use data of these alone "
+                    "(procedural:shapes?classes=...)"
+                )
             raise DataError(
-                f"{data}: category {name} has the parts {list(table.parts[label])}, but is {known}; use data that it was trained for"
+                f"{data}: category {name} has the parts {list(table.parts[label])}, but {list(ours[name])} in the checkpoint; use data "
+                "that it was trained for"
             )
     number = {label: parts.labels.categories.index(table.categories[label]) for label in used}
     samples = []

@@ -13,6 +13,7 @@ from pointlift.evaluate import ClassificationResult, cdnv, classification_metric
 from pointlift.experiments.clouds import load_splits
 from pointlift.experiments.predictor import Output, Predictor
 from pointlift.experiments.recipes import Recipe
+from pointlift.experiments.run_start import process_rank
 from pointlift.experiments.training import FitResult
 from pointlift.report import Report, ViewCloud
 from pointlift.report.plots import confusion_matrix, training_curves
@@ -24,6 +25,8 @@ SHOWN = 12  # clouds in the report's viewer
 
 def run_recipe(recipe: Recipe, resume: bool) -> int:
     """Train as the recipe says; a classifier of clouds gets its report.html. Raises what the method raises."""
+    if recipe.method == "pointcmt" and process_rank() == 0:
+        print(_stages(recipe), flush=True)
     result = recipe.run(resume=resume)
     if isinstance(result, FitResult) and "model" not in recipe.arguments:  # PointCMT's image network or generator: nothing that sees clouds
         said = ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items() if name.startswith("val_"))
@@ -33,10 +36,30 @@ def run_recipe(recipe: Recipe, resume: bool) -> int:
         accuracy = result.metrics.get("test_accuracy", result.metrics["val_accuracy"])
         best = f", best {100 * result.best['val_accuracy']:.1f} % in epoch {result.best['epoch']}" if result.best else ""
         print(f"\naccuracy {100 * accuracy:.1f} % after the last epoch{best}; {result.seconds:.0f} s")
+        if (teacher := _teacher_accuracy(result)) is not None:
+            print(f"accuracy of its teacher {100 * teacher:.1f} %")
         print(f"{result.trainable:,} of {result.total:,} parameters were trained ({100 * result.trainable / result.total:.2f} %)")
         print(f"report      {path}\ncheckpoint  {result.checkpoint}\ncurves      {result.csv}")
         print(f"next        pointlift predict {result.checkpoint} YOUR_FILE.ply")
     return 0
+
+
+def _stages(recipe: Recipe) -> str:
+    """What a run of PointCMT trains and where, before the lines that every stage prints."""
+    given, out, transfer = recipe.arguments, Path(recipe.arguments["out"]), recipe.arguments["transfer"]
+    stages = [f"student ({transfer.method}) in {out}"]
+    if transfer.generates:
+        checkpoint = given["generator"].checkpoint
+        stages.insert(0, f"point generator in {out / 'generator'}" if checkpoint is None else f"point generator from {checkpoint}")
+    if transfer.method != "none":
+        checkpoint = given["teacher"].checkpoint
+        stages.insert(0, f"image network in {out / 'teacher'}" if checkpoint is None else f"image network from {checkpoint}")
+    return "one after the other: " + ", ".join(stages) if len(stages) > 1 else stages[0]
+
+
+def _teacher_accuracy(result: FitResult) -> float | None:
+    """Of the network that taught this one, on the same split as its own; None where there was none."""
+    return result.metrics.get("teacher_test_accuracy", result.metrics.get("teacher_val_accuracy"))
 
 
 def write_report(recipe: Recipe, result: FitResult) -> Path:
@@ -70,6 +93,8 @@ def write_report(recipe: Recipe, result: FitResult) -> Path:
         caption=f"After the last epoch, on {judged.name} ({len(judged)} clouds). The best epoch was chosen on what it was measured on.",
         digits=2,
     )
+    if (teacher := _teacher_accuracy(result)) is not None:
+        report.text(f"It learned from another network, whose own accuracy on these objects is {100 * teacher:.2f} %.")
     report.section("Curves")
     add_curves(report, {predictor.metadata["regime"]: [read_rows(result.csv)]}, None)
     add_measurements(report, metrics, output, int(recipe.arguments["seed"]))
@@ -95,7 +120,7 @@ def add_curves(report: Report, runs: dict[str, list[list[dict[str, float]]]], ta
     """Loss and accuracy per epoch; several runs of a name show as a band. runs: name -> runs -> rows of metrics.csv."""
 
     def series(key: str, scale: float) -> dict[str, list[list[float]]]:
-        return {name: [[scale * row[key] for row in rows if key in row] for rows in group] for name, group in runs.items()}
+        return {name: [[scale * row.get(key, float("nan")) for row in rows] for rows in group] for name, group in runs.items()}
 
     panels = {"training loss": series("train_loss", 1.0), "accuracy %": series("val_accuracy", 100.0)}
     note = "An epoch is one pass over the training clouds; accuracy on clouds that are not trained on."

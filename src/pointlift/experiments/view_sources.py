@@ -169,7 +169,8 @@ class ProjectedViews(ViewSource):
         if self.colored and (colors is None or colors.shape[1] != 3 or (len(colors) and (colors.min() < 0 or colors.max() > 1))):
             got = "no features" if colors is None else f"{colors.shape[1]} features from {colors.min():g} to {colors.max():g}"
             raise DataError(
-                f"{self.names[index]}: has {got}, but 3 colours in 0-1 are expected with views.kind projected-color; use projected"
+                f"{self.names[index]}: has {got}, but 3 colours in 0-1 are expected with views.kind projected-color; use projected, "
+                "or clouds with colours (procedural:shapes?features=color, meshes:FOLDER?use=colors, scanobjectnn:FOLDER?colors=true)"
             )
         return sample
 

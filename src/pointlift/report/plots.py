@@ -54,8 +54,8 @@ def training_curves(
     """Curves per epoch, one panel per quantity, one colour per method.
 
     Args:
-        panels: quantity ('loss', 'accuracy') -> method -> runs -> value per epoch. Several runs show as thin lines with
-            their mean and a band of one standard deviation over the epochs that all of them have.
+        panels: quantity ('loss', 'accuracy') -> method -> runs -> value per epoch, NaN where it was not measured. Several runs show as
+            thin lines with their mean and a band of one standard deviation over the epochs that all of them have.
         target: drawn as a dashed line in `target_panel`, None for all of them.
         ylabel: what all panels show, where they are not quantities but e.g. networks; their names then stand above them.
 
@@ -298,13 +298,15 @@ def _curve(axes: Axes, name: str, runs: list[NDArray[np.float64]], color: str) -
         return
     common = min(len(r) for r in runs)
     stacked = np.stack([r[:common] for r in runs])
-    epochs = np.arange(1, common + 1)
+    measured = ~np.isnan(stacked).any(axis=0)
+    epochs, stacked = np.arange(1, common + 1)[measured], stacked[:, measured]
     if len(runs) > 1:
         for run in runs:
-            axes.plot(np.arange(1, len(run) + 1), run, color=color, linewidth=0.7, alpha=0.3)
+            known = ~np.isnan(run)
+            axes.plot(np.arange(1, len(run) + 1)[known], run[known], color=color, linewidth=0.7, alpha=0.3)
         mean, std = stacked.mean(axis=0), stacked.std(axis=0, ddof=1)
         axes.fill_between(epochs, mean - std, mean + std, color=color, alpha=0.13, linewidth=0)
-    marker = "o" if common == 1 else None
+    marker = "o" if len(epochs) < max(common, 2) else None  # else a single one shows as nothing, and few as if there were more
     label = _literal(name) if len(runs) == 1 else f"{_literal(name)} ({len(runs)} runs)"
     axes.plot(epochs, stacked.mean(axis=0), color=color, linewidth=2.0, marker=marker, label=label)
 
