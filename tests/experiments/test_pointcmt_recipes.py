@@ -83,7 +83,8 @@ def test_the_papers_protocol_is_in_the_recipes() -> None:
         },
         "data": {"fps_points": 1200, "read_points": 2048},
     }  # fmt: skip
-    shared(resolve_recipe("pointcmt/modelnet40_rscnn.yaml").resolved, rscnn)
+    for name in ("modelnet40_rscnn", "modelnet40_pointnet2-msg"):  # section 4.1: PointNet++ is trained with RS-CNN's strategy
+        shared(resolve_recipe(f"pointcmt/{name}.yaml").resolved, rscnn)
     released = resolve_recipe("pointcmt/modelnet40_released.yaml").resolved
     shared(
         released,
@@ -133,7 +134,7 @@ def modelnet40(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 )
 def test_modelnet40_recipes_take_a_step_of_every_stage(recipe: str, modelnet40: tuple[Path, Path], tmp_path: Path) -> None:
     words = ["--data.source", f"modelnet:{modelnet40[0]}", "--views.folder", str(modelnet40[1]), "--views.n_views", "2"]
-    if recipe == "modelnet40_rscnn":
+    if recipe in ("modelnet40_rscnn", "modelnet40_pointnet2-msg"):
         words += ["--data.fps_points", "80", "--data.read_points", "96"]
     protocol = run(recipe, tmp_path / "run", *words, *SMALL_IMAGES, student=MODELNET40[recipe])
     assert protocol["data"]["classes"] == 40 and protocol["pointcmt"]["feature_channels"] == 512
