@@ -20,6 +20,7 @@ from test_training import rows, same, weights
 from tiny_pointcmt import DATA, OPTIM, STUDENT, TEACHER, WIDTH, as_json, settings
 
 from pointlift.checkpoints import CheckpointError, load
+from pointlift.data.errors import DataError
 from pointlift.experiments import guided_data, pointcmt, view_features
 from pointlift.experiments.configs import OptimConfig
 from pointlift.experiments.point_generator import GeneratorConfig, fit_point_generator
@@ -267,10 +268,15 @@ def test_what_does_not_fit_is_known_before_the_image_network_is_trained(
         ("No point generator at", {"generator": replace(generator, checkpoint=str(tmp_path / "none"))}),
         ("here a new one is trained", {"generator": made}),
         (r"huang compresses .* of 7 channels .* at most 15 there", huang),
+        ("has no features, but 3 colours in 0-1 are expected", {"views": ViewConfig("projected-color", size=16)}),
+        (f"{tmp_path / 'none'}", {"views": ViewConfig("folder", size=16, folder=str(tmp_path / "none"))}),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=message):
             fit(tmp_path / "run", **changes)
         assert not (tmp_path / "run").exists()
+    with pytest.raises(DataError, match="has no features, but 3 colours"):  # stage I alone
+        fit_view_teacher(TEACHER, ViewConfig("projected-color", size=16), DATA, OPTIM, settings()["trainer"], 1, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_settings_out_of_range() -> None:

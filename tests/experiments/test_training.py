@@ -226,7 +226,7 @@ def test_ctrl_c_and_sigterm_in_the_process(
     before = signal.getsignal(number)
     with monkeypatch.context() as patch:
         patch.setattr(RunRecord, "on_train_batch_start", stop)
-        with pytest.raises(RunInterrupted, match=rf"{word} in epoch \d: go on with --resume") as error:
+        with pytest.raises(RunInterrupted, match=rf"{word} in epoch 2: go on with --resume") as error:
             fit(tmp_path / "run")
     assert error.value.exit_code == code
     assert signal.getsignal(number) is before

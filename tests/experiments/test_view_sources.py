@@ -134,9 +134,12 @@ def test_colours_of_points() -> None:
     assert features is not None
     assert seen <= {tuple(c) for c in np.rint(features * 1000).astype(int).tolist()}, "no colours but those of points"
     assert source.key != load_views(ViewConfig(rig="simpleview-6", size=16, splat=2, mode="z-buffer"), COLORED, 0).train.key
-    plain = load_views(views, DATA, 0).train
     with pytest.raises(DataError, match=r"has no features, but 3 colours in 0-1 are expected with views.kind projected-color"):
-        plain.images([0])
+        load_views(views, DATA, 0)
+    eye = np.eye(3, dtype=np.float32)
+    later = CloudDataset([Sample(eye, 0, eye, "a.ply"), Sample(eye, 0, None, "b.ply")], ["a"])
+    with pytest.raises(DataError, match=r"^b\.ply: has no features"):
+        view_sources.ProjectedViews(later, views, DATA, 0).images([1])
     bright = CloudDataset([Sample(np.eye(3, dtype=np.float32), 0, np.full((3, 3), 255, np.float32), "a.ply")], ["a"])
     with pytest.raises(DataError, match=r"^a\.ply: has 3 features from 255 to 255, but 3 colours in 0-1"):
         view_sources.ProjectedViews(bright, views, DATA, 0).images([0])

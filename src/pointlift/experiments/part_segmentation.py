@@ -172,7 +172,9 @@ def _record(
     last = record.rows[-1]
     metrics = {**{k: v for k, v in last.items() if k not in ("epoch", "step", "seconds")}, **measured}
     if bad := [name for name, value in metrics.items() if not math.isfinite(value)]:
-        raise DivergenceError(f"{bad[0]} is not finite after the last epoch ({int(last['epoch'])}): lower the learning rate (--optim.lr).")
+        raise DivergenceError(
+            f"{bad[0]} is not finite after the last epoch ({int(last['epoch']) + 1}): lower the learning rate (--optim.lr)."
+        )
     best = {} if record.best is None else {"epoch": record.best[0], BEST: record.best[1]}
     seconds, size = sum(row["seconds"] for row in record.rows), sum(p.numel() for p in module.net.parameters())
     result = PartFitResult(metrics, best, folder.final, folder.metrics, seconds, size, int(loaded["tensors"]))

@@ -17,7 +17,7 @@ from pointlift.experiments.run_start import finished_result, process_rank, recip
 from pointlift.experiments.training import FitResult, build_network, optimization, record_training
 from pointlift.experiments.view_networks import TeacherConfig, build_teacher, open_teacher, teacher_identity
 from pointlift.experiments.view_teacher import fit_view_teacher
-from pointlift.experiments.views import ViewConfig
+from pointlift.experiments.views import ViewConfig, load_views
 from pointlift.methods.guided_clouds import GuideClassifier, GuidedClouds, student_classifier
 from pointlift.methods.image2point import Image2Point
 from pointlift.methods.knowledge_distillation import KnowledgeDistillation, principal_directions
@@ -142,6 +142,8 @@ def fit_pointcmt(
     if transfer.method == "none":
         return _train_alone(run, folder, resume and folder.last.is_file())
     _try_networks(run)
+    if not folder.recipe.is_file():
+        load_views(views, data, seed)  # refuses data and pictures that do not fit, before anything is written
     if process_rank() == 0 and not folder.last.is_file():
         folder.start(recipe, {"recipe": recipe, "stage": "image network and point generator"})
     checkpoint = _stage_1(run, folder)

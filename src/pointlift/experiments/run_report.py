@@ -34,7 +34,7 @@ def run_recipe(recipe: Recipe, resume: bool) -> int:
     elif isinstance(result, FitResult):
         path = write_report(recipe, result)
         accuracy = result.metrics.get("test_accuracy", result.metrics["val_accuracy"])
-        best = f", best {100 * result.best['val_accuracy']:.1f} % in epoch {result.best['epoch']}" if result.best else ""
+        best = f", best {100 * result.best['val_accuracy']:.1f} % in epoch {result.best['epoch'] + 1:.0f}" if result.best else ""
         print(f"\naccuracy {100 * accuracy:.1f} % after the last epoch{best}; {result.seconds:.0f} s")
         if (teacher := _teacher_accuracy(result)) is not None:
             print(f"accuracy of its teacher {100 * teacher:.1f} %")

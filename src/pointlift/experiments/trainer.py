@@ -229,7 +229,7 @@ def _interrupts(trainer: lightning.Trainer, folder: RunFolder) -> Iterator[None]
         else:
             how = "no checkpoint was written yet, start it again"
         what = "terminated" if terminated else "interrupted"
-        raise RunInterrupted(f"The run was {what} in epoch {trainer.current_epoch}: {how}.", 143 if terminated else 130) from None
+        raise RunInterrupted(f"The run was {what} in epoch {trainer.current_epoch + 1}: {how}.", 143 if terminated else 130) from None
     finally:
         if main and before is not None:
             signal.signal(signal.SIGINT, before)

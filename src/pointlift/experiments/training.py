@@ -45,7 +45,8 @@ class FitResult(StoredResult):
     Attributes:
         metrics: of the last epoch: train_loss, train_accuracy, val_loss, val_accuracy, val_class_accuracy, lr, and test_* where
             epochs are evaluated on a held-out part of the training split. Accuracies are fractions in 0-1.
-        best: {"epoch", "val_accuracy"} of the best epoch, not what is reported: chosen on the split it was measured on.
+        best: {"epoch", "val_accuracy"} of the best epoch, not what is reported: chosen on the split it was measured on. The
+            first epoch is 0, as in metrics.csv; what is printed or drawn counts from 1.
         checkpoint: model.safetensors, the weights after the last epoch.
         csv: metrics.csv, one row per epoch. seconds: of training and evaluation, over all its resumptions.
         trainable, total: parameters.
@@ -209,7 +210,7 @@ def _check_finite(metrics: Mapping[str, float], epoch: int) -> None:
     if bad:
         what = "NaN" if math.isnan(metrics[bad[0]]) else "infinite"
         raise DivergenceError(
-            f"{bad[0]} is {what} after the last epoch ({epoch}), the training losses were finite: the last steps were too large for "
+            f"{bad[0]} is {what} after the last epoch ({epoch + 1}), the training losses were finite: the last steps were too large for "
             "evaluation; lower the learning rate (--optim.lr), clip gradients (--trainer.gradient_clip_val 1), or use larger batches."
         )
 

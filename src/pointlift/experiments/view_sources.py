@@ -139,7 +139,7 @@ class ViewSource(ABC):
 class ProjectedViews(ViewSource):
     """Depth pictures of clouds, or their colours. data: how the clouds are prepared; seed: of the augmentation.
 
-    Raises ValueError for cameras and settings that do not fit together.
+    Raises ValueError for cameras and settings that do not fit together, DataError where colours are asked for and the first cloud has none.
     """
 
     def __init__(self, dataset: CloudDataset, config: ViewConfig, data: DataConfig, seed: int) -> None:
@@ -150,6 +150,8 @@ class ProjectedViews(ViewSource):
         self.clean = Augment(preprocessing(self.data, 3, training=False), 0)
         self.augmented = Augment(preprocessing(self.data, 3, training=True), seed) if config.augment else None
         self._project(PointBatch.from_list([torch.zeros(1, 3)], [torch.zeros(1, 3)]))  # refuses what does not fit, before it is used
+        if self.colored and len(dataset):
+            self._sample(0)  # as data without colours
 
     def _images(self, indices: list[int], epoch: int | None) -> Tensor:
         if epoch is None or self.augmented is None:

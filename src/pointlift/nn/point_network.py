@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from pointlift.containers import PointBatch
@@ -74,7 +75,7 @@ class PointNetwork(nn.Module):
     def extra_features(self, cloud: PointBatch) -> Tensor | None:
         """(N, in_channels - 3): what points carry beside their coordinates; None with in_channels 3.
 
-        Raises ValueError for features of another width.
+        Raises ValueError for features of another width, and for such that are NaN or infinite: coordinates cannot be (`PointBatch`).
         """
         if self.in_channels == 3:
             return None
@@ -84,7 +85,14 @@ class PointNetwork(nn.Module):
                 f"This {type(self).__name__} takes features of {self.in_channels} channels that start with xyz, got {got}: set "
                 "data.features to xyz+own, or build the network with other in_channels."
             )
-        return cloud.features[:, 3:].to(cloud.xyz.dtype)
+        extra = cloud.features[:, 3:].to(cloud.xyz.dtype)
+        bad = ~torch.isfinite(extra).all(dim=1)
+        if bool(bad.any()):
+            raise ValueError(
+                f"{type(self).__name__}: {int(bad.sum())} of {len(bad)} points have NaN or infinite features (first: row "
+                f"{int(bad.nonzero()[0])}), expected numbers: remove these points, or set data.features to xyz."
+            )
+        return extra
 
     def draw_anew(self) -> None:
         """All weights from torch's global stream, as a new network of this kind has them; `set_finetune` seeds it for "scratch".
