@@ -180,6 +180,7 @@ class ImageClassifier(lightning.LightningModule):
         torch.manual_seed(int(key.generate_state(1, np.uint64)[0]) >> 1)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        """Mean cross entropy of (images (B, 3, H, W) in 0-1, labels (B,)). Raises DivergenceError where it is NaN or infinite."""
         images, labels = batch
         if self.crop is not None or self.flip:
             generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self._pass(batch_index)) * 4096 + self.global_rank)
