@@ -76,6 +76,7 @@ def sampling(name: str, clouds: np.ndarray, n: int, fpsample: Any) -> Workload:
         candidates["fpsample bucket"] = lambda: [fpsample.bucket_fps_kdline_sampling(c, n, height, start_idx=0) for c in clouds]
 
     def errors() -> dict[str, float]:
+        """How far each candidate's result is from pointlift's, or pointlift's from the reference's; 0 is equal."""
         own = candidates["pointlift"]()
         found: dict[str, float] = {}
         if "reference" in candidates:
@@ -140,6 +141,7 @@ def nearest(name: str, queries: np.ndarray, clouds: np.ndarray, k: int, threads:
         candidates["reference"] = lambda: knn(query, points, k, asked, offsets, backend="reference")[0]
 
     def errors() -> dict[str, float]:
+        """How far each candidate's result is from pointlift's, or pointlift's from the reference's; 0 is equal."""
         own = candidates["pointlift"]().double().numpy()
         scale = float(own.max())
         return {c: float(np.abs(np.asarray(run()) - own).max()) / scale for c, run in candidates.items() if c != "pointlift"}
@@ -184,6 +186,7 @@ def balls(name: str, queries: np.ndarray, clouds: np.ndarray, radius: float, k: 
         candidates["open3d hybrid"] = lambda: np.concatenate([counted(q, p) for q, p in zip(queries, clouds)])
 
     def errors() -> dict[str, float]:
+        """How far each candidate's result is from pointlift's, or pointlift's from the reference's; 0 is equal."""
         own = candidates["pointlift"]()
         # share of indices that differ: a root rounds, so peers may put a point on the sphere on its other side
         found = {c: float((candidates[c]() != own).double().mean()) for c in ("torch cdist + topk", "reference") if c in candidates}
@@ -239,6 +242,7 @@ def interpolation(name: str, coarse: np.ndarray, fine: np.ndarray, channels: int
 
     def workload(what: str, runs: dict[str, Run]) -> Workload:
         def errors() -> dict[str, float]:
+            """How far each candidate's result is from pointlift's, or pointlift's from the reference's; 0 is equal."""
             own = runs["pointlift"]()
             return {c: float((run() - own).abs().max() / own.abs().max()) for c, run in runs.items() if c != "pointlift"}
 
@@ -272,6 +276,7 @@ def grouping(name: str, queries: np.ndarray, clouds: np.ndarray, k: int, channel
     }
 
     def errors() -> dict[str, float]:
+        """How far each candidate's result is from pointlift's, or pointlift's from the reference's; 0 is equal."""
         own = candidates["pointlift"]()
         return {c: float((run() - own).abs().max() / own.abs().max()) for c, run in candidates.items() if c != "pointlift"}
 

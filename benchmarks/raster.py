@@ -83,6 +83,7 @@ def meshes(faces: int, views: int, size: int, threads: int, peers: dict[str, Any
         candidates["trimesh + embree rays (faces only)"] = with_embree
 
     def errors() -> dict[str, float]:
+        """Share of pixels whose face differs from pointlift's."""
         own = rasterize(vertices, corners, cameras, size, normal=True)
         face, found = own.face.numpy(), {}
         if "reference" in candidates:
@@ -107,6 +108,7 @@ def points(clouds: int, size: int) -> Workload:
     cloud = torch.arange(clouds).repeat_interleave(2048)
 
     def with_torch() -> Tensor:
+        """Depths of all splats, the nearest of each pixel, by scatter_reduce."""
         images = torch.full((clouds, len(turns), (size + 2) ** 2), torch.inf)  # a frame of a pixel around
         for k, turn in enumerate(turns):
             down, right, depth = (xyz @ turn.T + torch.tensor([0.0, 0.0, cameras.distance])).unbind(1)
