@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pointlift.containers import CoordinateMaps, Level, SparseTensor, pack_coords
+from pointlift.core.sparse_tensor import CoordinateMaps, Level, SparseTensor, pack_coords
 from pointlift.ops.kernel_map import KernelMap, kernel_map, kernel_offsets
 from pointlift.ops.kernel_map import cpu as map_cpu
 from pointlift.ops.kernel_map import reference as map_reference

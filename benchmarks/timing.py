@@ -15,8 +15,8 @@ from typing import Any
 import numba
 import torch
 
-from pointlift.data.atomic import atomic_write
-from pointlift.ops.threading import parallel_layer
+from pointlift.ops._numba.threading import parallel_layer
+from pointlift.system.atomic import atomic_write
 
 __all__ = ["environment", "environment_after", "interleave", "optional", "sgemm_rate", "write_json"]
 

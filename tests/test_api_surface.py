@@ -28,7 +28,7 @@ def test_public_names_and_arguments_are_the_pinned_ones() -> None:
 
 def test_the_names_of_the_design_are_there() -> None:
     """Names that documents and papers may rely on (DESIGN, Commands), whatever else is added."""
-    import pointlift.inflate.lift  # a submodule of the same name as a function must not hide it
+    import pointlift.inflation.lift  # a submodule of the same name as a function must not hide it
 
     for name in ("PointBatch", "SparseTensor", "voxelize", "inflate", "set_finetune", "create_model", "load", "list_models", "backend"):
         assert name in pointlift.__all__
@@ -39,8 +39,8 @@ def test_the_names_of_the_design_are_there() -> None:
 
 def test_importing_pointlift_and_its_help_brings_in_nothing_heavy() -> None:
     code = (
-        "import sys, pointlift, pointlift.cli\n"
-        "pointlift.cli.main(['--help']); pointlift.cli.main(['predict', '--help'])\n"
+        "import sys, pointlift, pointlift.commands.main\n"
+        "pointlift.commands.main.main(['--help']); pointlift.commands.main.main(['predict', '--help'])\n"
         "print([m for m in ('torch', 'numba', 'lightning', 'timm', 'numpy', 'matplotlib') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

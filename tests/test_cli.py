@@ -12,9 +12,9 @@ import pytest
 import yaml
 from plyfile import PlyData
 
-from pointlift.cli import COMMANDS, main
+from pointlift.commands.main import COMMANDS, main
 from pointlift.data.procedural.shapes import CLASSES
-from pointlift.data.procedural.writers import write_modelnet_h5
+from pointlift.data.procedural.writers.objects import write_modelnet_h5
 
 QUICK = ["--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu", "--trainer.max_steps", "2"]
 
@@ -213,7 +213,7 @@ def test_data_list_check_prepare(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_demo_of_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from pointlift.experiments.demo import run_demo
+    from pointlift.commands.demo import run_demo
 
     out = tmp_path / "demo"
     for _ in range(2):  # the second time finds everything done
@@ -228,7 +228,7 @@ def test_demo_of_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.slow
 def test_demo_in_processes_gives_what_one_process_gives(tmp_path: Path) -> None:
-    from pointlift.experiments.demo import run_demo
+    from pointlift.commands.demo import run_demo
 
     def accuracies(name: str, workers: int) -> list[list[str]]:
         assert run_demo(str(tmp_path / name), 1, 2, 1, 2, ["io+bn", "scratch"], workers) == 0
@@ -241,7 +241,7 @@ def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
     assert "WRONG" not in text and "all 57 checks passed" in text and "embedded image model: fractal_resnet" in text
-    from pointlift.experiments import doctor
+    from pointlift.commands import doctor
 
     wrong = doctor.sparse_conv
     monkeypatch.setattr(doctor, "sparse_conv", lambda x, weight, kmap, groups=1: wrong(x, weight.flip(0), kmap, groups=groups))

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pointlift.cli import main
-from pointlift.cli_parsing import explain
+from pointlift.commands.main import main
+from pointlift.commands.parsing import explain
 
 DEMO = "image2point/demo.yaml"
 
@@ -154,7 +154,7 @@ def test_prepare_on_a_full_disk_neither_crashes_nor_leaves_anything(tmp_path: Pa
         for i in range(4):
             np.save(tmp_path / "mine" / name / f"{i}.npy", np.random.default_rng(i).normal(size=(50, 3)))
     code = (
-        "import resource, signal, sys; from pointlift.cli import main; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "import resource, signal, sys; from pointlift.commands.main import main; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000)); "
         f"sys.exit(main(['data', 'prepare', 'folder:{tmp_path / 'mine'}', '--out', '{tmp_path / 'out' / 'h5'}', '--points', '400']))"
     )
@@ -173,7 +173,7 @@ def test_recipe_file_with_an_unknown_key(capsys: pytest.CaptureFixture[str], tmp
 
 
 def test_programming_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    import pointlift.experiments.doctor as doctor
+    import pointlift.commands.doctor as doctor
 
     def broken(warm: bool) -> int:
         raise AttributeError("a fault of ours")
@@ -185,7 +185,7 @@ def test_programming_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize(("message", "expected"), [("go on with --resume", "go on with --resume"), ("", "interrupted")])
 def test_interruption(message: str, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    import pointlift.experiments.doctor as doctor
+    import pointlift.commands.doctor as doctor
 
     def stopped(warm: bool) -> int:
         raise KeyboardInterrupt(*([message] if message else []))
@@ -221,7 +221,7 @@ def test_which_errors_are_the_users(error: Exception, sentence: str | None) -> N
 
 
 def test_warnings_of_pointlift_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    from pointlift.cli_parsing import plain_warnings
+    from pointlift.commands.parsing import plain_warnings
 
     with plain_warnings():
         warnings.warn_explicit("one voxel is left", UserWarning, f"{os.sep}x{os.sep}pointlift{os.sep}a.py", 1)
@@ -229,7 +229,7 @@ def test_warnings_of_pointlift_are_one_line(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_broken_pipe_is_no_error() -> None:
-    code = "import sys; from pointlift.cli import main; sys.exit(main(['fit', '--help']))"
+    code = "import sys; from pointlift.commands.main import main; sys.exit(main(['fit', '--help']))"
     command = f'{sys.executable} -c "{code}" | head -1; exit ${{PIPESTATUS[0]}}'
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and done.stderr == "" and done.stdout.startswith("usage: pointlift fit")

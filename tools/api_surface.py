@@ -17,7 +17,7 @@ MODULES = (
     "pointlift.nn",
     "pointlift.inflate",
     "pointlift.models",
-    "pointlift.checkpoints",
+    "pointlift.weights.checkpoints",
     "pointlift.evaluate",
     "pointlift.report",
     "pointlift.ops.backend",
@@ -33,10 +33,10 @@ MODULES = (
     "pointlift.ops.distances",
     "pointlift.ops.depth_maps",
     "pointlift.ops.raster",
-    "pointlift.mesh",
+    "pointlift.core.mesh",
     "pointlift.views",
-    "pointlift.foreign_weights",
-    "pointlift.point_weights",
+    "pointlift.weights.image_weights",
+    "pointlift.weights.cloud_weights",
 )
 FILE = Path(__file__).resolve().parents[1] / "tests" / "api_surface.json"
 

@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d import Axes3D
 
 import pointlift as pl
-from pointlift.data.procedural.fractal_images import FractalImages
-from pointlift.data.procedural.fractals import search_categories
+from pointlift.data.procedural.fractals.fractal_images import FractalImages
+from pointlift.data.procedural.fractals.systems import search_categories
 from pointlift.data.procedural.shapes import make_shapes
-from pointlift.experiments.predictor import feature_colors
-from pointlift.models.fractal_resnet import fractal_resnet
+from pointlift.models.images.fractal_resnet import fractal_resnet
+from pointlift.tasks.predictor import feature_colors
 
 CLASSES = ("chair", "aeroplane", "lamp", "mug")
 

@@ -20,8 +20,8 @@ import torchvision
 from torch import nn
 
 import pointlift as pl
-from pointlift.data.atomic import atomic_write
-from pointlift.inflate.trace import structure_of
+from pointlift.inflation.trace import structure_of
+from pointlift.system.atomic import atomic_write
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "models.md"
 LARGEST = 150_000_000  # parameters of the image network
@@ -69,7 +69,7 @@ def image_network(name: str) -> nn.Module:
         extra = {"aux_logits": False, "init_weights": False} if short == "googlenet" else {}
         return torchvision.models.get_model(short, weights=None, **extra)  # type: ignore[no-any-return]
     if name == "fractal_resnet":
-        from pointlift.models.fractal_resnet import fractal_resnet
+        from pointlift.models.images.fractal_resnet import fractal_resnet
 
         return fractal_resnet()
     model: nn.Module = timm.create_model(name, pretrained=False)

@@ -23,12 +23,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pointlift.data.atomic import atomic_write
 from pointlift.evaluate.curves import paired_difference, summarize
-from pointlift.inflate import rule_matrix
+from pointlift.inflation import rule_matrix
 from pointlift.report import console_table, write_csv
-from pointlift.report.environment import environment
 from pointlift.report.tables import markdown_table
+from pointlift.system.atomic import atomic_write
+from pointlift.system.environment import environment
 
 RESNET20 = {"image_model": "models2d/resnet20_cifar.py:ResNetCifar", "weights": "weights2d/cifar10_resnet20.th"}
 SQUEEZENET = {"image_model": "squeezenet.py:build", "weights": "weights2d/squeezenet1_1_imagenet_fp16.pth"}
@@ -112,8 +112,12 @@ def run_one(cell: Cell, seed: int, root: Path, work: Path) -> dict[str, Any]:
     """Train one cell with one seed, or read what it measured before."""
     import torch
 
-    from pointlift.experiments.training import DataConfig, ModelConfig, OptimConfig, TrainerConfig, fit_image2point
-    from pointlift.ops.threading import set_threads
+    from pointlift.data.config import DataConfig
+    from pointlift.methods.optim import OptimConfig
+    from pointlift.methods.trainer_config import TrainerConfig
+    from pointlift.methods.training import fit_image2point
+    from pointlift.models.config import ModelConfig
+    from pointlift.ops._numba.threading import set_threads
 
     torch.set_num_threads(1)
     set_threads(1)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pointlift import nn
-    from pointlift.checkpoints import load
-    from pointlift.containers import CoordinateMaps, PointBatch, SparseTensor
-    from pointlift.inflate import InflatedNetwork, InflationError, InflationReport, inflate, set_finetune
+    from pointlift.core.sparse_tensor import CoordinateMaps, PointBatch, SparseTensor
+    from pointlift.inflation import InflatedNetwork, InflationError, InflationReport, inflate, set_finetune
     from pointlift.models import create_model, list_models
     from pointlift.ops.backend import backend
     from pointlift.ops.voxelize import voxelize
+    from pointlift.weights.checkpoints import load
 
 __version__ = version("pointlift")
 __all__ = [
@@ -33,17 +33,17 @@ __all__ = [
 ]
 
 _HOME = {
-    "CoordinateMaps": "pointlift.containers",
-    "PointBatch": "pointlift.containers",
-    "SparseTensor": "pointlift.containers",
-    "InflatedNetwork": "pointlift.inflate",
-    "InflationError": "pointlift.inflate",
-    "InflationReport": "pointlift.inflate",
-    "inflate": "pointlift.inflate",
-    "set_finetune": "pointlift.inflate",
+    "CoordinateMaps": "pointlift.core.sparse_tensor",
+    "PointBatch": "pointlift.core.sparse_tensor",
+    "SparseTensor": "pointlift.core.sparse_tensor",
+    "InflatedNetwork": "pointlift.inflation",
+    "InflationError": "pointlift.inflation",
+    "InflationReport": "pointlift.inflation",
+    "inflate": "pointlift.inflation",
+    "set_finetune": "pointlift.inflation",
     "create_model": "pointlift.models",
     "list_models": "pointlift.models",
-    "load": "pointlift.checkpoints",
+    "load": "pointlift.weights.checkpoints",
     "backend": "pointlift.ops.backend",
     "voxelize": "pointlift.ops.voxelize",
 }

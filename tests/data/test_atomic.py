@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pointlift.cli_parsing import explain
-from pointlift.data.atomic import atomic_folder, atomic_write
+from pointlift.commands.parsing import explain
+from pointlift.system.atomic import atomic_folder, atomic_write
 
 
 def test_a_full_disk_is_told_with_the_file_and_keeps_the_old_one(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from pointlift.data.atomic import atomic_write
+from pointlift.core.mesh import Mesh
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError
 from pointlift.data.sample import Sample
-from pointlift.mesh import Mesh
+from pointlift.system.atomic import atomic_write
 
 
 def read_cloud(path: str, label: int, index: int) -> Sample:

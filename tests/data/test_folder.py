@@ -12,11 +12,11 @@ import pytest
 from file_writers import CASES, CLOUD, VERTICES, write_off
 from test_modelnet import h5_folder, off_folder, txt_folder
 
-from pointlift.data.check import check_dataset
 from pointlift.data.errors import DataError, MissingDataError
-from pointlift.data.folder import read_folder
-from pointlift.data.known import describe_datasets
-from pointlift.data.source import PLACES, describe_source, open_dataset
+from pointlift.data.sources.check import check_dataset
+from pointlift.data.sources.folder import read_folder
+from pointlift.data.sources.known import describe_datasets
+from pointlift.data.sources.open import PLACES, describe_source, open_dataset
 
 
 def save(path: Path, seed: int = 0, n: int = 30) -> None:

@@ -11,8 +11,8 @@ import pytest
 from file_writers import CLOUD, VERTICES, compress_lzf, write_h5, write_pcd, write_ply, written
 
 from pointlift.data.errors import DataError
-from pointlift.data.files import read_content, read_points
-from pointlift.data.formats.pcd import lzf_decompress
+from pointlift.data.files.formats.pcd import lzf_decompress
+from pointlift.data.files.points import read_content, read_points
 
 
 def test_off_variants(tmp_path: Path) -> None:

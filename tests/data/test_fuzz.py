@@ -10,7 +10,7 @@ import pytest
 from file_writers import ALL, written
 
 from pointlift.data.errors import DataError
-from pointlift.data.files import read_points
+from pointlift.data.files.points import read_points
 
 ROUNDS = 60
 

@@ -7,8 +7,8 @@ from PIL import Image
 from torchvision import transforms
 
 from pointlift.data.errors import DataError, MissingDataError
-from pointlift.data.image_set import ImageSet
-from pointlift.data.image_views import EvalView, ImageOrder, TrainView, ViewedImages, _window, worker_errors
+from pointlift.data.images.crops import EvalView, ImageOrder, TrainView, ViewedImages, _window, worker_errors
+from pointlift.data.images.image_set import ImageSet
 
 
 class Ramps(ImageSet):

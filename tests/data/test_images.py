@@ -11,12 +11,12 @@ from PIL import Image
 from scipy.io import savemat
 
 from pointlift.data.errors import DataError, MissingDataError
-from pointlift.data.image_set import ImageSet, read_image
-from pointlift.data.images import READERS, open_images
-from pointlift.data.known_images import describe_image_datasets
-from pointlift.data.procedural.fractal_images import FractalImages, write_fractaldb
-from pointlift.data.procedural.fractals import render, search_categories, weight_table, write_categories
-from pointlift.data.source_options import split_source, typed_value
+from pointlift.data.images.image_set import ImageSet, read_image
+from pointlift.data.images.known import describe_image_datasets
+from pointlift.data.images.open import READERS, open_images
+from pointlift.data.procedural.fractals.fractal_images import FractalImages, write_fractaldb
+from pointlift.data.procedural.fractals.systems import render, search_categories, weight_table, write_categories
+from pointlift.data.sources.options import split_source, typed_value
 
 
 def grey_levels(images: ImageSet) -> list[int]:

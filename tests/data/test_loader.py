@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
-from pointlift.containers import PointBatch
+from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.dataset import CloudDataset, collate
 from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.loader import CloudLoader, make_loader

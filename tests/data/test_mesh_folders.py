@@ -13,19 +13,19 @@ import torch
 from file_writers import FACES, VERTICES, write_obj, write_off, write_ply, write_stl
 from scipy.spatial import cKDTree
 
-from pointlift.data.check import check_dataset
+from pointlift.core.mesh import Mesh
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError, MissingDataError
-from pointlift.data.mesh_files import modelnet_meshes
-from pointlift.data.mesh_folders import read_mesh_folder, sample_mesh
-from pointlift.data.mesh_sampling import face_areas, has_surface
-from pointlift.data.modelnet import read_modelnet_h5, read_modelnet_txt
-from pointlift.data.procedural import writers
-from pointlift.data.procedural.mesh_writers import write_mesh_folder
+from pointlift.data.files.mesh_files import modelnet_meshes
+from pointlift.data.files.mesh_sampling import face_areas, has_surface
 from pointlift.data.procedural.shapes import make_mesh, mesh_seed
-from pointlift.data.source import available_splits, describe_source, open_dataset
+from pointlift.data.procedural.writers import objects as writers
+from pointlift.data.procedural.writers.meshes import write_mesh_folder
+from pointlift.data.sources.check import check_dataset
+from pointlift.data.sources.mesh_folder import read_mesh_folder, sample_mesh
+from pointlift.data.sources.modelnet import read_modelnet_h5, read_modelnet_txt
+from pointlift.data.sources.open import available_splits, describe_source, open_dataset
 from pointlift.data.transforms import unit_sphere
-from pointlift.mesh import Mesh
 
 
 def two_classes(root: Path, split: str = "") -> Path:

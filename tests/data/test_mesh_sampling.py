@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pointlift.data.mesh_sampling import face_areas, face_normals, sample_surface
+from pointlift.data.files.mesh_sampling import face_areas, face_normals, sample_surface
 
 # Two right triangles in the plane z = 0 with areas 1/2 and 3/2, a degenerate one between them and one after them.
 VERTICES = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [2, 0, 0], [5, 0, 0], [2, 1, 0]], dtype=np.float64)

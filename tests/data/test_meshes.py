@@ -12,10 +12,10 @@ import trimesh
 from PIL import Image
 from torch import Tensor
 
+from pointlift.core.mesh import Mesh
 from pointlift.data.errors import DataError, MissingDataError
-from pointlift.data.mesh_parts import Part, join_parts
-from pointlift.data.meshes import MESH_SUFFIXES, read_mesh
-from pointlift.mesh import Mesh
+from pointlift.data.files.mesh_join import Part, join_parts
+from pointlift.data.files.meshes import MESH_SUFFIXES, read_mesh
 from pointlift.ops.raster import Light
 from pointlift.views import render_mesh, rig
 

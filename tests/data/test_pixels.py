@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from pointlift.data.check import check_dataset
 from pointlift.data.errors import DataError, MissingDataError
-from pointlift.data.image_set import ImageSet
+from pointlift.data.images.image_set import ImageSet
 from pointlift.data.loader import make_loader
-from pointlift.data.pixels import PixelClouds, PixelView, pixel_cloud
-from pointlift.data.source import available_splits, describe_source, open_dataset
+from pointlift.data.sources.check import check_dataset
+from pointlift.data.sources.open import available_splits, describe_source, open_dataset
+from pointlift.data.sources.pixels import PixelClouds, PixelView, pixel_cloud
 
 FRACTALS = "pixels:procedural:fractals?categories=1&size=16&train=4&val=2"
 

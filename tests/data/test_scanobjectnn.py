@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from pointlift.data.errors import DataError, MissingDataError
-from pointlift.data.procedural.scan_writers import write_scanobjectnn, write_scanobjectnn_raw
-from pointlift.data.scanobjectnn import CLASSES, VARIANTS, read_scanobjectnn, scanobjectnn_layout
+from pointlift.data.procedural.writers.scans import write_scanobjectnn, write_scanobjectnn_raw
+from pointlift.data.sources.scanobjectnn import CLASSES, VARIANTS, read_scanobjectnn, scanobjectnn_layout
 
 
 @pytest.fixture(scope="module")

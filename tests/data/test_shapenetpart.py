@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pointlift.data.check import check_dataset
 from pointlift.data.errors import DataError, MissingDataError
-from pointlift.data.shapenetpart import OFFICIAL, is_shapenetpart, read_shapenetpart, shapenetpart_labels
+from pointlift.data.sources.check import check_dataset
+from pointlift.data.sources.shapenetpart import OFFICIAL, is_shapenetpart, read_shapenetpart, shapenetpart_labels
 
 SYNSETS = {"Cap": "02954340", "Mug": "03797390"}
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pointlift.data.check import check_dataset
+from pointlift.core.mesh import Mesh
 from pointlift.data.errors import DataError, MissingDataError
-from pointlift.data.procedural.scan_writers import write_scanobjectnn, write_scanobjectnn_raw
-from pointlift.data.procedural.view_writers import write_views
-from pointlift.data.procedural.writers import write_modelnet_h5, write_modelnet_txt, write_off, write_shapenetpart
-from pointlift.data.source import available_splits, describe_source, open_dataset
-from pointlift.mesh import Mesh
+from pointlift.data.procedural.writers.objects import write_modelnet_h5, write_modelnet_txt, write_off, write_shapenetpart
+from pointlift.data.procedural.writers.scans import write_scanobjectnn, write_scanobjectnn_raw
+from pointlift.data.procedural.writers.views import write_views
+from pointlift.data.sources.check import check_dataset
+from pointlift.data.sources.open import available_splits, describe_source, open_dataset
 
 CLASSES = ("chair", "lamp", "mug")
 

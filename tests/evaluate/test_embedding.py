@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pointlift.evaluate import cdnv, plot_tsne, tsne
+from pointlift.evaluate import cdnv, tsne
+from pointlift.report.embedding import plot_tsne
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from pointlift.containers import PointBatch
+from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.sample import Sample
 from pointlift.data.transforms import Compose, Jitter, Shift
-from pointlift.experiments.distilling import DistillConfig
-from pointlift.inflate import InflatedNetwork, inflate
+from pointlift.inflation import InflatedNetwork, inflate
 from pointlift.methods.distillation import Distillation, TwoViews, ViewBatch, softmax_mse
+from pointlift.methods.distilling import DistillConfig
 from pointlift.methods.image2point import CloudBatch, DivergenceError
 
 

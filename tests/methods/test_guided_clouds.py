@@ -14,9 +14,9 @@ from torch import nn
 
 from pointlift.data.loader import make_loader
 from pointlift.data.transforms import scale_shift_augmentation
-from pointlift.inflate import inflate
-from pointlift.methods.guided_clouds import GuideClassifier, GuidedBatch, GuidedClouds, GuidedStudent, student_classifier
+from pointlift.inflation import inflate
 from pointlift.methods.image2point import CloudBatch
+from pointlift.methods.pointcmt.guided_clouds import GuideClassifier, GuidedBatch, GuidedClouds, GuidedStudent, student_classifier
 from pointlift.models import create_model
 
 

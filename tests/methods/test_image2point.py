@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from pointlift.containers import PointBatch
+from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.sample import Sample
 from pointlift.evaluate import classification_metrics
-from pointlift.inflate import InflatedNetwork, inflate
+from pointlift.inflation import InflatedNetwork, inflate
 from pointlift.methods.image2point import CloudBatch, DivergenceError, Image2Point, lr_factor
 from pointlift.models import LinearNetwork, create_model
 

@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from pointlift.data.procedural.fractals import search_categories
+from pointlift.data.procedural.fractals.systems import search_categories
 from pointlift.methods.image2point import DivergenceError
-from pointlift.methods.image_pretraining import (
+from pointlift.methods.image_pretraining.module import (
     FractalDataConfig,
     ImageClassifier,
     ImageOptimConfig,
@@ -20,9 +20,9 @@ from pointlift.methods.image_pretraining import (
     center_crop,
     fractal_pictures,
     normalise,
-    save_image_model,
-    trained_statistics,
 )
+from pointlift.teachers.statistics import trained_statistics
+from pointlift.weights.image_weights import save_image_model
 
 
 def test_augment_takes_windows_and_flips_of_the_picture() -> None:

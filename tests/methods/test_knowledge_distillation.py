@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pointlift.data.loader import make_loader
-from pointlift.methods.guided_clouds import GuidedBatch, GuidedClouds
-from pointlift.methods.knowledge_distillation import (
+from pointlift.methods.pointcmt.baselines import (
     BASELINES,
     KnowledgeDistillation,
     normalize_1,
@@ -23,6 +22,7 @@ from pointlift.methods.knowledge_distillation import (
     principal_directions,
     soft_divergence,
 )
+from pointlift.methods.pointcmt.guided_clouds import GuidedBatch, GuidedClouds
 
 TEACHER = 8  # width of a teacher that is not as wide as the student
 

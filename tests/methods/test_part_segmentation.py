@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from pointlift.containers import PointBatch
+from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.part_labels import PartLabels
 from pointlift.evaluate.parts import part_metrics, predicted_parts
 from pointlift.methods.image2point import CloudBatch, DivergenceError
-from pointlift.methods.part_segmentation import PartIoU, PartSegmentation
-from pointlift.models.pointnet2_parts import PointNet2Parts
+from pointlift.methods.segmentation.parts import PartIoU, PartSegmentation
+from pointlift.models.points.pointnet2_parts import PointNet2Parts
 
 LABELS = PartLabels.numbered(("mug", "lamp"), ((0, 1), (2, 3, 4)))
 

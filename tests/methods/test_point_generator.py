@@ -11,11 +11,10 @@ import torch
 from tiny_student import POINTS, WIDTH, batch, clouds, features, gradients, silent
 from torch import Tensor
 
-from pointlift.containers import PointBatch
+from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.loader import make_loader
-from pointlift.methods.guided_clouds import GuidedBatch, GuidedClouds
 from pointlift.methods.image2point import DivergenceError
-from pointlift.methods.point_generator import (
+from pointlift.methods.pointcmt.generator import (
     CloudDistance,
     GeneratorError,
     GeneratorTraining,
@@ -25,6 +24,7 @@ from pointlift.methods.point_generator import (
     pick_points,
     save_generator,
 )
+from pointlift.methods.pointcmt.guided_clouds import GuidedBatch, GuidedClouds
 
 
 def random_clouds(n: int = 4, points: int = 6, seed: int = 0) -> Tensor:

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from pointlift.data.loader import make_loader
-from pointlift.methods.guided_clouds import GuidedBatch, GuidedClouds
 from pointlift.methods.image2point import CloudBatch, DivergenceError
-from pointlift.methods.point_generator import CloudDistance, PointGenerator
-from pointlift.methods.pointcmt import PointCMT, classifier_enhancement, feature_enhancement
+from pointlift.methods.pointcmt.generator import CloudDistance, PointGenerator
+from pointlift.methods.pointcmt.guided_clouds import GuidedBatch, GuidedClouds
+from pointlift.methods.pointcmt.student import PointCMT, classifier_enhancement, feature_enhancement
 
 EXACT = CloudDistance(matching="exact")
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.sample import Sample
-from pointlift.methods.guided_clouds import GuidedBatch, GuidedClouds
+from pointlift.methods.pointcmt.guided_clouds import GuidedBatch, GuidedClouds
 from pointlift.models import create_model
 
 WIDTH, CLASSES, POINTS = 12, 3, 32

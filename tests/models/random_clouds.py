@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pointlift.containers import PointBatch
+from pointlift.core.sparse_tensor import PointBatch
 
 
 def parameters(net: nn.Module) -> int:

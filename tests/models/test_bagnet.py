@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import pointlift as pl
-from pointlift.models.bagnet import BagNet, bagnet9, bagnet17, bagnet33
+from pointlift.models.images.bagnet import BagNet, bagnet9, bagnet17, bagnet33
 
 SMALL = {"layers": (1, 2, 1, 1), "widths": (4, 4, 8, 8), "num_classes": 3}
 

@@ -12,15 +12,15 @@ import torch
 from random_clouds import batch, clouds, parameters
 from torch import nn
 
-from pointlift.containers import PointBatch
+from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.dataset import CloudDataset, collate
 from pointlift.data.procedural.shapes import make_shapes
 from pointlift.data.sample import Sample
 from pointlift.data.transforms import unit_sphere
-from pointlift.inflate import set_finetune
-from pointlift.models.dgcnn import DGCNN
-from pointlift.models.pointmlp import PointMLP, pointmlp_elite
-from pointlift.models.rscnn import RSCNN
+from pointlift.inflation import set_finetune
+from pointlift.models.points.dgcnn import DGCNN
+from pointlift.models.points.pointmlp import PointMLP, pointmlp_elite
+from pointlift.models.points.rscnn import RSCNN
 from pointlift.nn import PointNetwork
 
 SMALL: dict[Callable[..., PointNetwork], dict[str, Any]] = {

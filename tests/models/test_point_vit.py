@@ -11,11 +11,11 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from pointlift.containers import PointBatch
+from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.dataset import collate
 from pointlift.data.procedural.shapes import make_shapes
-from pointlift.inflate import InflationError, set_finetune
-from pointlift.models.point_vit import PointViT, interpolated_positions, row_order, token_grid
+from pointlift.inflation import InflationError, set_finetune
+from pointlift.models.points.point_vit import PointViT, interpolated_positions, row_order, token_grid
 
 TINY = {"embed_dim": 48, "depth": 2, "num_heads": 3}
 # a class token; with a distillation token; with registers and layer scale; mean pooling, positions of patches alone; pooling by

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import pointlift as pl
-from pointlift.models.pointcontrast_resnet import PointContrastResNet, pointcontrast_resnet34
+from pointlift.models.images.pointcontrast_resnet import PointContrastResNet, pointcontrast_resnet34
 
 
 def parameters(net: nn.Module) -> int:

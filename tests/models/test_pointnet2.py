@@ -10,14 +10,14 @@ import torch
 from random_clouds import batch, clouds, parameters
 from torch import Tensor, nn
 
-from pointlift.containers import PointBatch
+from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.dataset import CloudDataset, collate
 from pointlift.data.procedural.shapes import make_shapes
 from pointlift.data.sample import Sample
 from pointlift.data.transforms import unit_sphere
-from pointlift.inflate import set_finetune
+from pointlift.inflation import set_finetune
 from pointlift.models import create_model
-from pointlift.models.pointnet2 import PointNet2, pointnet2_msg
+from pointlift.models.points.pointnet2 import PointNet2, pointnet2_msg
 
 SMALL: dict[str, Any] = {
     "npoint": (24, 8),

@@ -11,10 +11,10 @@ import torch
 from random_clouds import parameters
 from torch import Tensor
 
-from pointlift.containers import PointBatch
-from pointlift.inflate import set_finetune
-from pointlift.models.pointnet2 import PointNet2, pointnet2_msg
-from pointlift.models.pointnet2_parts import PointNet2Parts, pointnet2_msg_parts, pointnet2_ssg_parts
+from pointlift.core.sparse_tensor import PointBatch
+from pointlift.inflation import set_finetune
+from pointlift.models.points.pointnet2 import PointNet2, pointnet2_msg
+from pointlift.models.points.pointnet2_parts import PointNet2Parts, pointnet2_msg_parts, pointnet2_ssg_parts
 
 SMALL: dict[str, Any] = {
     "npoint": (24, 8),

@@ -12,11 +12,11 @@ import torch
 import torchvision
 from torch import nn
 
-from pointlift.containers import PointBatch
+from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.dataset import collate
 from pointlift.data.procedural.shapes import make_shapes
-from pointlift.inflate import InflationError, set_finetune
-from pointlift.models.simpleview import STAGES, SimpleView
+from pointlift.inflation import InflationError, set_finetune
+from pointlift.models.points.simpleview import STAGES, SimpleView
 from pointlift.views import simple_view_images
 
 TINY = {"layers": [1, 1, 1, 1], "channels": [8, 16, 32, 64]}

@@ -9,7 +9,7 @@ import torch
 from random_clouds import batch, clouds
 from torch import Tensor, nn
 
-from pointlift.containers import PointBatch
+from pointlift.core.sparse_tensor import PointBatch
 from pointlift.models import create_model
 
 # more centres and neighbours in every layer than the clouds here have points; otherwise narrow, as widths do not matter

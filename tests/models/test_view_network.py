@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from pointlift.models import image_network
-from pointlift.models.fractal_resnet import fractal_resnet
-from pointlift.models.image_features import without_classifier
-from pointlift.models.view_network import SimpleViewBackbone, ViewNetwork
+from pointlift.models.images.fractal_resnet import fractal_resnet
+from pointlift.teachers.image_features import without_classifier
+from pointlift.teachers.view_network import SimpleViewBackbone, ViewNetwork
 
 
 def parameters(net: nn.Module) -> int:

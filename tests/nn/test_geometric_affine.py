@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pointlift.containers import PointBatch
-from pointlift.models.pointmlp import Stage, pointmlp
+from pointlift.core.sparse_tensor import PointBatch
+from pointlift.models.points.pointmlp import Stage, pointmlp
 from pointlift.nn.geometric_affine import GeometricAffine, ResidualMLP, Sigma
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import pointlift as pl
-from pointlift.containers import CLOUD, Level
+from pointlift.core.sparse_tensor import CLOUD, Level
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from sparse_oracle import random_coords, table_by_dict
 
-from pointlift.containers import CoordinateMaps, Level, SparseTensor
+from pointlift.core.sparse_tensor import CoordinateMaps, Level, SparseTensor
 from pointlift.ops.kernel_map import cpu, kernel_map, kernel_offsets, reference
 
 

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from pointlift.containers import PointBatch
+from pointlift.core.sparse_tensor import PointBatch
 from pointlift.ops.interpolate import three_nn_interpolate
 from pointlift.ops.neighbors import ball_query, balls, cpu, group, knn, search, tree
 from pointlift.ops.sampling import farthest_point_sampling

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numba import njit, prange
 
-from pointlift.ops.simd import ROWS, VECTORS, fetch_add, gather_tile, lanes, outer_tile
+from pointlift.ops._numba.simd import ROWS, VECTORS, fetch_add, gather_tile, lanes, outer_tile
 
 
 @njit

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from sparse_oracle import conv_by_loops, random_coords, weight_gradient_by_loops
 from torch import Tensor
 
-from pointlift.containers import Level, SparseTensor
+from pointlift.core.sparse_tensor import Level, SparseTensor
+from pointlift.ops._numba.threading import set_threads
 from pointlift.ops.backend import BackendError
 from pointlift.ops.backend import backend as run_with
 from pointlift.ops.kernel_map import KernelMap, kernel_map
 from pointlift.ops.sparse_conv import cpu, reference, sparse_conv
-from pointlift.ops.threading import set_threads
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 CHANNELS = [(1, 1, 1), (3, 5, 1), (61, 7, 1), (16, 64, 1), (5, 130, 1)]  # in, out, groups

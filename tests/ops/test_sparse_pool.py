@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from sparse_oracle import random_coords
 from torch import Tensor
 
-from pointlift.containers import SparseTensor
+from pointlift.core.sparse_tensor import SparseTensor
 from pointlift.ops.kernel_map import KernelMap, kernel_map
 from pointlift.ops.sparse_pool import cpu, reference, sparse_avg_pool, sparse_max_pool
 

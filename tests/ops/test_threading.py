@@ -12,12 +12,12 @@ import numba
 import pytest
 import torch
 
+from pointlift.ops._numba.threading import parallel_layer, set_threads
 from pointlift.ops.kernel_map import cpu
-from pointlift.ops.threading import parallel_layer, set_threads
 
 SCRIPT = """
 import json, sys
-from pointlift.ops import threading
+from pointlift.ops._numba import threading
 before = threading.parallel_layer()
 import torch
 from pointlift.ops.kernel_map import cpu
@@ -58,7 +58,7 @@ def test_compiled_kernels_go_where_numba_cache_dir_says(tmp_path: Path) -> None:
 
 def test_starting_numba_leaves_torchs_threads_alone() -> None:
     script = (
-        "import torch; torch.set_num_threads(1); from pointlift.ops.threading import set_threads; import numba;"
+        "import torch; torch.set_num_threads(1); from pointlift.ops._numba.threading import set_threads; import numba;"
         "set_threads(); set_threads(); print(torch.get_num_threads(), numba.get_num_threads())"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pointlift.containers import GridError, PointBatch
+from pointlift.core.sparse_tensor import GridError, PointBatch
 from pointlift.ops.voxelize import cpu, reference, voxelize
 
 MODULES = {"reference": reference, "cpu": cpu}

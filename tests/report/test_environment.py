@@ -7,8 +7,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 import torch
 
-from pointlift.report import environment
-from pointlift.report.environment import git_commit, package_version
+from pointlift.system.environment import environment, git_commit, package_version
 
 
 def test_names_what_a_number_depends_on():

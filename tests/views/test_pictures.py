@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from pointlift.containers import PointBatch
+from pointlift.core.mesh import Mesh
+from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.procedural.shapes import CLASSES, make_mesh
-from pointlift.mesh import Mesh
 from pointlift.views import RIGS, Rig, in_unit_sphere, project_cloud, render_fragments, render_mesh, rig, simple_view_images
 
 

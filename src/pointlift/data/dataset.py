@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from pointlift.containers import PointBatch
+from pointlift.core.mesh import Mesh
+from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.errors import DataError
 from pointlift.data.sample import Sample
-from pointlift.mesh import Mesh
 
 __all__ = ["CloudDataset", "collate"]
 
@@ -180,7 +180,8 @@ class _Picked(Generic[Item]):
 def collate(samples: Sequence[Sample]) -> PointBatch:
     """Join clouds into one batch: ``labels["class"]`` is ``(B,)`` int64, ``labels["part"]`` ``(N,)`` where every cloud has it.
 
-    Features are kept when every cloud has them, with the same number of channels.
+    Features are kept when every cloud has them, with the same number of channels. What every cloud has in its extras is joined too:
+    arrays of one shape into a tensor ``(B, ...)``, samples into a batch of their own.
 
     Raises:
         ValueError: no clouds; features in some clouds only; different numbers of channels.
@@ -200,4 +201,13 @@ def collate(samples: Sequence[Sample]) -> PointBatch:
         labels["part"] = torch.from_numpy(np.concatenate(parts))
     xyz = [torch.from_numpy(np.ascontiguousarray(s.xyz)) for s in samples]
     features = [torch.from_numpy(np.ascontiguousarray(f)) for f in with_features] or None
-    return PointBatch.from_list(xyz, features, labels)
+    return PointBatch.from_list(xyz, features, labels, _join_extras(samples))
+
+
+def _join_extras(samples: Sequence[Sample]) -> dict[str, Any]:
+    joined: dict[str, Any] = {}
+    for name in samples[0].extras:
+        values = [s.extras[name] for s in samples if name in s.extras]
+        if len(values) == len(samples):
+            joined[name] = collate(values) if isinstance(values[0], Sample) else torch.from_numpy(np.stack(values))
+    return joined

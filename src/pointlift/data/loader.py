@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pointlift.containers import PointBatch
+from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.dataset import CloudDataset, collate
 from pointlift.data.errors import worker_errors
 from pointlift.data.sample import Sample
@@ -78,7 +78,7 @@ class _Keyed(Dataset[Sample]):
 
 
 class CloudLoader(DataLoader[Any]):
-    """A DataLoader of :class:`~pointlift.containers.PointBatch`, made by :func:`make_loader`.
+    """A DataLoader of :class:`~pointlift.core.sparse_tensor.PointBatch`, made by :func:`make_loader`.
 
     It can be resumed in the middle of an epoch: :meth:`state_dict` says how many batches have been handed out, and after
     :meth:`load_state_dict` the next iteration over that epoch goes on behind them. Lightning calls both, and

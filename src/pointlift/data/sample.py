@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ class Sample:
         features: ``(N, C)`` float32, or None.
         path: where the cloud came from, for messages.
         part: ``(N,)`` int64 part label of every point, or None.
+        extras: what else travels with the cloud, which transforms leave alone: arrays of one row per cloud, other samples.
 
     Raises:
         ValueError: arrays of another shape than stated. Types are converted.
@@ -34,6 +36,7 @@ class Sample:
     features: FloatArray | None = None
     path: str = ""
     part: IntArray | None = None
+    extras: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         where = self.path or "a sample"

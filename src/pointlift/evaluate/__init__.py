@@ -3,7 +3,7 @@
 from pointlift.evaluate.classification import ClassificationResult, classification_metrics
 from pointlift.evaluate.collapse import CDNVResult, cdnv
 from pointlift.evaluate.curves import PairedDifference, Summary, epochs_to_target, paired_difference, speedup, summarize
-from pointlift.evaluate.embedding import plot_tsne, tsne
+from pointlift.evaluate.embedding import tsne
 from pointlift.evaluate.rademacher import (
     RademacherEstimate,
     halfspace_rademacher_bound,
@@ -29,7 +29,6 @@ __all__ = [
     "linear_rademacher_estimate",
     "nearest_mean_error",
     "paired_difference",
-    "plot_tsne",
     "speedup",
     "summarize",
     "transfer_bound",

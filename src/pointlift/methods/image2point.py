@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import lightning
 import numpy as np
@@ -22,18 +22,16 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from pointlift.containers import PointBatch
+from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.dataset import collate
 from pointlift.data.sample import Sample
-from pointlift.inflate import set_finetune
+from pointlift.inflation import set_finetune
+from pointlift.methods.optim import Optimizer, Schedule, Smoothing, lr_factor
 from pointlift.nn import takes_points
 from pointlift.ops.voxelize import voxelize
 
-__all__ = ["CloudBatch", "DivergenceError", "Image2Point", "Optimizer", "Schedule", "Smoothing", "lr_factor"]
+__all__ = ["CloudBatch", "DivergenceError", "Image2Point", "lr_factor"]
 
-Schedule = Literal["cosine", "step", "decay", "plateau", "released", "constant"]
-Smoothing = Literal["all", "others"]
-Optimizer = Literal["sgd", "adam", "adamw"]
 Optimization = OptimizerLRSchedulerConfig | torch.optim.Optimizer
 
 
@@ -257,27 +255,6 @@ class Image2Point(lightning.LightningModule):
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         return float(optimizer.param_groups[0]["lr"])
-
-
-def lr_factor(
-    schedule: Schedule, step: int, total_steps: int, epochs: int, floor: float = 0.0, decay: tuple[float, int] = (0.7, 21)
-) -> float:
-    """What the learning rate is multiplied by before optimizer step `step` (from 0) of `total_steps`.
-
-    "cosine" ends at `floor` after the last step. "step" is a tenth from a third of them on, a hundredth from two thirds on. "decay"
-    multiplies by decay[0] after every decay[1] epochs and stops at `floor` (RS-CNN, facts 5.4). "released" is the closed form of
-    CosineAnnealingLR(T_max=epochs) stepped once per iteration, as the released training code does (facts, trap T1).
-    """
-    if schedule in ("constant", "plateau"):
-        return 1.0
-    if schedule == "step":
-        return float(0.1 ** (3 * min(step, total_steps - 1) // max(total_steps, 1)))
-    if schedule == "decay":
-        epoch = step * epochs // max(total_steps, 1)
-        return max(float(decay[0] ** (epoch // decay[1])), floor)
-    if schedule == "released":
-        return 0.5 * (1.0 + math.cos(math.pi * step / epochs))
-    return floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * min(step / max(total_steps, 1), 1.0)))
 
 
 def _smoothing_over_all(value: float, smoothing: Smoothing, classes: int) -> float:

@@ -15,18 +15,18 @@ import timm
 import torch
 from torch import nn
 
-from pointlift.inflate import inflate
-from pointlift.models.bagnet import bagnet9, bagnet17, bagnet33
-from pointlift.models.dgcnn import DGCNN
-from pointlift.models.fractal_resnet import fractal_resnet
-from pointlift.models.linear_network import LinearNetwork
-from pointlift.models.point_vit import PointViT
-from pointlift.models.pointcontrast_resnet import pointcontrast_resnet34
-from pointlift.models.pointmlp import PointMLP, pointmlp_elite
-from pointlift.models.pointnet2 import pointnet2_msg, pointnet2_ssg
-from pointlift.models.pointnet2_parts import pointnet2_msg_parts, pointnet2_ssg_parts
-from pointlift.models.rscnn import RSCNN
-from pointlift.models.simpleview import SimpleView
+from pointlift.inflation import inflate
+from pointlift.models.images.bagnet import bagnet9, bagnet17, bagnet33
+from pointlift.models.images.fractal_resnet import fractal_resnet
+from pointlift.models.images.pointcontrast_resnet import pointcontrast_resnet34
+from pointlift.models.points.dgcnn import DGCNN
+from pointlift.models.points.point_vit import PointViT
+from pointlift.models.points.pointmlp import PointMLP, pointmlp_elite
+from pointlift.models.points.pointnet2 import pointnet2_msg, pointnet2_ssg
+from pointlift.models.points.pointnet2_parts import pointnet2_msg_parts, pointnet2_ssg_parts
+from pointlift.models.points.rscnn import RSCNN
+from pointlift.models.points.simpleview import SimpleView
+from pointlift.models.voxels.linear_network import LinearNetwork
 from pointlift.nn import PointNetwork
 
 __all__ = ["NETWORKS", "create_model", "image_network", "is_own_code", "list_models", "network_kind"]

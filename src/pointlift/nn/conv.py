@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pointlift.containers import SparseTensor
+from pointlift.core.sparse_tensor import SparseTensor
 from pointlift.ops.kernel_map import kernel_map
 from pointlift.ops.kernel_map.api import Sites
 from pointlift.ops.sparse_conv import sparse_conv

@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from pointlift.containers import SparseTensor
+from pointlift.core.sparse_tensor import SparseTensor
 
 __all__ = ["SparseBatchNorm", "SparseBatchNormAct", "SparseGroupNorm"]
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from pointlift.containers import PointBatch
+from pointlift.core.sparse_tensor import PointBatch
 
 __all__ = ["PointNetwork", "takes_points"]
 

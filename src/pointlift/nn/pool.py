@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from pointlift.containers import CLOUD, Level, SparseTensor
+from pointlift.core.sparse_tensor import CLOUD, Level, SparseTensor
+from pointlift.core.torch_functions import pool_clouds
 from pointlift.ops.kernel_map import kernel_map
 from pointlift.ops.sparse_pool import sparse_avg_pool, sparse_max_pool
-from pointlift.sparse_functions import pool_clouds
 
 __all__ = ["SparseAvgPool3d", "SparseGlobalPool", "SparseMaxPool3d", "SparseUpsample"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from pointlift.containers import SparseTensor
+from pointlift.core.sparse_tensor import SparseTensor
 
 __all__ = ["SparseChannelDropout", "SparseDropPath"]
 

@@ -9,9 +9,9 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from pointlift.data.atomic import atomic_write
 from pointlift.report.tables import Cell, check_rows, format_cell, numeric_columns
 from pointlift.report.viewer import ViewCloud, asset, fill_template, viewer_element, viewer_script
+from pointlift.system.atomic import atomic_write
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 

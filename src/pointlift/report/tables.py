@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from pointlift.data.atomic import atomic_write
+from pointlift.system.atomic import atomic_write
 
 
 @runtime_checkable

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pointlift.data.atomic import atomic_write
+from pointlift.system.atomic import atomic_write
 
 MAX_POINTS = 200_000
 _SCRIPTS = ("viewer_color.js", "viewer_render.js", "viewer.js", "viewer_input.js")

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from pointlift.containers import PointBatch
+from pointlift.core.sparse_tensor import PointBatch
 from pointlift.ops.backend import Backend
 from pointlift.ops.depth_maps import depth_maps
 from pointlift.ops.raster import splat_points

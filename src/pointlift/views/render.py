@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pointlift.mesh import Mesh
+from pointlift.core.mesh import Mesh
 from pointlift.ops.backend import Backend
 from pointlift.ops.ragged import check_count
 from pointlift.ops.raster import Fragments, Light, Paint, rasterize, shade

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pointlift.data.procedural.fractal_images import FractalImages, write_fractaldb
-from pointlift.data.procedural.fractals import FractalCategory, weight_table
+from pointlift.data.procedural.fractals.fractal_images import FractalImages, write_fractaldb
+from pointlift.data.procedural.fractals.systems import FractalCategory, weight_table
 
 SQUARE = FractalCategory(np.array([[0.5, 0, 0, 0.5, e, f, 0.25] for e in (0, 0.5) for f in (0, 0.5)]), "00000")
 TREE = FractalCategory(np.array([[0.5, -0.3, 0.3, 0.5, 0.2, 0.5, 0.5], [0.6, 0.2, -0.2, 0.6, -0.3, 0.1, 0.5]]), "00001")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pointlift.data.procedural import fractal_render
-from pointlift.data.procedural.fractals import (
+from pointlift.data.procedural.fractals import fractal_render
+from pointlift.data.procedural.fractals.systems import (
     FractalCategory,
     filling_rate,
     read_categories,

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import trimesh
 
-from pointlift.data.procedural import writers
 from pointlift.data.procedural.shapes import CLASSES, PARTS, make_mesh, make_shapes, mesh_seed
-from pointlift.data.procedural.writers import (
+from pointlift.data.procedural.writers import objects as writers
+from pointlift.data.procedural.writers.objects import (
     MODELNET40_CLASSES,
     SHAPENETPART,
     family_for,

@@ -7,8 +7,8 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
+from pointlift.ops._numba.threading import set_threads
 from pointlift.ops.depth_maps.api import EPSILON, NEAREST, UNIT
-from pointlift.ops.threading import set_threads
 
 __all__ = ["render"]
 

@@ -16,9 +16,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from pointlift.ops._numba.point_lanes import LANES, bits_at_most, bits_equal, count, first
+from pointlift.ops._numba.simd import fetch_add
 from pointlift.ops.distances.lanes import appraise
-from pointlift.ops.point_lanes import LANES, bits_at_most, bits_equal, count, first
-from pointlift.ops.simd import fetch_add
 
 __all__ = ["auctions"]
 

@@ -7,9 +7,9 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
+from pointlift.ops._numba.simd import fetch_add
+from pointlift.ops._numba.threading import set_threads
 from pointlift.ops.distances.auction import auctions
-from pointlift.ops.simd import fetch_add
-from pointlift.ops.threading import set_threads
 
 __all__ = ["auction", "chamfer_backward", "chamfer_forward"]
 

@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from pointlift.ops.point_lanes import I64, _array, _load, _smaller, _squared, _store, _vector
+from pointlift.ops._numba.point_lanes import I64, _array, _load, _smaller, _squared, _store, _vector
 
 __all__ = ["appraise"]
 

@@ -16,9 +16,9 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
+from pointlift.ops._numba.point_lanes import LANES, bits_at_most, bits_below, first
+from pointlift.ops._numba.threading import set_threads
 from pointlift.ops.feature_neighbors.reference import ENTRIES
-from pointlift.ops.point_lanes import LANES, bits_at_most, bits_below, first
-from pointlift.ops.threading import set_threads
 
 __all__ = ["nearest_rows"]
 

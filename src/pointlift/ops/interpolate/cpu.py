@@ -5,8 +5,8 @@ from __future__ import annotations
 from numba import njit, prange
 from torch import Tensor
 
+from pointlift.ops._numba.threading import set_threads
 from pointlift.ops.neighbors.cpu import scatter_rows
-from pointlift.ops.threading import set_threads
 
 __all__ = ["spread_rows", "weighted_rows"]
 

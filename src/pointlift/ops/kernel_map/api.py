@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pointlift.containers import CoordinateMaps, Level, pack_coords
+from pointlift.core.sparse_tensor import CoordinateMaps, Level, pack_coords
 from pointlift.ops.backend import Backend, implementation
 
 __all__ = ["KernelMap", "Pairs", "Sites", "kernel_map", "kernel_offsets"]

@@ -7,8 +7,8 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
-from pointlift.ops.simd import fetch_add
-from pointlift.ops.threading import set_threads
+from pointlift.ops._numba.simd import fetch_add
+from pointlift.ops._numba.threading import set_threads
 
 __all__ = ["lookup", "pairs_of", "reverse_table"]
 

@@ -7,7 +7,7 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
-from pointlift.ops.threading import set_threads
+from pointlift.ops._numba.threading import set_threads
 
 __all__ = ["add_to_all", "add_to_chosen", "greatest", "total"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from pointlift.ops._numba.point_lanes import LANES, bits_in_ball, first
+from pointlift.ops._numba.simd import fetch_add
 from pointlift.ops.neighbors.tree import gap, leaves_of, plant
-from pointlift.ops.point_lanes import LANES, bits_in_ball, first
-from pointlift.ops.simd import fetch_add
 
 __all__ = ["EMPTY", "MANY", "UNDECIDED", "in_ball_by_tree"]
 

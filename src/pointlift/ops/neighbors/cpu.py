@@ -7,13 +7,13 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
+from pointlift.ops._numba.point_lanes import LANES, bits_in_ball, first
+from pointlift.ops._numba.simd import fetch_add
+from pointlift.ops._numba.threading import set_threads
 from pointlift.ops.neighbors import balls, search
 from pointlift.ops.neighbors.duplicates import is_crowded, thin
 from pointlift.ops.neighbors.grid import in_ball_by_grid
 from pointlift.ops.neighbors.tree import plant
-from pointlift.ops.point_lanes import LANES, bits_in_ball, first
-from pointlift.ops.simd import fetch_add
-from pointlift.ops.threading import set_threads
 
 __all__ = ["gather_rows", "in_ball", "nearest", "scatter_rows"]
 

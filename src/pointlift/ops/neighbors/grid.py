@@ -7,10 +7,10 @@ import math
 import numpy as np
 from numba import njit, prange
 
+from pointlift.ops._numba.point_lanes import LANES, bits_in_ball, first
+from pointlift.ops._numba.simd import fetch_add
 from pointlift.ops.neighbors import balls
 from pointlift.ops.neighbors.balls import EMPTY, UNDECIDED
-from pointlift.ops.point_lanes import LANES, bits_in_ball, first
-from pointlift.ops.simd import fetch_add
 
 __all__ = ["in_ball_by_grid"]
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-from pointlift.ops.blocks import morton_order
-from pointlift.ops.point_lanes import LANES
-from pointlift.ops.simd import fetch_add
+from pointlift.ops._numba.blocks import morton_order
+from pointlift.ops._numba.point_lanes import LANES
+from pointlift.ops._numba.simd import fetch_add
 
 __all__ = ["Forest", "gap", "leaves_of", "own_leaves", "plant"]
 

@@ -10,10 +10,10 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
+from pointlift.ops._numba.simd import fetch_add
+from pointlift.ops._numba.threading import set_threads
 from pointlift.ops.raster.api import Cameras, Fragments, Light, Paint
 from pointlift.ops.raster.triangles import depth_of, grid_bits, homogeneous_edges, project, z_buffer
-from pointlift.ops.simd import fetch_add
-from pointlift.ops.threading import set_threads
 
 __all__ = ["rasterize", "shade", "splat_points"]
 

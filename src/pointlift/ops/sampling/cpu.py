@@ -12,10 +12,10 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
-from pointlift.ops.blocks import block_boxes, morton_order, padded
-from pointlift.ops.point_lanes import LANES, advance, bits_equal, bits_near_boxes, first, largest
-from pointlift.ops.simd import fetch_add
-from pointlift.ops.threading import set_threads
+from pointlift.ops._numba.blocks import block_boxes, morton_order, padded
+from pointlift.ops._numba.point_lanes import LANES, advance, bits_equal, bits_near_boxes, first, largest
+from pointlift.ops._numba.simd import fetch_add
+from pointlift.ops._numba.threading import set_threads
 
 __all__ = ["farthest_points"]
 

@@ -20,10 +20,10 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
+from pointlift.ops._numba.simd import ROWS, VECTOR_BYTES, VECTORS, fetch_add, gather_tile, lanes, outer_tile
+from pointlift.ops._numba.threading import set_threads
 from pointlift.ops.kernel_map.api import Pairs
-from pointlift.ops.simd import ROWS, VECTOR_BYTES, VECTORS, fetch_add, gather_tile, lanes, outer_tile
 from pointlift.ops.sparse_conv import depthwise
-from pointlift.ops.threading import set_threads
 
 __all__ = ["forward", "input_gradient", "weight_gradient"]
 

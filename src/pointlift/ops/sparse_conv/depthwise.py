@@ -6,9 +6,9 @@ import numpy as np
 from numba import njit, prange
 from torch import Tensor
 
+from pointlift.ops._numba.simd import fetch_add
+from pointlift.ops._numba.threading import set_threads
 from pointlift.ops.kernel_map.api import Pairs
-from pointlift.ops.simd import fetch_add
-from pointlift.ops.threading import set_threads
 
 __all__ = ["forward", "weight_gradient"]
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from pointlift.data.mesh_sampling import face_areas
+from pointlift.data.files.mesh_sampling import face_areas
 from pointlift.data.procedural.shapes import CLASSES, PARTS, ShapeMesh, make_mesh, part_range
 
 SEEDS = range(25)

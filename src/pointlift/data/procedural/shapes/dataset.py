@@ -9,12 +9,12 @@ from zlib import crc32
 import numpy as np
 import torch
 
+from pointlift.core.mesh import Mesh
 from pointlift.data.dataset import CloudDataset
-from pointlift.data.mesh_sampling import face_normals, sample_surface
+from pointlift.data.files.mesh_sampling import face_normals, sample_surface
 from pointlift.data.procedural.shapes.builder import ShapeMesh
 from pointlift.data.procedural.shapes.families import CLASSES, family_of, make_mesh, part_range
 from pointlift.data.sample import Sample
-from pointlift.mesh import Mesh
 
 __all__ = ["as_mesh", "make_cloud", "make_shapes", "mesh_seed"]
 

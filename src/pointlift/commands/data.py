@@ -1,0 +1,100 @@
+"""`pointlift data list | check | prepare`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from pointlift.data.dataset import CloudDataset
+from pointlift.data.errors import DataError
+from pointlift.data.images.known import describe_image_datasets
+from pointlift.data.procedural.writers.objects import write_h5, write_modelnet_h5, write_off, write_shapenetpart
+from pointlift.data.sample import Sample
+from pointlift.data.sources.check import check_dataset
+from pointlift.data.sources.known import describe_datasets
+from pointlift.data.sources.open import available_splits, describe_source, open_dataset, parse_source
+from pointlift.data.transforms import Resample
+from pointlift.system.atomic import atomic_folder
+from pointlift.tasks.predictor import turned
+
+__all__ = ["check_source", "list_sources", "prepare_source"]
+
+PER_FILE = 2048
+SHAPES = {"train": 40, "test": 20}  # objects per class of the embedded shapes, where the source does not say
+CHECK_FAILED = 1
+UP = "y"  # in ModelNet's h5 layout
+
+
+def list_sources() -> int:
+    """Print every kind of data source, and of image source for pre-training."""
+    for known in (*describe_datasets(), *describe_image_datasets()):
+        print(f"{known.name}\n  use it as   {known.source}\n  what        {known.what}")
+        print(f"  where       {known.where}\n  licence     {known.licence}\n  layout      {known.layout}\n")
+    print("next: pointlift data check SOURCE says whether a source is complete")
+    return 0
+
+
+def check_source(source: str) -> int:
+    """Print what is in a source and what is wrong with it; 1 where something is."""
+    report = check_dataset(source)
+    print(report.render())
+    return 0 if report.ok else CHECK_FAILED
+
+
+def prepare_source(source: str, out: str, layout: str, points: int, seed: int) -> int:
+    """Write a source in another layout. Raises DataError or ValueError for what cannot be converted; nothing is half written."""
+    kind, place, options = parse_source(source)
+    if kind == "procedural":
+        if place != "shapes":
+            raise DataError(f"unknown procedural dataset {place!r}, 'shapes' is expected (procedural:shapes)")
+        train, test = (int(options.get(split, default)) for split, default in SHAPES.items())
+        shapes_seed = int(options.get("seed", seed))
+        if layout == "modelnet-h5":
+            write_modelnet_h5(out, train, test, n_points=points, seed=shapes_seed)
+        elif layout == "off":
+            write_off(out, train, test, seed=shapes_seed)
+        else:
+            write_shapenetpart(out, train, test, seed=shapes_seed)
+        print(f"wrote {out}: {train} training and {test} test objects per class")
+    elif layout != "modelnet-h5":
+        raise DataError(f"{source} can be written as modelnet-h5 only, {layout} needs the meshes of procedural:shapes")
+    else:
+        counts = _convert(source, Path(out), points, seed)
+        print(f"wrote {out}: " + ", ".join(f"{n} {split} clouds" for split, n in counts.items()) + f" of {points} points")
+    if layout != "shapenetpart":
+        print(f"next: pointlift data check modelnet:{out}")
+    return 0
+
+
+def _convert(source: str, out: Path, points: int, seed: int) -> dict[str, int]:
+    """Every split as ply_data_<split><k>.h5 of exactly `points` points, with the lists of ModelNet's layout."""
+    if points < 1:
+        raise ValueError(f"--points is {points}, at least 1 is expected")
+    splits = [s for s in available_splits(source) if s in ("train", "test")] or ["train", "test"]  # without folders: a seeded hold-out
+    kind = describe_source(source)
+    datasets = {s: open_dataset(source, s, points if kind != "modelnet (h5)" else None, seed) for s in splits}
+    classes = next(iter(datasets.values())).classes
+    if len(classes) > 256:
+        raise DataError(f"{source} has {len(classes)} classes, but this layout holds labels up to 255")
+    with atomic_folder(out) as folder:
+        (folder / "shape_names.txt").write_text("".join(f"{c}\n" for c in classes), encoding="utf-8")
+        for split, dataset in datasets.items():
+            _write_split(folder, split, dataset, points, seed)
+    return {split: len(dataset) for split, dataset in datasets.items()}
+
+
+def _write_split(folder: Path, split: str, dataset: CloudDataset, points: int, seed: int) -> None:
+    order = np.random.default_rng([seed, len(dataset)]).permutation(len(dataset))
+    names = []
+    for k, start in enumerate(range(0, len(order), PER_FILE)):
+        chunk = [_exactly(dataset[int(i)], points, seed, int(i)) for i in order[start : start + PER_FILE]]
+        names.append(f"ply_data_{split}{k}.h5")
+        write_h5(folder / names[-1], [replace(s, xyz=turned(s.xyz, dataset.up_axis, UP), features=None) for s in chunk])
+    (folder / f"{split}_files.txt").write_text("".join(f"{n}\n" for n in names), encoding="utf-8")
+
+
+def _exactly(sample: Sample, points: int, seed: int, index: int) -> Sample:
+    """Exactly `points` points."""
+    return sample if len(sample) == points else Resample(points)(sample, np.random.default_rng([seed, index]))

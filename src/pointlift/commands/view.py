@@ -1,0 +1,49 @@
+"""`pointlift view`: clouds in one html file, with what a checkpoint thinks of them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from pointlift.data.files.points import PointFile, read_points
+from pointlift.report import ViewCloud, write_view
+
+__all__ = ["view_files"]
+
+
+def view_files(
+    files: list[str], out: str, checkpoint: str | None, up_axis: str = "y", image_model: str | None = None, category: str | None = None
+) -> int:
+    """Write the viewer; any file that cannot be read is an error and nothing is written.
+
+    category: what the files show, for checkpoints of part segmentation alone.
+    """
+    clouds = [read_points(f) for f in files]
+    if checkpoint is None:
+        if category is not None:
+            raise ValueError(f"--category {category} is given without a --checkpoint of part segmentation: leave it out")
+        views = [_plain(cloud) for cloud in clouds]
+    else:
+        from pointlift.tasks.part_prediction import PartPredictor, is_part_checkpoint
+        from pointlift.tasks.predictor import Predictor, refuse_category
+
+        predictor = Predictor(checkpoint, image_model, up_axis)
+        if is_part_checkpoint(predictor.metadata):
+            parts = PartPredictor(predictor)
+            views = [parts.view(cloud, category) for cloud in clouds]
+            if (doubt := parts.doubt(category)) is not None:
+                print(f"pointlift: warning: {doubt}", file=sys.stderr)
+        else:
+            refuse_category(category)
+            views = [predictor.view(cloud) for cloud in clouds]
+    title = Path(files[0]).name if len(files) == 1 else f"{len(files)} clouds"
+    write_view(out, views, title, up_axis)
+    print(f"wrote {out}: open it in a browser, it needs no network")
+    return 0
+
+
+def _plain(cloud: PointFile) -> ViewCloud:
+    kind = "points sampled on the mesh" if cloud.from_mesh else "points"
+    return ViewCloud(Path(cloud.path).name, np.asarray(cloud.xyz), colors=cloud.colors, caption=f"{len(cloud):,} {kind}")

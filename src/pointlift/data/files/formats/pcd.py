@@ -1,0 +1,203 @@
+"""Point Cloud Library files: ascii, binary and binary_compressed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pointlift.data.errors import DataError
+from pointlift.data.files.formats.content import FileContent, Floats, read_bytes, scale_colors
+
+__all__ = ["lzf_decompress", "read_pcd"]
+
+KINDS = {"F": "f", "I": "i", "U": "u"}
+DATA = ("ascii", "binary", "binary_compressed")
+
+
+@dataclass(frozen=True)
+class _Header:
+    names: list[str]
+    types: list[str]
+    counts: list[int]
+    points: int
+    data: str
+    body: bytes
+
+    def dtype(self) -> np.dtype[Any]:
+        # padding fields are all called "_", numpy wants distinct names
+        unique = [f"{n}{i}" if n == "_" else n for i, n in enumerate(self.names)]
+        return np.dtype([(n, t, (c,)) if c > 1 else (n, t) for n, t, c in zip(unique, self.types, self.counts)])
+
+
+def read_pcd(path: Path) -> FileContent:
+    """Read ``.pcd`` (version 0.5 to 0.7), organised or not.
+
+    ``normal_x normal_y normal_z`` are normals, ``rgb`` or ``rgba`` (packed) colours; further scalar fields become
+    feature columns in the order of the file.
+
+    Raises:
+        DataError: empty, truncated or garbage file; no fields x, y, z.
+    """
+    header = _header(path, read_bytes(path))
+    missing = [axis for axis in "xyz" if axis not in header.names]
+    if missing:
+        raise DataError(f"{path}: lacks the fields {', '.join(missing)}, x, y, z are expected (it has {' '.join(header.names)})")
+    rows = {"ascii": _ascii, "binary": _binary, "binary_compressed": _compressed}[header.data](path, header)
+    used = set("xyz")
+    xyz = np.stack([rows[n] for n in "xyz"], axis=1).astype(np.float64)
+    normals = None
+    if all(f"normal_{n}" in header.names for n in "xyz"):
+        normals = np.stack([rows[f"normal_{n}"] for n in "xyz"], axis=1).astype(np.float64)
+        used |= {f"normal_{n}" for n in "xyz"}
+    packed = next((n for n in ("rgb", "rgba") if n in header.names), None)
+    colors = None
+    if packed is not None:
+        colors = _unpack_colors(rows[packed])
+        used.add(packed)
+    rest = [n for n, c in zip(header.names, header.counts) if n not in used and n != "_" and c == 1]
+    features = np.stack([rows[n].astype(np.float64) for n in rest], axis=1) if rest else None
+    return FileContent(xyz, None, normals, colors, features)
+
+
+def _header(path: Path, data: bytes) -> _Header:
+    entries: dict[str, list[str]] = {}
+    at = 0
+    while "DATA" not in entries:
+        end = data.find(b"\n", at)
+        line, at = (data[at:], len(data)) if end < 0 else (data[at:end], end + 1)
+        words = line.decode("latin-1").split("#", 1)[0].split()
+        if words:
+            entries[words[0].upper()] = words[1:]
+        if end < 0 or len(entries) > 20:
+            break
+    needed = ("FIELDS", "SIZE", "TYPE", "DATA")
+    lacking = [key for key in needed if not entries.get(key)]
+    if lacking:
+        raise DataError(f"{path}: not a .pcd file, or truncated: its header lacks {', '.join(lacking)}")
+    names, kind = entries["FIELDS"], entries["DATA"][0].lower()
+    if kind not in DATA:
+        raise DataError(f"{path}: its DATA is {kind!r}, one of {', '.join(DATA)} is expected")
+    try:
+        sizes = [int(s) for s in entries["SIZE"]]
+        types = [f"<{KINDS[t.upper()]}{s}" for t, s in zip(entries["TYPE"], sizes)]
+        counts = [int(c) for c in entries.get("COUNT") or ["1"] * len(names)]
+        extent = int(entries.get("WIDTH", ["0"])[0]) * int(entries.get("HEIGHT", ["1"])[0])
+        points = int(entries["POINTS"][0]) if entries.get("POINTS") else extent
+        if not len(names) == len(sizes) == len(types) == len(counts) or points < 0 or min(counts) < 1 or len(set(names) - {"_"}) < 1:
+            raise ValueError("FIELDS, SIZE, TYPE and COUNT differ in length")
+        header = _Header(names, types, counts, points, kind, data[at:])
+        header.dtype()
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        raise DataError(f"{path}: damaged .pcd header ({error})") from None
+    return header
+
+
+def _ascii(path: Path, header: _Header) -> dict[str, npt.NDArray[Any]]:
+    lines = [line for line in header.body.splitlines() if line.strip()]
+    width = sum(header.counts)
+    if len(lines) < header.points:
+        raise DataError(f"{path}: truncated, it announces {header.points} points but has {len(lines)}")
+    rows = [line.split() for line in lines[: header.points]]
+    wrong = next((i for i, row in enumerate(rows) if len(row) != width), None)
+    if wrong is not None:
+        raise DataError(f"{path}: point {wrong} has {len(rows[wrong])} values, {width} are expected; the file is truncated or damaged")
+    columns: dict[str, npt.NDArray[Any]] = {}
+    at = 0
+    for name, kind, count in zip(header.names, header.types, header.counts):
+        if count == 1 and name != "_":
+            try:
+                # an integer type keeps all bits of a packed colour, which a float would round
+                columns[name] = np.array([row[at] for row in rows], dtype="S32").astype(kind)
+            except (ValueError, OverflowError):
+                raise DataError(f"{path}: field {name!r} holds something that is not a number, the file is damaged") from None
+        at += count
+    return columns
+
+
+def _binary(path: Path, header: _Header) -> dict[str, npt.NDArray[Any]]:
+    dtype = header.dtype()
+    expected = dtype.itemsize * header.points
+    if len(header.body) < expected:
+        raise DataError(f"{path}: truncated, {header.points} points take {expected} bytes but {len(header.body)} follow the header")
+    rows = np.frombuffer(header.body, dtype, header.points)
+    return {n: rows[n] for n, c in zip(header.names, header.counts) if c == 1 and n != "_"}
+
+
+def _compressed(path: Path, header: _Header) -> dict[str, npt.NDArray[Any]]:
+    dtype = header.dtype()
+    expected = dtype.itemsize * header.points
+    if expected == 0:
+        return {n: np.empty(0, t) for n, t in zip(header.names, header.types)}
+    if len(header.body) < 8:
+        raise DataError(f"{path}: truncated, the sizes of the compressed block are missing")
+    packed, unpacked = (int(v) for v in np.frombuffer(header.body, "<u4", 2))
+    block = header.body[8 : 8 + packed]
+    if len(block) < packed:
+        raise DataError(f"{path}: truncated, the compressed block takes {packed} bytes but {len(block)} are there")
+    if unpacked != expected:
+        raise DataError(f"{path}: damaged, {header.points} points take {expected} bytes but the block announces {unpacked}")
+    try:
+        data = lzf_decompress(block, unpacked)
+    except ValueError as error:
+        raise DataError(f"{path}: damaged compressed block ({error})") from None
+    columns: dict[str, npt.NDArray[Any]] = {}
+    at = 0
+    for name, kind, count in zip(header.names, header.types, header.counts):  # stored field after field, not point after point
+        column = np.frombuffer(data, kind, header.points * count, at)
+        at += column.nbytes
+        if count == 1 and name != "_":
+            columns[name] = column
+    return columns
+
+
+def lzf_decompress(data: bytes, size: int) -> bytes:
+    """Undo LibLZF's compression.
+
+    Args:
+        data: the compressed block.
+        size: the number of bytes that it unpacks to.
+
+    Raises:
+        ValueError: the block is damaged or unpacks to another size.
+    """
+    out = bytearray()
+    at, end = 0, len(data)
+    while at < end:
+        control = data[at]
+        at += 1
+        if control < 32:
+            if at + control + 1 > end:
+                raise ValueError("it ends within a run of literal bytes")
+            out += data[at : at + control + 1]
+            at += control + 1
+            continue
+        length = control >> 5
+        if at + (2 if length == 7 else 1) > end:
+            raise ValueError("it ends within a back reference")
+        if length == 7:
+            length += data[at]
+            at += 1
+        start = len(out) - ((control & 31) << 8) - data[at] - 1
+        at += 1
+        length += 2
+        if start < 0:
+            raise ValueError("a back reference points before the beginning")
+        piece = out[start : start + length]
+        # a reference may overlap what it writes: the available bytes then repeat
+        out += piece if len(piece) == length else (piece * (length // len(piece) + 1))[:length]
+        if len(out) > size:
+            break
+    if len(out) != size:
+        raise ValueError(f"it unpacks to {len(out)} bytes, {size} are expected")
+    return bytes(out)
+
+
+def _unpack_colors(packed: npt.NDArray[Any]) -> Floats:
+    """``(N, 3)`` in 0-1 from one 32-bit word 0xAARRGGBB per point, which PCL also stores reinterpreted as a float."""
+    words = packed.astype("<f4").view("<u4") if packed.dtype.kind == "f" else packed.astype(np.int64).astype("<u4")
+    channels = np.stack([(words >> shift) & 255 for shift in (16, 8, 0)], axis=1)
+    return scale_colors(channels.astype(np.int64))

@@ -1,0 +1,48 @@
+"""Turns a path into a sample, for datasets that read a file per cloud."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from pointlift.data.files.points import read_points
+from pointlift.data.sample import Sample
+from pointlift.data.transforms import unit_sphere
+
+__all__ = ["FileReader"]
+
+NORMALIZE = ("unit-sphere", "none")
+
+
+@dataclass(frozen=True)
+class FileReader:
+    """Reads, samples and normalises one file; picklable.
+
+    Attributes:
+        root: folder that the paths are under. Points are drawn from (seed, path below root), so that a file gives the
+            same points wherever the dataset lies and whichever other files there are.
+        n_points: see :func:`~pointlift.data.files.points.read_points`.
+        seed: of the draws.
+        normalize: ``"unit-sphere"`` (centroid at 0, farthest point at 1) or ``"none"``.
+        use: columns that become features: any of ``"normals"``, ``"colors"``, ``"features"``.
+    """
+
+    root: str
+    n_points: int | None = 1024
+    seed: int = 0
+    normalize: str = "unit-sphere"
+    use: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.normalize not in NORMALIZE:
+            raise ValueError(f"normalize is {self.normalize!r}, one of {', '.join(NORMALIZE)} is expected")
+
+    def __call__(self, path: str, label: int, index: int) -> Sample:
+        below = Path(os.path.relpath(path, self.root)).as_posix()
+        rng = np.random.default_rng([self.seed, zlib.crc32(below.encode())])
+        sample = read_points(path, self.n_points, rng).sample(label, self.use)
+        return replace(sample, xyz=unit_sphere(sample.xyz)) if self.normalize == "unit-sphere" else sample

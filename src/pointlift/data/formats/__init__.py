@@ -1,1 +1,0 @@
-"""One reader per file format; each turns a path into a :class:`~pointlift.data.formats.content.FileContent`."""

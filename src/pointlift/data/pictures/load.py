@@ -1,0 +1,56 @@
+"""`views:` of a recipe: which pictures the image network sees of every object, split as the clouds of other methods are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pointlift.data.config import DataConfig
+from pointlift.data.dataset import CloudDataset
+from pointlift.data.pictures.sources import FolderViews, ProjectedViews, RenderedViews, ViewConfig, ViewSource
+from pointlift.data.training_clouds import CloudSplits, load_splits
+
+__all__ = ["ViewConfig", "ViewSource", "ViewSplits", "load_views"]
+
+
+@dataclass(frozen=True)
+class ViewSplits:
+    """The pictures of a run, split as `load_splits` splits the clouds: the same objects in the same order."""
+
+    clouds: CloudSplits
+    train: ViewSource
+    val: ViewSource
+    test: ViewSource | None
+
+    def prepare(self) -> None:
+        """Find out what the processes of loaders should not each find out again; see `ViewSource.prepare`."""
+        for source in (self.train, self.val, self.test):
+            if source is not None:
+                source.prepare()
+
+
+def load_views(views: ViewConfig, data: DataConfig, seed: int, cache: str | Path | None = None) -> ViewSplits:
+    """The pictures of the very objects that `load_splits(data, seed)` gives, few-shot draws included.
+
+    cache: where renderings are kept unless `views.cache` says so; None keeps none.
+    Raises ValueError for settings that do not fit the data, DataError for what is wrong with files, and as `load_splits` does.
+    """
+    splits = load_splits(replace(data, features="own" if views.kind == "projected-color" else "xyz"), seed)
+    kept = views.cache if views.cache is not None else cache
+
+    def source(dataset: CloudDataset, split: str) -> ViewSource:
+        if views.kind == "folder":
+            return FolderViews(dataset, views, split)
+        if views.kind == "rendered":
+            return RenderedViews(dataset, views, None if kept is None else Path(kept))
+        return ProjectedViews(dataset, views, data, seed)
+
+    train = source(splits.train, "train")
+    val = source(splits.val, "test" if splits.test is None else "train")  # a held-out part of the training split
+    test = None if splits.test is None else source(splits.test, "test")
+    for name, other in (("val", val), ("test", test)):
+        if other is not None and other.n_views != train.n_views:
+            raise ValueError(
+                f"views: objects for training have {train.n_views} views, those of {name} {other.n_views}, expected as many: give n_views."
+            )
+    return ViewSplits(splits, train, val, test)

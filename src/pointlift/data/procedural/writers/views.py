@@ -1,0 +1,52 @@
+"""Procedural objects written as folders of views, in the layout that :class:`~pointlift.data.pictures.folders.ViewFolder` reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pointlift.core.mesh import Mesh
+from pointlift.data.pictures.folders import save_views
+from pointlift.data.procedural.shapes import CLASSES, as_mesh, make_mesh
+from pointlift.data.procedural.writers.objects import StrPath, split_counts, split_objects
+from pointlift.system.atomic import atomic_folder
+
+__all__ = ["write_views"]
+
+
+def write_views(
+    root: StrPath,
+    render: Callable[[Mesh], npt.NDArray[np.uint8]],
+    n_per_class: int,
+    n_test_per_class: int | None = None,
+    seed: int = 0,
+    classes: Sequence[str] = CLASSES,
+) -> Path:
+    """Write ``<class>/{train,test}/<class>_0001_001.png``: the views of the objects that ``write_off`` and ``write_modelnet_h5`` write.
+
+    Equal names are equal objects where the seed, the classes and the counts are equal.
+
+    Args:
+        root: folder to make; it may exist if it is empty.
+        render: the views of a mesh, y up, ``(V, H, W, 3)`` uint8; what draws them is the caller's.
+        n_per_class: training objects per class.
+        n_test_per_class: test objects per class; as many as for training if None.
+        seed: 0 or more; the objects follow from it.
+        classes: class names, see ``write_modelnet_h5``.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: for counts below 1, repeated classes, or views of another shape or type.
+        FileExistsError: when root holds something already.
+    """
+    counts = split_counts(n_per_class, n_test_per_class, classes)
+    with atomic_folder(root) as folder:
+        for split in counts:
+            for label, stem, family, mesh in split_objects(split, counts, classes, seed):
+                save_views(folder / classes[label] / split, stem, render(as_mesh(make_mesh(family, mesh))))
+    return Path(root)

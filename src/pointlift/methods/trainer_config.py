@@ -1,0 +1,51 @@
+"""How Lightning runs a method. A recipe's `trainer` is this dataclass, field by field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["TrainerConfig"]
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """How Lightning runs it; see the Lightning documentation for accelerator, devices, strategy, num_nodes and precision.
+
+    Attributes:
+        accumulate_grad_batches: batches per optimizer step, each of `data.batch_size` clouds.
+        early_stop_patience: stop after so many epochs without a better `early_stop_metric` (losses: lower is better); null never.
+        evaluate_every: evaluate after every so many epochs, and after the last.
+        max_steps: stop after so many optimizer steps; -1 never. A cosine then ends there.
+        gradient_clip_val: largest norm of the gradient; null does not clip.
+        deterministic: only deterministic algorithms, bit for bit repeatable.
+        checkpoint_every_n_steps: write last.ckpt also within epochs; null after every epoch only.
+        wandb: also log to Weights & Biases (extra pointlift[wandb]).
+    """
+
+    devices: int = 1
+    accelerator: str = "auto"
+    strategy: str = "auto"
+    num_nodes: int = 1
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    accumulate_grad_batches: int = 1
+    early_stop_patience: int | None = None
+    early_stop_metric: Literal["val_accuracy", "val_class_accuracy", "val_loss", "train_loss"] = "val_accuracy"
+    evaluate_every: int = 1
+    max_steps: int = -1
+    gradient_clip_val: float | None = None
+    deterministic: bool = False
+    checkpoint_every_n_steps: int | None = None
+    log_every_n_steps: int = 50
+    enable_progress_bar: bool = True
+    wandb: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("devices", "num_nodes", "accumulate_grad_batches", "log_every_n_steps", "evaluate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"trainer: {name} is {getattr(self, name)}, expected at least 1.")
+        for name in ("early_stop_patience", "checkpoint_every_n_steps"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"trainer: {name} is {value}, expected at least 1, or null.")
+        if self.max_steps < -1 or self.max_steps == 0:
+            raise ValueError(f"trainer: max_steps is {self.max_steps}, expected at least 1, or -1 for no limit.")

@@ -1,0 +1,41 @@
+"""The paper's control without a backbone: its input layer, pooled, and its output layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from pointlift.core.sparse_tensor import SparseTensor
+from pointlift.core.torch_functions import pool_clouds
+from pointlift.nn import SparseBatchNorm, SparseConv3d
+
+__all__ = ["LinearNetwork"]
+
+
+class LinearNetwork(nn.Module):
+    """k3 convolution + BN -> mean over voxels -> linear + BN on the logits (Image2Point v1, section 4.1 and listing 1).
+
+    channels: width between the two layers; the paper takes the last stage's, 512 for ResNet-18.
+    """
+
+    def __init__(self, in_channels: int = 3, num_classes: int = 40, channels: int = 512):
+        super().__init__()
+        self.arguments: dict[str, Any] = {"in_channels": in_channels, "num_classes": num_classes, "channels": channels}
+        self.stem = nn.Sequential(SparseConv3d(in_channels, channels, 3), SparseBatchNorm(channels))
+        self.head = nn.Sequential(nn.Linear(channels, num_classes), nn.BatchNorm1d(num_classes))
+
+    def forward_map(self, voxels: SparseTensor) -> SparseTensor:
+        """The input layer's features on voxels."""
+        out: SparseTensor = self.stem(voxels)
+        return out
+
+    def forward_features(self, voxels: SparseTensor) -> Tensor:
+        """(B, channels): pooled features."""
+        out = self.forward_map(voxels)
+        return pool_clouds(out.features, out.maps.offsets(out.level))
+
+    def forward(self, voxels: SparseTensor) -> Tensor:
+        """(B, num_classes) logits."""
+        logits: Tensor = self.head(self.forward_features(voxels))
+        return logits

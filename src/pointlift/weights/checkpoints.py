@@ -1,0 +1,293 @@
+"""pointlift's checkpoints: one safetensors file with the weights, and in its metadata everything needed to build the network again.
+
+A file never contains code, and loading never executes any. Two things are verified on loading: a checksum of every tensor (the
+file is what was written) and the logits of a small fixed cloud (this installation computes what the writing one computed).
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from pointlift.core.sparse_tensor import PointBatch, SparseTensor
+from pointlift.inflation import set_finetune
+from pointlift.models import create_model
+from pointlift.models.factory import POINT_NETWORKS, is_own_code
+from pointlift.nn import takes_points
+from pointlift.system.atomic import atomic_write
+from pointlift.weights.image_weights import ImageWeightsReport, load_image_weights
+from pointlift.weights.kernel_orders import KernelSource, kernel_order
+
+__all__ = [
+    "CheckpointError",
+    "ImageWeightsReport",
+    "KernelSource",
+    "kernel_order",
+    "load",
+    "load_image_weights",
+    "read_metadata",
+    "read_weights",
+    "save_checkpoint",
+]
+
+FORMAT = 2  # 1 knew inflated networks and the linear one only
+KEY = "pointlift"  # of the one metadata entry that holds everything
+GOLDEN = "pointlift.golden."
+TOLERANCE = 1e-3  # of the largest golden logit; covers other kernels and devices, not other arithmetic
+RELATED = {  # metadata entries of pointlift's files that are no checkpoints
+    "pointlift.view_network": "an image network, which sees pictures (teacher.checkpoint)",
+    "pointlift_generator": "a point generator, which sees features (generator.checkpoint)",
+}
+REQUIRED = ("image_model", "inflate", "num_classes", "in_channels", "classes", "voxel_size", "features", "up_axis", "regime")
+
+
+class CheckpointError(ValueError):
+    """A file that cannot be loaded as a pointlift checkpoint; the message is one sentence."""
+
+
+def save_checkpoint(path: str | Path, net: nn.Module, config: Mapping[str, Any]) -> Path:
+    """Write the weights of `net` and how to build and use it to `path`; the file appears whole or not at all.
+
+    config, all of it JSON:
+        image_model     name for `create_model`, "path/to/net.py:function" for the user's own, None for a module made in Python
+        image_options   keyword arguments of the image model, None for none (may be left out)
+        network         what was made of the image model: "inflated" (if left out) or another of `create_model`'s networks
+        inflate         the keyword arguments that made it (`net.arguments`)
+        num_classes, classes    number of classes and their names, in the order of the logits
+        in_channels, features   channels per point and what they are ("xyz")
+        voxel_size      edge in the units of the clouds
+        up_axis         "x", "y" or "z"
+        regime          the fine-tuning regime it was trained in
+    and freely more, usually `normalisation` and `protocol`. The pointlift version is added.
+    Raises ValueError for a missing key or a value that JSON cannot hold, OSError where the file cannot be written.
+    """
+    missing = [k for k in REQUIRED if k not in config]
+    if missing:
+        raise ValueError(f"A checkpoint's config needs {', '.join(REQUIRED)}; missing: {', '.join(missing)}.")
+    if len(config["classes"]) != config["num_classes"]:
+        raise ValueError(f"config has {len(config['classes'])} class names for num_classes={config['num_classes']}: name every class.")
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in net.state_dict().items()}
+    golden = _golden(int(config["in_channels"]))
+    logits = _logits(net, golden.coords, golden.features)
+    tensors |= {f"{GOLDEN}coords": golden.coords, f"{GOLDEN}features": golden.features, f"{GOLDEN}logits": logits}
+    content = {**config, "format": FORMAT, "pointlift": metadata.version("pointlift"), "sha256": _digest(tensors)}
+    try:
+        text = json.dumps(content, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"A checkpoint's config must be plain JSON without NaN ({error}): convert arrays and paths first.") from None
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(save(tensors, {KEY: text}))
+    return Path(path)
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """The config of a checkpoint without its weights. Raises like `load`."""
+    return _read(Path(path), weights=False)[0]
+
+
+def load(path: str | Path, image_model: nn.Module | None = None, verify: bool = True) -> nn.Module:
+    """The network of a checkpoint, in eval mode on the CPU, with its config as `.metadata`.
+
+    image_model: needed for networks that were inflated from a model of the user's own (code is never taken from a checkpoint);
+        only its architecture matters. verify: check the checksum and the golden logits.
+    Raises FileNotFoundError for a missing file and CheckpointError for everything else that is wrong with it.
+    """
+    path = Path(path)
+    config, tensors, golden = _read_verified(path, verify)
+    with torch.random.fork_rng(devices=[]):  # the random start is overwritten, and the caller's random numbers stay as they are
+        try:
+            net = _build(path, config, image_model)
+        except CheckpointError:
+            raise
+        except (ValueError, TypeError, RuntimeError) as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise CheckpointError(f"{path}: no network can be made as its metadata say ({reason}): use another copy.") from error
+    _fill(path, net, tensors, config)
+    net.eval()
+    net.metadata = config  # type: ignore[assignment]  # documented attribute, plain data
+    if verify:
+        _check_golden(path, net, golden, config)
+    return net
+
+
+def read_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Config and tensors of a checkpoint, the checksum verified; no network is made. Raises like `load`."""
+    config, tensors, _ = _read_verified(Path(path), verify=True)
+    return config, tensors
+
+
+# ------------------------------------------------------------------------------------------------ reading
+
+
+def _read_verified(path: Path, verify: bool) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
+    """Config, weights and golden tensors."""
+    config, tensors = _read(path)
+    if verify and config["sha256"] != _digest(tensors):
+        raise CheckpointError(f"{path} is damaged: the checksum of its weights is wrong; use another copy (verify=False loads it anyway).")
+    golden = {k.removeprefix(GOLDEN): tensors.pop(k) for k in list(tensors) if k.startswith(GOLDEN)}
+    return config, tensors, golden
+
+
+def _read(path: Path, weights: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder, expected a checkpoint file (runs write model.safetensors).")
+    if not path.is_file():
+        raise FileNotFoundError(f"No checkpoint at {path}: check the path (runs write model.safetensors into their output folder).")
+    _check_header(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {k: file.get_tensor(k) for k in file.keys()} if weights else {}  # noqa: SIM118  (not a dict)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is truncated or damaged and cannot be read ({error}): use another copy.") from None
+    for key, what in RELATED.items():
+        if key in header:
+            raise CheckpointError(f"{path} is {what}, and no network of clouds: use the checkpoint of a student (method pointcmt).")
+    if KEY not in header:
+        raise CheckpointError(f"{path} is safetensors but not a pointlift checkpoint: image weights are loaded with load_image_weights.")
+    try:
+        config = json.loads(header[KEY])
+        version = int(config["format"])
+    except (ValueError, KeyError, TypeError):
+        raise CheckpointError(f"{path}: the metadata of this pointlift checkpoint are damaged: use another copy.") from None
+    if version > FORMAT:
+        raise CheckpointError(
+            f"{path} has format {version}, written by pointlift {config.get('pointlift')}, but this version reads formats up to {FORMAT}: "
+            "upgrade with pip install -U pointlift."
+        )
+    if lacking := [k for k in (*REQUIRED, "sha256") if k not in config]:
+        raise CheckpointError(f"{path}: the metadata of this pointlift checkpoint lack {', '.join(lacking)}: use another copy.")
+    _check_values(path, config)
+    return config, tensors
+
+
+def _check_values(path: Path, config: dict[str, Any]) -> None:
+    """What everything behind relies on, and what another program, or an editor, may have got wrong."""
+    classes, number, edge = config["classes"], config["num_classes"], config["voxel_size"]
+    wrong = None
+    if not isinstance(classes, list) or len(classes) != number:
+        wrong = f"{len(classes) if isinstance(classes, list) else 'no'} class names for num_classes {number!r}"
+    elif isinstance(edge, bool) or not isinstance(edge, (int, float)) or not 0 < edge < float("inf"):
+        wrong = f"voxel_size {edge!r}, a positive number is expected"
+    elif config["up_axis"] not in ("x", "y", "z"):
+        wrong = f"up_axis {config['up_axis']!r}, x, y or z is expected"
+    elif not isinstance(config["inflate"], dict):
+        wrong = f"inflate {config['inflate']!r}, a mapping is expected"
+    if wrong:
+        raise CheckpointError(f"{path}: the metadata of this pointlift checkpoint are damaged ({wrong}): use another copy.")
+
+
+def _check_header(path: Path) -> None:
+    """Tell apart what safetensors' own message does not: empty files, pickles, other files and cut-off ones."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(10)
+    if size == 0:
+        raise CheckpointError(f"{path} is empty: the checkpoint was never written, use another copy.")
+    safetensors = start[8:9] == b"{"  # behind the header's length, whose first bytes may look like anything
+    if not safetensors and (start[:2] == b"PK" or start[:1] == b"\x80"):
+        raise CheckpointError(f"{path} is a torch pickle, not a pointlift checkpoint: image weights are loaded with load_image_weights.")
+    if not safetensors:
+        raise CheckpointError(f"{path} is not a pointlift checkpoint: expected a .safetensors file written by pointlift.")
+    length = struct.unpack("<Q", start[:8])[0]
+    if 8 + length > size:
+        raise CheckpointError(f"{path} is truncated: {size} bytes are there, its header alone needs {8 + length}; use another copy.")
+
+
+def _build(path: Path, config: dict[str, Any], image_model: nn.Module | None) -> nn.Module:
+    name = config["image_model"]
+    arguments = {**config["inflate"], "num_classes": config["num_classes"], "in_channels": config["in_channels"]}
+    arguments.pop("fixed", None)  # found again from the image model
+    if isinstance(arguments.get("rule"), list):
+        arguments["rule"] = torch.tensor(arguments["rule"])
+    if image_model is not None:
+        if name in POINT_NETWORKS:
+            raise CheckpointError(f"{path} holds {name}, which is not made from an image model: leave image_model out.")
+        net = create_model("", image_model=copy.deepcopy(image_model), network=config.get("network") or "inflated", **arguments)
+    elif name is None or is_own_code(name):
+        origin = f"the image model {name}" if name else "an image model made in Python"
+        raise CheckpointError(f"{path} was made from {origin}, and a checkpoint never runs code: pass image_model=... to load it.")
+    else:
+        network = "auto" if name in POINT_NETWORKS else config.get("network") or "inflated"
+        net = create_model(name, network=network, image_options=config.get("image_options"), **arguments)
+    if config["regime"] is not None:
+        set_finetune(net, config["regime"])
+    return net
+
+
+def _fill(path: Path, net: nn.Module, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
+    expected = net.state_dict()
+    missing = [k for k in expected if k not in tensors]
+    unexpected = [k for k in tensors if k not in expected]
+    reshaped = [k for k in expected if k in tensors and tensors[k].shape != expected[k].shape]
+    found = [
+        f"{len(names)} tensors {what} (first: {names[0]})"
+        for what, names in (("are missing", missing), ("are unexpected", unexpected), ("have another shape", reshaped))
+        if names
+    ]
+    if found:
+        raise CheckpointError(
+            f"{path} is the checkpoint of another architecture than {config['image_model'] or 'image_model'} inflated as it says: "
+            f"{', '.join(found)}, {len(expected) - len(missing) - len(reshaped)} of {len(expected)} match; "
+            "pass the image model it was made from."
+        )
+    net.load_state_dict(tensors)
+
+
+# ------------------------------------------------------------------------------------------------ verification
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        t = tensors[name]
+        total.update(f"{name} {t.dtype} {tuple(t.shape)}".encode())
+        total.update(t.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def _golden(channels: int) -> SparseTensor:
+    """Two small clouds of smooth features on every other voxel of a 6 x 6 x 6 grid."""
+    cells = torch.cartesian_prod(torch.arange(2), *[torch.arange(6)] * 3)
+    cells = cells[(cells.sum(1) + cells[:, 1] * cells[:, 2]) % 2 == 0]
+    features = torch.sin(cells.to(torch.float32) @ torch.linspace(0.3, 2.1, 4 * channels).reshape(4, channels))
+    return SparseTensor(features, cells.to(torch.int32), batch_size=2)
+
+
+def _golden_points(coords: Tensor, features: Tensor) -> PointBatch:
+    """The golden cells as two clouds in about the unit sphere, shifted so that no two distances are equal."""
+    cells = coords[:, 1:].to(torch.float32)
+    xyz = cells / 3.0 - 0.8 + 0.05 * torch.sin(cells @ torch.tensor([[12.9, 3.1, 7.7], [78.2, 11.3, 1.9], [37.7, 5.3, 23.1]]))
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), torch.bincount(coords[:, 0].long(), minlength=2).cumsum(0)])
+    return PointBatch(xyz, torch.cat([xyz, features[:, 3:]], 1), offsets)
+
+
+@torch.no_grad()
+def _logits(net: nn.Module, coords: Tensor, features: Tensor) -> Tensor:
+    """(2, num_classes) of a copy of `net` on the CPU, so that its mode, device and caches stay as they are."""
+    copied = copy.deepcopy(net).cpu().float().eval()
+    golden = _golden_points(coords, features) if takes_points(net) else SparseTensor(features, coords, batch_size=2)
+    with torch.autocast("cpu", enabled=False):
+        logits: Tensor = copied(golden)
+    return logits.detach().contiguous()
+
+
+def _check_golden(path: Path, net: nn.Module, golden: dict[str, Tensor], config: dict[str, Any]) -> None:
+    difference = float((_logits(net, golden["coords"], golden["features"]) - golden["logits"]).abs().max())
+    allowed = TOLERANCE * max(1.0, float(golden["logits"].abs().max()))
+    if not difference <= allowed:
+        raise CheckpointError(
+            f"{path}: the weights are intact, but this installation computes other logits than pointlift {config['pointlift']} did "
+            f"when it wrote them (largest difference {difference:.3g}, allowed {allowed:.3g}): use that version, or verify=False."
+        )

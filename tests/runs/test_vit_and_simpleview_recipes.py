@@ -1,0 +1,70 @@
+"""The recipes of vision transformers and of SimpleView take a step on data in ModelNet40's layout, with the protocols of the papers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import torch
+
+from pointlift.data.procedural.writers.objects import MODELNET40_CLASSES, write_modelnet_h5
+from pointlift.data.training_clouds import CloudData, load_splits
+from pointlift.methods.image2point import Image2Point
+from pointlift.methods.training import optimization
+from pointlift.runs.recipes import resolve_recipe
+from pointlift.weights.network import build_network
+
+SMALL = ["--data.n_points", "64", "--data.batch_size", "4", "--data.num_workers", "0", "--model.pretrained", "false"]
+TINY_VIT = ["--model.image_options", '{"embed_dim": 24, "depth": 2, "num_heads": 2}']
+TINY_RESNET = ["--model.image_options", '{"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8]}', "--model.options", '{"image_size": 16}']
+NETWORKS = ("vit-b-16", "vit-l-16", "simpleview")  # at full size they step in tables/test_full_recipes.py
+
+
+@pytest.fixture(scope="module")
+def modelnet40(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_modelnet_h5(tmp_path_factory.mktemp("data") / "modelnet40", 1, 1, 64, classes=MODELNET40_CLASSES, normals=False)
+
+
+def take_step(name: str, words: list[str], folder: Path) -> None:
+    """One optimizer step of the recipe, its network made and trained as `fit_image2point` does; most parameters move."""
+    recipe: Any = resolve_recipe(f"image2point/modelnet40_{name}.yaml", words)
+    model, data, optim, trainer, seed = (recipe.arguments[k] for k in ("model", "data", "optim", "trainer", "seed"))
+    splits = load_splits(data, seed)
+    clouds = CloudData(splits, data, model.in_channels, seed, 1)
+    net = build_network(model, len(splits.train.classes), seed)
+    module = Image2Point(net, 40, model.regime, data.voxel_size, seed=seed, **optimization(optim, trainer, clouds))
+    before = {n: p.detach().clone() for n, p in net.named_parameters()}
+    engine = lightning.Trainer(
+        fast_dev_run=1,
+        accelerator="cpu",
+        default_root_dir=folder,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    engine.fit(module, clouds)
+    assert engine.global_step == 1
+    assert all(bool(torch.isfinite(p).all()) for p in net.parameters())
+    changed = [n for n, p in net.named_parameters() if not torch.equal(p, before[n])]
+    assert len(changed) > len(before) / 2  # residual branches that start at zero pass no gradient on
+
+
+@pytest.mark.parametrize("regime", ["all", "scratch"])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_protocol_and_a_step_of_a_shrunken_network(network: str, regime: str, modelnet40: Path, tmp_path: Path) -> None:
+    full = resolve_recipe(f"image2point/modelnet40_{network}_{regime}.yaml").resolved
+    assert full["model"]["regime"] == regime and full["model"]["pretrained"] is (regime == "all")
+    if network == "simpleview":
+        protocol = {"optimizer": "adam", "lr": 1e-3, "weight_decay": 0, "epochs": 1000, "schedule": "plateau"}
+        size = {"batch_size": 18, "n_points": 1024}
+        smoothing = full["optim"]["label_smoothing"]  # as much as SimpleView's 0.2, which goes to the 39 other classes
+        assert smoothing - smoothing / 40 == pytest.approx(0.2)
+    else:
+        protocol = {"optimizer": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4, "epochs": 300, "schedule": "cosine"}
+        size = {"batch_size": 32, "n_points": 2048}
+        assert {"centres": 256, "neighbours": 64, "position": "unchanged"}.items() <= full["model"]["options"].items()
+    assert protocol.items() <= full["optim"].items() and size.items() <= full["data"].items()
+    words = ["--data.source", f"modelnet:{modelnet40}", *SMALL, *(TINY_RESNET if network == "simpleview" else TINY_VIT)]
+    take_step(f"{network}_{regime}", words, tmp_path)
