@@ -6,6 +6,7 @@ Image2Point v2, section 4.3 and table 5; the loss and what the paper leaves open
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +16,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.config import DataConfig
-from pointlift.data.dataset import CloudDataset
-from pointlift.data.loader import CloudLoader, make_loader
+from pointlift.data.dataset import CloudDataset, collate
 from pointlift.data.sample import Sample
 from pointlift.data.splits import fraction, k_shot
 from pointlift.data.training_clouds import CloudData, CloudSplits, load_splits, preprocessing
@@ -95,8 +96,11 @@ def fit_distillation(
     if (finished := finished_result(folder, recipe, resume, FitResult.read, ("teacher",))) is not None:
         return finished
     splits = semi_supervised_splits(data, seed)
-    kind = CloudData if distill.teacher_sees == "augmented" else _ViewData
-    clouds = kind(splits, data, model.in_channels, seed, trainer.devices * trainer.num_nodes)
+    loading: dict[str, Any] = {}
+    if distill.teacher_sees == "clean":
+        views = TwoViews(*(preprocessing(data, model.in_channels, training) for training in (True, False)))
+        loading = {"training": views, "collate": _joined}
+    clouds = CloudData(splits, data, model.in_channels, seed, trainer.devices * trainer.num_nodes, **loading)
     student_seed = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
     net = build_network(model, len(splits.train.classes), student_seed)
     given = distill.teacher_checkpoint
@@ -152,17 +156,8 @@ class _Relabelled(CloudDataset):
         return replace(self._dataset[index], label=int(self.labels[index]))
 
 
-class _ViewData(CloudData):
-    """The loaders of a run whose training clouds come augmented and clean."""
-
-    def train_dataloader(self) -> CloudLoader:
-        rank, world = self._place()
-        views = TwoViews(preprocessing(self.config, self.channels, True), preprocessing(self.config, self.channels, False))
-        loader = make_loader(
-            self.splits.train, self.local_batch, True, self.seed, views, self.config.num_workers, True, rank=rank, world_size=world
-        )
-        loader.collate_fn = ViewBatch.collate
-        return loader
+def _joined(samples: Sequence[Sample]) -> ViewBatch | PointBatch:
+    return ViewBatch.collate(samples) if hasattr(samples[0], "clean") else collate(samples)
 
 
 def _teacher_checkpoint(teacher: ModelConfig, data: DataConfig, optim: OptimConfig, trainer: TrainerConfig, seed: int, out: Path) -> Path:

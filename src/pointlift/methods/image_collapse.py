@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from pointlift.data.images.crops import EvalView, ImageOrder, ViewedImages, worker_errors
+from pointlift.data.errors import worker_errors
+from pointlift.data.images.crops import CenterCrop, CroppedImages, ImageOrder
 from pointlift.data.images.image_set import ImageSet
 from pointlift.data.images.open import open_images
 from pointlift.evaluate.class_moments import ClassMoments
@@ -232,7 +233,7 @@ def _embed(
     done = progress.batches.get(split, 0)
     order = ImageOrder(len(images), shuffle=False)
     order.skip = done * data.batch_size
-    views = ViewedImages(images, EvalView(data.size, data.resize))
+    views = CroppedImages(images, CenterCrop(data.size, data.resize))
     generator = torch.Generator().manual_seed(0)  # of worker seeds; nothing is drawn from it
     loader = DataLoader(views, data.batch_size, sampler=order, num_workers=data.num_workers, generator=generator)
     started = time.perf_counter()

@@ -7,16 +7,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
-import lightning
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch import nn
 
-from pointlift.data.errors import DataError
-from pointlift.data.images.crops import EvalView, ImageOrder, PreparedImages, TrainView, ViewedImages, worker_errors
+from pointlift.data.errors import DataError, worker_errors
+from pointlift.data.images.crops import CenterCrop, CroppedImages, ImageOrder, PreparedImages, TrainCrop
 from pointlift.data.images.open import open_images
-from pointlift.data.loader import CloudLoader
+from pointlift.data.loader import KeyedData, Loaders
 from pointlift.data.procedural.fractals.fractal_images import FractalImages
 from pointlift.data.procedural.fractals.systems import search_categories
 from pointlift.methods.image_pretraining.configs import ImageDataConfig, ImageModelConfig, ImageViewConfig
@@ -42,7 +40,6 @@ from pointlift.weights.image_weights import save_image_model
 
 __all__ = ["ImageFitResult", "fit_image_network"]
 
-Pictures = Dataset[tuple[Tensor, int]]
 _MODEL, _DATA, _VIEWS = ImageModelConfig(), ImageDataConfig(), ImageViewConfig()
 _OPTIM, _TRAINER = ImageOptimConfig(), TrainerConfig()
 
@@ -73,8 +70,8 @@ class ImageSplits:
 
     name: str
     classes: tuple[str, ...]
-    train: Pictures
-    val: Pictures
+    train: KeyedData
+    val: KeyedData
     train_size: int
     val_size: int
     crop: int | None
@@ -84,45 +81,23 @@ class ImageSplits:
     test: None = None
 
 
-class ImageData(lightning.LightningDataModule):
+class ImageData(Loaders):
     """The loaders of a run: every step takes `batch_size` pictures over all devices; an incomplete last batch of an epoch is left out.
-    `CloudLoader` is a DataLoader that resumes within an epoch; nothing in it is about clouds.
 
     Raises ValueError where batch size, pictures and devices do not fit together.
     """
 
     def __init__(self, splits: ImageSplits, batch_size: int, num_workers: int, seed: int, world: int) -> None:
-        super().__init__()
-        self.splits, self.num_workers, self.seed = splits, num_workers, seed
-        if batch_size % world:
-            raise ValueError(
-                f"optim.batch_size is {batch_size} pictures over all devices, which {world} devices cannot share equally: use a multiple."
-            )
-        self.local_batch = min(batch_size, splits.train_size) // world
-        if splits.train_size < 2 or splits.val_size < 1 or self.local_batch < 2:
+        self.splits, local = splits, min(batch_size, splits.train_size) // world
+        if batch_size % world == 0 and (splits.train_size < 2 or splits.val_size < 1 or local < 2):
             raise ValueError(
                 f"{splits.name}: got {splits.train_size} training and {splits.val_size} held-out pictures for {world} devices, expected at "
                 "least 2 training pictures for each device and 1 held out."
             )
-        self.steps_per_epoch = splits.train_size // world // self.local_batch
-
-    def train_dataloader(self) -> CloudLoader:
-        return self._loader(self.splits.train, self.splits.train_size, True)
-
-    def val_dataloader(self) -> CloudLoader:
-        return self._loader(self.splits.val, self.splits.val_size, False)
-
-    def _loader(self, pictures: Pictures, size: int, training: bool) -> CloudLoader:
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
-        return CloudLoader(
-            pictures,
-            batch_size=self.local_batch if training else 2 * self.local_batch,
-            sampler=ImageOrder(size, training, self.seed, rank, world),
-            num_workers=self.num_workers,
-            drop_last=training,
-            persistent_workers=self.num_workers > 0,
-            generator=torch.Generator().manual_seed(self.seed),
-        )
+        super().__init__(
+            splits.train, splits.val, batch_size=batch_size, seed=seed, world_size=world, num_workers=num_workers,
+            evaluation_batch=2 * local, order=ImageOrder, name=splits.name, items="pictures", setting="optim.batch_size",
+        )  # fmt: skip
 
 
 def fit_image_network(
@@ -216,9 +191,9 @@ def _source_splits(data: ImageDataConfig, views: ImageViewConfig, seed: int) -> 
         raise DataError(f"{train.name}: train and val have different classes ({len(train.classes)} and {len(val.classes)}).")
     if data.limit_per_class is not None:
         train = train.limited(data.limit_per_class, seed)
-    seen: tuple[Pictures, Pictures] = (
-        ViewedImages(train, TrainView(views.size, views.train, flip=views.flip, seed=seed)),
-        ViewedImages(val, EvalView(views.size, views.resize)),
+    seen: tuple[KeyedData, KeyedData] = (
+        CroppedImages(train, TrainCrop(views.size, views.train, flip=views.flip, seed=seed)),
+        CroppedImages(val, CenterCrop(views.size, views.resize)),
     )
     return ImageSplits(train.name, train.classes, *seen, len(train), len(val), None, False, list(views.mean), list(views.std))
 

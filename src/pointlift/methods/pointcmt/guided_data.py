@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from torch import nn
 
 from pointlift.data.config import DataConfig
 from pointlift.data.dataset import CloudDataset
-from pointlift.data.loader import CloudLoader
 from pointlift.data.pictures.load import ViewConfig, ViewSource, load_views
 from pointlift.data.training_clouds import CloudData, CloudSplits, load_splits
 from pointlift.methods.pointcmt.guided_clouds import GuidedBatch, GuidedClouds
@@ -39,18 +39,7 @@ class Guides:
     path: Path
 
 
-class GuidedData(CloudData):
-    """The loaders of a run on `GuidedClouds`: batches of `CloudData`, as `GuidedBatch`."""
-
-    def train_dataloader(self) -> CloudLoader:
-        loader = super().train_dataloader()
-        loader.collate_fn = GuidedBatch.collate
-        return loader
-
-    def _evaluation(self, dataset: CloudDataset) -> CloudLoader:
-        loader = super()._evaluation(dataset)
-        loader.collate_fn = GuidedBatch.collate
-        return loader
+GuidedData = partial(CloudData, collate=GuidedBatch.collate)  # the loaders of a run on `GuidedClouds`
 
 
 def guide_splits(

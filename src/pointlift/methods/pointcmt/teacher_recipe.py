@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch.utils.data import Dataset
-
 from pointlift.data.config import DataConfig
-from pointlift.data.loader import CloudLoader, EpochSampler
-from pointlift.data.pictures.load import ViewConfig, ViewSource, ViewSplits, load_views
-from pointlift.data.training_clouds import CloudData
+from pointlift.data.loader import Key, Loaders
+from pointlift.data.pictures.load import PictureData, ViewConfig, ViewSplits, load_views
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.pointcmt.teacher import ImageBatch, ViewTeacher
 from pointlift.methods.trainer_config import TrainerConfig
@@ -24,79 +19,25 @@ from pointlift.teachers.files import TeacherConfig, build_teacher, save_teacher
 
 __all__ = ["TeacherConfig", "ViewConfig", "ViewData", "fit_view_teacher"]
 
-Key = tuple[int, int]
 _TEACHER, _VIEWS, _DATA = TeacherConfig(), ViewConfig(), DataConfig(batch_size=128)
 _OPTIM, _TRAINER = OptimConfig(lr=0.01, epochs=50), TrainerConfig()
 
 
-class ViewData(CloudData):
+class ViewData(Loaders):
     """The loaders of a run on pictures: the order of the objects is that of `CloudData` with the same seed."""
 
     def __init__(self, views: ViewSplits, config: DataConfig, seed: int, world_size: int) -> None:
-        super().__init__(views.clouds, config, 3, seed, world_size)
-        self.views = views
-
-    def train_dataloader(self) -> CloudLoader:
-        rank, world = self._place()
-        sampler = EpochSampler(len(self.views.train), True, self.seed, rank, world)
-        return self._loader(self.views.train, sampler, self.local_batch, True)
-
-    def val_dataloader(self) -> CloudLoader:
-        return self._evaluated(self.views.val)
-
-    def test_dataloader(self) -> CloudLoader:
-        assert self.views.test is not None
-        return self._evaluated(self.views.test)
-
-    def _evaluated(self, source: ViewSource) -> CloudLoader:
-        rank, world = self._place()
-        mine = _Share(len(source), rank, world)  # no object twice, unlike a padded sampler's
-        return self._loader(source, mine, self.config.batch_size // world, False)
-
-    def _loader(self, source: ViewSource, sampler: EpochSampler, batch_size: int, training: bool) -> CloudLoader:
-        workers = self.config.num_workers
-        return CloudLoader(
-            _Keys(len(source)),
-            batch_size=batch_size,
-            sampler=sampler,
-            num_workers=workers,
-            collate_fn=partial(_collate, source, training),
-            drop_last=training,
-            persistent_workers=workers > 0,
-            generator=torch.Generator().manual_seed(self.seed),
-        )
+        self.splits, self.config, self.views = views.clouds, config, views
+        super().__init__(
+            _Batches(views.train, True), _Batches(views.val, False), None if views.test is None else _Batches(views.test, False),
+            batch_size=config.batch_size, seed=seed, world_size=world_size, num_workers=config.num_workers, name=views.clouds.train.name,
+        )  # fmt: skip
 
 
-class _Keys(Dataset[Key]):
-    """(epoch, index) as it is: pictures are made of whole batches."""
-
-    def __init__(self, n: int) -> None:
-        self.n = n
-
-    def __len__(self) -> int:
-        return self.n
-
-    def __getitem__(self, key: Key) -> Key:
-        return key
-
-
-class _Share(EpochSampler):
-    """Every `world`-th object in order, without repetition."""
-
-    def __init__(self, n: int, rank: int, world: int) -> None:
-        super().__init__(len(range(rank, n, world)) or 1, False, 0)
-        self.indices = range(rank, n, world)
-
-    def __iter__(self) -> Any:
-        yield from ((self.epoch, index) for index in self.indices[self.skip :])
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-
-def _collate(source: ViewSource, training: bool, keys: Sequence[Key]) -> ImageBatch:
-    indices = [index for _, index in keys]
-    return ImageBatch.of(source.images(indices, keys[0][0] if training else None), source.dataset.labels[indices].tolist())
+class _Batches(PictureData):
+    def collate(self, items: Sequence[Key]) -> ImageBatch:
+        images, labels = super().collate(items)
+        return ImageBatch(images, {"class": labels})
 
 
 def fit_view_teacher(
