@@ -132,13 +132,13 @@ def fit(trainer: lightning.Trainer, training: Training, record: RunRecord, resum
         trainer.fit(module, datamodule=data, ckpt_path=folder.last if resume else None, weights_only=True)  # type: ignore[arg-type]
         if not record.validated:
             measured.update(trainer.validate(module, **given)[0])
-        if data.has_test:
+        if data.test is not None:
             measured.update(trainer.test(module, **given)[0])
         if training.also:
             trainer.loggers = []
         for name, other in training.also.items():
             logged = dict(trainer.validate(other, **given)[0])
-            if data.has_test:
+            if data.test is not None:
                 logged.update(trainer.test(other, **given)[0])
             measured.update({f"{name}_{key}": value for key, value in logged.items()})
     return measured
