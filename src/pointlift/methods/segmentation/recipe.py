@@ -16,8 +16,7 @@ from typing import Any, Literal
 import torch
 
 from pointlift.data.config import DataConfig
-from pointlift.data.part_clouds import PartSplits, part_splits
-from pointlift.data.training_clouds import CloudData
+from pointlift.data.training_clouds import CloudData, CloudSplits, load_splits
 from pointlift.methods.image2point import DivergenceError
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.segmentation.parts import PartSegmentation
@@ -117,7 +116,7 @@ def fit_part_segmentation(
     last.ckpt; its weights end as if it had never stopped. A finished run is not repeated: its result is returned.
 
     Raises RunFolderError for a folder that holds another run, or none to resume; RunWriteError for a full disk; RunInterrupted after
-    Ctrl-C; DivergenceError for a loss that is not a number; and what `part_splits`, `build_part_network` and `load_encoder` raise.
+    Ctrl-C; DivergenceError for a loss that is not a number; and what `load_splits`, `build_part_network` and `load_encoder` raise.
     """
     recipe, folder = recipe_of("part_segmentation", seed, model=model, data=data, optim=optim, trainer=trainer), RunFolder(out)
     if trainer.early_stop_patience is not None and not trainer.early_stop_metric.endswith("loss"):
@@ -126,9 +125,9 @@ def fit_part_segmentation(
         )
     if (finished := finished_result(folder, recipe, resume, PartFitResult.read)) is not None:
         return finished
-    found = part_splits(data, seed)
-    clouds = CloudData(found.splits, data, model.in_channels, seed, trainer.devices * trainer.num_nodes)
-    net = build_part_network(model, len(found.labels.categories), len(found.labels), seed)
+    found = load_splits(data, seed, "parts")
+    clouds = CloudData(found, data, model.in_channels, seed, trainer.devices * trainer.num_nodes)
+    net = build_part_network(model, len(found.part_labels.categories), len(found.part_labels), seed)
     loaded: dict[str, Any] = {"tensors": 0}
     if model.cloud_weights is not None:
         report = load_encoder(model.cloud_weights, net)
@@ -136,7 +135,7 @@ def fit_part_segmentation(
         if process_rank() == 0:
             print(report.render())
     options = {"seed": seed, **optimization(optim, trainer, clouds)}
-    module = PartSegmentation(net, found.labels, model.restrict_to_category, voxel_size=data.voxel_size, **options)
+    module = PartSegmentation(net, found.part_labels, model.restrict_to_category, voxel_size=data.voxel_size, **options)
     return _record(module, clouds, found, folder, recipe, model, optim, trainer, resume, loaded)
 
 
@@ -150,7 +149,7 @@ class PartRecord(RunRecord):
 def _record(
     module: PartSegmentation,
     clouds: CloudData,
-    found: PartSplits,
+    found: CloudSplits,
     folder: RunFolder,
     recipe: dict[str, Any],
     model: PartModelConfig,
@@ -212,16 +211,16 @@ def _protocol(recipe: dict[str, Any], clouds: CloudData, module: PartSegmentatio
     }
 
 
-def _checkpoint_config(model: PartModelConfig, clouds: CloudData, found: PartSplits, net: Any) -> dict[str, Any]:
+def _checkpoint_config(model: PartModelConfig, clouds: CloudData, found: CloudSplits, net: Any) -> dict[str, Any]:
     data, train = clouds.config, clouds.splits.train
     return {
         "image_model": f"pointnet2-{model.kind}-parts",
         "inflate": net.arguments,
-        "num_classes": len(found.labels),
+        "num_classes": len(found.part_labels),
         "in_channels": model.in_channels,
-        "classes": list(found.labels.names),
-        "categories": list(found.labels.categories),
-        "parts": [list(parts) for parts in found.labels.parts],
+        "classes": list(found.part_labels.names),
+        "categories": list(found.part_labels.categories),
+        "parts": [list(parts) for parts in found.part_labels.parts],
         "restrict_to_category": model.restrict_to_category,
         "voxel_size": data.voxel_size,
         "features": data.features,
