@@ -25,7 +25,7 @@ import yaml
 from pointlift.methods import METHODS
 from pointlift.methods.base import Experiment
 from pointlift.runs.recipe_files import RecipeError, find_recipe, flatten, nearest, read_yaml
-from pointlift.system.own_code import OwnCodeError, load_own, named, names_own_code
+from pointlift.system.own_code import OwnCodeError, load_own, names_own_code, named
 
 __all__ = ["Recipe", "load_recipe", "method_class", "resolve_recipe"]
 
