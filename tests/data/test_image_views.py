@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from pointlift.data.errors import DataError, MissingDataError
-from pointlift.data.images.crops import EvalView, ImageOrder, TrainView, ViewedImages, _window, worker_errors
+from pointlift.data.errors import DataError, MissingDataError, worker_errors
+from pointlift.data.images.crops import CenterCrop, CroppedImages, ImageOrder, TrainCrop, _window
 from pointlift.data.images.image_set import ImageSet
 
 
@@ -34,12 +34,12 @@ def noise(width: int, height: int) -> Image.Image:
 def test_evaluation_is_torchvisions_resize_and_centre_crop(width: int, height: int, size: int, resize: int | None) -> None:
     picture = noise(width, height)
     steps = [transforms.CenterCrop(size)] if resize is None else [transforms.Resize(resize), transforms.CenterCrop(size)]
-    assert np.array_equal(np.asarray(EvalView(size, resize)(picture, 0, 0)), np.asarray(transforms.Compose(steps)(picture)))
+    assert np.array_equal(np.asarray(CenterCrop(size, resize)(picture, 0, 0)), np.asarray(transforms.Compose(steps)(picture)))
 
 
 def test_sides_are_whole_numbers_exactly() -> None:
     """117 * (5 / 39) is 14.999... in floating point, but the side is 15."""
-    seen = np.asarray(EvalView(5, 5)(noise(39, 117), 0, 0))
+    seen = np.asarray(CenterCrop(5, 5)(noise(39, 117), 0, 0))
     assert int(117 * (5 / 39)) == 14
     expected = transforms.Compose([transforms.Resize(5), transforms.CenterCrop(5)])(noise(39, 117))
     assert np.array_equal(seen, np.asarray(expected))
@@ -47,7 +47,7 @@ def test_sides_are_whole_numbers_exactly() -> None:
 
 def test_resized_crops_are_torchvisions_for_the_same_window() -> None:
     picture = noise(90, 61)
-    view = np.asarray(TrainView(32, flip="none", seed=4)(picture, 2, 3))
+    view = np.asarray(TrainCrop(32, flip="none", seed=4)(picture, 2, 3))
     left, top, right, bottom = _window(picture.size, (0.08, 1.0), np.random.default_rng([4, 2, 3]))
     expected = transforms.functional.resized_crop(picture, top, left, bottom - top, right - left, [32, 32])
     assert np.array_equal(view, np.asarray(expected))
@@ -72,28 +72,28 @@ def test_windows_are_spread_as_torchvisions() -> None:
 
 def test_plain_crops_are_every_window_and_nothing_else() -> None:
     images = Ramps(1, 12, 11)
-    views = {tuple(ViewedImages(images, TrainView(10, "crop", flip="none", seed=1))[(e, 0)][0][:2, 0, 0].tolist()) for e in range(200)}
+    views = {tuple(CroppedImages(images, TrainCrop(10, "crop", flip="none", seed=1))[(e, 0)][0][:2, 0, 0].tolist()) for e in range(200)}
     assert views == {(x, y) for x in range(3) for y in range(2)}
-    flipped = [ViewedImages(images, TrainView(10, "crop", flip="all", seed=1))[(e, 0)][0] for e in range(40)]
+    flipped = [CroppedImages(images, TrainCrop(10, "crop", flip="all", seed=1))[(e, 0)][0] for e in range(40)]
     kinds = {(bool(v[0, 0, 0] < v[0, 0, -1]), bool(v[1, 0, 0] < v[1, -1, 0])) for v in flipped}
     assert kinds == {(a, b) for a in (True, False) for b in (True, False)}
-    sideways = [ViewedImages(images, TrainView(10, "crop", seed=1))[(e, 0)][0] for e in range(40)]
+    sideways = [CroppedImages(images, TrainCrop(10, "crop", seed=1))[(e, 0)][0] for e in range(40)]
     assert {bool(v[1, 0, 0] < v[1, -1, 0]) for v in sideways} == {True}
 
 
 def test_views_follow_from_seed_epoch_and_index_alone() -> None:
-    views = ViewedImages(Ramps(), TrainView(8, seed=3))
+    views = CroppedImages(Ramps(), TrainCrop(8, seed=3))
     first = views[(1, 2)][0]
     views[(0, 0)], views[(5, 1)]
     assert torch.equal(views[(1, 2)][0], first) and views[(1, 2)][1] == 0
-    others = [views[(2, 2)][0], ViewedImages(Ramps(), TrainView(8, seed=4))[(1, 2)][0]]
+    others = [views[(2, 2)][0], CroppedImages(Ramps(), TrainCrop(8, seed=4))[(1, 2)][0]]
     assert not any(torch.equal(other[:2], first[:2]) for other in others)
 
 
 def test_small_pictures_are_named() -> None:
-    for view in (TrainView(31, "crop"), EvalView(31)):
+    for view in (TrainCrop(31, "crop"), CenterCrop(31)):
         with pytest.raises(DataError, match="ramps, picture 4: has 40 x 30 pixels, too few for a crop of 31"):
-            ViewedImages(Ramps(), view)[(0, 4)]
+            CroppedImages(Ramps(), view)[(0, 4)]
 
 
 def test_orders_are_divided_among_processes() -> None:
@@ -117,7 +117,7 @@ def test_errors_of_workers_are_one_sentence() -> None:
             raise MissingDataError("x.png: is gone")
 
     loader = torch.utils.data.DataLoader(
-        ViewedImages(Missing("none", ("a",), [0] * 4), EvalView(3)), 2, sampler=ImageOrder(4, False), num_workers=1
+        CroppedImages(Missing("none", ("a",), [0] * 4), CenterCrop(3)), 2, sampler=ImageOrder(4, False), num_workers=1
     )
     with pytest.raises(DataError) as caught, worker_errors():
         next(iter(loader))

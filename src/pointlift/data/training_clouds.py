@@ -2,80 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import lightning
-import numpy as np
-import torch
-
 from pointlift.data.config import DataConfig
-from pointlift.data.dataset import CloudDataset
-from pointlift.data.loader import CloudLoader, make_loader
+from pointlift.data.dataset import CloudDataset, collate
+from pointlift.data.loader import KeyedClouds, Loaders
 from pointlift.data.sample import Sample
 from pointlift.data.sources import open as source
 from pointlift.data.splits import fraction, holdout, k_shot
 from pointlift.data.transforms import (
+    AtMost,
     Compose,
-    Resample,
+    FarthestPoints,
+    PickFeatures,
     Transform,
     UnitSphere,
     modelnet_augmentation,
     scale_shift_augmentation,
-    take_points,
 )
-from pointlift.methods.image2point import CloudBatch
-from pointlift.ops.sampling import farthest_point_sampling
 
 __all__ = ["CloudData", "CloudSplits", "load_splits", "open_dataset", "preprocessing"]
-
-
-@dataclass(frozen=True)
-class AtMost:
-    """`Resample`, but a cloud with fewer points keeps them as they are: none is repeated."""
-
-    n: int
-    method: str
-
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        return Resample(self.n, self.method)(sample, rng) if len(sample) > self.n else sample
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The `n` points that farthest point sampling takes, a random one first; a cloud with fewer keeps them as they are."""
-
-    n: int
-
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        if len(sample) <= self.n:
-            return sample
-        xyz, offsets = torch.from_numpy(np.ascontiguousarray(sample.xyz)), torch.tensor([0, len(sample)])
-        rows = farthest_point_sampling(xyz, offsets, self.n, start=int(rng.integers(len(sample))))
-        return take_points(sample, rows[0].numpy())
-
-
-@dataclass(frozen=True)
-class PickFeatures:
-    """What the network sees of a point: "xyz" (as augmented), "own" or "xyz+own"; `channels` is what must come out."""
-
-    kind: str
-    channels: int
-
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        own = sample.features
-        if self.kind != "xyz" and own is None:
-            raise ValueError(f"{sample.path or 'a cloud'} has no features of its own, as data.features {self.kind!r} asks for: use 'xyz'.")
-        if own is None or self.kind == "xyz":
-            features = sample.xyz
-        else:
-            features = own if self.kind == "own" else np.concatenate([sample.xyz, own], axis=1)
-        if features.shape[1] != self.channels:
-            raise ValueError(
-                f"{sample.path or 'a cloud'} has {features.shape[1]} channels per point with data.features {self.kind!r}, "
-                f"but the network takes {self.channels}: set model.in_channels to {features.shape[1]}."
-            )
-        return replace(sample, features=features)
 
 
 @dataclass(frozen=True)
@@ -161,7 +109,7 @@ def preprocessing(config: DataConfig, channels: int, training: bool) -> Transfor
     """What happens to a cloud before it is voxelized: normalise, thin out, augment (training only), pick the features."""
     steps: list[Transform] = [UnitSphere()] if config.normalise == "unit-sphere" else []
     if training and config.fps_points is not None and config.read_points is not None:
-        steps += [AtMost(config.read_points, "first"), Spread(config.fps_points)]
+        steps += [AtMost(config.read_points, "first"), FarthestPoints(config.fps_points)]
     if config.n_points is not None:
         steps.append(AtMost(config.n_points, "random" if training else "first"))
     if training and config.augment:
@@ -169,49 +117,41 @@ def preprocessing(config: DataConfig, channels: int, training: bool) -> Transfor
     return Compose([*steps, PickFeatures(config.features, channels)])
 
 
-class CloudData(lightning.LightningDataModule):
-    """The loaders of a run. Every step takes `data.batch_size` clouds of a common order and shares them equally among the devices, so
-    that the mean of the devices' gradients is the gradient of the whole batch; an incomplete last batch of an epoch is left out.
+class CloudData(Loaders):
+    """The loaders of a run on clouds: `Loaders` of `splits`, prepared as `config` says.
 
-    Raises ValueError where batch size and devices do not divide.
+    Args:
+        splits: the clouds.
+        config: batch size, preprocessing, processes.
+        channels: of every point, see `preprocessing`.
+        seed: of order and augmentation.
+        world_size: devices.
+        collate: makes a batch of samples.
+        training: what happens to a training cloud in place of `preprocessing`.
+
+    Raises:
+        ValueError: batch size and devices do not divide, or fewer training clouds than devices.
     """
 
-    def __init__(self, splits: CloudSplits, config: DataConfig, channels: int, seed: int, world_size: int) -> None:
-        super().__init__()
-        self.splits, self.config, self.channels, self.seed = splits, config, channels, seed
-        if config.batch_size % world_size:
-            raise ValueError(
-                f"data.batch_size is {config.batch_size} clouds over all devices, which {world_size} devices cannot share equally: "
-                f"use a multiple of {world_size}."
-            )
-        self.local_batch = min(config.batch_size, len(splits.train)) // world_size
-        if self.local_batch < 1:
-            raise ValueError(f"{splits.train.name}: {len(splits.train)} training clouds are too few for {world_size} devices.")
-        self.steps_per_epoch = len(splits.train) // (self.local_batch * world_size)
-
-    def train_dataloader(self) -> CloudLoader:
-        rank, world = self._place()
-        transform = preprocessing(self.config, self.channels, training=True)
-        loader = make_loader(
-            self.splits.train, self.local_batch, True, self.seed, transform, self.config.num_workers, True, rank=rank, world_size=world
+    def __init__(
+        self,
+        splits: CloudSplits,
+        config: DataConfig,
+        channels: int,
+        seed: int,
+        world_size: int,
+        collate: Callable[[Sequence[Sample]], Any] = collate,
+        training: Transform | None = None,
+    ) -> None:
+        self.splits, self.config, self.channels = splits, config, channels
+        seen = preprocessing(config, channels, training=False)
+        super().__init__(
+            KeyedClouds(splits.train, training or preprocessing(config, channels, training=True), seed, True, collate),
+            KeyedClouds(splits.val, seen, seed, False, collate),
+            None if splits.test is None else KeyedClouds(splits.test, seen, seed, False, collate),
+            batch_size=config.batch_size,
+            seed=seed,
+            world_size=world_size,
+            num_workers=config.num_workers,
+            name=splits.train.name,
         )
-        loader.collate_fn = CloudBatch.collate
-        return loader
-
-    def val_dataloader(self) -> CloudLoader:
-        return self._evaluation(self.splits.val)
-
-    def test_dataloader(self) -> CloudLoader:
-        assert self.splits.test is not None
-        return self._evaluation(self.splits.test)
-
-    def _evaluation(self, dataset: CloudDataset) -> CloudLoader:
-        rank, world = self._place()
-        mine = dataset.subset(range(rank, len(dataset), world))  # no cloud twice, unlike a padded sampler's
-        transform = preprocessing(self.config, self.channels, training=False)
-        loader = make_loader(mine, self.config.batch_size // world, False, self.seed, transform, self.config.num_workers)
-        loader.collate_fn = CloudBatch.collate
-        return loader
-
-    def _place(self) -> tuple[int, int]:
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)

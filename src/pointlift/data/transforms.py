@@ -9,17 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from pointlift.data.sample import FloatArray, IntArray, Sample
+from pointlift.ops.sampling import farthest_point_sampling
 
 __all__ = [
+    "AtMost",
     "Augment",
     "Compose",
+    "FarthestPoints",
     "Jitter",
+    "PickFeatures",
     "PointDropout",
     "Resample",
     "Rotate",
@@ -31,6 +36,7 @@ __all__ = [
     "modelnet_augmentation",
     "scale_shift_augmentation",
     "take_points",
+    "turned",
     "unit_sphere",
 ]
 
@@ -68,6 +74,11 @@ def unit_sphere(xyz: FloatArray) -> npt.NDArray[np.float32]:
     centred = centred - centred.mean(axis=0)
     radius = np.sqrt((centred**2).sum(axis=1).max())
     return np.asarray(centred / radius if radius > 0 else centred, dtype=np.float32)
+
+
+def turned(xyz: npt.NDArray[Any], up: str, wanted: str) -> npt.NDArray[np.float32]:
+    """``(N, 3)`` rotated by thirds of a turn about the diagonal, so that axis ``up`` becomes axis ``wanted``."""
+    return np.asarray(np.roll(xyz, AXES[wanted] - AXES[up], axis=1), dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -254,6 +265,54 @@ class Resample:
         else:
             rows = np.concatenate([np.arange(have), rng.integers(0, have, self.n - have)])
         return take_points(sample, rows)
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """:class:`Resample`, but a cloud with fewer points keeps them as they are: none is repeated."""
+
+    n: int
+    method: str
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return Resample(self.n, self.method)(sample, rng) if len(sample) > self.n else sample
+
+
+@dataclass(frozen=True)
+class FarthestPoints:
+    """The ``n`` points that farthest point sampling takes, a random one first; a cloud with fewer keeps them as they are."""
+
+    n: int
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if len(sample) <= self.n:
+            return sample
+        xyz, offsets = torch.from_numpy(np.ascontiguousarray(sample.xyz)), torch.tensor([0, len(sample)])
+        rows = farthest_point_sampling(xyz, offsets, self.n, start=int(rng.integers(len(sample))))
+        return take_points(sample, rows[0].numpy())
+
+
+@dataclass(frozen=True)
+class PickFeatures:
+    """What the network sees of a point: "xyz" (as augmented), "own" or "xyz+own"; ``channels`` is what must come out."""
+
+    kind: str
+    channels: int
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        where, own = sample.path or "a cloud", sample.features
+        if self.kind != "xyz" and own is None:
+            raise ValueError(f"{where} has no features of its own, as data.features {self.kind!r} asks for: use 'xyz'.")
+        if own is None or self.kind == "xyz":
+            features = sample.xyz
+        else:
+            features = own if self.kind == "own" else np.concatenate([sample.xyz, own], axis=1)
+        if features.shape[1] != self.channels:
+            raise ValueError(
+                f"{where} has {features.shape[1]} channels per point with data.features {self.kind!r}, "
+                f"but the network takes {self.channels}: set model.in_channels to {features.shape[1]}."
+            )
+        return replace(sample, features=features)
 
 
 def modelnet_augmentation() -> Compose:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+import torch
+from torch import nn
 
 __all__ = ["OptimConfig", "Optimizer", "Schedule", "Smoothing", "lr_factor"]
 
@@ -47,8 +50,75 @@ class OptimConfig:
     bn_floor: float | None = None
 
     def __post_init__(self) -> None:
+        for name, kind in (("schedule", Schedule), ("optimizer", Optimizer), ("smoothing", Smoothing)):
+            if getattr(self, name) not in get_args(kind):
+                raise ValueError(f"optim: {name} must be one of {', '.join(get_args(kind))}, got {getattr(self, name)!r}.")
         if self.epochs < 1:
             raise ValueError(f"optim: epochs is {self.epochs}, expected at least 1.")
+        self._check_rates()
+        self._check_statistics()
+
+    def _check_rates(self) -> None:
+        shares = 0 <= self.momentum < 1 and 0 <= self.label_smoothing < 1
+        if not (0 < self.lr < math.inf and 0 <= self.weight_decay < math.inf and shares):
+            raise ValueError(
+                f"optim: got lr={self.lr}, momentum={self.momentum}, weight_decay={self.weight_decay}, "
+                f"label_smoothing={self.label_smoothing}; expected lr > 0, 0 <= momentum < 1, weight_decay >= 0 and "
+                "0 <= label_smoothing < 1."
+            )
+        if not 0 <= self.final_lr <= self.lr or not 0 < self.decay_factor <= 1 or self.decay_epochs < 1:
+            raise ValueError(
+                f"optim: got final_lr={self.final_lr}, decay_factor={self.decay_factor}, decay_epochs={self.decay_epochs}; "
+                f"expected 0 <= final_lr <= lr ({self.lr}), 0 < decay_factor <= 1 and decay_epochs >= 1."
+            )
+
+    def _check_statistics(self) -> None:
+        momentum, decay, floor = self.bn_momentum, self.bn_decay, self.bn_floor
+        if momentum is None:
+            if decay is not None or floor is not None:
+                raise ValueError(
+                    f"optim: got bn_decay={decay} and bn_floor={floor} without bn_momentum, which they change: give it too."
+                )
+        elif not 0 < momentum <= 1 or not 0 < (1.0 if decay is None else decay) <= 1 or not 0 <= (floor or 0.0) <= momentum:
+            raise ValueError(
+                f"optim: got bn_momentum={momentum}, bn_decay={decay}, bn_floor={floor}; expected 0 < bn_momentum <= 1, "
+                "0 < bn_decay <= 1 and 0 <= bn_floor <= bn_momentum."
+            )
+
+    def make(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimizer of these settings over `parameters`."""
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay)
+        kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
+        return kind(parameters, self.lr, weight_decay=self.weight_decay)
+
+    def lr_factor(self, step: int, total_steps: int, epochs: int) -> float:
+        """What the learning rate is multiplied by before optimizer step `step` of `total_steps`, see `lr_factor`."""
+        decay = (self.decay_factor, self.decay_epochs)
+        return lr_factor(self.schedule, step, total_steps, epochs, self.final_lr / self.lr, decay)
+
+    def batch_momentum(self, step: int, total_steps: int, epochs: int) -> float | None:
+        """Share of the newest batch in the statistics of batch normalisation at a step; None leaves the network's own."""
+        if self.bn_momentum is None:
+            return None
+        decay = (self.bn_decay or 1.0, self.decay_epochs)
+        return self.bn_momentum * lr_factor("decay", step, total_steps, epochs, (self.bn_floor or 0.0) / self.bn_momentum, decay)
+
+    def class_loss(self, num_classes: int) -> nn.CrossEntropyLoss:
+        """Cross entropy with these settings' label smoothing.
+
+        torch shares it among all C classes. That the other classes get value / (C - 1) each ("others") is the same with a larger value.
+        Raises ValueError where that leaves nothing for the true class.
+        """
+        value = self.label_smoothing
+        if self.smoothing == "others" and num_classes > 1:
+            value = value * num_classes / (num_classes - 1)
+        if value >= 1:
+            raise ValueError(
+                f"optim: label_smoothing {self.label_smoothing} over the other of {num_classes} classes leaves nothing for the "
+                "true one."
+            )
+        return nn.CrossEntropyLoss(label_smoothing=value)
 
 
 def lr_factor(

@@ -15,6 +15,7 @@ class TrainerConfig:
     Attributes:
         accumulate_grad_batches: batches per optimizer step, each of `data.batch_size` clouds.
         early_stop_patience: stop after so many epochs without a better `early_stop_metric` (losses: lower is better); null never.
+        early_stop_metric: a column of metrics.csv, such as val_accuracy, val_class_accuracy, val_loss or train_loss.
         evaluate_every: evaluate after every so many epochs, and after the last.
         max_steps: stop after so many optimizer steps; -1 never. A cosine then ends there.
         gradient_clip_val: largest norm of the gradient; null does not clip.
@@ -30,7 +31,7 @@ class TrainerConfig:
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     accumulate_grad_batches: int = 1
     early_stop_patience: int | None = None
-    early_stop_metric: Literal["val_accuracy", "val_class_accuracy", "val_loss", "train_loss"] = "val_accuracy"
+    early_stop_metric: str = "val_accuracy"
     evaluate_every: int = 1
     max_steps: int = -1
     gradient_clip_val: float | None = None

@@ -6,26 +6,35 @@ import logging
 import pickle
 import signal
 import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from pointlift.data.training_clouds import CloudData
-from pointlift.methods.optim import OptimConfig
+from pointlift.methods.base import Training
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.runs.folder import RunFolder, RunFolderError
+from pointlift.runs.record import AtomicCheckpointIO, RunRecord
 
-__all__ = ["AtomicCheckpointIO", "RunInterrupted", "RunRecord", "make_trainer", "run", "settings_restored"]
+__all__ = ["RunInterrupted", "fit", "make_trainer", "settings_restored"]
+
+
+# warnings of Lightning's that say nothing to a user of pointlift
+UNREMARKABLE = (
+    ".*isinstance.treespec, LeafSpec.*",  # its own affair with torch
+    ".*does not have many workers.*",
+    ".*number of training batches .* is smaller than the logging interval.*",
+    ".*module.s. in eval mode at the start of training.*",  # the regimes freeze statistics
+    ".*It is recommended to use .*sync_dist=True.*",  # metrics are global before they are logged
+    ".*Checkpoint directory .* exists and is not empty.*",
+)
 
 
 class RunInterrupted(KeyboardInterrupt):
@@ -36,104 +45,20 @@ class RunInterrupted(KeyboardInterrupt):
         self.exit_code = exit_code
 
 
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoints, streamed to a temporary file that takes the name once it is whole and on disk."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        super().__init__()
-        self.folder = folder
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Raises RunWriteError where it cannot be written; the file that was there is then unchanged."""
-        with self.folder.writing(Path(path).name) as temporary, temporary.open("wb") as file:
-            torch.save(checkpoint, file)
-
-
-class RunRecord(Checkpoint):
-    """After every epoch: a row in metrics.csv, best.safetensors where `metric` improved, and last.ckpt with all of that inside.
-
-    Lightning's ModelCheckpoint is not used because it forgets the best score of a run whose folder was moved, and counts file
-    names up instead of replacing them. rows: one dictionary per finished epoch. best: (epoch, value) or None.
-    NAMES: the numbers of a row; those that start with val_ are there where the epoch was evaluated. EVALUATED: the one that says so.
-    """
-
-    NAMES: tuple[str, ...] = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_class_accuracy", "lr")
-    EVALUATED = "val_accuracy"
-
-    def __init__(self, folder: RunFolder, export: Callable[[Path, int], None], metric: str, every_n_steps: int | None) -> None:
-        self.folder, self.export, self.metric, self.every_n_steps = folder, export, metric, every_n_steps
-        self.rows: list[dict[str, float]] = []
-        self.best: tuple[int, float] | None = None
-        self.finished = False
-        self._started = time.perf_counter()
-        self._saved_step = 0
-
-    @property
-    def validated(self) -> bool:
-        """Whether the last epoch was evaluated: not so when `max_steps` ended the run within it, or `evaluate_every` skipped it."""
-        return bool(self.rows) and self.EVALUATED in self.rows[-1]
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows, "best": self.best, "finished": self.finished}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows, self.best, self.finished = state_dict["rows"], state_dict["best"], state_dict["finished"]
-
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._saved_step = trainer.global_step
-        if self.finished:  # stopped early before it was interrupted: nothing is left to do
-            trainer.should_stop = True
-
-    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._started = time.perf_counter()
-
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        step = trainer.global_step  # a batch that only accumulates does not raise it
-        if self.every_n_steps and step % self.every_n_steps == 0 and step != self._saved_step and not trainer.is_last_batch:
-            self._saved_step = step
-            trainer.save_checkpoint(self.folder.last, weights_only=False)
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Record the epoch's numbers, export the network where it is the best so far, and write last.ckpt."""
-        evaluated = trainer.is_last_batch and (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
-        fresh = [n for n in self.NAMES if evaluated or not n.startswith("val_")]  # Lightning keeps old values
-        values = {n: float(trainer.callback_metrics[n]) for n in fresh if n in trainer.callback_metrics}
-        row = {"epoch": trainer.current_epoch, "step": trainer.global_step, **values}
-        row["seconds"] = round(time.perf_counter() - self._started, 3)
-        self.rows.append(row)
-        if self.metric in row and (self.best is None or row[self.metric] > self.best[1]):
-            self.best = (trainer.current_epoch, row[self.metric])
-            if trainer.is_global_zero:
-                self.export(self.folder.best, trainer.current_epoch)
-        self.finished = trainer.should_stop
-        if trainer.is_global_zero:
-            self.folder.write_rows(self.rows)
-        trainer.save_checkpoint(self.folder.last, weights_only=False)
-
-
-def make_trainer(config: TrainerConfig, optim: OptimConfig, record: RunRecord, steps_per_epoch: int) -> lightning.Trainer:
+def make_trainer(config: TrainerConfig, training: Training, record: RunRecord) -> lightning.Trainer:
     """A Trainer that logs to TensorBoard (and W&B where asked), records the run and leaves sampling to pointlift's loaders.
 
-    steps_per_epoch: batches, the same on every device, whatever a device's own loader could still deliver.
-    Raises ValueError for a W&B extra that is not installed, and Lightning's own errors for devices that do not exist.
+    Raises ValueError for an early_stop_metric that is not measured, or not after every epoch, and for a W&B extra that is not installed,
+    and Lightning's own errors for devices that do not exist.
     """
     folder = record.folder
     callbacks: list[Callback] = [record]
-    if config.early_stop_patience is not None:
-        mode = "min" if config.early_stop_metric.endswith("loss") else "max"
-        stop = EarlyStopping(config.early_stop_metric, patience=config.early_stop_patience, mode=mode, check_on_train_epoch_end=True)
-        if config.evaluate_every > 1 and config.early_stop_metric != "train_loss":
-            raise ValueError(
-                f"trainer: early_stop_metric {config.early_stop_metric} is needed after every epoch, but evaluate_every is "
-                f"{config.evaluate_every}."
-            )
-        callbacks.insert(0, stop)
+    if config.early_stop_patience is not None and training.stops_early:
+        callbacks.insert(0, _early_stopping(config, record))
     return lightning.Trainer(
-        max_epochs=optim.epochs,
+        max_epochs=training.epochs,
         max_steps=config.max_steps,
-        limit_train_batches=steps_per_epoch,
+        limit_train_batches=training.data.steps_per_epoch,  # the same on every device, whatever its own loader could still deliver
         check_val_every_n_epoch=config.evaluate_every,
         devices=config.devices,
         accelerator=config.accelerator,
@@ -153,6 +78,19 @@ def make_trainer(config: TrainerConfig, optim: OptimConfig, record: RunRecord, s
         plugins=[AtomicCheckpointIO(folder)],
         logger=_loggers(folder, config),
     )
+
+
+def _early_stopping(config: TrainerConfig, record: RunRecord) -> EarlyStopping:
+    metric = config.early_stop_metric
+    measured = [name for name in record.columns if name != "lr"]
+    if metric not in measured:
+        raise ValueError(f"trainer: early_stop_metric is {metric}, expected one of {', '.join(measured)}.")
+    if config.evaluate_every > 1 and metric.startswith("val_"):
+        raise ValueError(
+            f"trainer: early_stop_metric {metric} is needed after every epoch, but evaluate_every is {config.evaluate_every}."
+        )
+    mode = "min" if metric.endswith("loss") else "max"
+    return EarlyStopping(metric, patience=config.early_stop_patience or 0, mode=mode, check_on_train_epoch_end=True)
 
 
 def _loggers(folder: RunFolder, config: TrainerConfig) -> list[Logger]:
@@ -179,37 +117,29 @@ def _step(checkpoint: Path) -> int | None:
         ) from None
 
 
-def run(
-    trainer: lightning.Trainer,
-    module: lightning.LightningModule,
-    data: CloudData,
-    record: RunRecord,
-    resume: bool,
-    also: Mapping[str, lightning.LightningModule] | None = None,
-) -> dict[str, float]:
-    """Train, from last.ckpt with `resume`, and evaluate: on the test split where `data` has one of its own, and on the validation
-    split where the run ended within an epoch. The modules of `also` are evaluated on both, untrained; what they log is returned under
-    their name (name_val_accuracy) and not logged. Returns what these evaluations logged. Raises RunInterrupted after Ctrl-C or SIGTERM."""
+def fit(trainer: lightning.Trainer, training: Training, record: RunRecord, resume: bool) -> dict[str, float]:
+    """Train, from last.ckpt with `resume`, and evaluate: on the test split where the data have one of their own, and on the validation
+    split where the run ended within an epoch. The modules of `training.also` are evaluated on both, untrained; what they log is returned
+    under their name (name_val_accuracy) and not logged. Returns what these evaluations logged. Raises RunInterrupted after Ctrl-C or
+    SIGTERM.
+    """
     measured: dict[str, float] = {}
-    folder = record.folder
+    module, data, folder = training.module, training.data, record.folder
+    given: dict[str, Any] = {"datamodule": data, "verbose": False}
     with _interrupts(trainer, folder), torch.random.fork_rng(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")  # Lightning's own affair with torch
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings("ignore", ".*number of training batches .* is smaller than the logging interval.*")
-        warnings.filterwarnings("ignore", ".*module.s. in eval mode at the start of training.*")  # the regimes freeze statistics
-        warnings.filterwarnings("ignore", ".*It is recommended to use .*sync_dist=True.*")  # metrics are global before they are logged
-        warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
-        trainer.fit(module, datamodule=data, ckpt_path=folder.last if resume else None, weights_only=True)
+        for message in UNREMARKABLE:
+            warnings.filterwarnings("ignore", message)
+        trainer.fit(module, datamodule=data, ckpt_path=folder.last if resume else None, weights_only=True)  # type: ignore[arg-type]
         if not record.validated:
-            measured.update(trainer.validate(module, datamodule=data, verbose=False)[0])
-        if data.splits.test is not None:
-            measured.update(trainer.test(module, datamodule=data, verbose=False)[0])
-        if also:
+            measured.update(trainer.validate(module, **given)[0])
+        if data.test is not None:
+            measured.update(trainer.test(module, **given)[0])
+        if training.also:
             trainer.loggers = []
-        for name, other in (also or {}).items():
-            logged = dict(trainer.validate(other, datamodule=data, verbose=False)[0])
-            if data.splits.test is not None:
-                logged.update(trainer.test(other, datamodule=data, verbose=False)[0])
+        for name, other in training.also.items():
+            logged = dict(trainer.validate(other, **given)[0])
+            if data.test is not None:
+                logged.update(trainer.test(other, **given)[0])
             measured.update({f"{name}_{key}": value for key, value in logged.items()})
     return measured
 

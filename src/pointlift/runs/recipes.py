@@ -1,66 +1,58 @@
-"""Recipes: a YAML file is the arguments of one typed function. Load, check, resolve, run.
+"""Recipes: a YAML file is the fields of a method's dataclass. Load, check, resolve, run.
 
-    method: image2point          # which function: one of METHODS
+    method: image2point          # one of METHODS, or a class of your own: my_method.py:MyMethod
     model: {name: resnet18.a1_in1k, pretrained: true}
     optim: {lr: 0.1}
     seed: 0
 
-Keys are strict: one that the function does not have is an error that offers the nearest name. Values keep their types.
+Keys are strict: one that the method does not have is an error that offers the nearest name. Values keep their types.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
-import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
+from pointlift.methods import METHODS
+from pointlift.methods.base import Experiment
 from pointlift.runs.recipe_files import RecipeError, find_recipe, flatten, nearest, read_yaml
+from pointlift.system.own_code import OwnCodeError, load_own, named, names_own_code
 
-__all__ = ["METHODS", "Recipe", "load_recipe", "resolve_recipe"]
-
-METHODS: dict[str, str] = {
-    "image2point": "pointlift.methods.training:fit_image2point",
-    "distillation": "pointlift.methods.distilling:fit_distillation",
-    "view_teacher": "pointlift.methods.pointcmt.teacher_recipe:fit_view_teacher",
-    "point_generator": "pointlift.methods.pointcmt.generator_recipe:fit_point_generator",
-    "pointcmt": "pointlift.methods.pointcmt.recipe:fit_pointcmt",
-    "part_segmentation": "pointlift.methods.segmentation.recipe:fit_part_segmentation",
-    "image_pretraining": "pointlift.methods.image_pretraining.recipe:fit_image_network",
-    "image_collapse": "pointlift.methods.image_collapse:measure_image_collapse",
-}
+__all__ = ["Recipe", "load_recipe", "method_class", "resolve_recipe"]
 
 
 @dataclass(frozen=True)
 class Recipe:
     """A resolved recipe: every key has its value.
 
-    source: the file it came from. method: key of METHODS. function: what runs it. arguments: its keyword arguments.
-    resolved: the same as plain values, what `to_yaml` prints.
+    source: the file it came from. method: as the recipe names it. experiment: the method's dataclass with these values. out: folder of its
+    run. resolved: the same as plain values, what `to_yaml` prints.
     """
 
     source: str
     method: str
-    function: Callable[..., Any]
-    arguments: dict[str, Any]
+    experiment: Experiment
+    out: str
     resolved: dict[str, Any]
 
     def to_yaml(self) -> str:
         """YAML that, saved to a file, is this recipe."""
         return str(yaml.safe_dump({"method": self.method, **self.resolved}, sort_keys=False, allow_unicode=True, width=120))
 
-    def run(self, **changes: Any) -> Any:
-        """Call the method's function with the recipe's arguments, some of them changed."""
-        return self.function(**{**self.arguments, **changes})
+    def run(self, out: str | Path | None = None, resume: bool = False, **changes: Any) -> Any:
+        """Run the method with these values, some of them changed, in `out` or the recipe's own folder. Raises what `runs.run` raises."""
+        from pointlift.runs.run import run
+
+        return run(dataclasses.replace(self.experiment, **changes), out or self.out, resume, self.method)
 
 
 def load_recipe(name: str) -> tuple[Path, str, dict[str, Any]]:
@@ -73,10 +65,9 @@ def load_recipe(name: str) -> tuple[Path, str, dict[str, Any]]:
             f"{file}: the key 'method' is missing (add e.g. method: image2point; known: {', '.join(METHODS)})"
             + (f"; {close.replace('did you mean', 'is it misspelled as').rstrip('?')}?" if close.startswith("did") else "")
         )
-    method = content.pop("method")
-    if method not in METHODS:
-        hint = nearest(str(method), list(METHODS))
-        raise RecipeError(f"{file}: unknown method {method!r}, {hint}")
+    method = str(content.pop("method"))
+    if method not in METHODS and not names_own_code(method):
+        raise RecipeError(f"{file}: unknown method {method!r}, {nearest(method, list(METHODS))}")
     return file, method, content
 
 
@@ -88,21 +79,28 @@ def resolve_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     file, method, content = load_recipe(name)
     if "out" not in content and (file.parent / "protocol.json").is_file():
         content["out"] = str(file.parent)  # the recipe that a run wrote into its folder
-    function = method_function(method)
-    return resolve(function, method, content, overrides, str(file))
+    return resolve(method, content, overrides, str(file))
 
 
-def method_function(method: str) -> Callable[..., Any]:
-    """The function behind a key of METHODS; importing it brings in the training engine."""
-    module, _, attribute = METHODS[method].partition(":")
-    function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-    return function
+@functools.cache
+def method_class(method: str) -> type[Experiment]:
+    """The dataclass behind a key of METHODS or "file.py:Class"; importing it brings in the training engine.
+
+    Raises RecipeError for a file or class that is not there, or no method.
+    """
+    try:
+        found = named(METHODS[method]) if method in METHODS else load_own(method)
+    except OwnCodeError as error:
+        raise RecipeError(f"method {method}: {error}") from None
+    if not (isinstance(found, type) and issubclass(found, Experiment) and dataclasses.is_dataclass(found)):
+        raise RecipeError(f"method {method}: is no method, expected a dataclass derived from pointlift.methods.base.Experiment")
+    return found
 
 
 def recipe_help(name: str) -> str:
     """Every key of a recipe, its type and its value there, for `pointlift fit RECIPE --help`."""
     recipe = resolve_recipe(name)
-    kinds = argument_types(recipe.function)
+    kinds = argument_types(recipe.method)
     values = flatten(recipe.resolved, leaves=kinds)
     width = max(len(k) for k in kinds) + 2
     lines = [f"  --{key:<{width}} {_shorten(values.get(key))}   ({describe(kind)})" for key, kind in kinds.items()]
@@ -114,15 +112,15 @@ def _shorten(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def resolve(function: Callable[..., Any], method: str, content: dict[str, Any], overrides: Sequence[str], source: str) -> Recipe:
-    """`resolve_recipe` for a function and a mapping that are already there."""
+def resolve(method: str, content: dict[str, Any], overrides: Sequence[str], source: str) -> Recipe:
+    """`resolve_recipe` for a mapping that is already there."""
     import jsonargparse
 
-    known = argument_types(function)
+    known = argument_types(method)
     groups = {k.rpartition(".")[0] for k in known} - {""}
     _check_keys(content, known, groups, source)
     _check_override_names(overrides, known)
-    parser = _parser(function)
+    parser = _parser(method)
     try:
         namespace = parser.parse_object(content, defaults=True)
     except (jsonargparse.ArgumentError, TypeError, KeyError) as error:
@@ -134,36 +132,35 @@ def resolve(function: Callable[..., Any], method: str, content: dict[str, Any], 
             raise _type_error(str(error), _override_values(overrides), known, "the command line") from None
     resolved = _plain(namespace.as_dict())
     instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes  # the name until jsonargparse 4.48
-    return Recipe(source, method, function, instantiate(namespace).as_dict(), resolved)
+    values = instantiate(namespace).as_dict()
+    out = str(values.pop("out"))
+    return Recipe(source, method, method_class(method)(**values), out, resolved)
 
 
 @functools.cache  # building one takes longer than parsing with it, and parsing leaves it as it is
-def _parser(function: Callable[..., Any]) -> Any:
+def _parser(method: str) -> Any:
     import jsonargparse
 
     parser = jsonargparse.ArgumentParser(prog="pointlift fit", exit_on_error=False)
-    parser.add_function_arguments(function, skip={"resume"})
+    parser.add_class_arguments(method_class(method))
+    parser.add_argument("--out", type=str, default=method_class(method).out, help="Folder of the run.")
     return parser
 
 
-def argument_types(function: Callable[..., Any]) -> dict[str, Any]:
-    """{'optim.lr': float, ..., 'seed': int}: every dotted key of a function whose dataclass arguments are groups of keys."""
-    return dict(_argument_types(function))
-
-
 @functools.cache
-def _argument_types(function: Callable[..., Any]) -> dict[str, Any]:
-    hints = typing.get_type_hints(function)
+def argument_types(method: str) -> dict[str, Any]:
+    """{'optim.lr': float, ..., 'seed': int}: every dotted key of a method's recipe."""
+    kind = method_class(method)
+    hints = typing.get_type_hints(kind)
     found: dict[str, Any] = {}
-    for name in inspect.signature(function).parameters:
-        if name == "resume":
-            continue
-        if dataclasses.is_dataclass(hints[name]):
-            fields = typing.get_type_hints(hints[name])
-            found |= {f"{name}.{f.name}": fields[f.name] for f in dataclasses.fields(hints[name]) if f.init}
+    for item in dataclasses.fields(kind):
+        group = hints[item.name]
+        if dataclasses.is_dataclass(group):
+            members = typing.get_type_hints(group)
+            found |= {f"{item.name}.{f.name}": members[f.name] for f in dataclasses.fields(group) if f.init}
         else:
-            found[name] = hints[name]
-    return found
+            found[item.name] = group
+    return {**found, "out": str}
 
 
 def describe(kind: Any) -> str:

@@ -18,8 +18,7 @@ from pointlift.data.dataset import collate
 from pointlift.data.errors import DataError
 from pointlift.data.files.points import PointFile, read_content, read_points
 from pointlift.data.sample import Sample
-from pointlift.data.training_clouds import PickFeatures
-from pointlift.data.transforms import Resample, unit_sphere
+from pointlift.data.transforms import PickFeatures, Resample, turned, unit_sphere
 from pointlift.models import image_network
 from pointlift.nn import takes_points
 from pointlift.ops.voxelize import voxelize
@@ -29,7 +28,6 @@ from pointlift.weights.checkpoints import load, read_metadata
 __all__ = ["Predictor", "feature_colors", "refuse_category", "turned"]
 
 Float32 = npt.NDArray[np.float32]
-AXES = "xyz"
 
 
 @dataclass(frozen=True)
@@ -190,8 +188,3 @@ def feature_colors(features: Float32) -> Float32:
     low, high = np.percentile(parts, 2, axis=0), np.percentile(parts, 98, axis=0)
     span = np.where(high > low, high - low, 1.0)
     return np.asarray(np.clip((parts - low) / span, 0.0, 1.0), dtype=np.float32)
-
-
-def turned(xyz: npt.NDArray[Any], up: str, wanted: str) -> Float32:
-    """(N, 3) rotated by thirds of a turn about the diagonal, so that axis `up` becomes axis `wanted`."""
-    return np.asarray(np.roll(xyz, AXES.index(wanted) - AXES.index(up), axis=1), dtype=np.float32)

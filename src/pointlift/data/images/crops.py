@@ -6,30 +6,31 @@ Everything random is a function of (seed, epoch, index) alone, so that neither w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
-from pointlift.data.errors import DataError, worker_errors
+from pointlift.data.errors import DataError
 from pointlift.data.images.image_set import ImageSet
+from pointlift.data.loader import EpochSampler, Key, KeyedData
 
-__all__ = ["EvalView", "ImageOrder", "PreparedImages", "TrainView", "ViewedImages", "worker_errors"]
+__all__ = ["CenterCrop", "CroppedImages", "ImageOrder", "PreparedImages", "TrainCrop"]
 
 Crop = Literal["resized-crop", "crop"]
 Flip = Literal["none", "horizontal", "all"]
-Key = tuple[int, int]
 Box = tuple[int, int, int, int]
 RATIO = (3 / 4, 4 / 3)
 
 
 @dataclass(frozen=True)
-class TrainView:
+class TrainCrop:
     """A random square of ``size`` pixels of a picture, perhaps mirrored.
 
     Attributes:
@@ -53,19 +54,19 @@ class TrainView:
         rng = np.random.default_rng([self.seed, epoch, index])
         if self.crop == "crop":
             left, top = (int(rng.integers(side - self.size + 1)) for side in _at_least(picture, self.size))
-            view = picture.crop((left, top, left + self.size, top + self.size))
+            seen = picture.crop((left, top, left + self.size, top + self.size))
         else:
             window = picture.crop(_window(picture.size, self.scale, rng))  # resize(box=...) would mix in pixels from outside
-            view = window.resize((self.size, self.size), Image.Resampling.BILINEAR)
+            seen = window.resize((self.size, self.size), Image.Resampling.BILINEAR)
         if self.flip != "none" and rng.random() < 0.5:
-            view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            seen = seen.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if self.flip == "all" and rng.random() < 0.5:
-            view = view.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
-        return view
+            seen = seen.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+        return seen
 
 
 @dataclass(frozen=True)
-class EvalView:
+class CenterCrop:
     """The middle square of ``size`` pixels, after the shorter side was made ``resize`` pixels long (None: the picture as it is)."""
 
     size: int
@@ -81,11 +82,11 @@ class EvalView:
         return picture.crop((left, top, left + self.size, top + self.size))
 
 
-class ViewedImages(Dataset[tuple[Tensor, int]]):
-    """``(view (3, size, size) uint8, label)`` of the pictures of a set, looked up by ``(epoch, index)``."""
+class CroppedImages(KeyedData):
+    """``(crop (3, size, size) uint8, label)`` of the pictures of a set, looked up by ``(epoch, index)``."""
 
-    def __init__(self, images: ImageSet, view: Callable[[Image.Image, int, int], Image.Image]) -> None:
-        self.images, self.view = images, view
+    def __init__(self, images: ImageSet, crop: Callable[[Image.Image, int, int], Image.Image]) -> None:
+        self.images, self.crop = images, crop
 
     def __len__(self) -> int:
         return len(self.images)
@@ -93,14 +94,14 @@ class ViewedImages(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, key: Key) -> tuple[Tensor, int]:
         epoch, index = key
         try:
-            view = self.view(self.images.read(index), epoch, index)
+            seen = self.crop(self.images.read(index), epoch, index)
         except DataError as error:
             raise DataError(f"{self.images.name}, picture {index}: {error}") from None
-        pixels = np.asarray(view, dtype=np.uint8).transpose(2, 0, 1).copy()
+        pixels = np.asarray(seen, dtype=np.uint8).transpose(2, 0, 1).copy()
         return torch.from_numpy(pixels), int(self.images.labels[index])
 
 
-class PreparedImages(Dataset[tuple[Tensor, int]]):
+class PreparedImages(KeyedData):
     """Pictures that are tensors already, looked up by ``(epoch, index)``."""
 
     def __init__(self, images: Dataset[tuple[Tensor, int]], size: int) -> None:
@@ -113,30 +114,18 @@ class PreparedImages(Dataset[tuple[Tensor, int]]):
         return self.images[key[1]]
 
 
-class ImageOrder(Sampler[Key]):
-    """The ``(epoch, index)`` pairs of this process: every ``world``-th of a common order, from ``rank`` on.
+class ImageOrder(EpochSampler):
+    """The ``(epoch, index)`` pairs of this process: every ``world_size``-th of a common order, from ``rank`` on.
 
     A shuffled order is drawn anew in every epoch from the seed and the epoch alone; what does not divide among processes is then left out,
     while an evaluation in the order of the files shows no picture twice and leaves none out.
     """
 
-    def __init__(self, n: int, shuffle: bool, seed: int = 0, rank: int = 0, world: int = 1) -> None:
-        self.n, self.shuffle, self.seed, self.rank, self.world = n, shuffle, seed, rank, world
-        self.epoch = 0
-        self.skip = 0  # so many are left out at the start: those that a resumed epoch has seen
+    repeats = False
 
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning says which epoch comes next, also when a run is resumed."""
-        self.epoch = int(epoch)
-
-    def __len__(self) -> int:
-        return self.n // self.world if self.shuffle else len(range(self.rank, self.n, self.world))
-
-    def __iter__(self) -> Iterator[Key]:
+    def permutation(self) -> npt.NDArray[np.int64]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(self.n, generator=generator).tolist() if self.shuffle else range(self.n)
-        for index in order[self.rank :: self.world][self.skip : len(self)]:
-            yield self.epoch, index
+        return np.asarray(torch.randperm(self.n, generator=generator).numpy())
 
 
 def _at_least(picture: Image.Image, size: int) -> tuple[int, int]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from pointlift.data.config import DataConfig
 from pointlift.data.dataset import CloudDataset
+from pointlift.data.loader import Key, KeyedData
 from pointlift.data.pictures.sources import FolderViews, ProjectedViews, RenderedViews, ViewConfig, ViewSource
 from pointlift.data.training_clouds import CloudSplits, load_splits
 
-__all__ = ["ViewConfig", "ViewSource", "ViewSplits", "load_views"]
+__all__ = ["PictureData", "ViewConfig", "ViewSource", "ViewSplits", "load_views"]
 
 
 @dataclass(frozen=True)
@@ -54,3 +59,27 @@ def load_views(views: ViewConfig, data: DataConfig, seed: int, cache: str | Path
                 f"views: objects for training have {train.n_views} views, those of {name} {other.n_views}, expected as many: give n_views."
             )
     return ViewSplits(splits, train, val, test)
+
+
+class PictureData(KeyedData):
+    """The objects of a source by (epoch, index), as they are: their pictures are made of whole batches.
+
+    Args:
+        source: the pictures.
+        training: pictures are those of the epoch, where the source augments; else as they are.
+    """
+
+    def __init__(self, source: ViewSource, training: bool) -> None:
+        self.source, self.training = source, training
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, key: Key) -> Key:
+        return key
+
+    def collate(self, items: Sequence[Key]) -> Any:
+        """``(images (B, V, 3, H, W) float32 in 0-1, classes (B,) int64)`` of objects of one epoch."""
+        indices = [index for _, index in items]
+        images = self.source.images(indices, items[0][0] if self.training else None)
+        return images, torch.tensor(self.source.dataset.labels[indices].tolist(), dtype=torch.int64)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError
-from pointlift.data.images.crops import EvalView, TrainView
+from pointlift.data.images.crops import CenterCrop, TrainCrop
 from pointlift.data.images.open import READERS, ImageSet, open_images
 from pointlift.data.sample import Sample
 from pointlift.data.sources.options import split_source
@@ -70,14 +70,14 @@ class PixelView:
         """The image as evaluation sees it."""
         if self.crop is None:
             return image
-        return EvalView(self.crop, round(self.crop * MARGIN) if self.resize is None else self.resize)(image, 0, 0)
+        return CenterCrop(self.crop, round(self.crop * MARGIN) if self.resize is None else self.resize)(image, 0, 0)
 
     def drawn(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         """The image as one pass of training sees it; ``rng`` is the only randomness."""
         if not self.augment:
             return self.still(image)
         if self.crop is not None:
-            return TrainView(self.crop, seed=int(rng.integers(1 << 62)))(image, 0, 0)
+            return TrainCrop(self.crop, seed=int(rng.integers(1 << 62)))(image, 0, 0)
         return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else image
 
 
