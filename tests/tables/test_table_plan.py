@@ -73,9 +73,9 @@ def test_runs_before_runs(tmp_path: Path) -> None:
     assert [run.label for run in needed[:2]] == ["before: first", "before: second, seed 0"] and len(needed) == 5
     (second,) = built[0].after
     recipe = filled(built[0], "data", lambda key: Path("runs") / key)
-    assert recipe.arguments["model"].weights == str(Path("runs") / second / "model.safetensors")
+    assert recipe.experiment.model.weights == str(Path("runs") / second / "model.safetensors")
     first = plan.runs[second].after[0]
-    assert filled(plan.runs[second], "d", lambda key: Path(key)).arguments["model"].weights == str(Path(first) / "best.safetensors")
+    assert filled(plan.runs[second], "d", lambda key: Path(key)).experiment.model.weights == str(Path(first) / "best.safetensors")
     changes["before"]["first"]["toy"] = {**net, "optim.lr": 0.3}
     changed = plan_of(tmp_path, **changes)
     same = [a == b for a, b in zip(keys(plan), keys(changed))]
