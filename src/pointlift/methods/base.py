@@ -47,7 +47,8 @@ class Training:
         module: the method around its network. data: its loaders.
         epochs: length of the run.
         save: writes the network and a protocol to a path.
-        facts: what the method adds to the protocol, or says otherwise than it would; "data", of its splits, always. told: what it adds to result.json.
+        facts: what the method adds to the protocol, or says otherwise than it would; "data", of its splits, always.
+        told: what it adds to result.json.
         also: other modules to evaluate on the same splits in the end; their metrics carry the name as a prefix.
         after: what is left to do in the run's folder once its result is written, given the seconds it took; by the first process.
         stops_early: whether trainer.early_stop_patience has a meaning here.
@@ -97,13 +98,14 @@ class Experiment(ABC):
     """
 
     method: ClassVar[str]
+    out: ClassVar[str]
     best: ClassVar[Best | None] = None
     task: ClassVar[str | None] = None
 
     def groups(self) -> dict[str, Any]:
         """The settings as plain values, in their order: what recipe.yaml holds beside the method."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {name: asdict(value) if is_dataclass(value) else value for name, value in values.items()}
+        return {name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value for name, value in values.items()}
 
     def check(self, place: Place) -> None:  # noqa: B027  (most have nothing to add)
         """Refuse what does not fit together before anything is written or trained. Raises ValueError."""

@@ -129,7 +129,7 @@ def fit(trainer: lightning.Trainer, training: Training, record: RunRecord, resum
     with _interrupts(trainer, folder), torch.random.fork_rng(), warnings.catch_warnings():
         for message in UNREMARKABLE:
             warnings.filterwarnings("ignore", message)
-        trainer.fit(module, datamodule=data, ckpt_path=folder.last if resume else None, weights_only=True)  # type: ignore[arg-type]
+        trainer.fit(module, datamodule=data, ckpt_path=folder.last if resume else None, weights_only=True)
         if not record.validated:
             measured.update(trainer.validate(module, **given)[0])
         if data.test is not None:

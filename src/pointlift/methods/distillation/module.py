@@ -87,8 +87,8 @@ class SemiSupervised(Classification):
         consistency_weight, label_weight: of the two terms of the loss.
         optim, seed, total_steps: of `Method`.
 
-    Batches are those of `Classification`, but a cloud's class may be -1: unlabelled, only the consistency term applies. With extras["clean"]
-    the teacher sees the clean clouds. Logged as there, with train_loss of the whole loss and train_accuracy of the labelled clouds
+    Batches are those of `Classification`, but a cloud's class may be -1: unlabelled, only the consistency term applies. With
+    extras["clean"] the teacher sees the clean clouds. Logged as there, with train_loss of the whole loss and train_accuracy of the labelled clouds
     (absent where an epoch had none); consistency, label_loss and agreement (how often student and teacher choose the same class) go to
     the loggers. Raises ValueError for a weight that is negative or not finite and for two weights of 0, and as `Method` does.
     """
