@@ -115,7 +115,7 @@ def run_one(cell: Cell, seed: int, root: Path, work: Path) -> dict[str, Any]:
     from pointlift.data.config import DataConfig
     from pointlift.methods.optim import OptimConfig
     from pointlift.methods.trainer_config import TrainerConfig
-    from pointlift.methods.training import fit_image2point
+    from fitting import fit_image2point
     from pointlift.models.config import ModelConfig
     from pointlift.ops._numba.threading import set_threads
 

@@ -16,9 +16,15 @@ from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.sample import Sample
 from pointlift.data.transforms import Compose, Jitter, Shift
 from pointlift.inflation import InflatedNetwork, inflate
-from pointlift.methods.distillation import Distillation, TwoViews, ViewBatch, softmax_mse
-from pointlift.methods.distilling import DistillConfig
-from pointlift.methods.image2point import CloudBatch, DivergenceError
+from pointlift.methods.distillation import (
+    Distillation,
+    TwoViews,
+    ViewBatch,
+    softmax_mse,
+)
+from pointlift.methods.distillation.recipe import DistillConfig
+from pointlift.methods.image2point import CloudBatch
+from pointlift.methods.method import DivergenceError
 
 
 def network(seed: int = 3) -> InflatedNetwork:

@@ -16,7 +16,13 @@ from pointlift.data.loader import make_loader
 from pointlift.data.transforms import scale_shift_augmentation
 from pointlift.inflation import inflate
 from pointlift.methods.image2point import CloudBatch
-from pointlift.methods.pointcmt.guided_clouds import GuideClassifier, GuidedBatch, GuidedClouds, GuidedStudent, student_classifier
+from pointlift.methods.pointcmt.taught_clouds import (
+    GuidedBatch,
+    TaughtClouds,
+    TaughtStudent,
+    TeacherJudgement,
+)
+from pointlift.methods.pointcmt.taught_student import student_classifier
 from pointlift.models import create_model
 
 
@@ -28,7 +34,7 @@ def mapped(folder: Path, n: int = 6) -> np.ndarray:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_every_cloud_brings_its_own_row(tmp_path: Path, workers: int) -> None:
     rows = mapped(tmp_path)
-    guided = GuidedClouds(clouds(), rows)
+    guided = TaughtClouds(clouds(), rows)
     loader = make_loader(guided, 2, True, 5, scale_shift_augmentation(), workers)
     loader.collate_fn = GuidedBatch.collate
     order = np.random.default_rng([5, 0]).permutation(6)
@@ -43,18 +49,18 @@ def test_every_cloud_brings_its_own_row(tmp_path: Path, workers: int) -> None:
 
 def test_a_file_of_features_is_pickled_as_its_name(tmp_path: Path) -> None:
     rows = mapped(tmp_path, 6000)
-    guided = GuidedClouds(clouds(6000), rows)._rows
+    guided = TaughtClouds(clouds(6000), rows)._rows
     data = pickle.dumps(guided)
     assert len(data) < 1000 < rows.nbytes
     again = pickle.loads(data)
     assert np.array_equal(again[5], rows[5]) and isinstance(again.array, np.memmap)
-    part = pickle.loads(pickle.dumps(GuidedClouds(clouds(6), rows[7:13])._rows))
+    part = pickle.loads(pickle.dumps(TaughtClouds(clouds(6), rows[7:13])._rows))
     assert np.array_equal(part[0], rows[7]), "a part of a file starts elsewhere than its file"
-    memory = pickle.loads(pickle.dumps(GuidedClouds(clouds(), features())._rows))
+    memory = pickle.loads(pickle.dumps(TaughtClouds(clouds(), features())._rows))
     assert np.array_equal(memory[2], features()[2])
 
 
-def _row_in_another_process(guided: GuidedClouds, index: int, queue: multiprocessing.Queue) -> None:
+def _row_in_another_process(guided: TaughtClouds, index: int, queue: multiprocessing.Queue) -> None:
     queue.put(guided[index].guide.tolist())  # type: ignore[attr-defined]
 
 
@@ -62,14 +68,14 @@ def _row_in_another_process(guided: GuidedClouds, index: int, queue: multiproces
 def test_a_spawned_process_reads_the_same_row(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    process = context.Process(target=_row_in_another_process, args=(GuidedClouds(clouds(), mapped(tmp_path)), 3, queue))
+    process = context.Process(target=_row_in_another_process, args=(TaughtClouds(clouds(), mapped(tmp_path)), 3, queue))
     process.start()
     assert queue.get(timeout=60) == features()[3].tolist()
     process.join(60)
 
 
 def test_encoder_and_classifier_are_the_student() -> None:
-    module = GuidedStudent(student(), CLASSES, WIDTH, None).eval()
+    module = TaughtStudent(student(), CLASSES, WIDTH, None).eval()
     points = module.encode(batch())
     assert points.shape == (6, WIDTH) and torch.equal(module.classifier(points), module(batch()))
     assert module.classifier is module.net.classifier and module.student_width == WIDTH
@@ -78,16 +84,16 @@ def test_encoder_and_classifier_are_the_student() -> None:
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 def test_inflated_networks_are_split_too(head: str) -> None:
     image = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
-    module = GuidedStudent(inflate(image, num_classes=CLASSES, head=head), CLASSES, WIDTH, None, 0.3).eval()
+    module = TaughtStudent(inflate(image, num_classes=CLASSES, head=head), CLASSES, WIDTH, None, 0.3).eval()
     assert module.student_width == (8 if head == "linear" else 1024)
     assert torch.equal(module.classifier(module.encode(batch())), module(batch()))
 
 
 def test_refusals() -> None:
     with pytest.raises(ValueError, match=r"features have shape \(5, 12\), expected \(6, D\)"):
-        GuidedClouds(clouds(), features(5))
+        TaughtClouds(clouds(), features(5))
     with pytest.raises(ValueError, match=r"features have shape \(12,\)"):
-        GuidedClouds(clouds(1), features(1)[0])
+        TaughtClouds(clouds(1), features(1)[0])
     image = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
     with pytest.raises(ValueError, match=r"ends in BatchNorm1d, expected a fully connected layer .* model\.head linear or mlp"):
         student_classifier(inflate(image, num_classes=3, head="linear-bn"))
@@ -96,12 +102,12 @@ def test_refusals() -> None:
     unlabelled = batch()
     unlabelled.cloud.labels["class"][1] = -1
     with pytest.raises(ValueError, match="1 clouds of a batch have no class"):
-        GuidedStudent(student(), CLASSES, WIDTH, None).classes(unlabelled)
+        TaughtStudent(student(), CLASSES, WIDTH, None).classes(unlabelled)
 
 
 def test_the_teacher_is_judged_by_its_features() -> None:
     layer = nn.Linear(WIDTH, CLASSES)
-    judge = GuideClassifier(layer, CLASSES)
+    judge = TeacherJudgement(layer, CLASSES)
     assert torch.equal(judge(batch()), layer(torch.from_numpy(features())))
     with pytest.raises(TypeError, match="judged by its features, got a CloudBatch"):
         judge(CloudBatch(batch().cloud))

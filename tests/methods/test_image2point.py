@@ -16,7 +16,9 @@ from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.sample import Sample
 from pointlift.evaluate import classification_metrics
 from pointlift.inflation import InflatedNetwork, inflate
-from pointlift.methods.image2point import CloudBatch, DivergenceError, Image2Point, lr_factor
+from pointlift.methods.image2point import CloudBatch, Image2Point
+from pointlift.methods.method import DivergenceError
+from pointlift.methods.optim import lr_factor
 from pointlift.models import LinearNetwork, create_model
 
 

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from pointlift.data.procedural.fractals.systems import search_categories
-from pointlift.methods.image2point import DivergenceError
 from pointlift.methods.image_pretraining.module import (
     FractalDataConfig,
     ImageClassifier,
@@ -21,6 +20,7 @@ from pointlift.methods.image_pretraining.module import (
     fractal_pictures,
     normalise,
 )
+from pointlift.methods.method import DivergenceError
 from pointlift.teachers.statistics import trained_statistics
 from pointlift.weights.image_weights import save_image_model
 

@@ -22,7 +22,7 @@ from pointlift.methods.pointcmt.baselines import (
     principal_directions,
     soft_divergence,
 )
-from pointlift.methods.pointcmt.guided_clouds import GuidedBatch, GuidedClouds
+from pointlift.methods.pointcmt.taught_clouds import GuidedBatch, TaughtClouds
 
 TEACHER = 8  # width of a teacher that is not as wide as the student
 
@@ -178,7 +178,7 @@ def test_principal_directions_are_those_of_the_singular_values() -> None:
 def test_layers_beside_the_student_learn_and_the_teacher_does_not(tmp_path: Path) -> None:
     made = KnowledgeDistillation(student(), CLASSES, TEACHER, "yang", teacher(TEACHER), None, None, lr=0.05, seed=1)
     before = {k: v.clone() for k, v in made.state_dict().items()}
-    loader = make_loader(GuidedClouds(clouds(), features(width=TEACHER)), 3, True)
+    loader = make_loader(TaughtClouds(clouds(), features(width=TEACHER)), 3, True)
     loader.collate_fn = GuidedBatch.collate
     trainer = lightning.Trainer(
         max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,

@@ -11,7 +11,8 @@ import torch
 from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.part_labels import PartLabels
 from pointlift.evaluate.parts import part_metrics, predicted_parts
-from pointlift.methods.image2point import CloudBatch, DivergenceError
+from pointlift.methods.image2point import CloudBatch
+from pointlift.methods.method import DivergenceError
 from pointlift.methods.segmentation.parts import PartIoU, PartSegmentation
 from pointlift.models.points.pointnet2_parts import PointNet2Parts
 

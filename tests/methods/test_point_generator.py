@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.loader import make_loader
-from pointlift.methods.image2point import DivergenceError
+from pointlift.methods.method import DivergenceError
 from pointlift.methods.pointcmt.generator import (
     CloudDistance,
     GeneratorError,
@@ -24,7 +24,7 @@ from pointlift.methods.pointcmt.generator import (
     pick_points,
     save_generator,
 )
-from pointlift.methods.pointcmt.guided_clouds import GuidedBatch, GuidedClouds
+from pointlift.methods.pointcmt.taught_clouds import GuidedBatch, TaughtClouds
 
 
 def random_clouds(n: int = 4, points: int = 6, seed: int = 0) -> Tensor:
@@ -126,7 +126,7 @@ def test_a_step_is_the_weighted_mean_distance_and_trains_the_generator_only() ->
 
 def test_it_learns_to_draw_the_clouds(tmp_path: Path) -> None:
     """Six boxes known by their features alone."""
-    guided = GuidedClouds(clouds(), features())
+    guided = TaughtClouds(clouds(), features())
     loader = make_loader(guided, 6, True)
     loader.collate_fn = GuidedBatch.collate
     module = GeneratorTraining(

@@ -14,10 +14,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from pointlift.data.loader import make_loader
-from pointlift.methods.image2point import CloudBatch, DivergenceError
+from pointlift.methods.image2point import CloudBatch
+from pointlift.methods.method import DivergenceError
 from pointlift.methods.pointcmt.generator import CloudDistance, PointGenerator
-from pointlift.methods.pointcmt.guided_clouds import GuidedBatch, GuidedClouds
 from pointlift.methods.pointcmt.student import PointCMT, classifier_enhancement, feature_enhancement
+from pointlift.methods.pointcmt.taught_clouds import GuidedBatch, TaughtClouds
 
 EXACT = CloudDistance(matching="exact")
 
@@ -128,7 +129,7 @@ def test_the_generator_never_moves_and_its_dropout_is_off(tmp_path: Path) -> Non
     generator = PointGenerator(WIDTH, 8, "linear")
     made = PointCMT(student(), CLASSES, WIDTH, generator, None, distance=EXACT, lr=0.05, seed=1)
     before = {k: v.clone() for k, v in made.state_dict().items()}
-    loader = make_loader(GuidedClouds(clouds(), features()), 3, True)
+    loader = make_loader(TaughtClouds(clouds(), features()), 3, True)
     loader.collate_fn = GuidedBatch.collate
     trainer = lightning.Trainer(
         max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,

@@ -10,7 +10,7 @@ from torch import nn
 
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.sample import Sample
-from pointlift.methods.pointcmt.guided_clouds import GuidedBatch, GuidedClouds
+from pointlift.methods.pointcmt.taught_clouds import GuidedBatch, TaughtClouds
 from pointlift.models import create_model
 
 WIDTH, CLASSES, POINTS = 12, 3, 32
@@ -36,7 +36,7 @@ def features(n: int = 6, seed: int = 1, width: int = WIDTH) -> np.ndarray:
 
 
 def batch(n: int = 6, width: int = WIDTH) -> GuidedBatch:
-    guided = GuidedClouds(clouds(n), features(n, width=width))
+    guided = TaughtClouds(clouds(n), features(n, width=width))
     return GuidedBatch.collate([guided[i] for i in range(n)])
 
 

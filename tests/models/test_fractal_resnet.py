@@ -12,7 +12,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pointlift.data.procedural.fractals.systems import search_categories
-from pointlift.methods.image_pretraining.module import FractalDataConfig, fractal_pictures, normalise, top1
+from pointlift.methods.image_pretraining.module import (
+    FractalDataConfig,
+    fractal_pictures,
+    normalise,
+    top1,
+)
 from pointlift.models.images.fractal_resnet import ASSET, FractalResNet, fractal_resnet, read_weights
 
 ASSET_PATH = Path(str(resources.files("pointlift").joinpath("assets").joinpath(ASSET)))

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from fitting import fit_distillation, fit_image2point
 from PIL import Image
 from test_training import rows, same, weights
 from tiny_net import NAME, build
@@ -26,14 +27,14 @@ from pointlift.data.dataset import CloudDataset
 from pointlift.data.procedural.writers.objects import MODELNET40_CLASSES, write_modelnet_h5
 from pointlift.data.training_clouds import load_splits
 from pointlift.methods import distilling
-from pointlift.methods.distilling import DistillConfig, fit_distillation, semi_supervised_splits
+from pointlift.methods.distillation.recipe import DistillConfig, semi_supervised_splits
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.trainer_config import TrainerConfig
-from pointlift.methods.training import FitResult, fit_image2point
 from pointlift.models.config import ModelConfig
-from pointlift.runs.engine import RunRecord
 from pointlift.runs.folder import RunFolderError
 from pointlift.runs.recipes import resolve_recipe
+from pointlift.runs.record import RunRecord
+from pointlift.runs.result import RunResult
 from pointlift.weights.checkpoints import CheckpointError, load, read_metadata
 
 STUDENT, TEACHER = ModelConfig(NAME, regime="scratch"), ModelConfig(NAME)
@@ -49,24 +50,24 @@ def settings(**changes: Any) -> dict[str, Any]:
     return {**usual, "distill": DistillConfig(), "trainer": TRAINER, "seed": 1, **changes}
 
 
-def fit(out: Path, resume: bool = False, **changes: Any) -> FitResult:
+def fit(out: Path, resume: bool = False, **changes: Any) -> RunResult:
     return fit_distillation(**settings(**changes), out=out, resume=resume)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FitResult]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunResult]:
     """An uninterrupted run that the others are compared with; not to be changed."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     return out, fit(out)
 
 
-def test_a_run_leaves_everything_behind(finished: tuple[Path, FitResult]) -> None:
+def test_a_run_leaves_everything_behind(finished: tuple[Path, RunResult]) -> None:
     out, result = finished
     assert {p.name for p in out.iterdir()} == {
         "best.safetensors", "last.ckpt", "metrics.csv", "model.safetensors", "protocol.json", "recipe.yaml", "result.json", "teacher",
         "tensorboard",
     }  # fmt: skip
-    assert FitResult.read(out) == result
+    assert RunResult.read(out) == result
     recipe = yaml.safe_load((out / "recipe.yaml").read_text())
     groups = {name: asdict(value) for name, value in settings().items() if name != "seed"}
     assert recipe == {"method": "distillation", **groups, "seed": 1}
@@ -78,7 +79,7 @@ def test_a_run_leaves_everything_behind(finished: tuple[Path, FitResult]) -> Non
     assert load(result.checkpoint, image_model=build()).training is False
 
 
-def test_the_teacher_is_what_image2point_makes(finished: tuple[Path, FitResult], tmp_path: Path) -> None:
+def test_the_teacher_is_what_image2point_makes(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
     out, result = finished
     alone = fit_image2point(TEACHER, DATA, OPTIM, TRAINER, 1, tmp_path / "alone")
     assert same(weights(out / "teacher" / "model.safetensors"), weights(alone))
@@ -118,7 +119,7 @@ def test_clouds_that_are_made_anew_for_every_pass_still_are(tmp_path: Path) -> N
 
 
 def test_labels_of_unlabelled_clouds_are_not_used(
-    finished: tuple[Path, FitResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = semi_supervised_splits(DATA, 1).train
     chosen = np.flatnonzero(train.labels >= 0)
@@ -153,7 +154,7 @@ class StopError(Exception):
 @pytest.mark.parametrize("stage", ["teacher", "student"])
 @pytest.mark.parametrize("at", [0, 1])
 def test_a_run_that_stops_in_either_stage_goes_on_exactly(
-    finished: tuple[Path, FitResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, at: int
+    finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, at: int
 ) -> None:
     """Stopped in the first epoch of a stage, before its first checkpoint, and in the second."""
 
@@ -174,7 +175,7 @@ def test_a_run_that_stops_in_either_stage_goes_on_exactly(
     assert written is None or teacher.stat().st_mtime_ns == written, "a finished teacher is not trained again"
 
 
-def test_what_cannot_be_resumed_or_started(finished: tuple[Path, FitResult], tmp_path: Path) -> None:
+def test_what_cannot_be_resumed_or_started(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
     out = shutil.copytree(finished[0], tmp_path / "copy")
     assert fit(out, resume=True).metrics == finished[1].metrics
     with pytest.raises(RunFolderError, match="already holds a run"):
@@ -193,7 +194,7 @@ def test_what_cannot_be_resumed_or_started(finished: tuple[Path, FitResult], tmp
     assert not (tmp_path / "nothing").exists()
 
 
-def test_a_teacher_that_is_given(finished: tuple[Path, FitResult], tmp_path: Path) -> None:
+def test_a_teacher_that_is_given(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
     checkpoint = shutil.copy(finished[0] / "teacher" / "model.safetensors", tmp_path / "given.safetensors")
     given = DistillConfig(teacher_checkpoint=str(checkpoint))
     result = fit(tmp_path / "run", distill=given)
@@ -215,7 +216,7 @@ def test_a_teacher_that_is_given(finished: tuple[Path, FitResult], tmp_path: Pat
         DistillConfig(0.0, 0.0)
 
 
-def test_a_clean_view_a_validation_split_and_workers(finished: tuple[Path, FitResult], tmp_path: Path) -> None:
+def test_a_clean_view_a_validation_split_and_workers(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
     distill = DistillConfig(teacher_sees="clean")
     first = fit(tmp_path / "clean", distill=distill)
     assert not same(weights(first), weights(finished[1]))
@@ -310,5 +311,5 @@ def test_kill_9_in_both_stages_and_resume(tmp_path: Path) -> None:
         a, b = (tmp_path / name / part for name in ("run", "whole"))
         assert same(weights(a / "model.safetensors"), weights(b / "model.safetensors"))
         assert rows(a / "metrics.csv") == rows(b / "metrics.csv")
-    assert FitResult.read(tmp_path / "run").metrics == FitResult.read(tmp_path / "whole").metrics
+    assert RunResult.read(tmp_path / "run").metrics == RunResult.read(tmp_path / "whole").metrics
     assert not list((tmp_path / "run").rglob(".*.tmp.*"))

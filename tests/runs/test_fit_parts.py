@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from fitting import fit_part_segmentation
 from test_training import rows, same, weights
 
 import pointlift
@@ -26,13 +27,14 @@ from pointlift.data.procedural.writers.objects import write_shapenetpart
 from pointlift.data.training_clouds import load_splits, open_dataset
 from pointlift.evaluate.parts import part_metrics
 from pointlift.methods.optim import OptimConfig
-from pointlift.methods.segmentation.recipe import PartFitResult, PartModelConfig, build_part_network, fit_part_segmentation
+from pointlift.methods.segmentation.recipe import PartModelConfig, build_part_network
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models import factory
 from pointlift.models.points.pointnet2 import PointNet2
 from pointlift.models.points.pointnet2_parts import pointnet2_ssg_parts
 from pointlift.runs.folder import RunFolderError
 from pointlift.runs.recipes import resolve
+from pointlift.runs.result import RunResult
 from pointlift.weights.checkpoints import CheckpointError, load, read_metadata, save_checkpoint
 from pointlift.weights.encoder import load_encoder
 from pointlift.weights.files import WeightsError
@@ -47,7 +49,7 @@ OPTIM = OptimConfig(optimizer="adam", lr=5e-3, weight_decay=0.0, epochs=2)
 TRAINER = TrainerConfig(accelerator="cpu", enable_progress_bar=False)
 
 
-def fit(out: Path, **changes: Any) -> PartFitResult:
+def fit(out: Path, **changes: Any) -> RunResult:
     usual: dict[str, Any] = {"model": MODEL, "data": DATA, "optim": OPTIM, "trainer": TRAINER, "seed": 1}
     return fit_part_segmentation(**{**usual, **changes}, out=out)
 
@@ -73,7 +75,7 @@ def checkpoint_of(net: torch.nn.Module, path: Path, channels: int = 3, **config:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PartFitResult]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunResult]:
     out = tmp_path_factory.mktemp("parts") / "whole"
     return out, fit(out)
 
@@ -88,11 +90,11 @@ def test_embedded_parts_are_learned(tmp_path: Path) -> None:
     assert result.metrics["val_instance_miou"] == pytest.approx(result.metrics["val_class_miou"], abs=1e-6)  # categories of equal size
 
 
-def test_what_a_run_leaves(finished: tuple[Path, PartFitResult], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_run_leaves(finished: tuple[Path, RunResult], monkeypatch: pytest.MonkeyPatch) -> None:
     out, result = finished
     stored = json.loads((out / "result.json").read_text())
     assert {"val_instance_miou", "val_class_miou", "val_point_accuracy", "val_loss", "train_loss"} <= set(stored["metrics"])
-    assert stored["seconds"] > 0 and PartFitResult.read(out) == result
+    assert stored["seconds"] > 0 and RunResult.read(out) == result
     last = rows(out / "metrics.csv")[-1]
     assert float(last["val_instance_miou"]) == result.metrics["val_instance_miou"] and len(rows(out / "metrics.csv")) == 2
     best = max(float(r["val_instance_miou"]) for r in rows(out / "metrics.csv"))
@@ -109,7 +111,7 @@ def test_what_a_run_leaves(finished: tuple[Path, PartFitResult], monkeypatch: py
     assert fit(out, resume=True) == result
 
 
-def test_the_reported_numbers_are_those_of_the_checkpoint(finished: tuple[Path, PartFitResult], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reported_numbers_are_those_of_the_checkpoint(finished: tuple[Path, RunResult], monkeypatch: pytest.MonkeyPatch) -> None:
     out, result = finished
     monkeypatch.setitem(factory.POINT_NETWORKS, "pointnet2-ssg-parts", pointnet2_ssg_parts)
     net = load(out / "model.safetensors")
@@ -174,7 +176,7 @@ def test_encoders_that_differ(tmp_path: Path) -> None:
     assert same(before, net.state_dict())
 
 
-def test_stopped_within_an_epoch_and_resumed(finished: tuple[Path, PartFitResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_within_an_epoch_and_resumed(finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, result = finished
     from pointlift.methods.segmentation.parts import PartSegmentation
 

@@ -11,6 +11,7 @@ import pytest
 import timm
 import torch
 from coloured_net import ColouredNet, fit
+from fitting import measure_image_collapse
 from torch import nn
 
 from pointlift.data.images.open import open_images
@@ -18,14 +19,13 @@ from pointlift.evaluate import cdnv
 from pointlift.methods.image_collapse import (
     CollapseDataConfig,
     CollapseModelConfig,
-    CollapseResult,
     CollapseRunConfig,
-    measure_image_collapse,
     penultimate,
 )
 from pointlift.models.images.fractal_resnet import ASSET, fractal_resnet
 from pointlift.runs.folder import RunFolder, RunFolderError
 from pointlift.runs.recipes import resolve_recipe
+from pointlift.runs.result import RunResult
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from image_writers import write_coloured
@@ -43,7 +43,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     return source, root / "run" / "model.safetensors"
 
 
-def measure(source: str, out: Path, weights: Path | None = None, resume: bool = False, **data: Any) -> CollapseResult:
+def measure(source: str, out: Path, weights: Path | None = None, resume: bool = False, **data: Any) -> RunResult:
     settings = {"source": source, "size": 16, "resize": 20, "batch_size": 8, **data}
     model = CollapseModelConfig(NET, weights=None if weights is None else str(weights))
     return measure_image_collapse(model, CollapseDataConfig(**settings), CPU, 1, out, resume)
@@ -81,7 +81,7 @@ def test_is_the_cdnv_of_the_penultimate_features(trained: tuple[str, Path], tmp_
     assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 3
     untrained = measure(source, tmp_path / "random")
     assert result.metrics["cdnv_val"] < 0.5 * untrained.metrics["cdnv_val"]  # training made the classes collapse
-    assert measure(source, tmp_path, weights, resume=True) == result == CollapseResult.read(tmp_path)
+    assert measure(source, tmp_path, weights, resume=True) == result == RunResult.read(tmp_path)
 
 
 class PowerOffError(Exception):
@@ -123,7 +123,7 @@ def test_limits_and_statistics(trained: tuple[str, Path], tmp_path: Path) -> Non
     for name in ("fractals", "file"):
         protocol = json.loads((tmp_path / name / "protocol.json").read_text())
         assert (protocol["mean"], protocol["std"]) == ([0.2] * 3, [0.5] * 3)
-    results = [CollapseResult.read(tmp_path / name) for name in ("fractals", "file")]
+    results = [RunResult.read(tmp_path / name) for name in ("fractals", "file")]
     assert results[0].metrics == results[1].metrics
 
 

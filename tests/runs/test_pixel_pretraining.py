@@ -10,6 +10,7 @@ import lightning
 import numpy as np
 import pytest
 import torch
+from fitting import fit_image2point
 from PIL import Image
 
 import pointlift as pl
@@ -19,7 +20,6 @@ from pointlift.data.training_clouds import CloudData, load_splits
 from pointlift.methods.image2point import Image2Point
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.trainer_config import TrainerConfig
-from pointlift.methods.training import fit_image2point
 from pointlift.models.config import ModelConfig
 from pointlift.models.points.pointnet2 import PointNet2
 from pointlift.runs.recipes import resolve_recipe

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fitting import fit_image2point
 
 import pointlift as pl
 from pointlift.commands.main import main
 from pointlift.data.config import DataConfig
 from pointlift.inflation import set_finetune
-from pointlift.methods.image2point import DivergenceError
+from pointlift.methods.method import DivergenceError
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.trainer_config import TrainerConfig
-from pointlift.methods.training import fit_image2point
 from pointlift.models.config import ModelConfig
 from pointlift.weights.network import build_network
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from fitting import fit_image2point, fit_point_generator, fit_pointcmt, fit_view_teacher
 from test_training import rows, same, weights
 from tiny_pointcmt import DATA, OPTIM, STUDENT, TEACHER, WIDTH, as_json, settings
 
@@ -25,12 +26,11 @@ from pointlift.methods.optim import OptimConfig
 from pointlift.methods.pointcmt import guided_data
 from pointlift.methods.pointcmt import recipe as pointcmt
 from pointlift.methods.pointcmt.generator import load_generator, save_generator
-from pointlift.methods.pointcmt.generator_recipe import GeneratorConfig, fit_point_generator
-from pointlift.methods.pointcmt.recipe import TransferConfig, fit_pointcmt
-from pointlift.methods.pointcmt.teacher_recipe import fit_view_teacher
-from pointlift.methods.training import FitResult, fit_image2point
-from pointlift.runs.engine import RunRecord
+from pointlift.methods.pointcmt.generator_recipe import GeneratorConfig
+from pointlift.methods.pointcmt.student import TransferConfig
 from pointlift.runs.folder import RunFolderError
+from pointlift.runs.record import RunRecord
+from pointlift.runs.result import RunResult
 from pointlift.teachers import features as view_features
 from pointlift.teachers.files import open_teacher, teacher_identity
 from pointlift.weights.checkpoints import CheckpointError, load
@@ -39,24 +39,24 @@ STAGES = ("teacher", "generator", "run")
 TRANSFER = TransferConfig(teacher_batch_size=6)
 
 
-def fit(out: Path, resume: bool = False, **changes: Any) -> FitResult:
+def fit(out: Path, resume: bool = False, **changes: Any) -> RunResult:
     return fit_pointcmt(**settings(**changes), out=out, resume=resume)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FitResult]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunResult]:
     """An uninterrupted run that the others are compared with; not to be changed."""
     out = tmp_path_factory.mktemp("runs") / "run"
     return out, fit(out)
 
 
-def test_a_run_leaves_everything_behind(finished: tuple[Path, FitResult]) -> None:
+def test_a_run_leaves_everything_behind(finished: tuple[Path, RunResult]) -> None:
     out, result = finished
     assert {p.name for p in out.iterdir()} == {
         "best.safetensors", "features", "generator", "last.ckpt", "metrics.csv", "model.safetensors", "protocol.json", "recipe.yaml",
         "result.json", "teacher", "tensorboard",
     }  # fmt: skip
-    assert FitResult.read(out) == result
+    assert RunResult.read(out) == result
     assert {"val_accuracy", "val_class_accuracy", "val_loss", "teacher_val_accuracy", "teacher_val_class_accuracy"} <= set(result.metrics)
     recipe = yaml.safe_load((out / "recipe.yaml").read_text())
     assert recipe == {"method": "pointcmt", **{k: v if k == "seed" else asdict(v) for k, v in settings().items()}}
@@ -73,20 +73,20 @@ def test_a_run_leaves_everything_behind(finished: tuple[Path, FitResult]) -> Non
     assert net.training is False and net.metadata["n_points"] == 64
 
 
-def test_files_of_the_other_stages_say_what_they_are(finished: tuple[Path, FitResult]) -> None:
+def test_files_of_the_other_stages_say_what_they_are(finished: tuple[Path, RunResult]) -> None:
     for stage, what in (("teacher", "is an image network"), ("generator", "is a point generator")):
         with pytest.raises(CheckpointError, match=f"{what}.*no network of clouds"):
             load(finished[0] / stage / "model.safetensors")
 
 
-def test_the_teachers_accuracy_is_the_one_it_had(finished: tuple[Path, FitResult]) -> None:
+def test_the_teachers_accuracy_is_the_one_it_had(finished: tuple[Path, RunResult]) -> None:
     out, result = finished
-    alone = FitResult.read(out / "teacher").metrics
+    alone = RunResult.read(out / "teacher").metrics
     for name in ("val_accuracy", "val_class_accuracy", "val_loss"):
         assert result.metrics[f"teacher_{name}"] == pytest.approx(alone[name], abs=1e-5)
 
 
-def test_every_stage_alone_makes_the_same(finished: tuple[Path, FitResult], tmp_path: Path) -> None:
+def test_every_stage_alone_makes_the_same(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
     out, result = finished
     given = settings()
     stage_1 = fit_view_teacher(TEACHER, given["views"], DATA, OPTIM, given["trainer"], 1, tmp_path / "teacher")
@@ -112,7 +112,7 @@ def test_without_transfer_it_is_image2point(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "method", ["hinton", *(pytest.param(m, marks=pytest.mark.slow) for m in ("huang", "yang", "mse", "normalize-1", "normalize-2"))]
 )
-def test_baselines_run_from_the_same_teacher(method: str, finished: tuple[Path, FitResult], tmp_path: Path) -> None:
+def test_baselines_run_from_the_same_teacher(method: str, finished: tuple[Path, RunResult], tmp_path: Path) -> None:
     teacher = replace(TEACHER, checkpoint=str(finished[0] / "teacher" / "model.safetensors"))
     changes = {"teacher": teacher, "transfer": TransferConfig(method), "optim": replace(OPTIM, epochs=1)}  # type: ignore[arg-type]
     result = fit(tmp_path / method, **changes)
@@ -121,7 +121,7 @@ def test_baselines_run_from_the_same_teacher(method: str, finished: tuple[Path, 
 
 
 @pytest.mark.slow
-def test_parts_of_pointcmt(finished: tuple[Path, FitResult], tmp_path: Path) -> None:
+def test_parts_of_pointcmt(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
     """Each term alone; without feature enhancement there is no stage II. A teacher of another width suits the baselines."""
     teacher = replace(TEACHER, checkpoint=str(finished[0] / "teacher" / "model.safetensors"))
     changes: dict[str, Any] = {"teacher": teacher, "optim": replace(OPTIM, epochs=1)}
@@ -147,7 +147,7 @@ class StopError(Exception):
 
 @pytest.mark.parametrize("at", [0, 1])
 def test_a_run_that_stops_in_every_stage_goes_on_exactly(
-    finished: tuple[Path, FitResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+    finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     """Stopped once in each stage: in its first epoch, before its first checkpoint, or in the second."""
     stage = ""
@@ -169,7 +169,7 @@ def test_a_run_that_stops_in_every_stage_goes_on_exactly(
     assert [(tmp_path / "run" / s / "model.safetensors").stat().st_mtime_ns for s in STAGES[:2]] == written
 
 
-def compare(resumed: FitResult, out: Path, finished: tuple[Path, FitResult]) -> None:
+def compare(resumed: RunResult, out: Path, finished: tuple[Path, RunResult]) -> None:
     assert same(weights(resumed), weights(finished[1])) and rows(resumed.csv) == rows(finished[1].csv)
     assert resumed.metrics == finished[1].metrics
     for stage in ("teacher", "generator"):
@@ -177,7 +177,7 @@ def compare(resumed: FitResult, out: Path, finished: tuple[Path, FitResult]) -> 
 
 
 def test_a_run_that_stops_between_stages_goes_on_exactly(
-    finished: tuple[Path, FitResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While features are made, and before stages II and III begin."""
     computed = view_features._computed
@@ -203,7 +203,7 @@ def test_a_run_that_stops_between_stages_goes_on_exactly(
     compare(fit(tmp_path / "run", resume=True), tmp_path / "run", finished)
 
 
-def test_what_cannot_be_resumed_or_started(finished: tuple[Path, FitResult], tmp_path: Path) -> None:
+def test_what_cannot_be_resumed_or_started(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
     out = shutil.copytree(finished[0], tmp_path / "copy")
     assert fit(out, resume=True).metrics == finished[1].metrics
     with pytest.raises(RunFolderError, match="already holds a run"):
@@ -226,7 +226,7 @@ def test_what_cannot_be_resumed_or_started(finished: tuple[Path, FitResult], tmp
         fit(tmp_path / "nothing", resume=True)
 
 
-def test_parts_that_do_not_fit_are_named(finished: tuple[Path, FitResult], tmp_path: Path) -> None:
+def test_parts_that_do_not_fit_are_named(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
     path, usual = finished[0] / "teacher" / "model.safetensors", settings()
     given: dict[str, Any] = {"teacher": replace(TEACHER, checkpoint=str(path))}
     generator = replace(usual["generator"], checkpoint=str(finished[0] / "generator" / "model.safetensors"))
@@ -256,7 +256,7 @@ def test_parts_that_do_not_fit_are_named(finished: tuple[Path, FitResult], tmp_p
 
 
 def test_what_does_not_fit_is_known_before_the_image_network_is_trained(
-    finished: tuple[Path, FitResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def train(*_: object, **__: object) -> None:
         raise AssertionError("stage I began")
@@ -301,7 +301,7 @@ def test_settings_out_of_range() -> None:
 
 
 @pytest.mark.slow
-def test_a_held_out_split_and_workers(finished: tuple[Path, FitResult], tmp_path: Path) -> None:
+def test_a_held_out_split_and_workers(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
     data = replace(DATA, val_fraction=0.4, num_workers=1)
     held = fit(tmp_path / "held", data=data)
     assert {"test_accuracy", "teacher_test_accuracy", "teacher_val_accuracy"} <= set(held.metrics)
@@ -309,10 +309,10 @@ def test_a_held_out_split_and_workers(finished: tuple[Path, FitResult], tmp_path
     assert fit(tmp_path / "alone", data=replace(data, num_workers=0)).metrics == held.metrics
 
 
-def test_guides_belong_to_their_clouds(finished: tuple[Path, FitResult], tmp_path: Path) -> None:
+def test_guides_belong_to_their_clouds(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
     """Also where few clouds are drawn: every cloud's row is the image network's feature of its own pictures."""
     given, path = settings(), finished[0] / "teacher" / "model.safetensors"
-    guides = guided_data.guide_splits(path, TEACHER, given["views"], DATA, given["trainer"], 1, tmp_path)
+    guides = guided_data.teach(path, TEACHER, given["views"], DATA, given["trainer"], 1, tmp_path)
     net, _ = open_teacher(path)
     pictures = load_views(given["views"], DATA, 1)
     for split, source in ((guides.splits.train, pictures.train), (guides.splits.val, pictures.val)):
@@ -376,5 +376,5 @@ def test_kill_9_in_stages_2_and_3_and_resume(tmp_path: Path) -> None:
         a, b = (tmp_path / name / stage for name in ("run", "whole"))
         assert same(weights(a / "model.safetensors"), weights(b / "model.safetensors"))
         assert rows(a / "metrics.csv") == rows(b / "metrics.csv")
-    assert FitResult.read(run).metrics == FitResult.read(tmp_path / "whole").metrics
+    assert RunResult.read(run).metrics == RunResult.read(tmp_path / "whole").metrics
     assert not list(run.rglob(".*.tmp.*"))

@@ -13,7 +13,7 @@ from pointlift.data.procedural.writers.objects import MODELNET40_CLASSES, write_
 from pointlift.data.procedural.writers.scans import write_scanobjectnn
 from pointlift.data.procedural.writers.views import write_views
 from pointlift.methods.pointcmt.generator import load_generator
-from pointlift.methods.pointcmt.guided_clouds import student_classifier
+from pointlift.methods.pointcmt.taught_student import student_classifier
 from pointlift.runs.recipes import resolve_recipe
 from pointlift.weights.network import build_network
 

@@ -15,20 +15,26 @@ import pytest
 import timm
 import torch
 from coloured_net import ColouredNet, fit
+from fitting import fit_image_network
 from safetensors import safe_open
 from safetensors.torch import load_file
 
 from pointlift.data.errors import DataError
 from pointlift.data.procedural.fractals.fractal_images import write_fractaldb
 from pointlift.data.procedural.fractals.systems import search_categories
-from pointlift.methods.image2point import DivergenceError
 from pointlift.methods.image_pretraining.configs import ImageDataConfig, ImageModelConfig, ImageViewConfig
-from pointlift.methods.image_pretraining.module import FractalDataConfig, ImageOptimConfig, fractal_pictures, top1
-from pointlift.methods.image_pretraining.recipe import ImageFitResult, fit_image_network
+from pointlift.methods.image_pretraining.module import (
+    FractalDataConfig,
+    ImageOptimConfig,
+    fractal_pictures,
+    top1,
+)
+from pointlift.methods.method import DivergenceError
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models.images.fractal_resnet import FractalResNet, read_weights
 from pointlift.runs.folder import RunFolderError
 from pointlift.runs.recipes import resolve_recipe
+from pointlift.runs.result import RunResult
 from pointlift.weights.image_weights import load_image_weights
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
@@ -68,7 +74,7 @@ def test_learns_colours_and_leaves_everything_on_record(coloured: str, tmp_path:
     assert not report.missing and all(t.dtype != torch.float16 for t in load_file(tmp_path / "model.safetensors").values())
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
         assert json.loads(file.metadata()["classes"]) == ["blue", "green", "red", "white"]
-    assert ImageFitResult.read(tmp_path) == result == fit(coloured, str(tmp_path), {}, resume=True)
+    assert RunResult.read(tmp_path) == result == fit(coloured, str(tmp_path), {}, resume=True)
     with pytest.raises(RunFolderError, match="already holds a run"):
         fit(coloured, str(tmp_path), {})
 

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pointlift.runs.recipe_files import RecipeError, find_recipe, flatten, list_recipes, nearest, read_yaml
+from pointlift.runs.recipe_files import (
+    RecipeError,
+    find_recipe,
+    flatten,
+    list_recipes,
+    nearest,
+    read_yaml,
+)
 
 
 def write(folder: Path, text: str) -> Path:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pointlift.runs.start import StoredResult, finished_result, recipe_of
 
 from pointlift.methods.optim import OptimConfig
 from pointlift.runs.folder import RunFolder, RunFolderError
-from pointlift.runs.start import StoredResult, finished_result, recipe_of
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from fitting import fit_pointcmt
 from tiny_pointcmt import settings
 
 from pointlift.commands.main import main
-from pointlift.methods.pointcmt.recipe import fit_pointcmt
 
 
 @pytest.mark.slow

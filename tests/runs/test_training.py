@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from fitting import fit_image2point
 from safetensors.torch import load_file
 from tiny_net import NAME, build
 
@@ -26,11 +27,12 @@ from pointlift.data.config import DataConfig
 from pointlift.methods import training
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.trainer_config import TrainerConfig
-from pointlift.methods.training import FitResult, fit_image2point
 from pointlift.models.config import ModelConfig
 from pointlift.runs import folder as run_folder
-from pointlift.runs.engine import RunInterrupted, RunRecord
+from pointlift.runs.engine import RunInterrupted
 from pointlift.runs.folder import RunFolderError, RunWriteError
+from pointlift.runs.record import RunRecord
+from pointlift.runs.result import RunResult
 from pointlift.system.atomic import atomic_write
 from pointlift.weights.checkpoints import load, read_metadata
 from pointlift.weights.network import build_network
@@ -41,12 +43,12 @@ OPTIM = OptimConfig(lr=0.05, epochs=3)
 TRAINER = TrainerConfig(accelerator="cpu", enable_progress_bar=False, deterministic=True)
 
 
-def fit(out: Path, **changes: Any) -> FitResult:
+def fit(out: Path, **changes: Any) -> RunResult:
     arguments: dict[str, Any] = {"model": MODEL, "data": DATA, "optim": OPTIM, "trainer": TRAINER, "seed": 1, **changes}
     return fit_image2point(**arguments, out=out)
 
 
-def weights(result: FitResult | Path) -> dict[str, torch.Tensor]:
+def weights(result: RunResult | Path) -> dict[str, torch.Tensor]:
     path = result if isinstance(result, Path) else result.checkpoint
     return {k: v for k, v in load_file(path).items() if not k.startswith("pointlift.")}
 
@@ -62,13 +64,13 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FitResult]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunResult]:
     """An uninterrupted run that the others are compared with; not to be changed."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     return out, fit(out)
 
 
-def test_a_run_leaves_everything_behind(finished: tuple[Path, FitResult]) -> None:
+def test_a_run_leaves_everything_behind(finished: tuple[Path, RunResult]) -> None:
     out, result = finished
     assert {p.name for p in out.iterdir()} == {
         "best.safetensors", "last.ckpt", "metrics.csv", "model.safetensors", "protocol.json", "recipe.yaml", "result.json", "tensorboard",
@@ -78,7 +80,7 @@ def test_a_run_leaves_everything_behind(finished: tuple[Path, FitResult]) -> Non
     assert float(table[-1]["val_accuracy"]) == result.metrics["val_accuracy"]
     assert float(table[-1]["lr"]) == 0.0, "the cosine ends with the run"
     assert result.best["val_accuracy"] == max(float(r["val_accuracy"]) for r in table)
-    assert FitResult.read(out) == result
+    assert RunResult.read(out) == result
     recipe = yaml.safe_load((out / "recipe.yaml").read_text())
     groups = {"model": asdict(MODEL), "data": asdict(DATA), "optim": asdict(OPTIM), "trainer": asdict(TRAINER)}
     assert recipe == {"method": "image2point", **groups, "seed": 1}
@@ -87,7 +89,7 @@ def test_a_run_leaves_everything_behind(finished: tuple[Path, FitResult]) -> Non
     assert protocol["data"]["clouds_per_class_train"] == [6, 6, 6] and "torch" in protocol["environment"]
 
 
-def test_the_checkpoint_is_the_last_epoch_and_loads(finished: tuple[Path, FitResult]) -> None:
+def test_the_checkpoint_is_the_last_epoch_and_loads(finished: tuple[Path, RunResult]) -> None:
     out, result = finished
     net = load(result.checkpoint, image_model=build())
     last = torch.load(out / "last.ckpt", weights_only=True)["state_dict"]
@@ -97,7 +99,7 @@ def test_the_checkpoint_is_the_last_epoch_and_loads(finished: tuple[Path, FitRes
     assert read_metadata(out / "best.safetensors")["protocol"]["epoch"] == result.best["epoch"]
 
 
-def test_the_same_recipe_gives_the_same_weights(finished: tuple[Path, FitResult], tmp_path: Path) -> None:
+def test_the_same_recipe_gives_the_same_weights(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
     torch.rand(3)  # the caller's random numbers must not matter, nor may the run disturb them
     state = torch.random.get_rng_state()
     again = fit(tmp_path / "again", data=replace(DATA, num_workers=1))
@@ -115,7 +117,7 @@ def test_it_learns(tmp_path: Path) -> None:
     assert float(last["train_loss"]) < 0.7 * float(first["train_loss"])
 
 
-def test_a_damaged_checkpoint_is_one_sentence_and_runs_no_code(finished: tuple[Path, FitResult], tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_one_sentence_and_runs_no_code(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
     out = shutil.copytree(finished[0], tmp_path / "copy")
     (out / "result.json").unlink()
     whole = (out / "last.ckpt").read_bytes()
@@ -142,7 +144,7 @@ class StopError(Exception):
 
 @pytest.mark.parametrize(("every", "at", "workers"), [(None, (1, 1), 0), (1, (1, 1), 0), (2, (0, 2), 0), (1, (1, 2), 1)])
 def test_an_interrupted_epoch_is_resumed_exactly(
-    finished: tuple[Path, FitResult],
+    finished: tuple[Path, RunResult],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     every: int | None,
@@ -188,7 +190,7 @@ def test_rscnns_protocol_is_resumed_exactly(tmp_path: Path, monkeypatch: pytest.
     assert same(weights(resumed), weights(whole)) and rows(resumed.csv) == rows(whole.csv)
 
 
-def test_a_moved_run_is_resumed(finished: tuple[Path, FitResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_moved_run_is_resumed(finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = RunRecord.on_train_epoch_end
 
     def stop(self: RunRecord, trainer: Any, module: Any) -> None:
@@ -205,7 +207,7 @@ def test_a_moved_run_is_resumed(finished: tuple[Path, FitResult], tmp_path: Path
     assert same(weights(finished[1]), weights(resumed)) and rows(resumed.csv) == rows(finished[1].csv)
 
 
-def test_a_finished_run_is_neither_repeated_nor_overwritten(finished: tuple[Path, FitResult], tmp_path: Path) -> None:
+def test_a_finished_run_is_neither_repeated_nor_overwritten(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
     out = shutil.copytree(finished[0], tmp_path / "copy")
     assert fit(out, resume=True).metrics == finished[1].metrics
     with pytest.raises(RunFolderError, match="already holds a run"):
@@ -223,7 +225,7 @@ def test_a_finished_run_is_neither_repeated_nor_overwritten(finished: tuple[Path
 
 @pytest.mark.parametrize(("number", "word", "code"), [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143)])
 def test_ctrl_c_and_sigterm_in_the_process(
-    finished: tuple[Path, FitResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, word: str, code: int
+    finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, word: str, code: int
 ) -> None:
     def stop(self: Any, trainer: Any, module: Any, batch: Any, index: int) -> None:
         if (trainer.current_epoch, index) == (1, 1):
@@ -239,7 +241,7 @@ def test_ctrl_c_and_sigterm_in_the_process(
     assert same(weights(fit(tmp_path / "run", resume=True)), weights(finished[1]))
 
 
-def test_a_disk_that_fills_up_during_a_run(finished: tuple[Path, FitResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fills_up_during_a_run(finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writes = 0
 
     def fills_up(path: Path) -> Any:
@@ -266,7 +268,7 @@ def test_early_stop_stays_stopped(tmp_path: Path) -> None:
     assert len(rows(fit(tmp_path / "run", model=replace(MODEL, regime="io"), trainer=trainer, optim=optim, resume=True).csv)) == epochs
 
 
-def test_evaluating_every_second_epoch_trains_the_same(finished: tuple[Path, FitResult], tmp_path: Path) -> None:
+def test_evaluating_every_second_epoch_trains_the_same(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
     result = fit(tmp_path / "run", trainer=replace(TRAINER, evaluate_every=2))
     assert same(weights(result), weights(finished[1]))
     assert ["val_accuracy" in row and row["val_accuracy"] != "" for row in rows(result.csv)] == [False, True, False]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fitting import fit_view_teacher
 
 from pointlift.core.mesh import Mesh
 from pointlift.data.config import DataConfig
@@ -23,7 +24,6 @@ from pointlift.data.procedural.writers.views import write_views
 from pointlift.data.sample import Sample
 from pointlift.data.training_clouds import load_splits
 from pointlift.methods.optim import OptimConfig
-from pointlift.methods.pointcmt.teacher_recipe import fit_view_teacher
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.runs.folder import RunFolder, RunWriteError
 from pointlift.teachers.files import TeacherConfig, open_teacher

@@ -17,17 +17,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fitting import fit_view_teacher
 from test_training import rows, same, weights
 from tiny_net import NAME
 
 from pointlift.data.config import DataConfig
 from pointlift.data.pictures.load import ViewConfig, ViewSource, load_views
 from pointlift.methods.optim import OptimConfig
-from pointlift.methods.pointcmt.teacher_recipe import fit_view_teacher
 from pointlift.methods.trainer_config import TrainerConfig
-from pointlift.methods.training import FitResult
-from pointlift.runs.engine import RunRecord
 from pointlift.runs.folder import RunFolderError, RunWriteError
+from pointlift.runs.record import RunRecord
+from pointlift.runs.result import RunResult
 from pointlift.teachers import features as view_features
 from pointlift.teachers.features import features_key, features_of, teacher_features
 from pointlift.teachers.files import TeacherConfig, build_teacher, open_teacher, save_teacher, teacher_identity
@@ -44,18 +44,18 @@ def settings(**changes: Any) -> dict[str, Any]:
     return {"teacher": TEACHER, "views": VIEWS, "data": DATA, "optim": OPTIM, "trainer": TRAINER, "seed": 1, **changes}
 
 
-def fit(out: Path, resume: bool = False, **changes: Any) -> FitResult:
+def fit(out: Path, resume: bool = False, **changes: Any) -> RunResult:
     return fit_view_teacher(**settings(**changes), out=out, resume=resume)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FitResult]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunResult]:
     """An uninterrupted run that the others are compared with; not to be changed."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     return out, fit(out)
 
 
-def test_a_run_leaves_everything_behind(finished: tuple[Path, FitResult]) -> None:
+def test_a_run_leaves_everything_behind(finished: tuple[Path, RunResult]) -> None:
     out, result = finished
     assert {p.name for p in out.iterdir()} == {
         "best.safetensors", "last.ckpt", "metrics.csv", "model.safetensors", "protocol.json", "recipe.yaml", "result.json", "tensorboard",
@@ -85,7 +85,7 @@ class StopError(Exception):
 
 @pytest.mark.parametrize("steps", [None, 1])
 def test_a_run_that_stops_goes_on_exactly(
-    finished: tuple[Path, FitResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int | None
+    finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int | None
 ) -> None:
     """Between epochs, and within one; also with the objects prepared by another process."""
     trainer = replace(TRAINER, checkpoint_every_n_steps=steps)
@@ -103,7 +103,7 @@ def test_a_run_that_stops_goes_on_exactly(
     assert resumed.metrics == finished[1].metrics
 
 
-def test_settings_that_matter(finished: tuple[Path, FitResult], tmp_path: Path) -> None:
+def test_settings_that_matter(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
     for name, change in (
         ("seed", {"seed": 2}),
         ("augment", {"views": replace(VIEWS, augment=False)}),
@@ -132,7 +132,7 @@ def test_what_does_not_fit(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_teacher_files(finished: tuple[Path, FitResult], tmp_path: Path) -> None:
+def test_teacher_files(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
     path = finished[1].checkpoint
     with pytest.raises(CheckpointError, match="a file never runs code"):
         open_teacher(path)
@@ -168,11 +168,11 @@ def test_the_networks_statistics_are_those_of_its_weights() -> None:
 # ------------------------------------------------------------------------------------------------ features
 
 
-def opened(finished: tuple[Path, FitResult]) -> tuple[Any, ViewSource]:
+def opened(finished: tuple[Path, RunResult]) -> tuple[Any, ViewSource]:
     return open_teacher(finished[1].checkpoint, TEACHER)[0], load_views(VIEWS, DATA, 1).train
 
 
-def test_features_are_what_the_network_computes(finished: tuple[Path, FitResult], tmp_path: Path) -> None:
+def test_features_are_what_the_network_computes(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
     net, source = opened(finished)
     net.train()
     statistics = {name: value.clone() for name, value in net.state_dict().items()}
@@ -188,7 +188,7 @@ def test_features_are_what_the_network_computes(finished: tuple[Path, FitResult]
         features[0] = 0
 
 
-def test_features_are_computed_once(finished: tuple[Path, FitResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_are_computed_once(finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net, source = opened(finished)
     first = np.array(teacher_features(net, source, tmp_path))
     with monkeypatch.context() as patch:
@@ -200,7 +200,7 @@ def test_features_are_computed_once(finished: tuple[Path, FitResult], tmp_path: 
         teacher_features(net, source, tmp_path)
 
 
-def test_the_key_changes_with_network_renderer_and_data(finished: tuple[Path, FitResult]) -> None:
+def test_the_key_changes_with_network_renderer_and_data(finished: tuple[Path, RunResult]) -> None:
     net, source = opened(finished)
     keys = [features_key(net, source)]
     keys += [features_key(net, load_views(views, DATA, 1).train) for views in (ViewConfig(size=25), ViewConfig(size=24, splat=2))]
@@ -215,7 +215,7 @@ def test_the_key_changes_with_network_renderer_and_data(finished: tuple[Path, Fi
 
 @pytest.mark.parametrize("spoil", ["nothing", "note", "shape", "chunk"])
 def test_features_that_were_stopped_go_on(
-    finished: tuple[Path, FitResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str
+    finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str
 ) -> None:
     net, source = opened(finished)
     whole = np.array(teacher_features(net, source, tmp_path / "whole", batch_size=4))
@@ -250,7 +250,7 @@ def test_features_that_were_stopped_go_on(
     assert len(list((tmp_path / "run").iterdir())) == 1
 
 
-def test_features_that_cannot_be_had(finished: tuple[Path, FitResult], tmp_path: Path) -> None:
+def test_features_that_cannot_be_had(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
     net, source = opened(finished)
     (tmp_path / "file").write_text("")
     with pytest.raises(RunWriteError, match=r"could not be written .*: make room, or name another folder"):
@@ -299,7 +299,7 @@ def test_kill_9_and_resume(tmp_path: Path) -> None:
     succeed(start("fit", **changed, out=str(whole)))
     assert same(weights(run / "model.safetensors"), weights(whole / "model.safetensors"))
     assert rows(run / "metrics.csv") == rows(whole / "metrics.csv")
-    assert FitResult.read(run).metrics == FitResult.read(whole).metrics
+    assert RunResult.read(run).metrics == RunResult.read(whole).metrics
 
     asked = {**{k: changed[k] for k in ("teacher", "views", "data", "seed")}, "checkpoint": str(run / "model.safetensors")}
     folder = tmp_path / "features"

@@ -8,11 +8,11 @@ from typing import Any
 import lightning
 import pytest
 import torch
+from pointlift.methods.training import optimization
 
 from pointlift.data.procedural.writers.objects import MODELNET40_CLASSES, write_modelnet_h5
 from pointlift.data.training_clouds import CloudData, load_splits
 from pointlift.methods.image2point import Image2Point
-from pointlift.methods.training import optimization
 from pointlift.runs.recipes import resolve_recipe
 from pointlift.weights.network import build_network
 

@@ -6,9 +6,10 @@ import json
 import sys
 
 import torch
+from fitting import fit_distillation
 
 from pointlift.data.config import DataConfig
-from pointlift.methods.distilling import DistillConfig, fit_distillation
+from pointlift.methods.distillation.recipe import DistillConfig
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models.config import ModelConfig

@@ -34,10 +34,11 @@ NAME = f"{Path(__file__).resolve()}:build"
 
 
 def main() -> None:
+    from fitting import fit_image2point
+
     from pointlift.data.config import DataConfig
     from pointlift.methods.optim import OptimConfig
     from pointlift.methods.trainer_config import TrainerConfig
-    from pointlift.methods.training import fit_image2point
     from pointlift.models.config import ModelConfig
     from pointlift.runs.engine import RunInterrupted
 

@@ -8,12 +8,13 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
+from fitting import fit_pointcmt
 
 from pointlift.data.config import DataConfig
 from pointlift.data.pictures.load import ViewConfig
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.pointcmt.generator_recipe import GeneratorConfig
-from pointlift.methods.pointcmt.recipe import TransferConfig, fit_pointcmt
+from pointlift.methods.pointcmt.student import TransferConfig
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models.config import ModelConfig
 from pointlift.teachers.files import TeacherConfig

@@ -8,12 +8,12 @@ import time
 from typing import Any
 
 import torch
+from fitting import fit_view_teacher
 from torch import Tensor
 
 from pointlift.data.config import DataConfig
 from pointlift.data.pictures.load import ViewConfig, load_views
 from pointlift.methods.optim import OptimConfig
-from pointlift.methods.pointcmt.teacher_recipe import fit_view_teacher
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.teachers.features import teacher_features
 from pointlift.teachers.files import TeacherConfig, open_teacher

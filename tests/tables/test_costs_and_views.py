@@ -13,10 +13,11 @@ import matplotlib.image
 import numpy as np
 import pytest
 import yaml
+from fitting import fit_pointcmt
 
 import pointlift as pl
 from pointlift.data.pictures.load import load_views
-from pointlift.methods.pointcmt.recipe import TransferConfig, fit_pointcmt
+from pointlift.methods.pointcmt.student import TransferConfig
 from pointlift.runs.recipe_files import RecipeError
 from pointlift.tables.costs import stage_cost, throughput
 from pointlift.tables.definition import read_table

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from fitting import fit_image2point
 
 import pointlift as pl
 from pointlift.data.config import DataConfig
 from pointlift.evaluate import cdnv
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.trainer_config import TrainerConfig
-from pointlift.methods.training import FitResult, fit_image2point
 from pointlift.models.config import ModelConfig
 from pointlift.runs.recipe_files import RecipeError
+from pointlift.runs.result import RunResult
 from pointlift.tables.definition import TableDefinition, read_table
 from pointlift.tables.embeddings import collapse, embed_run
 from pointlift.tables.figures import FIGURES, draw
@@ -33,14 +34,14 @@ PNG = b"\x89PNG"
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, FitResult]:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunResult]:
     root = tmp_path_factory.mktemp("runs")
     return {
         name: fit_image2point(ModelConfig(**model), DATA, OptimConfig(epochs=2), TRAINER, 0, root / name) for name, model in COLUMNS.items()
     }
 
 
-def outcome(runs: Mapping[str, FitResult], folder: Path, figure: dict[str, Any] | None) -> TableOutcome:
+def outcome(runs: Mapping[str, RunResult], folder: Path, figure: dict[str, Any] | None) -> TableOutcome:
     content = {
         "title": "t", "value": "val_accuracy", "rows": [{"name": "row"}], "columns": [{"name": n} for n in COLUMNS],
         "scales": {"toy": {"recipe": "image2point/demo.yaml", "seeds": 1}},
@@ -53,7 +54,7 @@ def outcome(runs: Mapping[str, FitResult], folder: Path, figure: dict[str, Any] 
     return TableOutcome(definition, "toy", cells)
 
 
-def test_collapse_is_that_of_the_clouds_of_the_run(runs: Mapping[str, FitResult]) -> None:
+def test_collapse_is_that_of_the_clouds_of_the_run(runs: Mapping[str, RunResult]) -> None:
     """The same numbers as from the classes' means and variances written out, on the run's own training and test clouds."""
     folder = runs["scratch"].checkpoint.parent
     recipe = {"model": asdict(ModelConfig(regime="scratch")), "data": asdict(DATA), "seed": 0}
@@ -67,7 +68,7 @@ def test_collapse_is_that_of_the_clouds_of_the_run(runs: Mapping[str, FitResult]
         assert found[f"cdnv_{part}"] == pytest.approx(np.mean(pairs)) == pytest.approx(cdnv(e.features, e.labels).mean)
 
 
-def test_embeddings_are_what_the_output_layer_saw(runs: Mapping[str, FitResult]) -> None:
+def test_embeddings_are_what_the_output_layer_saw(runs: Mapping[str, RunResult]) -> None:
     """The head on the embedded test clouds gives the accuracy that the run reported."""
     result = runs["scratch"]
     recipe = {"model": asdict(ModelConfig(regime="scratch")), "data": asdict(DATA), "seed": 0}
@@ -93,7 +94,7 @@ def test_embeddings_are_what_the_output_layer_saw(runs: Mapping[str, FitResult])
     ],
     ids=lambda f: f["kind"],
 )  # fmt: skip
-def test_every_kind_is_drawn_and_says_so_where_nothing_ran(figure: dict[str, Any], runs: Mapping[str, FitResult], tmp_path: Path) -> None:
+def test_every_kind_is_drawn_and_says_so_where_nothing_ran(figure: dict[str, Any], runs: Mapping[str, RunResult], tmp_path: Path) -> None:
     table = outcome(runs, tmp_path, figure)
     pictures = draw(table)
     assert pictures and all(p.png.startswith(PNG) and p.caption for p in pictures) and len({p.name for p in pictures}) == len(pictures)
@@ -106,7 +107,7 @@ def test_all_kinds_are_tried() -> None:
     assert set(FIGURES) == {"curves", "share-accuracy", "bars", "tsne", "transforms", "views"}  # views: test_costs_and_views.py
 
 
-def test_speed_up_is_a_quotient_of_epochs(runs: Mapping[str, FitResult], tmp_path: Path) -> None:
+def test_speed_up_is_a_quotient_of_epochs(runs: Mapping[str, RunResult], tmp_path: Path) -> None:
     pair = {"name": "n", "of": "learned", "over": "scratch", "paper": "2x"}
     never = draw(outcome(runs, tmp_path, {"kind": "curves", "pairs": [pair], "target": {"toy": 1.1}}))[0]
     assert list(never.rows[0]) == ["n", "never", "never", "not reached", "2x"]
@@ -114,7 +115,7 @@ def test_speed_up_is_a_quotient_of_epochs(runs: Mapping[str, FitResult], tmp_pat
     assert list(at_once.rows[0]) == ["n", "1.0", "1.0", "1.00x", "2x"]
 
 
-def test_transforms_begin_where_the_run_began(runs: Mapping[str, FitResult]) -> None:
+def test_transforms_begin_where_the_run_began(runs: Mapping[str, RunResult]) -> None:
     """The first map is the default T, copies along z; the learned ones have left it."""
     maps = transforms_of(runs["learned"].checkpoint.parent)
     first = maps.pop("before")
@@ -131,7 +132,7 @@ def test_a_start_of_each_layers_own_is_named_after_its_layer(tmp_path: Path) -> 
     assert name == f"before, {layer}" and np.allclose(first, learned, atol=1e-6) and not np.allclose(first, other, atol=0.1)
 
 
-def test_bad_figures(runs: Mapping[str, FitResult], tmp_path: Path) -> None:
+def test_bad_figures(runs: Mapping[str, RunResult], tmp_path: Path) -> None:
     assert draw(outcome(runs, tmp_path, None)) == []
     with pytest.raises(RecipeError, match="unknown kind of figure 'curvs', did you mean curves"):
         draw(outcome(runs, tmp_path, {"kind": "curvs"}))

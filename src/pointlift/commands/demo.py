@@ -28,12 +28,14 @@ from pointlift.data.procedural.writers.objects import write_modelnet_h5
 from pointlift.inflation import REGIMES
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.trainer_config import TrainerConfig
-from pointlift.methods.training import FitResult, fit_image2point
+from pointlift.methods.image2point import Image2Point
 from pointlift.models.config import ModelConfig
 from pointlift.models.images.fractal_resnet import read_weights
 from pointlift.ops._numba.threading import set_threads
 from pointlift.report import write_csv
 from pointlift.runs.folder import RunFolder
+from pointlift.runs.result import RunResult
+from pointlift.runs.run import run
 from pointlift.runs.report import read_rows
 from pointlift.system.atomic import atomic_write
 from pointlift.system.environment import available_cores
@@ -60,13 +62,13 @@ class Job:
     epochs: int
     threads: int | None
 
-    def run(self) -> FitResult:
+    def run(self) -> RunResult:
         """Train, go on with an interrupted run, or return the result of a finished one."""
         model = ModelConfig("fractal_resnet", pretrained=True, regime=self.regime)
         optim = OptimConfig(lr=0.1, momentum=0.9, weight_decay=1e-4, epochs=self.epochs)
         trainer = TrainerConfig(accelerator="cpu", enable_progress_bar=False)
         resume = (self.folder / "last.ckpt").is_file()
-        return fit_image2point(model, self.data, optim, trainer, self.seed, self.folder, resume)
+        return run(Image2Point(model, self.data, optim, trainer, self.seed), self.folder, resume)
 
 
 def run_demo(

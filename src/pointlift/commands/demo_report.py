@@ -11,9 +11,9 @@ from typing import Any
 from pointlift.data.config import DataConfig
 from pointlift.data.training_clouds import load_splits
 from pointlift.evaluate import CDNVResult, Summary, cdnv, classification_metrics, epochs_to_target, summarize
-from pointlift.methods.training import FitResult
 from pointlift.report import Report, console_table
 from pointlift.report.plots import SharePoint, result_bars, share_vs_accuracy
+from pointlift.runs.result import RunResult
 from pointlift.runs.report import add_curves, add_environment, add_measurements, viewer_clouds
 from pointlift.system.environment import environment
 from pointlift.tasks.predictor import Output, Predictor
@@ -27,7 +27,7 @@ class RunOutcome:
 
     regime: str
     seed: int
-    result: FitResult
+    result: RunResult
     rows: list[dict[str, float]]
 
     @property

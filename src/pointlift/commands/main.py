@@ -103,9 +103,9 @@ def fit(recipe: str, overrides: list[str], resume: bool = False, print_config: b
     if print_config:
         print(resolved.to_yaml(), end="")
         return 0
-    from pointlift.runs.report import run_recipe
+    from pointlift.runs.fit import fit_recipe
 
-    return run_recipe(resolved, resume)
+    return fit_recipe(resolved, resume)
 
 
 def evaluate(

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pointlift.methods.trainer_config import TrainerConfig
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import lightning
 
     from pointlift.data.dataset import CloudDataset
+    from pointlift.data.loader import Loaders
     from pointlift.methods.method import Method
 
 __all__ = ["Best", "Experiment", "Measured", "Measurement", "Place", "Training", "optimizer_steps"]
@@ -38,15 +39,6 @@ class Place:
     stages: Mapping[str, Path] = field(default_factory=dict)
 
 
-class Loaders(Protocol):
-    """A LightningDataModule with what a protocol says of it: batches per epoch, the same on every device, and the splits."""
-
-    steps_per_epoch: int
-    has_test: bool
-
-    def describe(self) -> dict[str, Any]: ...
-
-
 @dataclass(frozen=True)
 class Training:
     """What Lightning trains.
@@ -55,8 +47,10 @@ class Training:
         module: the method around its network. data: its loaders.
         epochs: length of the run.
         save: writes the network and a protocol to a path.
-        facts: what the method adds to the protocol, or says otherwise than it would. told: what it adds to result.json.
+        facts: what the method adds to the protocol, or says otherwise than it would; "data", of its splits, always.
+        told: what it adds to result.json.
         also: other modules to evaluate on the same splits in the end; their metrics carry the name as a prefix.
+        after: what is left to do in the run's folder once its result is written, given the seconds it took; by the first process.
         stops_early: whether trainer.early_stop_patience has a meaning here.
     """
 
@@ -64,9 +58,10 @@ class Training:
     data: Loaders
     epochs: int
     save: Callable[[Path, dict[str, Any]], object]
-    facts: Facts = field(default_factory=dict)
+    facts: Facts
     told: Facts = field(default_factory=dict)
     also: Mapping[str, lightning.LightningModule] = field(default_factory=dict)
+    after: Callable[[float], None] | None = None
     stops_early: bool = True
 
 
@@ -103,13 +98,14 @@ class Experiment(ABC):
     """
 
     method: ClassVar[str]
+    out: ClassVar[str]
     best: ClassVar[Best | None] = None
     task: ClassVar[str | None] = None
 
     def groups(self) -> dict[str, Any]:
         """The settings as plain values, in their order: what recipe.yaml holds beside the method."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {name: asdict(value) if is_dataclass(value) else value for name, value in values.items()}
+        return {name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value for name, value in values.items()}
 
     def check(self, place: Place) -> None:  # noqa: B027  (most have nothing to add)
         """Refuse what does not fit together before anything is written or trained. Raises ValueError."""
@@ -126,18 +122,18 @@ class Experiment(ABC):
     def build(self, place: Place) -> Training | Measurement:
         """The network, the data and the method around them. The stages are finished by then."""
 
-    def judged(self) -> CloudDataset:
-        """The clouds that the report of a run shows and is measured on; for methods with a task."""
-        raise NotImplementedError(f"{type(self).__name__} must define judged.")
+    def judged(self) -> CloudDataset | None:
+        """The clouds that the report of a run shows and is measured on; None where there is no report."""
+        return None
 
     def opening(self, out: Path) -> str | None:
         """What is printed before a run begins; None for nothing."""
         return None
 
     def summary(self, result: Any) -> str:
-        """What is printed after a run: its numbers, the time and where everything is."""
+        """What is printed after a run: its numbers and the time."""
         numbers = ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items() if name.startswith("val_"))
-        return f"{numbers} after the last epoch; {result.seconds:.0f} s\ncheckpoint  {result.checkpoint}\ncurves      {result.csv}"
+        return f"{numbers} after the last epoch; {result.seconds:.0f} s"
 
 
 def optimizer_steps(steps_per_epoch: int, epochs: int, trainer: TrainerConfig) -> int:

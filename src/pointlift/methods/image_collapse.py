@@ -5,13 +5,11 @@ The CDNV of the penultimate features on the training and the validation pictures
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,21 +21,16 @@ from pointlift.data.images.image_set import ImageSet
 from pointlift.data.images.open import open_images
 from pointlift.evaluate.class_moments import ClassMoments
 from pointlift.evaluate.collapse import CDNVResult
+from pointlift.methods.base import Experiment, Measured, Measurement, Place
 from pointlift.methods.image_pretraining.module import normalise
 from pointlift.models import image_network
-from pointlift.runs.folder import RunFolder, RunFolderError
-from pointlift.system.environment import environment
 from pointlift.teachers.image_features import penultimate
 from pointlift.teachers.statistics import image_statistics
 from pointlift.weights.image_weights import load_image_weights
 
-__all__ = [
-    "CollapseDataConfig",
-    "CollapseModelConfig",
-    "CollapseResult",
-    "measure_image_collapse",
-    "penultimate",
-]
+__all__ = ["CollapseDataConfig", "CollapseModelConfig", "ImageCollapse"]
+
+Note = Callable[[dict[str, Any]], None]
 
 SPLITS: tuple[Literal["train", "val"], ...] = ("train", "val")
 
@@ -120,76 +113,47 @@ class CollapseRunConfig:
 
 
 @dataclass(frozen=True)
-class CollapseResult:
-    """What was measured.
+class ImageCollapse(Experiment):
+    """CDNV of an image network's penultimate features on both splits of an image source: cdnv_train, cdnv_val.
 
-    Attributes:
-        metrics: cdnv_train, cdnv_val; null in the file where two classes have the very same mean.
-        pictures, classes_used: of each split. seconds: over all resumptions.
+    Pictures stream through: memory is classes x features, so that all of ImageNet fits. With `resume` a run goes on behind the last batch it
+    noted and ends with the same numbers. seed: of `data.limit_per_class` only. A number is null where two classes have the very same mean.
     """
 
-    metrics: dict[str, float | None]
-    pictures: dict[str, int]
-    classes_used: dict[str, int]
-    seconds: float
+    method: ClassVar[str] = "image_collapse"
+    out: ClassVar[str] = "runs/image_collapse"
 
-    @staticmethod
-    def read(folder: str | Path) -> CollapseResult:
-        """The result of a finished run. Raises FileNotFoundError where there is none, RunFolderError for a damaged file."""
-        path = Path(folder) / "result.json"
-        if not path.is_file():
-            raise FileNotFoundError(f"No finished run in {folder} (no result.json).")
-        try:
-            return CollapseResult(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise RunFolderError(f"{path} is damaged ({type(error).__name__}): delete it and go on with --resume.") from None
+    model: CollapseModelConfig = CollapseModelConfig()
+    data: CollapseDataConfig = CollapseDataConfig()
+    run: CollapseRunConfig = CollapseRunConfig()
+    seed: int = 0
 
+    def build(self, place: Place) -> Measurement:
+        """Raises ValueError for networks and settings that do not fit, DataError for what is wrong with the pictures."""
+        pictures = [open_images(self.data.source, split) for split in SPLITS]
+        if self.data.limit_per_class is not None:
+            pictures = [images.limited(self.data.limit_per_class, self.seed) for images in pictures]
+        network = _network(self.model).eval().to(self.run.place())
+        name, classifier = penultimate(network, self.model.classifier)
+        known = image_statistics(network, self.model.weights)
+        mean, std = self.data.mean or known[0], self.data.std or known[1]
 
-_MODEL, _DATA, _RUN = CollapseModelConfig(), CollapseDataConfig(), CollapseRunConfig()
+        def work(state: dict[str, Any] | None, note: Note) -> Measured:
+            progress = _Progress() if state is None else _Progress.restore(state)
+            results: dict[str, CDNVResult] = {}
+            for split, images in zip(SPLITS, pictures):
+                with worker_errors(), _seen(classifier) as seen:
+                    moments = _embed(network, seen, images, split, self.data, self.run, (mean, std), progress, note)
+                results[split] = moments.cdnv()
+                print(f"{split}: {results[split].explain(images.classes)}")
+            return _measured(results, progress)
 
+        described = [{"source": p.name, "pictures": len(p), "classes": len(p.classes)} for p in pictures]
+        facts = {"data": described, "features": f"input of {name}", "view": "central", "mean": mean, "std": std}
+        return Measurement(work, facts)
 
-def measure_image_collapse(
-    model: CollapseModelConfig = _MODEL,
-    data: CollapseDataConfig = _DATA,
-    run: CollapseRunConfig = _RUN,
-    seed: int = 0,
-    out: str | Path = "runs/image_collapse",
-    resume: bool = False,
-) -> CollapseResult:
-    """CDNV of an image network's penultimate features on both splits of an image source; result.json in `out` has cdnv_train, cdnv_val.
-
-    Pictures stream through: memory is classes x features, so that all of ImageNet fits. With `resume` the run in `out` goes on behind the
-    last batch it noted and ends with the same numbers. seed: of `data.limit_per_class` only.
-
-    Raises ValueError for networks and settings that do not fit, DataError for what is wrong with the pictures, and as
-    `fit_image_network` for the folder.
-    """
-    recipe = {"method": "image_collapse", "model": asdict(model), "data": asdict(data), "run": asdict(run), "seed": seed}
-    if seed < 0:
-        raise ValueError(f"seed is {seed}, expected 0 or more.")
-    folder = RunFolder(out)
-    folder.check(recipe, resume)
-    if resume and folder.result.is_file():
-        print(f"The run in {folder.path} is already complete.")
-        return CollapseResult.read(folder.path)
-    progress = _read_progress(folder) if resume else _Progress()
-    pictures = [open_images(data.source, split) for split in SPLITS]
-    if data.limit_per_class is not None:
-        pictures = [images.limited(data.limit_per_class, seed) for images in pictures]
-    network = _network(model).eval().to(run.place())
-    name, classifier = penultimate(network, model.classifier)
-    known = image_statistics(network, model.weights)
-    mean, std = data.mean or known[0], data.std or known[1]
-    described = [{"source": p.name, "pictures": len(p), "classes": len(p.classes)} for p in pictures]
-    facts = {"data": described, "features": f"input of {name}", "view": "central", "mean": mean, "std": std}
-    folder.start(recipe, {"recipe": recipe, **facts, "environment": environment()})
-    results: dict[str, CDNVResult] = {}
-    for split, images in zip(SPLITS, pictures):
-        with worker_errors(), _seen(classifier) as seen:
-            moments = _embed(network, seen, images, split, data, run, (mean, std), progress, folder)
-        results[split] = moments.cdnv()
-        print(f"{split}: {results[split].explain(images.classes)}")
-    return _finish(results, progress, folder)
+    def summary(self, result: Any) -> str:
+        return ", ".join(f"{name} {value}" for name, value in result.metrics.items()) + f"; {result.seconds:.0f} s"
 
 
 @dataclass
@@ -200,19 +164,16 @@ class _Progress:
     batches: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
 
-    def save(self, folder: RunFolder) -> None:
-        state = {split: {k: torch.from_numpy(v) for k, v in m.state().items()} for split, m in self.moments.items()}
-        with folder.writing(folder.last.name) as temporary:
-            torch.save({"moments": state, "batches": self.batches, "seconds": self.seconds}, temporary)
+    def state(self) -> dict[str, Any]:
+        """As it is noted for --resume."""
+        moments = {split: {k: torch.from_numpy(v) for k, v in m.state().items()} for split, m in self.moments.items()}
+        return {"moments": moments, "batches": self.batches, "seconds": self.seconds}
 
-
-def _read_progress(folder: RunFolder) -> _Progress:
-    try:
-        stored = torch.load(folder.last, map_location="cpu", weights_only=True)
-        moments = {split: ClassMoments.restore({k: v.numpy() for k, v in state.items()}) for split, state in stored["moments"].items()}
-        return _Progress(moments, dict(stored["batches"]), float(stored["seconds"]))
-    except Exception as error:  # whatever a damaged archive makes torch, pickle or zipfile raise
-        raise RunFolderError(f"{folder.last} is damaged ({type(error).__name__}): start again in another folder.") from None
+    @staticmethod
+    def restore(state: dict[str, Any]) -> _Progress:
+        """What `state` noted."""
+        moments = {s: ClassMoments.restore({k: v.numpy() for k, v in m.items()}) for s, m in state["moments"].items()}
+        return _Progress(moments, dict(state["batches"]), float(state["seconds"]))
 
 
 @torch.inference_mode()
@@ -225,7 +186,7 @@ def _embed(
     run: CollapseRunConfig,
     statistics: tuple[list[float], list[float]],
     progress: _Progress,
-    folder: RunFolder,
+    note: Note,
 ) -> ClassMoments:
     """Moments of a split's features; batches that `progress` knows already are left out."""
     place = run.place()
@@ -256,9 +217,9 @@ def _embed(
         if done % run.save_every == 0:
             now = time.perf_counter()
             progress.seconds, started = progress.seconds + now - started, now
-            progress.save(folder)
+            note(progress.state())
     progress.seconds += time.perf_counter() - started
-    progress.save(folder)
+    note(progress.state())
     return progress.moments[split]
 
 
@@ -281,12 +242,10 @@ def _network(model: CollapseModelConfig) -> nn.Module:
     return network
 
 
-def _finish(results: dict[str, CDNVResult], progress: _Progress, folder: RunFolder) -> CollapseResult:
+def _measured(results: dict[str, CDNVResult], progress: _Progress) -> Measured:
     values = {split: result.mean for split, result in results.items()}
     metrics = {f"cdnv_{split}": value if value != float("inf") else None for split, value in values.items()}
     used = {split: len(result.counts) - len(result.excluded) for split, result in results.items()}
     pictures = {split: int(result.counts.sum()) for split, result in results.items()}
-    result = CollapseResult(metrics, pictures, used, progress.seconds)
-    folder.write_rows([{"split": s, "cdnv": values[s], "pictures": pictures[s], "classes": used[s]} for s in results])
-    folder.write_json("result.json", asdict(result))
-    return result
+    rows = [{"split": s, "cdnv": values[s], "pictures": pictures[s], "classes": used[s]} for s in results]
+    return Measured(metrics, rows, progress.seconds, {"pictures": pictures, "classes_used": used})

@@ -129,16 +129,16 @@ def fit(trainer: lightning.Trainer, training: Training, record: RunRecord, resum
     with _interrupts(trainer, folder), torch.random.fork_rng(), warnings.catch_warnings():
         for message in UNREMARKABLE:
             warnings.filterwarnings("ignore", message)
-        trainer.fit(module, datamodule=data, ckpt_path=folder.last if resume else None, weights_only=True)  # type: ignore[arg-type]
+        trainer.fit(module, datamodule=data, ckpt_path=folder.last if resume else None, weights_only=True)
         if not record.validated:
             measured.update(trainer.validate(module, **given)[0])
-        if data.has_test:
+        if data.test is not None:
             measured.update(trainer.test(module, **given)[0])
         if training.also:
             trainer.loggers = []
         for name, other in training.also.items():
             logged = dict(trainer.validate(other, **given)[0])
-            if data.has_test:
+            if data.test is not None:
                 logged.update(trainer.test(other, **given)[0])
             measured.update({f"{name}_{key}": value for key, value in logged.items()})
     return measured

@@ -25,7 +25,7 @@ import yaml
 from pointlift.methods import METHODS
 from pointlift.methods.base import Experiment
 from pointlift.runs.recipe_files import RecipeError, find_recipe, flatten, nearest, read_yaml
-from pointlift.system.own_code import OwnCodeError, load_own, names_own_code, named
+from pointlift.system.own_code import OwnCodeError, load_own, named, names_own_code
 
 __all__ = ["Recipe", "load_recipe", "method_class", "resolve_recipe"]
 
@@ -143,13 +143,8 @@ def _parser(method: str) -> Any:
 
     parser = jsonargparse.ArgumentParser(prog="pointlift fit", exit_on_error=False)
     parser.add_class_arguments(method_class(method))
-    parser.add_argument("--out", type=str, default=default_folder(method), help="Folder of the run.")
+    parser.add_argument("--out", type=str, default=method_class(method).out, help="Folder of the run.")
     return parser
-
-
-def default_folder(method: str) -> str:
-    """Where a run goes that names no folder: "runs/METHOD"."""
-    return f"runs/{method_class(method).method}"
 
 
 @functools.cache

@@ -143,6 +143,8 @@ def _train(
     if engine.is_global_zero:
         export(folder.final, int(last["epoch"]))
         folder.write_json("result.json", result.to_dict())
+        if training.after is not None:
+            training.after(seconds)
     return result
 
 
@@ -156,7 +158,6 @@ def _protocol(experiment: Experiment, training: Training, recipe: dict[str, Any]
         said = f"{side} {column} over all epochs, on the split named above; kept, not reported"
     return {
         "recipe": recipe,
-        "data": training.data.describe(),
         "reported_epoch": "last",
         "best_epoch": said,
         "votes": 1,

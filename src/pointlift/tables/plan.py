@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pointlift.runs.recipe_files import RecipeError, nearest
-from pointlift.runs.recipes import Recipe, argument_types, load_recipe, method_function, resolve
+from pointlift.runs.recipes import Recipe, argument_types, load_recipe, resolve
 from pointlift.tables.definition import SHOWN, Before, Entry, TableDefinition
 from pointlift.tables.fingerprint import FORMAT, CodeFingerprints, FileIdentities, canonical, digest
 from pointlift.tables.outcome import CellId, Shown
@@ -132,7 +132,7 @@ def filled(run: Run, data: str, run_folder: Callable[[str], Path]) -> Recipe:
         return str(run_folder(found.group(1)) / found.group(3)) if found else text.replace("{data}", data)
 
     content = _texts_replaced(dict(run.content), replace)
-    return resolve(method_function(run.method), run.method, content, (), run.label)
+    return resolve(run.method, content, (), run.label)
 
 
 def _matching(text: str, names: list[str], kind: str) -> set[str]:
@@ -217,14 +217,13 @@ class _Planner:
             for key, value in overlay.items():
                 if key != "recipe":
                     _put(content, key, copy.deepcopy(value), where)
-        function = method_function(method)
-        kinds = argument_types(function)
+        kinds = argument_types(method)
         for key, value in QUIET.items():
             if key in kinds:
                 _put(content, key, value, where)
         memo = json.dumps([method, content], sort_keys=True, default=str)
         if memo not in self._resolved:
-            found = resolve(function, method, content, (), where)
+            found = resolve(method, content, (), where)
             devices = (found.resolved.get("trainer") or {}).get("devices", 1)
             if devices not in (1, "auto", "1"):
                 raise RecipeError(f"{where}: trainer.devices is {devices}, a run of a table has one device (several runs at once: --jobs)")

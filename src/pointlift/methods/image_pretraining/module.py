@@ -11,21 +11,19 @@ import inspect
 import math
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-import lightning
-import numpy as np
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchmetrics import MeanMetric
 
 from pointlift.data.procedural.fractals.fractal_images import FractalImages, held_out_instances, small_fractals
 from pointlift.data.procedural.fractals.systems import FractalCategory, search_categories
-from pointlift.methods.image2point import DivergenceError
+from pointlift.methods.classification import Classification
+from pointlift.methods.optim import OptimConfig
 from pointlift.models.images.fractal_resnet import IMAGE_MEAN, IMAGE_STD, fractal_resnet
 
 __all__ = [
@@ -81,11 +79,10 @@ class ImageOptimConfig:
         if self.schedule not in ("cosine", "step", "constant"):
             raise ValueError(f"image pre-training: got schedule={self.schedule!r}, expected cosine, step or constant.")
 
-    def factor(self, progress: float) -> float:
-        """What the learning rate is multiplied by when the share ``progress`` of the run, 0..1, is done."""
-        if self.schedule == "cosine":
-            return 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
-        return 0.1 ** min(2, math.floor(3 * progress + 1e-6)) if self.schedule == "step" else 1.0
+    def settings(self) -> OptimConfig:
+        """The same as every method has them."""
+        shared = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "batch_size"}
+        return OptimConfig(optimizer="sgd", **shared)
 
 
 def augment(images: Tensor, crop: int, generator: torch.Generator, flip: bool = True) -> Tensor:
@@ -123,102 +120,83 @@ def normalise(images: Tensor, mean: float | Tensor = IMAGE_MEAN, std: float | Te
     return images.contiguous(memory_format=torch.channels_last)
 
 
-class ImageClassifier(lightning.LightningModule):
-    """Trains ``model`` on batches of ``(images (B, C, H, W) uint8, labels (B,))`` by the rules of ``optim``.
+class ImageClassifier(Classification):
+    """Trains `net` on batches of ``(images (B, C, H, W) uint8, labels (B,))``.
 
-    crop            side of a random (in evaluation: central) window; None keeps the picture, whose views are then the loader's affair
-    flip            one of four flips of every training picture
-    seed            augmentation and everything else that is random in a step follow from the seed, the step and the rank alone, so that
-                    a resumed run sees what an uninterrupted one would have seen
-    mean, std       of each channel, or of all
-    total_steps     length of the schedule in optimizer steps; None asks Lightning
+    Args:
+        net: an image network.
+        num_classes: of the pictures.
+        crop: side of a random (in evaluation: central) window; None keeps the picture, whose views are then the loader's affair.
+        flip: one of four flips of every training picture.
+        mean, std: of each channel, or of all.
+        optim, seed, total_steps: of `Method`; augmentation and everything else that is random in a step follow from the seed, the step and
+            the rank alone, so that a resumed run sees what an uninterrupted one would have seen.
 
     Logged once per epoch: train_loss, train_accuracy, val_loss, val_accuracy (top-1, 0..1), lr. Raises ``DivergenceError`` when the loss
     becomes NaN or infinite.
     """
 
+    columns: ClassVar[tuple[str, ...]] = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
+    former_names: ClassVar[dict[str, str]] = {"model.": "net."}
     mean: Tensor
     std: Tensor
 
     def __init__(
         self,
-        model: nn.Module,
-        optim: ImageOptimConfig,
+        net: nn.Module,
+        num_classes: int,
         crop: int | None = None,
         flip: bool = True,
-        seed: int = 0,
         mean: float | Sequence[float] = IMAGE_MEAN,
         std: float | Sequence[float] = IMAGE_STD,
+        optim: OptimConfig | None = None,
+        seed: int = 0,
         total_steps: int | None = None,
     ) -> None:
-        super().__init__()
-        self.model = model
-        self.optim = optim
-        self.crop = crop
-        self.flip = flip
-        self.seed = seed
-        self.total_steps = total_steps
+        super().__init__(net, num_classes, None, optim, seed, total_steps)
+        self.crop, self.flip = crop, flip
         self.register_buffer("mean", torch.tensor(mean).reshape(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).reshape(1, -1, 1, 1), persistent=False)
-        self.loss = nn.CrossEntropyLoss(label_smoothing=optim.label_smoothing)
-        self.train_loss, self.train_accuracy = MeanMetric(), MeanMetric()
-        for metric in (self.train_loss, self.train_accuracy):
-            metric.persistent(True)  # so that an epoch that is resumed in its middle is averaged as a whole
+        self.val_accuracy = MeanMetric()
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.model(normalise(images, self.mean, self.std))
+        return self.net(normalise(images, self.mean, self.std)).float()
 
-    def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
-        # dropout and its like draw from torch's global stream
-        key = np.random.SeedSequence([self.seed, self.current_epoch, batch_index, self.global_rank])
-        torch.manual_seed(int(key.generate_state(1, np.uint64)[0]) >> 1)
+    def batch_size(self, batch: tuple[Tensor, Tensor]) -> int:
+        return len(batch[1])
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        """Mean cross entropy of (images (B, 3, H, W) in 0-1, labels (B,)). Raises DivergenceError where it is NaN or infinite."""
+    def losses(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        """Mean cross entropy of (images (B, 3, H, W) uint8, labels (B,))."""
         images, labels = batch
         if self.crop is not None or self.flip:
-            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self._pass(batch_index)) * 4096 + self.global_rank)
+            step = self._pass(self._batch_index)
+            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + step) * 4096 + self.global_rank)
             images = augment(images, self.crop or images.shape[-1], generator, self.flip)
-        logits = self(images).float()
-        loss: Tensor = self.loss(logits, labels)
-        if not math.isfinite(value := float(loss.detach())):
-            what = "NaN" if math.isnan(value) else "infinite"
-            raise DivergenceError(
-                f"loss became {what} at step {self.global_step} (epoch {self.current_epoch}): lower the learning rate (--optim.lr, it is "
-                f"{self.optim.lr:g}), or clip gradients (--trainer.gradient_clip_val 1)."
-            )
-        self.train_loss.update(value, len(labels))
-        self.train_accuracy.update(float((logits.argmax(1) == labels).float().mean()), len(labels))
-        self.log("loss", loss, prog_bar=True, batch_size=len(labels))
-        return loss
+        logits = self(images)
+        self.count_right(logits, labels)
+        return {"loss": self.loss(logits, labels)}
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        self._batch_index = batch_idx
+        return super().training_step(batch, batch_idx)
 
     def _pass(self, batch_index: int) -> int:
         """A number of its own for every batch, also where several make one optimizer step; the step itself where each makes one."""
         batches = 1 if self._trainer is None else self.trainer.accumulate_grad_batches
         return self.global_step * batches + batch_index % batches
 
-    def on_train_epoch_end(self) -> None:
-        """Log the epoch's means and the learning rate, and begin to count anew."""
-        self.log("train_loss", self.train_loss.compute())
-        self.log("train_accuracy", self.train_accuracy.compute())
-        self.train_loss.reset()
-        self.train_accuracy.reset()
-        optimizer = self.optimizers()
-        assert not isinstance(optimizer, list)
-        self.log("lr", float(optimizer.param_groups[0]["lr"]))
+    def begin_evaluation(self) -> None:
+        super().begin_evaluation()
+        self.val_accuracy.reset()
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+    def evaluate(self, batch: tuple[Tensor, Tensor]) -> None:
         images, labels = batch
-        logits = self(images if self.crop is None else center_crop(images, self.crop)).float()
-        accuracy = (logits.argmax(1) == labels).float().mean()
-        values = {"val_loss": nn.functional.cross_entropy(logits, labels), "val_accuracy": accuracy}
-        self.log_dict(values, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=len(labels))
+        logits = self(images if self.crop is None else center_crop(images, self.crop))
+        self.val_loss.update(nn.functional.cross_entropy(logits, labels), len(labels))
+        self.val_accuracy.update((logits.argmax(1) == labels).float().mean(), len(labels))
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        optimizer = torch.optim.SGD(self.model.parameters(), self.optim.lr, self.optim.momentum, weight_decay=self.optim.weight_decay)
-        steps = self.total_steps if self.total_steps is not None else max(1, int(self.trainer.estimated_stepping_batches))
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.optim.factor(step / steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    def measures(self) -> dict[str, Tensor | float]:
+        return {"loss": self.val_loss.compute(), "accuracy": self.val_accuracy.compute()}
 
 
 @torch.inference_mode()

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar
 
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from pointlift.data.errors import DataError, worker_errors
+from pointlift.data.errors import DataError
 from pointlift.data.images.crops import CenterCrop, CroppedImages, ImageOrder, PreparedImages, TrainCrop
 from pointlift.data.images.open import open_images
 from pointlift.data.loader import KeyedData, Loaders
 from pointlift.data.procedural.fractals.fractal_images import FractalImages
 from pointlift.data.procedural.fractals.systems import search_categories
+from pointlift.methods.base import Best, Experiment, Place, Training, optimizer_steps
 from pointlift.methods.image_pretraining.configs import ImageDataConfig, ImageModelConfig, ImageViewConfig
 from pointlift.methods.image_pretraining.module import (
     FractalDataConfig,
@@ -26,47 +27,19 @@ from pointlift.methods.image_pretraining.module import (
     source_commit,
     top1,
 )
-from pointlift.methods.optim import OptimConfig
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models import image_network
 from pointlift.models.factory import is_own_code
 from pointlift.models.images.fractal_resnet import ASSET, IMAGE_MEAN, IMAGE_STD, fractal_resnet
-from pointlift.runs.engine import RunRecord, make_trainer, run, settings_restored
-from pointlift.runs.folder import RunFolder
-from pointlift.runs.start import StoredResult, finished_result, recipe_of
-from pointlift.system.distributed import process_rank
-from pointlift.system.environment import environment
+from pointlift.system.atomic import atomic_write
 from pointlift.weights.image_weights import save_image_model
 
-__all__ = ["ImageFitResult", "fit_image_network"]
-
-_MODEL, _DATA, _VIEWS = ImageModelConfig(), ImageDataConfig(), ImageViewConfig()
-_OPTIM, _TRAINER = ImageOptimConfig(), TrainerConfig()
-
-
-@dataclass(frozen=True)
-class ImageFitResult(StoredResult):
-    """What a run measured.
-
-    Attributes:
-        metrics: of the last epoch: train_loss, train_accuracy, val_loss, val_accuracy (top-1), lr. Accuracies are fractions in 0-1.
-        best: {"epoch", "val_accuracy"} of the best epoch, which is kept (best.safetensors) and not reported.
-        checkpoint: model.safetensors, the image network's own tensors by their own names. csv: metrics.csv, a row per epoch.
-        seconds: of training and evaluation, over all resumptions. classes: outputs. parameters: of the network.
-    """
-
-    metrics: dict[str, float]
-    best: dict[str, float]
-    checkpoint: Path
-    csv: Path
-    seconds: float
-    classes: int
-    parameters: int
+__all__ = ["ImagePretraining"]
 
 
 @dataclass(frozen=True)
 class ImageSplits:
-    """The pictures of a run as (views, labels), and how the classifier goes on with them; `test` is None: val is the held-out split."""
+    """The pictures of a run as (crops, labels), and how the classifier goes on with them; val is the held-out split."""
 
     name: str
     classes: tuple[str, ...]
@@ -78,7 +51,11 @@ class ImageSplits:
     flip: bool
     mean: list[float]
     std: list[float]
-    test: None = None
+
+    def describe(self) -> dict[str, Any]:
+        """For the protocol."""
+        pictures = {"train": self.train_size, "val": self.val_size}
+        return {"source": self.name, "classes": len(self.classes), "pictures": pictures}
 
 
 class ImageData(Loaders):
@@ -100,88 +77,63 @@ class ImageData(Loaders):
         )  # fmt: skip
 
 
-def fit_image_network(
-    model: ImageModelConfig = _MODEL,
-    data: ImageDataConfig = _DATA,
-    views: ImageViewConfig = _VIEWS,
-    optim: ImageOptimConfig = _OPTIM,
-    trainer: TrainerConfig = _TRAINER,
-    seed: int = 0,
-    out: str | Path = "runs/pretraining",
-    resume: bool = False,
-) -> ImageFitResult:
-    """Train an image network from random weights; everything about the run is in `out` afterwards, its weights in model.safetensors.
+@dataclass(frozen=True)
+class ImagePretraining(Experiment):
+    """Train an image network from random weights, which are in model.safetensors by their own names afterwards.
 
-    The weights load into the same network (`model.weights` of an image2point recipe). With `resume` the run in `out` goes on from its last
-    finished epoch and ends as if it had never stopped; a finished run is not repeated. The embedded network on the embedded fractals is
-    also written as fractal_resnet.safetensors, in float16 and with its facts, the file that ships.
-
-    Raises ValueError for settings or networks that do not fit the data, DataError for what is wrong with the pictures, RunFolderError for
-    a folder that holds another run or none to resume, RunWriteError for a full disk, RunInterrupted after Ctrl-C and DivergenceError for a
-    loss that is not a number.
+    They load into the same network (`model.weights` of an image2point recipe). The embedded network on the embedded fractals is also
+    written as fractal_resnet.safetensors, in float16 and with its facts, the file that ships. Metrics of the last epoch: train_loss,
+    train_accuracy, val_loss, val_accuracy (top-1), lr.
     """
-    if data.source is None and views != _VIEWS:
-        raise ValueError("views are given, but the embedded fractals (data.source null) bring their own: leave them out or name a source.")
-    recipe, folder = recipe_of("image_pretraining", seed, model=model, data=data, views=views, optim=optim, trainer=trainer), RunFolder(out)
-    if (finished := finished_result(folder, recipe, resume, ImageFitResult.read)) is not None:
-        return finished
-    splits = _embedded_splits(data) if data.source is None else _source_splits(data, views, seed)
-    network = _network(model, splits, seed)
-    pictures = ImageData(splits, optim.batch_size, data.num_workers, seed, trainer.devices * trainer.num_nodes)
-    result = _train(network, pictures, model, optim, trainer, folder, recipe, resume)
-    if data.source is None and model.name == "fractal_resnet" and not model.options and process_rank() == 0:
-        _write_embedded(network, splits, recipe, result.seconds, folder)
-    return result
 
+    method: ClassVar[str] = "image_pretraining"
+    out: ClassVar[str] = "runs/pretraining"
+    best: ClassVar[Best] = ("val_accuracy", "max")
 
-def _train(
-    network: nn.Module,
-    pictures: ImageData,
-    model: ImageModelConfig,
-    optim: ImageOptimConfig,
-    trainer: TrainerConfig,
-    folder: RunFolder,
-    recipe: dict[str, Any],
-    resume: bool,
-) -> ImageFitResult:
-    splits, seed = pictures.splits, int(recipe["seed"])
-    steps = -(-pictures.steps_per_epoch // trainer.accumulate_grad_batches) * optim.epochs
-    steps = steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
-    module = ImageClassifier(
-        network.to(memory_format=torch.channels_last), optim, splits.crop, splits.flip, seed, splits.mean, splits.std, steps
-    )
-    protocol = _protocol(recipe, pictures, network)
-    facts = {
-        "classes": json.dumps(splits.classes),
-        "recipe": json.dumps(recipe),
-        "mean": json.dumps(splits.mean),
-        "std": json.dumps(splits.std),
-    }
+    model: ImageModelConfig = ImageModelConfig()
+    data: ImageDataConfig = ImageDataConfig()
+    views: ImageViewConfig = ImageViewConfig()
+    optim: ImageOptimConfig = ImageOptimConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    seed: int = 0
 
-    def export(path: Path, epoch: int) -> None:
-        with folder.writing(path.name) as temporary:
-            save_image_model(network, temporary, {**facts, "epoch": str(epoch)}, model.half)
+    def check(self, place: Place) -> None:
+        if self.data.source is None and self.views != ImageViewConfig():
+            raise ValueError("views are given, but the embedded fractals (data.source null) bring their own: leave them out or name a source.")
 
-    record = RunRecord(folder, export, "val_accuracy", trainer.checkpoint_every_n_steps)
-    with settings_restored(), worker_errors():
-        engine = make_trainer(trainer, OptimConfig(epochs=optim.epochs), record, pictures.steps_per_epoch)
-        if process_rank() == 0:
-            folder.start(recipe, protocol)
-        measured = run(engine, module, cast(Any, pictures), record, resume)
-    network.cpu()
-    last = record.rows[-1]
-    metrics = {**{k: v for k, v in last.items() if k not in ("epoch", "step", "seconds")}, **measured}
-    best = {} if record.best is None else {"epoch": record.best[0], "val_accuracy": record.best[1]}
-    seconds = sum(row["seconds"] for row in record.rows)
-    result = ImageFitResult(
-        metrics, best, folder.final, folder.metrics, seconds, len(splits.classes), sum(p.numel() for p in network.parameters())
-    )
-    if engine.is_global_zero:
-        export(folder.final, int(last["epoch"]))
-        folder.write_json("result.json", result.to_dict())
-        accuracy = 100 * metrics.get("val_accuracy", float("nan"))
-        print(f"held-out accuracy {accuracy:.1f} % after {optim.epochs} epochs and {seconds:.0f} s; weights in {folder.path}")
-    return result
+    def build(self, place: Place) -> Training:
+        """Raises ValueError for settings or networks that do not fit the data, DataError for what is wrong with the pictures."""
+        embedded = self.data.source is None
+        splits = _embedded_splits(self.data) if embedded else _source_splits(self.data, self.views, self.seed)
+        net = _network(self.model, splits, self.seed).to(memory_format=torch.channels_last)
+        devices = self.trainer.devices * self.trainer.num_nodes
+        pictures = ImageData(splits, self.optim.batch_size, self.data.num_workers, self.seed, devices)
+        steps = optimizer_steps(pictures.steps_per_epoch, self.optim.epochs, self.trainer)
+        shown = (splits.crop, splits.flip, splits.mean, splits.std)
+        module = ImageClassifier(net, len(splits.classes), *shown, self.optim.settings(), self.seed, steps)
+
+        def save(path: Path, protocol: dict[str, Any]) -> None:
+            facts = {"classes": splits.classes, "recipe": protocol["recipe"], "mean": splits.mean, "std": splits.std}
+            stored = {name: json.dumps(value) for name, value in facts.items()}
+            save_image_model(net, path, {**stored, "epoch": str(protocol["epoch"])}, self.model.half)
+
+        def write_embedded(seconds: float) -> None:
+            net.cpu()
+            if embedded and self.model.name == "fractal_resnet" and not self.model.options:
+                _write_embedded(self, splits, seconds, place.folder)
+
+        facts = {
+            "data": splits.describe(),
+            "evaluation": "one central view of every picture",
+            "pictures_per_step_and_device": pictures.local_batch,
+            "batch_norm": "statistics of each device's own pictures",
+        }
+        told = {"classes": len(splits.classes)}
+        return Training(module, pictures, self.optim.epochs, save, facts, told, after=write_embedded)
+
+    def summary(self, result: Any) -> str:
+        accuracy = 100 * result.metrics.get("val_accuracy", float("nan"))
+        return f"held-out accuracy {accuracy:.1f} % after {self.optim.epochs} epochs and {result.seconds:.0f} s"
 
 
 def _source_splits(data: ImageDataConfig, views: ImageViewConfig, seed: int) -> ImageSplits:
@@ -245,33 +197,17 @@ def _network(model: ImageModelConfig, splits: ImageSplits, seed: int) -> nn.Modu
     return network.train()
 
 
-def _protocol(recipe: dict[str, Any], pictures: ImageData, network: nn.Module) -> dict[str, Any]:
-    splits = pictures.splits
-    return {
-        "recipe": recipe,
-        "data": {"source": splits.name, "classes": len(splits.classes), "pictures": {"train": splits.train_size, "val": splits.val_size}},
-        "reported_epoch": "last",
-        "best_epoch": "highest val_accuracy over all epochs, on the split named above; kept, not reported",
-        "evaluation": "one central view of every picture",
-        "steps_per_epoch": pictures.steps_per_epoch,
-        "pictures_per_step_and_device": pictures.local_batch,
-        "incomplete_last_batch": "left out",
-        "batch_norm": "statistics of each device's own pictures",
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "environment": environment(),
-    }
-
-
-def _write_embedded(network: nn.Module, splits: ImageSplits, recipe: dict[str, Any], seconds: float, folder: RunFolder) -> None:
+def _write_embedded(run: ImagePretraining, splits: ImageSplits, seconds: float, folder: Path) -> None:
     """The file that ships, float16; the accuracy in its metadata is that of these weights in float32 arithmetic."""
-    classes = len(splits.classes)
+    classes, recipe = len(splits.classes), run.groups()
     half = fractal_resnet(num_classes=classes)
-    half.load_state_dict({name: t.half().float() if t.is_floating_point() else t for name, t in load_file(folder.final).items()})
+    trained = load_file(folder / "model.safetensors")
+    half.load_state_dict({name: t.half().float() if t.is_floating_point() else t for name, t in trained.items()})
     assert isinstance(splits.val, PreparedImages)
     accuracy = top1(half, splits.val.images, splits.crop)
-    made = {"method": recipe["method"], "seed": recipe["seed"], "model": {"name": "fractal_resnet", "num_classes": classes}}
+    made = {"method": run.method, "seed": run.seed, "model": {"name": "fractal_resnet", "num_classes": classes}}
     made |= {"data": {f.name: recipe["data"][f.name] for f in fields(FractalDataConfig)}, "optim": recipe["optim"]}
-    facts = {"recipe": json.dumps(made), "seed": str(recipe["seed"]), "commit": source_commit(), "torch": torch.__version__}
+    facts = {"recipe": json.dumps(made), "seed": str(run.seed), "commit": source_commit(), "torch": torch.__version__}
     facts |= {"classes": str(classes), "seconds": f"{seconds:.0f}", "val_accuracy": f"{accuracy:.4f}", "crop": str(splits.crop)}
-    with folder.writing(ASSET) as temporary:
+    with atomic_write(folder / ASSET) as temporary:
         save_image_model(half, temporary, facts)

@@ -31,8 +31,7 @@ D.
 
 from __future__ import annotations
 
-import math
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -40,8 +39,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pointlift.methods.pointcmt.guided_clouds import GuidedBatch, GuidedStudent
-from pointlift.methods.pointcmt.student import classifier_enhancement
+from pointlift.core.point_batch import PointBatch
+from pointlift.methods.optim import OptimConfig
+from pointlift.methods.pointcmt.student import TransferConfig, classifier_enhancement
+from pointlift.methods.pointcmt.taught_clouds import FEATURES
+from pointlift.methods.pointcmt.taught_student import TaughtStudent
 
 __all__ = ["BASELINES", "KnowledgeDistillation", "normalize_1", "normalize_2", "principal_directions", "soft_divergence"]
 
@@ -98,16 +100,21 @@ def principal_directions(features: npt.NDArray[np.float32], k: int) -> tuple[Ten
     return torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(np.ascontiguousarray(leading * signs, dtype=np.float32))
 
 
-class KnowledgeDistillation(GuidedStudent):
+class KnowledgeDistillation(TaughtStudent):
     """Trains `net`, the student, by one of the baselines.
 
-    method: see the module's text. teacher_classifier: Cls_img, which hinton and yang need; frozen here and part of last.ckpt. principal:
-    mean and directions of the teacher's features, which huang needs. temperature: hinton's. weight, label_weight: None for the module's.
-    seed: also of the learned layers beside the student, which train with it and are not part of what is exported. options: of
-    `Image2Point`.
+    Args:
+        net: the student.
+        num_classes: C.
+        width: D of the image network's features.
+        transfer: the method, see the module's text; temperature, hinton's; weight and label_weight, None for the module's.
+        teacher_classifier: Cls_img, which hinton and yang need; frozen here and part of last.ckpt.
+        principal: mean and directions of the teacher's features, which huang needs.
+        regime, optim, seed, total_steps: of `Classification`; the seed also of the learned layers beside the student, which train with it
+            and are not part of what is exported.
 
-    Batches as for `PointCMT`; classification and transfer (unweighted) go to the loggers. Raises ValueError for an unknown method, a part
-    that is missing, widths that do not fit, and weights that are negative or not finite.
+    Batches as for `PointCMTStudent`; classification and transfer (unweighted) go to the loggers. Raises ValueError for a method that is none
+    of these, a part that is missing, and widths that do not fit.
     """
 
     def __init__(
@@ -115,29 +122,23 @@ class KnowledgeDistillation(GuidedStudent):
         net: nn.Module,
         num_classes: int,
         width: int,
-        method: Baseline,
+        transfer: TransferConfig,
         teacher_classifier: nn.Linear | None = None,
         principal: tuple[Tensor, Tensor] | None = None,
         regime: str | None = "scratch",
-        voxel_size: float = 0.05,
-        temperature: float = 4.0,
-        weight: float | None = None,
-        label_weight: float | None = None,
-        **options: Any,
+        optim: OptimConfig | None = None,
+        seed: int = 0,
+        total_steps: int | None = None,
     ) -> None:
-        super().__init__(net, num_classes, width, regime, voxel_size, **options)
-        if method not in BASELINES:
-            raise ValueError(f"Knowledge distillation: method is {method!r}, expected one of {', '.join(BASELINES)}.")
-        usual_label, usual = WEIGHTS[method]
-        self.method, self.temperature = method, temperature
-        self.weight = usual if weight is None else weight
-        self.label_weight = usual_label if label_weight is None else label_weight
-        if not all(0 <= w < math.inf for w in (self.weight, self.label_weight)) or not 0 < temperature < math.inf:
-            raise ValueError(
-                f"{method}: weight is {weight}, label_weight {label_weight} and temperature {temperature}, expected finite numbers, "
-                "weights of 0 or more and a positive temperature."
-            )
-        self.teacher_classifier = self._frozen(teacher_classifier, num_classes) if method in ("hinton", "yang") else None
+        super().__init__(net, num_classes, width, regime, optim, seed, total_steps)
+        if transfer.method not in BASELINES:
+            raise ValueError(f"Knowledge distillation: method is {transfer.method!r}, expected one of {', '.join(BASELINES)}.")
+        self.method: Baseline = transfer.method
+        self.temperature = transfer.temperature
+        label_weight, weight = WEIGHTS[self.method]
+        self.label_weight = label_weight if transfer.label_weight is None else transfer.label_weight
+        self.weight = weight if transfer.weight is None else transfer.weight
+        self.teacher_classifier = self._frozen(teacher_classifier, num_classes) if self.method in ("hinton", "yang") else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.learned = self._layers(principal)
@@ -165,13 +166,16 @@ class KnowledgeDistillation(GuidedStudent):
         self.register_buffer("principal_directions", principal[1].clone())
         return nn.ModuleDict({"inherit": nn.Linear(half, half), "explore": nn.Linear(self.student_width - half, half)})
 
-    def training_step(self, batch: GuidedBatch, batch_idx: int) -> Tensor:  # type: ignore[override]
-        """label_weight * CE + weight * L_KD. Raises DivergenceError where it is NaN or infinite."""
+    def losses(self, batch: PointBatch) -> dict[str, Tensor]:
+        """label_weight * CE + weight * L_KD, and the two."""
         target = self.classes(batch)
         points = self.encode(batch)
         logits = self.classifier(points).float()
-        terms = {"classification": self.loss(logits, target), "transfer": self.transfer(points.float(), logits, batch.guide)}
-        return self.record(self.label_weight * terms["classification"] + self.weight * terms["transfer"], logits, target, terms)
+        classification = self.loss(logits, target)
+        transfer = self.transfer(points.float(), logits, batch.extras[FEATURES])
+        self.count_right(logits, target)
+        loss = self.label_weight * classification + self.weight * transfer
+        return {"loss": loss, "classification": classification, "transfer": transfer}
 
     def transfer(self, points: Tensor, logits: Tensor, images: Tensor) -> Tensor:
         """L_KD of the module's text, of F_pts (B, D_s), Cls_pts(F_pts) (B, classes) and F_img (B, D_t)."""
@@ -197,5 +201,5 @@ class KnowledgeDistillation(GuidedStudent):
         explored = functional.normalize(self.learned["explore"](points[:, half:]), dim=1)
         return ((compressed - inherited).square().sum(1) - (compressed - explored).square().sum(1)).mean()
 
-    def _make_optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        return super()._make_optimizer([*parameters, *self.learned.parameters()])
+    def trained_parameters(self) -> list[nn.Parameter]:
+        return [*super().trained_parameters(), *self.learned.parameters()]

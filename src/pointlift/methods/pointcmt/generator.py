@@ -26,8 +26,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from pointlift.core.sparse_tensor import PointBatch
-from pointlift.methods.image2point import Image2Point
-from pointlift.methods.pointcmt.guided_clouds import GuidedBatch
+from pointlift.methods.method import Method
+from pointlift.methods.optim import OptimConfig
+from pointlift.methods.pointcmt.taught_clouds import FEATURES
 from pointlift.ops.distances import earth_movers_distance
 from pointlift.system.atomic import atomic_write
 
@@ -168,46 +169,46 @@ def pick_points(cloud: PointBatch, n: int) -> Tensor:
     return cloud.xyz[rows]
 
 
-class GeneratorTraining(Image2Point):
+class GeneratorTraining(Method):
     """Stage II: trains `net`, a `PointGenerator`, to draw the training clouds from the teacher's features of them.
 
-    distance: L_EMD. loss_weight: what it is multiplied by: 1 in the paper, 30 in the released code, which matters to Adam's weight decay
-    only. options: of `Image2Point`, whose optimizers, schedules and seeding these are. Batches are `GuidedBatch`, whose clouds may be
-    augmented: the features are those of the clouds as they are. Logged once per epoch: train_loss and val_loss, the mean distance without
-    the weight.
+    Args:
+        net: the generator.
+        distance: L_EMD.
+        loss_weight: what it is multiplied by: 1 in the paper, 30 in the released code, which matters to Adam's weight decay only.
+        optim, seed, total_steps: of `Method`.
+
+    Batches are `PointBatch` with extras["teacher_features"], whose clouds may be augmented: the features are those of the clouds as they
+    are. Logged once per epoch: train_loss and val_loss, the mean distance without the weight.
     """
 
     def __init__(
-        self, net: PointGenerator, distance: CloudDistance | None = None, loss_weight: float = 1.0, num_classes: int = 2, **options: Any
+        self,
+        net: PointGenerator,
+        distance: CloudDistance | None = None,
+        loss_weight: float = 1.0,
+        optim: OptimConfig | None = None,
+        seed: int = 0,
+        total_steps: int | None = None,
     ) -> None:
-        super().__init__(net, num_classes, "all", **options)
+        super().__init__(net, "all", optim, seed, total_steps)
         if not 0 < loss_weight < float("inf"):
             raise ValueError(f"The point generator's loss_weight is {loss_weight}, expected a positive number.")
-        self.distance, self.loss_weight = distance or CloudDistance(), loss_weight
+        self.distance, self.loss_scale = distance or CloudDistance(), loss_weight
 
-    def distances(self, batch: GuidedBatch) -> Tensor:
+    def distances(self, batch: PointBatch) -> Tensor:
         """(B,): L_EMD(P, CMPG(F_img))."""
         assert isinstance(self.net, PointGenerator)
-        generated = self.net(batch.guide)
+        generated = self.net(batch.extras[FEATURES])
         self.finite(generated.detach().sum())
-        return self.distance(generated, pick_points(batch.cloud, self.net.n_points))
+        return self.distance(generated, pick_points(batch, self.net.n_points))
 
-    def training_step(self, batch: GuidedBatch, batch_idx: int) -> Tensor:  # type: ignore[override]
-        """The weighted mean of the distances. Raises DivergenceError where it is NaN or infinite."""
-        distance = self.distances(batch).mean()
-        self.train_loss.update(self.finite(distance), len(batch))
-        self.train_accuracy.update(0.0, 0)  # classes play no part in this stage
-        self.log("loss", distance, prog_bar=True, batch_size=len(batch))
-        return self.loss_weight * distance
+    def losses(self, batch: PointBatch) -> dict[str, Tensor]:
+        """The mean of the distances."""
+        return {"loss": self.distances(batch).mean()}
 
-    def validation_step(self, batch: GuidedBatch, batch_idx: int) -> None:  # type: ignore[override]
+    def evaluate(self, batch: PointBatch) -> None:
         self.val_loss.update(self.distances(batch).mean(), len(batch))
-
-    def test_step(self, batch: GuidedBatch, batch_idx: int) -> None:  # type: ignore[override]
-        self.validation_step(batch, batch_idx)
-
-    def _log_evaluation(self, name: str) -> None:
-        self.log(f"{name}_loss", self.val_loss.compute(), prog_bar=True)
 
 
 def save_generator(path: str | Path, generator: PointGenerator, facts: Mapping[str, Any]) -> Path:

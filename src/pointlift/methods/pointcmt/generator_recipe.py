@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pointlift.data.config import DataConfig
 from pointlift.data.pictures.load import ViewConfig
+from pointlift.methods.base import Experiment, Place, Training, optimizer_steps
+from pointlift.methods.cloud_classifiers import cloud_facts, cloud_loaders
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.pointcmt.generator import CloudDistance, GeneratorTraining, PointGenerator, save_generator
-from pointlift.methods.pointcmt.guided_data import GuidedData, Guides, check_same_origin, guide_splits
+from pointlift.methods.pointcmt.taught_clouds import teach, teacher_file
 from pointlift.methods.trainer_config import TrainerConfig
-from pointlift.methods.training import FitResult, optimization, record_training
-from pointlift.models.config import ModelConfig
-from pointlift.runs.folder import RunFolder
-from pointlift.runs.start import finished_result, recipe_of
-from pointlift.system.distributed import process_rank, wait_for_others
-from pointlift.teachers.files import TeacherConfig
+from pointlift.teachers.files import TeacherConfig, open_teacher
 
-__all__ = ["GeneratorConfig", "fit_point_generator", "train_generator"]
+__all__ = ["GENERATOR_OPTIM", "GeneratorConfig", "PointGeneration"]
 
 
 @dataclass(frozen=True)
@@ -62,114 +59,60 @@ class GeneratorConfig:
         return CloudDistance(self.box, self.reduction, self.matching, self.epsilon)
 
 
-_TEACHER, _VIEWS, _DATA, _GENERATOR = TeacherConfig(), ViewConfig(), DataConfig(augmentation="scale-shift"), GeneratorConfig()
-_OPTIM = OptimConfig(optimizer="adam", lr=1e-3, weight_decay=0.0, epochs=50, schedule="constant")
-_TRAINER = TrainerConfig()
+GENERATOR_OPTIM = OptimConfig(optimizer="adam", lr=1e-3, weight_decay=0.0, epochs=50, schedule="constant")
 
 
-def fit_point_generator(
-    generator: GeneratorConfig = _GENERATOR,
-    teacher: TeacherConfig = _TEACHER,
-    views: ViewConfig = _VIEWS,
-    data: DataConfig = _DATA,
-    optim: OptimConfig = _OPTIM,
-    trainer: TrainerConfig = _TRAINER,
-    seed: int = 0,
-    out: str | Path = "runs/point_generator",
-    resume: bool = False,
-) -> FitResult:
-    """Train a point generator on the features of `teacher.checkpoint`, which are made in out/features where they are not there yet.
+@dataclass(frozen=True)
+class PointGeneration(Experiment):
+    """Train a point generator on the features of an image network: `teacher.checkpoint`, or stage I's where this is stage II.
 
-    The metrics are train_loss and val_loss, the mean distance between clouds and what is generated of them; there are no classes. The last
-    epoch is what is reported and written to model.safetensors. Resumes exactly; a finished run is not repeated.
-
-    Raises ValueError where no teacher is named, and as `guide_splits` and `fit_image2point` do.
+    The features are made in out/features where they are not there yet. The metrics are train_loss and val_loss, the mean distance between
+    clouds and what is generated of them; there are no classes. The last epoch is what is reported and written to model.safetensors.
     """
-    if teacher.checkpoint is None:
-        raise ValueError(
-            "teacher.checkpoint is not given, expected the model.safetensors of a view_teacher run: the point generator learns from a "
-            "trained image network (method pointcmt trains both)."
-        )
-    if generator.checkpoint is not None:
-        raise ValueError("generator.checkpoint names a finished generator, but point_generator trains one: leave it out.")
-    recipe, folder = _recipe(generator, teacher, views, data, optim, trainer, seed), RunFolder(out)
-    if (finished := finished_result(folder, recipe, resume, FitResult.read)) is not None:
-        return finished
-    places = folder.path / "features", folder.path / "views"
-    guides = guide_splits(Path(teacher.checkpoint), teacher, views, data, trainer, seed, *places)
-    return _train(guides, folder, recipe, generator, data, optim, trainer, seed, resume)
 
+    method: ClassVar[str] = "point_generator"
+    out: ClassVar[str] = "runs/point_generator"
 
-def train_generator(
-    guides: Guides,
-    generator: GeneratorConfig,
-    teacher: TeacherConfig,
-    views: ViewConfig,
-    data: DataConfig,
-    optim: OptimConfig,
-    trainer: TrainerConfig,
-    seed: int,
-    out: Path,
-) -> Path:
-    """Stage II within a run of all stages: the generator's file in `out`, trained here as far as it is not yet."""
-    folder = RunFolder(out)
-    recipe = _recipe(generator, teacher, views, data, optim, trainer, seed)
-    if folder.result.is_file():
-        if process_rank() == 0:
-            folder.check_same(recipe)
-            check_same_origin(folder, "point_generator", {"teacher_sha256": guides.identity})
-        return folder.final
-    going_on = folder.last.is_file()
-    if process_rank() == 0:
-        folder.check(recipe, going_on)
-    result = _train(guides, folder, recipe, generator, data, optim, trainer, seed, going_on)
-    wait_for_others()
-    return result.checkpoint
+    generator: GeneratorConfig = GeneratorConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    views: ViewConfig = ViewConfig()
+    data: DataConfig = DataConfig(augmentation="scale-shift")
+    optim: OptimConfig = GENERATOR_OPTIM
+    trainer: TrainerConfig = TrainerConfig()
+    seed: int = 0
 
+    def check(self, place: Place) -> None:
+        """Raises ValueError where no teacher is named, or a generator."""
+        if self.teacher.checkpoint is None and "teacher" not in place.stages:
+            raise ValueError(
+                "teacher.checkpoint is not given, expected the model.safetensors of a view_teacher run: the point generator learns from a "
+                "trained image network (method pointcmt trains both)."
+            )
+        if self.generator.checkpoint is not None:
+            raise ValueError("generator.checkpoint names a finished generator, but point_generator trains one: leave it out.")
 
-def _recipe(
-    generator: GeneratorConfig,
-    teacher: TeacherConfig,
-    views: ViewConfig,
-    data: DataConfig,
-    optim: OptimConfig,
-    trainer: TrainerConfig,
-    seed: int,
-) -> dict[str, Any]:
-    groups: dict[str, Any] = {"generator": generator, "teacher": teacher, "views": views, "data": data, "optim": optim, "trainer": trainer}
-    return recipe_of("point_generator", seed, **groups)
+    def origins(self, place: Place) -> dict[str, str]:
+        _, content = open_teacher(teacher_file(self.teacher, place), self.teacher)
+        return {"teacher_sha256": str(content["identity"])}
 
-
-def _train(
-    guides: Guides,
-    folder: RunFolder,
-    recipe: dict[str, Any],
-    config: GeneratorConfig,
-    data: DataConfig,
-    optim: OptimConfig,
-    trainer: TrainerConfig,
-    seed: int,
-    resume: bool,
-) -> FitResult:
-    if resume and process_rank() == 0:
-        check_same_origin(folder, "point_generator", {"teacher_sha256": guides.identity})
-    trainer = replace(trainer, early_stop_patience=None)  # it watches classes, which this stage has not
-    loaders = GuidedData(
-        guides.splits, replace(data, batch_size=config.batch_size, features="xyz"), 3, seed, trainer.devices * trainer.num_nodes
-    )
-    net = PointGenerator(guides.width, config.n_points, config.kind, config.hidden, seed)
-    module = GeneratorTraining(net, config.distance(), config.loss_weight, seed=seed, **optimization(optim, trainer, loaders))
-    facts = {
-        "best_epoch": "none is chosen: the last is what is used",
-        "point_generator": {
+    def build(self, place: Place) -> Training:
+        """Raises as `teach` does."""
+        config = self.generator
+        teaching = teach(self.teacher, self.views, self.data, self.trainer, self.seed, place)
+        data = replace(self.data, batch_size=config.batch_size, features="xyz")
+        clouds = cloud_loaders(teaching.splits, data, 3, self.seed, self.trainer)
+        net = PointGenerator(teaching.width, config.n_points, config.kind, config.hidden, self.seed)
+        steps = optimizer_steps(clouds.steps_per_epoch, self.optim.epochs, self.trainer)
+        module = GeneratorTraining(net, config.distance(), config.loss_weight, self.optim, self.seed, steps)
+        told = {
             "distance": asdict(config.distance()),
             "loss": "mean over the batch; train_loss and val_loss are without loss_weight",
-            "teacher": guides.path.name,
-            "teacher_sha256": guides.identity,
-        },
-    }
+            "teacher": teaching.path.name,
+        }
+        classes = list(teaching.splits.train.classes)
 
-    def save(path: Path, protocol: dict[str, Any]) -> None:
-        save_generator(path, net, {"teacher_sha256": guides.identity, "classes": list(guides.splits.train.classes), "protocol": protocol})
+        def save(path: Path, protocol: dict[str, Any]) -> None:
+            save_generator(path, net, {"teacher_sha256": teaching.identity, "classes": classes, "protocol": protocol})
 
-    return record_training(module, loaders, folder, recipe, ModelConfig(), optim, trainer, resume, facts, save=save)
+        facts = {**cloud_facts(clouds), "point_generator": told}
+        return Training(module, clouds, self.optim.epochs, save, facts, stops_early=False)  # which watches classes; this stage has none

@@ -1,4 +1,4 @@
-"""Image-priors-assisted training (PointCMT, section 3.4): stage III of algorithm 1. `view_teacher` is stage I, `point_generator` II.
+"""Image-priors-assisted training (PointCMT, section 3.4): stage III of algorithm 1. `teacher` is stage I, `generator` stage II.
 
     F_img <- features of the frozen image network, made once                            stage I
     CMPG  <- point generator trained on them, frozen from here on, dropout off          stage II
@@ -20,16 +20,61 @@ the mean, which does not depend on the batch. The code takes the logarithm of a 
 
 from __future__ import annotations
 
-import math
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from pointlift.core.point_batch import PointBatch
+from pointlift.methods.optim import OptimConfig
 from pointlift.methods.pointcmt.generator import CloudDistance, PointGenerator
-from pointlift.methods.pointcmt.guided_clouds import GuidedBatch, GuidedStudent
+from pointlift.methods.pointcmt.taught_clouds import FEATURES
+from pointlift.methods.pointcmt.taught_student import TaughtStudent
 
-__all__ = ["PointCMT", "classifier_enhancement", "feature_enhancement"]
+__all__ = ["PointCMTStudent", "Transfer", "TransferConfig", "classifier_enhancement", "feature_enhancement"]
+
+Transfer = Literal["pointcmt", "none", "hinton", "huang", "yang", "mse", "normalize-1", "normalize-2"]
+
+
+@dataclass(frozen=True)
+class TransferConfig:
+    """What the student learns from the image network.
+
+    Attributes:
+        method: "pointcmt"; "none", the same student and recipe without any teacher; or what PointCMT is compared with: "hinton", "huang",
+            "yang", "mse", "normalize-1", "normalize-2" (see `pointlift.methods.pointcmt.baselines`).
+        alpha, beta: pointcmt's weights of feature enhancement and classifier enhancement; 0 leaves one out, and with alpha 0 stage II.
+        kl_reduction: of classifier enhancement over the batch: "mean", or "sum" as the released code (facts T38).
+        temperature: hinton's. weight, label_weight: of the other methods' own term and of the cross entropy; null takes the method's.
+        teacher_batch_size: objects per step of stage I; the paper's.
+    """
+
+    method: Transfer = "pointcmt"
+    alpha: float = 30.0
+    beta: float = 0.3
+    kl_reduction: Literal["mean", "sum"] = "mean"
+    temperature: float = 4.0
+    weight: float | None = None
+    label_weight: float | None = None
+    teacher_batch_size: int = 128
+
+    def __post_init__(self) -> None:
+        for name in ("alpha", "beta", "weight", "label_weight"):
+            if (value := getattr(self, name)) is not None and not 0 <= value < float("inf"):
+                raise ValueError(f"transfer: {name} is {value}, expected a finite number of 0 or more.")
+        if not 0 < self.temperature < float("inf") or self.teacher_batch_size < 2:
+            raise ValueError(
+                f"transfer: temperature is {self.temperature} and teacher_batch_size {self.teacher_batch_size}, expected a positive number "
+                "and at least 2."
+            )
+        if self.method == "pointcmt" and self.alpha == 0 == self.beta:
+            raise ValueError("transfer: alpha and beta are both 0, so that nothing is transferred: that is method none.")
+
+    @property
+    def generates(self) -> bool:
+        """Whether there is a stage II."""
+        return self.method == "pointcmt" and self.alpha > 0
 
 
 def feature_enhancement(generator: PointGenerator, points: Tensor, images: Tensor, distance: CloudDistance) -> Tensor:
@@ -52,17 +97,23 @@ def classifier_enhancement(image_logits: Tensor, point_logits: Tensor, reduction
     return divergence.sum() if reduction == "sum" else divergence.mean()
 
 
-class PointCMT(GuidedStudent):
+class PointCMTStudent(TaughtStudent):
     """Trains `net`, the student, with feature enhancement and classifier enhancement.
 
-    generator: stage II's; frozen here, in eval mode throughout, and part of last.ckpt, so that a resumed run has the one it started with;
-    None where alpha is 0. alpha, beta: weights of the two terms; 0 leaves a term out. distance: L_EMD of eq. 5. kl_reduction: of eq. 7 over
-    the batch, "mean" or "sum" as released. options: of `Image2Point`; classes are learned with its loss, label smoothing included.
+    Args:
+        net: the student.
+        num_classes: C.
+        width: D of the image network's features.
+        generator: stage II's; frozen here, in eval mode throughout, and part of last.ckpt, so that a resumed run has the one it started
+            with; None where alpha is 0.
+        transfer: alpha, beta, the weights of the two terms (0 leaves a term out), and kl_reduction of eq. 7 over the batch.
+        distance: L_EMD of eq. 5.
+        regime, optim, seed, total_steps: of `Classification`; classes are learned with its loss, label smoothing included.
 
-    Batches are `GuidedBatch` in training, those of `Image2Point` in evaluation: the trained student needs neither images nor generator.
-    Logged as there, with train_loss of the whole loss; classification, feature_enhancement and classifier_enhancement (unweighted) go to
-    the loggers. Raises ValueError where a weight is negative or not finite, and where the widths do not match: student, image feature and
-    generator have one common D (section 3.1), so that one classifier and one generator take both features.
+    Batches are those of `TaughtStudent` in training, those of `Classification` in evaluation: the trained student needs neither images nor
+    generator. Logged as there, with train_loss of the whole loss; classification, feature_enhancement and classifier_enhancement
+    (unweighted) go to the loggers. Raises ValueError where the widths do not match: student, image feature and generator have one common D
+    (section 3.1), so that one classifier and one generator take both features.
     """
 
     def __init__(
@@ -71,30 +122,27 @@ class PointCMT(GuidedStudent):
         num_classes: int,
         width: int,
         generator: PointGenerator | None,
-        regime: str | None = "scratch",
-        voxel_size: float = 0.05,
-        alpha: float = 30.0,
-        beta: float = 0.3,
+        transfer: TransferConfig | None = None,
         distance: CloudDistance | None = None,
-        kl_reduction: Literal["mean", "sum"] = "mean",
-        **options: Any,
+        regime: str | None = "scratch",
+        optim: OptimConfig | None = None,
+        seed: int = 0,
+        total_steps: int | None = None,
     ) -> None:
-        super().__init__(net, num_classes, width, regime, voxel_size, **options)
-        if not (0 <= alpha < math.inf and 0 <= beta < math.inf):
-            raise ValueError(f"PointCMT: alpha is {alpha} and beta {beta}, expected finite numbers of 0 or more (0 leaves a term out).")
-        if kl_reduction not in ("mean", "sum"):
-            raise ValueError(f"PointCMT: kl_reduction is {kl_reduction!r}, expected mean or sum.")
+        super().__init__(net, num_classes, width, regime, optim, seed, total_steps)
+        self.transfer, self.distance = transfer or TransferConfig(), distance or CloudDistance()
+        alpha = self.transfer.alpha
         if alpha > 0 and generator is None:
             raise ValueError(
                 f"PointCMT: feature enhancement (alpha {alpha}) needs a point generator, got none: train stage II, or set alpha to 0."
             )
-        self._check_widths(generator, alpha, beta)
-        self.alpha, self.beta, self.distance, self.kl_reduction = alpha, beta, distance or CloudDistance(), kl_reduction
+        self._check_widths(generator)
         self.generator = None if generator is None or alpha == 0 else generator
         if self.generator is not None:
             self.generator.requires_grad_(False).eval()
 
-    def _check_widths(self, generator: PointGenerator | None, alpha: float, beta: float) -> None:
+    def _check_widths(self, generator: PointGenerator | None) -> None:
+        alpha, beta = self.transfer.alpha, self.transfer.beta
         if (alpha > 0 or beta > 0) and self.student_width != self.width:
             raise ValueError(
                 f"The student's feature has {self.student_width} channels and the image network's {self.width}, expected the same: "
@@ -106,26 +154,28 @@ class PointCMT(GuidedStudent):
                 "generator with this teacher."
             )
 
-    def train(self, mode: bool = True) -> PointCMT:
+    def train(self, mode: bool = True) -> PointCMTStudent:
         """Training mode of the student; the generator's dropout stays off."""
         super().train(mode)
         if self.generator is not None:
             self.generator.eval()
         return self
 
-    def training_step(self, batch: GuidedBatch, batch_idx: int) -> Tensor:  # type: ignore[override]
-        """L of the module's text, a mean over the batch. Raises DivergenceError where it is NaN or infinite."""
-        target, images = self.classes(batch), batch.guide  # y, F_img
+    def losses(self, batch: PointBatch) -> dict[str, Tensor]:
+        """L of the module's text, a mean over the batch, and its terms."""
+        target, images = self.classes(batch), batch.extras[FEATURES]  # y, F_img
         points = self.encode(batch)  # F_pts
         logits = self.classifier(points).float()
         terms = {"classification": self.loss(logits, target)}  # L_CE
         loss = terms["classification"]
-        if self.alpha > 0:
+        if self.transfer.alpha > 0:
             assert self.generator is not None
             self.finite(points.detach().sum())  # before the matching, which would refuse such clouds in other words
             terms["feature_enhancement"] = feature_enhancement(self.generator, points, images, self.distance)
-            loss = loss + self.alpha * terms["feature_enhancement"]
-        if self.beta > 0:
-            terms["classifier_enhancement"] = classifier_enhancement(self.classifier(images), logits, self.kl_reduction)
-            loss = loss + self.beta * terms["classifier_enhancement"]
-        return self.record(loss, logits, target, terms)
+            loss = loss + self.transfer.alpha * terms["feature_enhancement"]
+        if self.transfer.beta > 0:
+            seen = self.classifier(images)
+            terms["classifier_enhancement"] = classifier_enhancement(seen, logits, self.transfer.kl_reduction)
+            loss = loss + self.transfer.beta * terms["classifier_enhancement"]
+        self.count_right(logits, target)
+        return {"loss": loss, **terms}

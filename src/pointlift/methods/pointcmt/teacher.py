@@ -12,54 +12,109 @@ that, but that Lightning takes the mean over the 4, which Adam notices in its we
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
+from pointlift.data.config import DataConfig
+from pointlift.data.loader import Loaders
+from pointlift.data.pictures.load import PictureData, ViewConfig, ViewSplits, load_views
 from pointlift.inflation import FinetuneReport
-from pointlift.methods.image2point import Image2Point
+from pointlift.methods.base import Best, Experiment, Place, Training, optimizer_steps
+from pointlift.methods.classification import Classification
+from pointlift.methods.optim import OptimConfig
+from pointlift.methods.trainer_config import TrainerConfig
+from pointlift.teachers.files import TeacherConfig, build_teacher, save_teacher
 from pointlift.teachers.view_network import ViewNetwork
 
-__all__ = ["ImageBatch", "ViewTeacher"]
+__all__ = ["PictureClassification", "ViewTeacher", "picture_loaders"]
 
 
-class ImageBatch:
-    """Objects as pictures: images (B, V, 3, H, W) float32 in 0-1, and labels["class"] (B,) int64."""
+class PictureClassification(Classification):
+    """Trains a `ViewNetwork`. Batches are (images (B, V, 3, H, W) float32 in 0-1, classes (B,) int64).
 
-    def __init__(self, images: Tensor, labels: dict[str, Tensor]) -> None:
-        self.images, self.labels = images, labels
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> ImageBatch:
-        moved = {name: value.to(device, non_blocking=non_blocking) for name, value in self.labels.items()}
-        return ImageBatch(self.images.to(device, non_blocking=non_blocking), moved)
-
-    def pin_memory(self) -> ImageBatch:
-        return ImageBatch(self.images.pin_memory(), {name: value.pin_memory() for name, value in self.labels.items()})
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @staticmethod
-    def of(images: Tensor, classes: Sequence[int]) -> ImageBatch:
-        """Pictures with the classes of their objects."""
-        return ImageBatch(images, {"class": torch.tensor(list(classes), dtype=torch.int64)})
-
-
-class ViewTeacher(Image2Point):
-    """Trains a `ViewNetwork` on batches of `ImageBatch`; what is logged and how it optimises is that of `Image2Point`.
-
-    options: of `Image2Point`, such as lr, schedule, label_smoothing, seed and total_steps. Everything learns but what the image model
-    itself never trains. Raises ValueError and DivergenceError as `Image2Point` does.
+    Everything learns but what the image model itself never trains. Logged and raised as `Classification` does.
     """
 
-    def __init__(self, net: ViewNetwork, num_classes: int, **options: Any) -> None:
-        super().__init__(net, num_classes, None, **options)
+    def __init__(self, net: ViewNetwork, num_classes: int, *options: Any, **named: Any) -> None:
+        super().__init__(net, num_classes, None, *options, **named)
         trainable = sum(p.numel() for p in net.parameters() if p.requires_grad)
         self.finetune = FinetuneReport("all", trainable, sum(p.numel() for p in net.parameters()))
 
-    def forward(self, batch: ImageBatch | Tensor) -> Tensor:  # type: ignore[override]  # pictures, where the others see clouds
+    def forward(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """(B, num_classes) logits of objects in pictures."""
-        logits: Tensor = self.net(batch.images if isinstance(batch, ImageBatch) else batch)
+        logits: Tensor = self.net(batch[0])
         return logits.float()
+
+    def batch_size(self, batch: tuple[Tensor, Tensor]) -> int:
+        return len(batch[1])
+
+    def classes(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        target = batch[1]
+        if bool((target < 0).any()):
+            raise ValueError(f"{int((target < 0).sum())} objects of a batch have no class (label -1): leave them out.")
+        return target
+
+
+@dataclass(frozen=True)
+class ViewTeacher(Experiment):
+    """Train an image network to classify objects from pictures (PointCMT, stage I).
+
+    The training objects are those that `Image2Point` trains on with the same data and seed. data.batch_size is in objects; data.augment
+    plays no part without views.augment. Renderings are kept in out/views, or in views.cache. The last epoch is what is reported and written
+    to model.safetensors, which `open_teacher` reads.
+    """
+
+    method: ClassVar[str] = "view_teacher"
+    out: ClassVar[str] = "runs/view_teacher"
+    best: ClassVar[Best] = ("val_accuracy", "max")
+
+    teacher: TeacherConfig = TeacherConfig()
+    views: ViewConfig = ViewConfig()
+    data: DataConfig = DataConfig(batch_size=128)
+    optim: OptimConfig = OptimConfig(lr=0.01, epochs=50)
+    trainer: TrainerConfig = TrainerConfig()
+    seed: int = 0
+
+    def check(self, place: Place) -> None:
+        if self.teacher.checkpoint is not None:
+            raise ValueError("teacher.checkpoint names a finished teacher, but view_teacher trains one: leave it out.")
+
+    def build(self, place: Place) -> Training:
+        """Raises ValueError for a teacher, views or data that do not fit together, and as `load_splits` does."""
+        pictures = load_views(self.views, self.data, self.seed, cache=place.folder / "views")
+        pictures.prepare()
+        loaders = picture_loaders(pictures, self.data, self.seed, self.trainer.devices * self.trainer.num_nodes)
+        classes = pictures.clouds.train.classes
+        net = build_teacher(self.teacher, len(classes), self.views.size, self.seed)
+        steps = optimizer_steps(loaders.steps_per_epoch, self.optim.epochs, self.trainer)
+        module = PictureClassification(net, len(classes), self.optim, self.seed, steps)
+        seen = pictures.train.renderer()
+        facts = {
+            "data": pictures.clouds.describe(),
+            "clouds_per_step_and_device": loaders.local_batch,
+            "batch_norm": "statistics of each device's own pictures",
+            "views": {**seen, "per_object": pictures.train.n_views, "augmented": self.views.augment},
+            "embedding": net.embed_dim,
+        }
+
+        def save(path: Path, protocol: dict[str, Any]) -> None:
+            save_teacher(path, net, self.teacher, classes, seen, protocol)
+
+        return Training(module, loaders, self.optim.epochs, save, facts)
+
+
+def picture_loaders(pictures: ViewSplits, data: DataConfig, seed: int, world_size: int) -> Loaders:
+    """The loaders of a run on pictures: the order of the objects is that of the clouds with the same seed."""
+    return Loaders(
+        PictureData(pictures.train, training=True),
+        PictureData(pictures.val, training=False),
+        None if pictures.test is None else PictureData(pictures.test, training=False),
+        batch_size=data.batch_size,
+        seed=seed,
+        world_size=world_size,
+        num_workers=data.num_workers,
+        name=pictures.clouds.train.name,
+    )

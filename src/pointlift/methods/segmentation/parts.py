@@ -9,19 +9,20 @@ What table 11 compares are two runs of this that differ in the weights their enc
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from pointlift.core.sparse_tensor import PointBatch
+from pointlift.core.point_batch import PointBatch
 from pointlift.data.part_labels import PartLabels
 from pointlift.evaluate.parts import PartResult, predicted_parts, shape_ious
-from pointlift.methods.image2point import CloudBatch, Image2Point
+from pointlift.methods.method import Method
+from pointlift.methods.optim import OptimConfig
 
-__all__ = ["PartIoU", "PartSegmentation"]
+__all__ = ["PartIoU", "PartLabelling"]
 
 
 class PartIoU(Metric):
@@ -60,67 +61,91 @@ class PartIoU(Metric):
         return PartResult(self.labels.categories, sums, shapes, int(found["correct"]), int(found["points"]))
 
 
-class PartSegmentation(Image2Point):
+class PartLabelling(Method):
     """Trains `net` to name the part of every point.
 
-    net: from a PointBatch with labels["class"] (B,) to (N, P) logits, such as `PointNet2Parts`. labels: categories and their parts.
-    restrict: whether a prediction is taken among the parts of the cloud's category, the field's convention. regime and options: of
-    `Image2Point`, whose optimizers, schedules and seeds these are.
+    Args:
+        net: from a PointBatch with labels["class"] (B,) to (N, P) logits, such as `PointNet2Parts`.
+        labels: categories and their parts.
+        restrict: whether a prediction is taken among the parts of the cloud's category, the field's convention.
+        regime, optim, seed, total_steps: of `Method`.
 
     Batches carry labels["class"] (B,) and labels["part"] (N,). Logged once per epoch: train_loss and train_accuracy (of points, over all P
     parts, as the batches passed), val_loss, val_instance_miou, val_class_miou and val_point_accuracy, lr. Raises ValueError for batches
     without these labels and DivergenceError when the loss becomes NaN or infinite.
     """
 
+    columns: ClassVar[tuple[str, ...]] = (
+        "train_loss", "train_accuracy", "val_loss", "val_instance_miou", "val_class_miou", "val_point_accuracy", "lr",
+    )  # fmt: skip
+    prominent: ClassVar[str] = "instance_miou"
     allowed: Tensor
 
-    def __init__(self, net: nn.Module, labels: PartLabels, restrict: bool = True, regime: str | None = "all", **options: Any) -> None:
-        super().__init__(net, len(labels), regime, **options)
-        del self.confusion
+    def __init__(
+        self,
+        net: nn.Module,
+        labels: PartLabels,
+        restrict: bool = True,
+        regime: str | None = "all",
+        optim: OptimConfig | None = None,
+        seed: int = 0,
+        total_steps: int | None = None,
+    ) -> None:
+        super().__init__(net, regime, optim, seed, total_steps)
         self.labels, self.restrict = labels, restrict
+        self.loss = self.optim.class_loss(len(labels))
+        self.train_accuracy = self.epoch_mean()
         self.part_iou = PartIoU(labels)
         self.register_buffer("allowed", torch.from_numpy(labels.allowed()), persistent=False)
 
-    def training_step(self, batch: CloudBatch | PointBatch, batch_idx: int) -> Tensor:
-        """Mean cross entropy of the batch's points. Raises DivergenceError where it is NaN or infinite."""
+    def forward(self, batch: PointBatch) -> Tensor:
+        """(N, P) logits."""
+        logits: Tensor = self.net(batch)
+        return logits.float()
+
+    def batch_size(self, batch: PointBatch) -> int:
+        """Points of the batch."""
+        return len(batch.xyz)
+
+    def losses(self, batch: PointBatch) -> dict[str, Tensor]:
+        """Mean cross entropy of the batch's points."""
         _, parts, _ = _labels(batch)
         logits = self(batch)
-        loss: Tensor = self.loss(logits, parts)
-        self.train_loss.update(self.finite(loss), len(parts))
         self.train_accuracy.update(float((logits.argmax(1) == parts).float().mean()), len(parts))
-        self.log("loss", loss, prog_bar=True, batch_size=len(parts))
-        return loss
+        return {"loss": self.loss(logits, parts)}
 
-    def on_validation_epoch_start(self) -> None:
-        self.val_loss.reset()
+    def on_train_epoch_end(self) -> None:
+        self.log("train_accuracy", self.train_accuracy.compute())
+        self.train_accuracy.reset()
+        super().on_train_epoch_end()
+
+    def begin_evaluation(self) -> None:
+        super().begin_evaluation()
         self.part_iou.reset()
 
-    on_test_epoch_start = on_validation_epoch_start
-
-    def validation_step(self, batch: CloudBatch | PointBatch, batch_idx: int) -> None:
+    def evaluate(self, batch: PointBatch) -> None:
         category, parts, offsets = _labels(batch)
         logits = self(batch)
         self.val_loss.update(nn.functional.cross_entropy(logits, parts), len(parts))
         predicted = predicted_parts(logits, category, offsets, self.allowed, self.restrict)
         self.part_iou.update(predicted, parts, category, offsets, self.allowed)
 
-    test_step = validation_step
-
-    def _log_evaluation(self, name: str) -> None:
+    def measures(self) -> dict[str, Tensor | float]:
         result = self.part_iou.result()
-        self.log(f"{name}_loss", self.val_loss.compute())
-        self.log(f"{name}_instance_miou", result.instance_miou, prog_bar=True)
-        self.log(f"{name}_class_miou", result.class_miou)
-        self.log(f"{name}_point_accuracy", result.point_accuracy)
+        return {
+            "loss": self.val_loss.compute(),
+            "instance_miou": result.instance_miou,
+            "class_miou": result.class_miou,
+            "point_accuracy": result.point_accuracy,
+        }
 
 
-def _labels(batch: CloudBatch | PointBatch) -> tuple[Tensor, Tensor, Tensor]:
+def _labels(batch: PointBatch) -> tuple[Tensor, Tensor, Tensor]:
     """Categories (B,), parts (N,) and offsets (B + 1,) of a batch."""
-    cloud = batch.cloud if isinstance(batch, CloudBatch) else batch
-    category: Tensor | None = cloud.labels.get("class")
-    parts: Tensor | None = cloud.labels.get("part")
+    category: Tensor | None = batch.labels.get("class")
+    parts: Tensor | None = batch.labels.get("part")
     if category is None or bool((category < 0).any()):
         raise ValueError("clouds of a batch have no category (label -1): leave them out of part segmentation.")
     if parts is None or bool((parts < 0).any()):
         raise ValueError("clouds of a batch have no part labels, or points without one (-1): leave them out of part segmentation.")
-    return category, parts, cloud.offsets
+    return category, parts, batch.offsets

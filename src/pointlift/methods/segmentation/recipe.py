@@ -7,34 +7,29 @@ settings (Qi et al. 2017).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
 from pointlift.data.config import DataConfig
-from pointlift.data.training_clouds import CloudData, CloudSplits, load_splits
-from pointlift.methods.image2point import DivergenceError
+from pointlift.data.training_clouds import load_splits
+from pointlift.methods.base import Best, Experiment, Place, Training, optimizer_steps
+from pointlift.methods.cloud_classifiers import cloud_config, cloud_facts, cloud_loaders
 from pointlift.methods.optim import OptimConfig
-from pointlift.methods.segmentation.parts import PartSegmentation
+from pointlift.methods.segmentation.parts import PartLabelling
 from pointlift.methods.trainer_config import TrainerConfig
-from pointlift.methods.training import optimization
 from pointlift.models.points.pointnet2_parts import PointNet2Parts, pointnet2_msg_parts, pointnet2_ssg_parts
-from pointlift.runs.engine import RunRecord, make_trainer, run, settings_restored
-from pointlift.runs.folder import RunFolder
-from pointlift.runs.start import StoredResult, finished_result, recipe_of
 from pointlift.system.distributed import process_rank
-from pointlift.system.environment import environment
 from pointlift.weights.checkpoints import save_checkpoint
 from pointlift.weights.encoder import load_encoder
 
-__all__ = ["PartFitResult", "PartModelConfig", "build_part_network", "fit_part_segmentation"]
+__all__ = ["PartModelConfig", "PartSegmentation", "build_part_network"]
 
 NETWORKS: dict[str, Callable[..., PointNet2Parts]] = {"ssg": pointnet2_ssg_parts, "msg": pointnet2_msg_parts}
-BEST = "val_instance_miou"
+SAID = (("instance mIoU", "instance_miou"), ("class mIoU", "class_miou"))
 
 
 @dataclass(frozen=True)
@@ -59,31 +54,6 @@ class PartModelConfig:
     restrict_to_category: bool = True
 
 
-@dataclass(frozen=True)
-class PartFitResult(StoredResult):
-    """What a run measured.
-
-    Attributes:
-        metrics: of the last epoch: train_loss, train_accuracy (of points), val_loss, val_instance_miou, val_class_miou,
-            val_point_accuracy, lr, and test_* where epochs are evaluated on a held-out part of the training split. Fractions in 0-1.
-        best: {"epoch", "val_instance_miou"} of the best epoch, not what is reported: chosen on the split it was measured on.
-        checkpoint: model.safetensors, the weights after the last epoch. csv: metrics.csv, one row per epoch.
-        seconds: of training and evaluation, over all its resumptions. parameters: of the network.
-        loaded: tensors of the encoder that came from `cloud_weights`.
-    """
-
-    metrics: dict[str, float]
-    best: dict[str, float]
-    checkpoint: Path
-    csv: Path
-    seconds: float
-    parameters: int
-    loaded: int
-
-
-_MODEL, _DATA, _OPTIM, _TRAINER = PartModelConfig(), DataConfig(n_points=2048), OptimConfig(), TrainerConfig()
-
-
 def build_part_network(config: PartModelConfig, categories: int, parts: int, seed: int) -> PointNet2Parts:
     """The network of a recipe with random weights, drawn from `seed`. Raises ValueError for options that do not fit."""
     options = dict(config.options or {})
@@ -99,133 +69,65 @@ def build_part_network(config: PartModelConfig, categories: int, parts: int, see
             raise ValueError(f"model.options cannot be used for PointNet++ ({error}).") from None
 
 
-def fit_part_segmentation(
-    model: PartModelConfig = _MODEL,
-    data: DataConfig = _DATA,
-    optim: OptimConfig = _OPTIM,
-    trainer: TrainerConfig = _TRAINER,
-    seed: int = 0,
-    out: str | Path = "runs/part_segmentation",
-    resume: bool = False,
-) -> PartFitResult:
-    """Train a network of parts; everything about the run is in `out` afterwards.
+@dataclass(frozen=True)
+class PartSegmentation(Experiment):
+    """Train a network of parts.
 
     data.source is "shapenetpart:FOLDER" (trained on train and val together, tested on test, as the papers do) or "procedural:shapes".
     data.normalise, n_points and so on are as for classifiers: random points in training, the first ones in evaluation, null for all.
-    The last epoch is what is reported and exported; the best one is kept beside it. With `resume` the run in `out` goes on from
-    last.ckpt; its weights end as if it had never stopped. A finished run is not repeated: its result is returned.
-
-    Raises RunFolderError for a folder that holds another run, or none to resume; RunWriteError for a full disk; RunInterrupted after
-    Ctrl-C; DivergenceError for a loss that is not a number; and what `load_splits`, `build_part_network` and `load_encoder` raise.
+    Metrics of the last epoch: train_loss, train_accuracy (of points), val_loss, val_instance_miou, val_class_miou, val_point_accuracy, lr.
     """
-    recipe, folder = recipe_of("part_segmentation", seed, model=model, data=data, optim=optim, trainer=trainer), RunFolder(out)
-    if trainer.early_stop_patience is not None and not trainer.early_stop_metric.endswith("loss"):
-        raise ValueError(
-            f"trainer: early_stop_metric is {trainer.early_stop_metric}, expected val_loss or train_loss in part segmentation."
-        )
-    if (finished := finished_result(folder, recipe, resume, PartFitResult.read)) is not None:
-        return finished
-    found = load_splits(data, seed, "parts")
-    clouds = CloudData(found, data, model.in_channels, seed, trainer.devices * trainer.num_nodes)
-    net = build_part_network(model, len(found.part_labels.categories), len(found.part_labels), seed)
-    loaded: dict[str, Any] = {"tensors": 0}
-    if model.cloud_weights is not None:
-        report = load_encoder(model.cloud_weights, net)
-        loaded = {"tensors": len(report.loaded), "report": report.render()}
-        if process_rank() == 0:
-            print(report.render())
-    options = {"seed": seed, **optimization(optim, trainer, clouds)}
-    module = PartSegmentation(net, found.part_labels, model.restrict_to_category, voxel_size=data.voxel_size, **options)
-    return _record(module, clouds, found, folder, recipe, model, optim, trainer, resume, loaded)
 
+    method: ClassVar[str] = "part_segmentation"
+    out: ClassVar[str] = "runs/part_segmentation"
+    best: ClassVar[Best] = ("val_instance_miou", "max")
+    task: ClassVar[str] = "parts"
 
-class PartRecord(RunRecord):
-    """`RunRecord` of the numbers of part segmentation."""
+    model: PartModelConfig = PartModelConfig()
+    data: DataConfig = DataConfig(n_points=2048)
+    optim: OptimConfig = OptimConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    seed: int = 0
 
-    NAMES = ("train_loss", "train_accuracy", "val_loss", BEST, "val_class_miou", "val_point_accuracy", "lr")
-    EVALUATED = BEST
+    def build(self, place: Place) -> Training:
+        """Raises what `load_splits`, `build_part_network` and `load_encoder` raise."""
+        model, found = self.model, load_splits(self.data, self.seed, "parts")
+        clouds = cloud_loaders(found, self.data, model.in_channels, self.seed, self.trainer)
+        labels = found.part_labels
+        net = build_part_network(model, len(labels.categories), len(labels), self.seed)
+        loaded: dict[str, Any] = {"tensors": 0}
+        if model.cloud_weights is not None:
+            report = load_encoder(model.cloud_weights, net)
+            loaded = {"tensors": len(report.loaded), "report": report.render()}
+            if process_rank() == 0:
+                print(report.render())
+        steps = optimizer_steps(clouds.steps_per_epoch, self.optim.epochs, self.trainer)
+        module = PartLabelling(net, labels, model.restrict_to_category, "all", self.optim, self.seed, steps)
+        config: dict[str, Any] = {
+            "task": "parts",
+            "image_model": f"pointnet2-{model.kind}-parts",
+            "inflate": net.arguments,
+            "num_classes": len(labels),
+            "classes": list(labels.names),
+            "categories": list(labels.categories),
+            "parts": [list(parts) for parts in labels.parts],
+            "restrict_to_category": model.restrict_to_category,
+            "regime": "all",
+            **cloud_config(clouds),
+        }
 
+        def save(path: Path, protocol: dict[str, Any]) -> None:
+            save_checkpoint(path, net, {**config, "protocol": protocol})
 
-def _record(
-    module: PartSegmentation,
-    clouds: CloudData,
-    found: CloudSplits,
-    folder: RunFolder,
-    recipe: dict[str, Any],
-    model: PartModelConfig,
-    optim: OptimConfig,
-    trainer: TrainerConfig,
-    resume: bool,
-    loaded: dict[str, Any],
-) -> PartFitResult:
-    protocol = _protocol(recipe, clouds, module, loaded)
-    config = _checkpoint_config(model, clouds, found, module.net)
+        among = "the parts of the cloud's category, which is known" if model.restrict_to_category else "all parts"
+        facts = {
+            **cloud_facts(clouds),
+            "prediction": f"highest score among {among}",
+            "iou": "mean over the parts of a shape's category, 1 for a part that is in neither truth nor prediction",
+            "encoder": loaded,
+        }
+        return Training(module, clouds, self.optim.epochs, save, facts, {"loaded": int(loaded["tensors"])})
 
-    def export(path: Path, epoch: int) -> None:
-        with folder.writing(path.name) as temporary:
-            save_checkpoint(temporary, module.net, {**config, "protocol": {**protocol, "epoch": epoch}})
-
-    record = PartRecord(folder, export, BEST, trainer.checkpoint_every_n_steps)
-    with settings_restored():
-        engine = make_trainer(trainer, optim, record, clouds.steps_per_epoch)
-        if process_rank() == 0:
-            folder.start(recipe, protocol)
-        measured = run(engine, module, clouds, record, resume)
-    last = record.rows[-1]
-    metrics = {**{k: v for k, v in last.items() if k not in ("epoch", "step", "seconds")}, **measured}
-    if bad := [name for name, value in metrics.items() if not math.isfinite(value)]:
-        raise DivergenceError(
-            f"{bad[0]} is not finite after the last epoch ({int(last['epoch']) + 1}): lower the learning rate (--optim.lr)."
-        )
-    best = {} if record.best is None else {"epoch": record.best[0], BEST: record.best[1]}
-    seconds, size = sum(row["seconds"] for row in record.rows), sum(p.numel() for p in module.net.parameters())
-    result = PartFitResult(metrics, best, folder.final, folder.metrics, seconds, size, int(loaded["tensors"]))
-    if engine.is_global_zero:
-        export(folder.final, int(last["epoch"]))
-        folder.write_json("result.json", result.to_dict())
-        said = [
-            f"{name} {100 * metrics[f'val_{key}']:.2f} %"
-            for name, key in (("instance mIoU", "instance_miou"), ("class mIoU", "class_miou"))
-        ]
-        print(f"{', '.join(said)} after the last epoch; {seconds:.0f} s; checkpoint {result.checkpoint}")
-    return result
-
-
-def _protocol(recipe: dict[str, Any], clouds: CloudData, module: PartSegmentation, loaded: dict[str, Any]) -> dict[str, Any]:
-    among = "the parts of the cloud's category, which is known" if module.restrict else "all parts"
-    return {
-        "recipe": recipe,
-        "data": clouds.splits.describe(),
-        "reported_epoch": "last",
-        "best_epoch": f"highest {BEST} over all epochs, on the split named above; kept, not reported",
-        "prediction": f"highest score among {among}",
-        "iou": "mean over the parts of a shape's category, 1 for a part that is in neither truth nor prediction",
-        "votes": 1,
-        "encoder": loaded,
-        "steps_per_epoch": clouds.steps_per_epoch,
-        "clouds_per_step_and_device": clouds.local_batch,
-        "incomplete_last_batch": "left out",
-        "batch_norm": "statistics of each device's own clouds",
-        "parameters": sum(p.numel() for p in module.net.parameters()),
-        "environment": environment(),
-    }
-
-
-def _checkpoint_config(model: PartModelConfig, clouds: CloudData, found: CloudSplits, net: Any) -> dict[str, Any]:
-    data, train = clouds.config, clouds.splits.train
-    return {
-        "image_model": f"pointnet2-{model.kind}-parts",
-        "inflate": net.arguments,
-        "num_classes": len(found.part_labels),
-        "in_channels": model.in_channels,
-        "classes": list(found.part_labels.names),
-        "categories": list(found.part_labels.categories),
-        "parts": [list(parts) for parts in found.part_labels.parts],
-        "restrict_to_category": model.restrict_to_category,
-        "voxel_size": data.voxel_size,
-        "features": data.features,
-        "normalisation": data.normalise,
-        "n_points": data.n_points,
-        "up_axis": train.up_axis,
-        "regime": "all",
-    }
+    def summary(self, result: Any) -> str:
+        shares = [f"{said} {100 * result.metrics[f'val_{key}']:.2f} %" for said, key in SAID]
+        return f"{', '.join(shares)} after the last epoch; {result.seconds:.0f} s"

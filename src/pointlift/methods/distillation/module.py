@@ -1,6 +1,6 @@
 """Semi-supervised distillation of a network that was fine-tuned on few labels (Image2Point v2, section 4.3, tables 5 and 10).
 
-    teacher <- pre-trained network, fine-tuned on k labelled clouds per class      fit_image2point
+    teacher <- pre-trained network, fine-tuned on k labelled clouds per class      Image2Point
     student <- random initialisation
     for every batch of training clouds, labelled and unlabelled as they come:
         pseudo <- softmax(teacher(clouds))                                         frozen, in eval mode
@@ -21,22 +21,22 @@ does not exist. None of that is followed.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pointlift.core.sparse_tensor import PointBatch
-from pointlift.data.dataset import collate
+from pointlift.core.point_batch import PointBatch
 from pointlift.data.sample import Sample
 from pointlift.data.transforms import Transform
-from pointlift.methods.image2point import CloudBatch, Image2Point
+from pointlift.methods.classification import Classification
+from pointlift.methods.optim import OptimConfig
 
-__all__ = ["Distillation", "TwoViews", "ViewBatch", "check_weights", "softmax_mse"]
+__all__ = ["CleanTwin", "SemiSupervised", "check_weights", "softmax_mse"]
+
+CLEAN = "clean"  # of a batch's extras: the clouds as they are evaluated
 
 
 def check_weights(where: str, consistency: float, label: float) -> None:
@@ -60,55 +60,37 @@ def softmax_mse(student: Tensor, teacher: Tensor) -> Tensor:
     return (student.softmax(1) - teacher.softmax(1)).square().mean(1)
 
 
-@dataclass(frozen=True, eq=False)
-class _ViewedSample(Sample):
-    """An augmented cloud that brings its clean original along."""
-
-    clean: Sample | None = None
-
-
 @dataclass(frozen=True)
-class TwoViews:
-    """Two transforms of the same cloud; `augmented` draws from the generator first, so that it gives what it gives alone."""
+class CleanTwin:
+    """The augmented cloud, which brings its clean original along: extras["clean"].
+
+    `augmented` draws from the generator first, so that it gives what it gives alone.
+    """
 
     augmented: Transform
     clean: Transform
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         seen = self.augmented(sample, rng)
-        return _ViewedSample(seen.xyz, seen.label, seen.features, seen.path, seen.part, clean=self.clean(sample, rng))
+        return replace(seen, extras={**seen.extras, CLEAN: self.clean(sample, rng)})
 
 
-class ViewBatch(CloudBatch):
-    """A batch of augmented clouds (what the student sees) with their clean originals (what the teacher sees)."""
-
-    def __init__(self, cloud: PointBatch, clean: PointBatch) -> None:
-        super().__init__(cloud)
-        self.clean = clean
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> ViewBatch:
-        return ViewBatch(self.cloud.to(device, non_blocking), self.clean.to(device, non_blocking))
-
-    def pin_memory(self) -> ViewBatch:
-        return ViewBatch(self.cloud.pin_memory(), self.clean.pin_memory())
-
-    @staticmethod
-    def collate(samples: Sequence[Sample]) -> ViewBatch:
-        """The `collate_fn` for loaders whose transform is `TwoViews`."""
-        return ViewBatch(collate(samples), collate([s.clean for s in samples if isinstance(s, _ViewedSample) and s.clean is not None]))
-
-
-class Distillation(Image2Point):
+class SemiSupervised(Classification):
     """Trains `net`, the student, on the pseudo labels of `teacher` and on the labels that there are.
 
-    teacher: a trained network of the same classes; frozen here, in eval mode throughout, and part of last.ckpt, so that a resumed
-    run has the one it started with. teacher_voxel_size: None for the student's. regime: "scratch", the paper's, draws the student's
-    weights anew from `seed`. consistency_weight, label_weight: of the two terms of the loss. options: of `Image2Point`.
+    Args:
+        net: the student.
+        teacher: a trained network of the same classes; frozen here, in eval mode throughout, and part of last.ckpt, so that a resumed run
+            has the one it started with.
+        num_classes: of both.
+        regime: "scratch", the paper's, draws the student's weights anew from `seed`.
+        consistency_weight, label_weight: of the two terms of the loss.
+        optim, seed, total_steps: of `Method`.
 
-    Batches are those of `Image2Point`, but a cloud's class may be -1: unlabelled, only the consistency term applies. With a `ViewBatch`
-    the teacher sees the clean clouds. Logged as there, with train_loss of the whole loss and train_accuracy of the labelled clouds
+    Batches are those of `Classification`, but a cloud's class may be -1: unlabelled, only the consistency term applies. With
+    extras["clean"] the teacher sees the clean clouds. Logged as there, with train_loss of the whole loss and train_accuracy of the labelled clouds
     (absent where an epoch had none); consistency, label_loss and agreement (how often student and teacher choose the same class) go to
-    the loggers. Raises ValueError for a weight that is negative or not finite and for two weights of 0, and as `Image2Point` does.
+    the loggers. Raises ValueError for a weight that is negative or not finite and for two weights of 0, and as `Method` does.
     """
 
     def __init__(
@@ -117,40 +99,39 @@ class Distillation(Image2Point):
         teacher: nn.Module,
         num_classes: int,
         regime: str | None = "scratch",
-        voxel_size: float = 0.05,
-        teacher_voxel_size: float | None = None,
         consistency_weight: float = 1.0,
         label_weight: float = 1.0,
-        **options: Any,
+        optim: OptimConfig | None = None,
+        seed: int = 0,
+        total_steps: int | None = None,
     ) -> None:
         check_weights("Distillation", consistency_weight, label_weight)
-        super().__init__(net, num_classes, regime, voxel_size, **options)
+        super().__init__(net, num_classes, regime, optim, seed, total_steps)
         self.consistency_weight, self.label_weight = consistency_weight, label_weight
-        self.teacher = Image2Point(teacher, num_classes, None, teacher_voxel_size or voxel_size)
+        self.teacher = Classification(teacher, num_classes)
         self.teacher.requires_grad_(False).eval()
 
-    def train(self, mode: bool = True) -> Distillation:
+    def train(self, mode: bool = True) -> SemiSupervised:
         """Training mode of the student; the teacher's statistics never move."""
         super().train(mode)
         self.teacher.eval()
         return self
 
-    def training_step(self, batch: CloudBatch | PointBatch, batch_idx: int) -> Tensor:
-        """The loss of the module's text, a mean over all clouds of the batch. Raises DivergenceError where it is NaN or infinite."""
-        target: Tensor = (batch.cloud if isinstance(batch, CloudBatch) else batch).labels["class"]
+    def losses(self, batch: PointBatch) -> dict[str, Tensor]:
+        """The loss of the module's text, a mean over all clouds of the batch."""
+        target: Tensor = batch.labels["class"]
         labelled = target >= 0
         with torch.no_grad():
-            pseudo: Tensor = self.teacher(batch.clean if isinstance(batch, ViewBatch) else batch)
+            pseudo: Tensor = self.teacher(batch.extras.get(CLEAN, batch))
         logits: Tensor = self(batch)
         consistency = softmax_mse(logits, pseudo).mean()
         smoothing = self.loss.label_smoothing
         summed = functional.cross_entropy(logits, target, ignore_index=-1, reduction="sum", label_smoothing=smoothing)
         label_loss = summed / len(target)
-        loss = self.consistency_weight * consistency + self.label_weight * label_loss
-        self.train_loss.update(self.finite(loss), len(target))
-        right = (logits.argmax(1) == target)[labelled]
-        self.train_accuracy.update(float(right.float().mean()) if len(right) else 0.0, len(right))
-        self.log("loss", loss, prog_bar=True, batch_size=len(target))
-        agreement = (logits.argmax(1) == pseudo.argmax(1)).float().mean()
-        self.log_dict({"consistency": consistency, "label_loss": label_loss, "agreement": agreement}, batch_size=len(target))
-        return loss
+        self.count_right(logits[labelled], target[labelled])
+        return {
+            "loss": self.consistency_weight * consistency + self.label_weight * label_loss,
+            "consistency": consistency,
+            "label_loss": label_loss,
+            "agreement": (logits.argmax(1) == pseudo.argmax(1)).float().mean(),
+        }

@@ -1,0 +1,108 @@
+"""What the methods that end in a classifier of clouds have in common, whatever they learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import lightning
+
+from pointlift.data.config import DataConfig
+from pointlift.data.dataset import CloudDataset
+from pointlift.data.training_clouds import CloudData, CloudSplits, load_splits
+from pointlift.methods.base import Best, Experiment, Training
+from pointlift.methods.classification import Classification
+from pointlift.methods.optim import OptimConfig
+from pointlift.methods.trainer_config import TrainerConfig
+from pointlift.models.config import ModelConfig
+from pointlift.weights.checkpoints import save_checkpoint
+
+__all__ = ["CloudClassifier", "classifier_training", "cloud_config", "cloud_facts", "cloud_loaders"]
+
+
+@dataclass(frozen=True)
+class CloudClassifier(Experiment):
+    """A recipe whose network, `model`, learns to classify the clouds of `data`."""
+
+    best: ClassVar[Best] = ("val_accuracy", "max")
+    task: ClassVar[str] = "classify"
+
+    def judged(self) -> CloudDataset:
+        splits = load_splits(self.data, self.seed)  # type: ignore[attr-defined]  # every one of them has these groups
+        return splits.val if splits.test is None else splits.test
+
+    def summary(self, result: Any) -> str:
+        metrics, best = result.metrics, ""
+        if result.best:
+            best = f", best {100 * result.best['val_accuracy']:.1f} % in epoch {result.best['epoch'] + 1:.0f}"
+        accuracy = metrics.get("test_accuracy", metrics["val_accuracy"])
+        lines = [f"accuracy {100 * accuracy:.1f} % after the last epoch{best}; {result.seconds:.0f} s"]
+        teacher = metrics.get("teacher_test_accuracy", metrics.get("teacher_val_accuracy"))
+        if teacher is not None:
+            lines.append(f"accuracy of its teacher {100 * teacher:.1f} %")
+        share = 100 * result.trainable / result.total
+        return "\n".join([*lines, f"{result.trainable:,} of {result.total:,} parameters were trained ({share:.2f} %)"])
+
+
+def cloud_loaders(
+    splits: CloudSplits,
+    data: DataConfig,
+    in_channels: int,
+    seed: int,
+    trainer: TrainerConfig,
+    **options: Any,
+) -> CloudData:
+    """The loaders of a run on clouds, for as many devices as `trainer` names. options: of `CloudData`."""
+    return CloudData(splits, data, in_channels, seed, trainer.devices * trainer.num_nodes, **options)
+
+
+def cloud_facts(clouds: CloudData) -> dict[str, Any]:
+    """Of the protocol of a run on clouds."""
+    return {
+        "data": clouds.splits.describe(),
+        "clouds_per_step_and_device": clouds.local_batch,
+        "batch_norm": "statistics of each device's own clouds",
+    }
+
+
+def cloud_config(clouds: CloudData) -> dict[str, Any]:
+    """Of a checkpoint's metadata: what has to be done with a cloud before the network sees it."""
+    data, train = clouds.config, clouds.splits.train
+    return {
+        "in_channels": clouds.channels,
+        "voxel_size": data.voxel_size,
+        "features": data.features,
+        "normalisation": data.normalise,
+        "n_points": data.n_points,
+        "up_axis": train.up_axis,
+    }
+
+
+def classifier_training(
+    module: Classification,
+    clouds: CloudData,
+    model: ModelConfig,
+    optim: OptimConfig,
+    facts: Mapping[str, Any] | None = None,
+    also: Mapping[str, lightning.LightningModule] | None = None,
+) -> Training:
+    """`module` around its network `model` on `clouds`, exported as a checkpoint of the task classify."""
+    net, classes = module.net, clouds.splits.train.classes
+    config: dict[str, Any] = {
+        "task": "classify",
+        "image_model": model.image_model,
+        "image_options": model.image_options,
+        "network": net.kind,
+        "inflate": net.arguments,
+        "num_classes": len(classes),
+        "classes": list(classes),
+        "regime": model.regime,
+        **cloud_config(clouds),
+    }
+
+    def save(path: Path, protocol: dict[str, Any]) -> None:
+        save_checkpoint(path, net, {**config, "protocol": protocol})
+
+    return Training(module, clouds, optim.epochs, save, {**cloud_facts(clouds), **(facts or {})}, also=also or {})
