@@ -126,7 +126,10 @@ class PointBatch:
         new = PointBatch.__new__(PointBatch)
         new.xyz, new.offsets = change(self.xyz), change(self.offsets)
         new.features = None if self.features is None else change(self.features)
-        new.labels, new.extras = ({k: change(v) for k, v in known.items()} for known in (self.labels, self.extras))
+        new.labels, new.extras = (
+            {k: [change(e) for e in v] if isinstance(v, list) else change(v) for k, v in known.items()}
+            for known in (self.labels, self.extras)
+        )
         return new
 
     def __repr__(self) -> str:
