@@ -91,9 +91,9 @@ class PartSegmentation(Experiment):
 
     def build(self, place: Place) -> Training:
         """Raises what `load_splits`, `build_part_network` and `load_encoder` raise."""
-        model, found = self.model, load_splits(self.data, self.seed, "parts")
-        clouds = cloud_loaders(found, self.data, model.in_channels, self.seed, self.trainer)
-        labels = found.part_labels
+        model, splits = self.model, load_splits(self.data, self.seed, kind="parts")
+        clouds = cloud_loaders(splits, self.data, model.in_channels, self.seed, self.trainer)
+        labels = splits.part_labels
         net = build_part_network(model, len(labels.categories), len(labels), self.seed)
         loaded: dict[str, Any] = {"tensors": 0}
         if model.cloud_weights is not None:
