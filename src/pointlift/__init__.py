@@ -6,12 +6,16 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pointlift import nn
+    from pointlift import data, nn, ops
     from pointlift.core.sparse_tensor import CoordinateMaps, PointBatch, SparseTensor
+    from pointlift.data.files.points import read_points
+    from pointlift.data.sources.open import open_dataset
     from pointlift.inflation import InflatedNetwork, InflationError, InflationReport, inflate, set_finetune
     from pointlift.models import create_model, list_models
     from pointlift.ops.backend import backend
     from pointlift.ops.voxelize import voxelize
+    from pointlift.runs.fit import fit
+    from pointlift.tasks.predictor import Predictor
     from pointlift.weights.checkpoints import load
 
 __version__ = version("pointlift")
@@ -21,13 +25,19 @@ __all__ = [
     "InflationError",
     "InflationReport",
     "PointBatch",
+    "Predictor",
     "SparseTensor",
     "backend",
     "create_model",
+    "data",
+    "fit",
     "inflate",
     "list_models",
     "load",
     "nn",
+    "open_dataset",
+    "ops",
+    "read_points",
     "set_finetune",
     "voxelize",
 ]
@@ -46,15 +56,20 @@ _HOME = {
     "load": "pointlift.weights.checkpoints",
     "backend": "pointlift.ops.backend",
     "voxelize": "pointlift.ops.voxelize",
+    "open_dataset": "pointlift.data.sources.open",
+    "read_points": "pointlift.data.files.points",
+    "fit": "pointlift.runs.fit",
+    "Predictor": "pointlift.tasks.predictor",
 }
+_ROOMS = ("data", "nn", "ops")
 
 
 def __getattr__(name: str) -> Any:
     """Public names are imported when first used, so that `import pointlift` and `pointlift --help` answer at once."""
     import importlib
 
-    if name == "nn":
-        return importlib.import_module("pointlift.nn")
+    if name in _ROOMS:
+        return importlib.import_module(f"pointlift.{name}")
     if name in _HOME:
         home = importlib.import_module(_HOME[name])
         value = getattr(home, name)
