@@ -1,7 +1,9 @@
-"""What a trained checkpoint is for, by name: what predict, evaluate, embed, view and the report of a run do with it.
+"""What a trained checkpoint is for, by name: what predict, evaluate, embed, view and the report of a run do
+with it.
 
-A task is one file with a class derived from `pointlift.tasks.task.Task`; this dict is all that has to know of it. Checkpoints say in
-their metadata which one they serve. A task of your own is "path/to/file.py:Class" under the name that your checkpoints say.
+A task is one file with a class derived from `pointlift.tasks.task.Task`; this dict is all that has to know of
+it. Checkpoints say in their metadata which one they serve. A task of your own is "path/to/file.py:Class"
+under the name that your checkpoints say.
 """
 
 from __future__ import annotations
@@ -19,8 +21,13 @@ TASKS: dict[str, str] = {
 }
 
 
-def open_task(checkpoint: str, image_model: str | None = None, up_axis: str | None = None, seed: int = 0) -> Task:
-    """A checkpoint at work in the task that its metadata name; the arguments are those of `Predictor`. Raises what that raises."""
+def open_task(
+    checkpoint: str, image_model: str | None = None, up_axis: str | None = None, seed: int = 0
+) -> Task:
+    """A checkpoint at work in the task that its metadata name; the arguments are those of `Predictor`.
+
+    Raises what that raises.
+    """
     from pointlift.tasks.predictor import Predictor
 
     return Predictor(checkpoint, image_model, up_axis, seed).task

@@ -1,4 +1,6 @@
-"""A user's files, one after another: a bad one is named and never stops the others; coloured clouds are written beside."""
+"""A user's files, one after another: a bad one is named and never stops the others; coloured clouds are
+written beside.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from plyfile import PlyData, PlyElement
 
 from pointlift.system.atomic import atomic_write
 
-__all__ = ["ask_all", "exit_code", "ply_names", "write_ply"]
+__all__ = ["ask_all", "exit_code", "ply_names", "warn", "write_ply"]
 
 Answer = TypeVar("Answer")
 
@@ -31,6 +33,12 @@ def ask_all(files: Sequence[str], ask: Callable[[str], Answer]) -> Iterator[tupl
         yield file, found, ""
 
 
+def warn(doubt: str | None) -> None:
+    """Say what is in doubt, where anything is."""
+    if doubt is not None:
+        print(f"pointlift: warning: {doubt}", file=sys.stderr)
+
+
 def exit_code(failed: int, total: int) -> int:
     """0, or 2 where files failed, which is said once more."""
     if failed:
@@ -43,7 +51,9 @@ def ply_names(files: Sequence[str], folder: str) -> list[Path]:
     names: list[str] = []
     for file in files:
         stem = Path(file.replace("#", "_")).stem
-        names.append(next(n for n in (stem, *(f"{stem}_{i}" for i in range(2, len(files) + 2))) if n not in names))
+        names.append(
+            next(n for n in (stem, *(f"{stem}_{i}" for i in range(2, len(files) + 2))) if n not in names)
+        )
     return [Path(folder) / f"{name}.ply" for name in names]
 
 
@@ -54,7 +64,15 @@ def write_ply(
     labels: Mapping[str, npt.NDArray[np.integer[Any]]],  # further properties of the points by name, each (N,)
 ) -> Path:
     """A binary .ply of points."""
-    kinds = [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1"), *((name, "<i4") for name in labels)]
+    kinds = [
+        ("x", "<f4"),
+        ("y", "<f4"),
+        ("z", "<f4"),
+        ("red", "u1"),
+        ("green", "u1"),
+        ("blue", "u1"),
+        *((name, "<i4") for name in labels),
+    ]
     rows = np.empty(len(xyz), dtype=kinds)
     for column, name in enumerate("xyz"):
         rows[name] = xyz[:, column]

@@ -64,10 +64,11 @@ class Evaluation:
     pictures: Mapping[str, bytes] = field(default_factory=dict)
 
 
-class Task(ABC):
+class Task:
     """A checkpoint at work. What a task does not define is refused in one sentence.
 
-    Class attribute `name`: what checkpoints of the task say in their metadata. predictor: the network with its preprocessing.
+    Class attribute `name`: what checkpoints of the task say in their metadata. predictor: the network with
+    its preprocessing.
     """
 
     name: ClassVar[str]
@@ -75,12 +76,15 @@ class Task(ABC):
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
 
-    # ------------------------------------------------------------------------------------------------ a user's clouds
+    # ---------------------------------------------------------------------- a user's clouds
 
     def check_category(self, category: str | None) -> None:
         """Raises ValueError for a category that is unknown, or told to a network that needs none."""
         if category is not None:
-            raise ValueError(f"--category {category} is for checkpoints of part segmentation, this one is of {self.name}: leave it out")
+            raise ValueError(
+                f"--category {category} is for checkpoints of part segmentation, this one is of the task "
+                f"{self.name}: leave it out"
+            )
 
     def doubt(self, category: str | None) -> str | None:
         """What a user should know before trusting the answers; None where nothing is in doubt."""
@@ -102,7 +106,9 @@ class Task(ABC):
         """Raises DataError for a network that cannot colour points."""
 
     def colors(self, cloud: PointFile, found: Prediction) -> tuple[Float32, dict[str, npt.NDArray[np.int64]]]:
-        """Colours of the points, (N, 3) in 0-1, and labels of theirs by name, each (N,); what predict writes as .ply."""
+        """Colours of the points, (N, 3) in 0-1, and labels of theirs by name, each (N,); what predict writes
+        as .ply.
+        """
         self._refuse("predict --ply")
 
     def view(self, cloud: PointFile, category: str | None = None) -> ViewCloud:
@@ -116,12 +122,15 @@ class Task(ABC):
         """(C,) features of a cloud, or (N, C) of its points."""
         self._refuse("embed")
 
-    # ------------------------------------------------------------------------------------------------ labelled clouds
+    # ---------------------------------------------------------------------- labelled clouds
 
-    def evaluate(self, data: str, split: str, batch_size: int = 32, seed: int = 0, votes: int = 1) -> Evaluation:
+    def evaluate(
+        self, data: str, split: str, batch_size: int = 32, seed: int = 0, votes: int = 1
+    ) -> Evaluation:
         """Metrics on a source; with more than one vote also those with votes, beside them.
 
-        Raises DataError for clouds whose labels the checkpoint does not know, and what opening the source raises.
+        Raises DataError for clouds whose labels the checkpoint does not know, and what opening the source
+        raises.
         """
         self._refuse("evaluate")
 
@@ -133,18 +142,24 @@ class Task(ABC):
         """Metrics of such rows."""
         self._refuse("evaluate")
 
-    def with_votes(self, samples: Sequence[Sample], batch_size: int, voting: Voting) -> tuple[dict[str, Any], str]:
+    def with_votes(
+        self, samples: Sequence[Sample], batch_size: int, voting: Voting
+    ) -> tuple[dict[str, Any], str]:
         """What voting gives (`pointlift.evaluate.voting`): for metrics.json, and in words."""
-        told = self.predictor.metadata["features"] != "own"  # whether the network's features begin with the coordinates
+        told = (
+            self.predictor.metadata["features"] != "own"
+        )  # the network's features begin with the coordinates
         mean = average_votes(lambda votes: self.probabilities(votes, batch_size), samples, voting, told)
         metrics = self.measure(mean, samples)
         return {**voting.describe(), "metrics": metrics.to_dict()}, metrics.summary()
 
-    # ------------------------------------------------------------------------------------------------ a run
+    # ---------------------------------------------------------------------- a run
 
     def report(self, report: Report, summary: RunSummary) -> bool:
         """Add what report.html shows of a finished run to `report`; False where the task has no report."""
         return False
 
     def _refuse(self, command: str) -> NoReturn:
-        raise ValueError(f"{self.predictor.checkpoint} is a network of the task {self.name}, which has no {command}")
+        raise ValueError(
+            f"{self.predictor.checkpoint} is a network of the task {self.name}, which has no {command}"
+        )
