@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pointlift.tasks.evaluation import open_for, prepared
 from scipy.spatial.distance import cdist, pdist
 
 import pointlift
@@ -17,7 +18,6 @@ from pointlift.data.procedural.writers.meshes import write_mesh_folder
 from pointlift.data.procedural.writers.objects import MODELNET40_CLASSES, write_modelnet_txt, write_shapenetpart
 from pointlift.data.procedural.writers.scans import write_scanobjectnn, write_scanobjectnn_raw
 from pointlift.data.training_clouds import load_splits, preprocessing
-from pointlift.tasks.evaluation import open_for, prepared
 from pointlift.tasks.predictor import Predictor
 from pointlift.weights.checkpoints import save_checkpoint
 
