@@ -13,8 +13,8 @@ from pointlift.data.training_clouds import load_splits
 from pointlift.evaluate import CDNVResult, Summary, cdnv, classification_metrics, epochs_to_target, summarize
 from pointlift.report import Report, console_table
 from pointlift.report.plots import SharePoint, result_bars, share_vs_accuracy
-from pointlift.runs.result import RunResult
 from pointlift.runs.report import add_curves, add_environment, add_measurements, viewer_clouds
+from pointlift.runs.result import RunResult
 from pointlift.system.environment import environment
 from pointlift.tasks.predictor import Output, Predictor
 

@@ -4,22 +4,42 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
+if TYPE_CHECKING:
+    from pointlift.data.files.points import PointFile
+    from pointlift.report import ViewCloud
 
-from pointlift.data.files.points import PointFile, read_points
-from pointlift.report import ViewCloud, write_view
-
-__all__ = ["view_files"]
+__all__ = ["view"]
 
 
-def view_files(
-    files: list[str], out: str, checkpoint: str | None, up_axis: str = "y", image_model: str | None = None, category: str | None = None
+def view(
+    files: list[str],
+    *,
+    out: str = "view.html",
+    checkpoint: str | None = None,
+    up_axis: Literal["x", "y", "z"] = "y",
+    image_model: str | None = None,
+    category: str | None = None,
 ) -> int:
-    """Write the viewer; any file that cannot be read is an error and nothing is written.
+    """A 3D viewer of clouds as one html file that needs no network.
 
-    category: what the files show, for checkpoints of part segmentation alone.
+    Args:
+        files: clouds or meshes.
+        out: the html file to write.
+        checkpoint: colours the points by their features, or by their parts, and captions the clouds with what
+            was predicted.
+        up_axis: which axis of the files points up.
+        image_model: name or file.py:function of the image model, for checkpoints made from one of your own.
+        category: what the files show, for checkpoints of part segmentation.
+
+    Examples:
+        pointlift view scan.ply chair.off
+        pointlift view *.ply --checkpoint runs/mine/model.safetensors
     """
+    from pointlift.data.files.points import read_points
+    from pointlift.report import write_view
+
     clouds = [read_points(f) for f in files]
     if checkpoint is None:
         if category is not None:
@@ -45,5 +65,9 @@ def view_files(
 
 
 def _plain(cloud: PointFile) -> ViewCloud:
+    import numpy as np
+
+    from pointlift.report import ViewCloud
+
     kind = "points sampled on the mesh" if cloud.from_mesh else "points"
     return ViewCloud(Path(cloud.path).name, np.asarray(cloud.xyz), colors=cloud.colors, caption=f"{len(cloud):,} {kind}")

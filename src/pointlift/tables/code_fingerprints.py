@@ -344,7 +344,6 @@ def syntax(node: ast.AST, modules: Iterable[str] = ()) -> Iterator[str]:
         yield f"(Choice {_choice(node)[0]})"
         return
     yield f"({type(node).__name__}"
-    body = getattr(node, "body", None)
     for name, value in ast.iter_fields(node):
         if name in ("ctx", "kind", "type_comment", "type_ignores"):
             continue
@@ -367,7 +366,8 @@ def syntax(node: ast.AST, modules: Iterable[str] = ()) -> Iterator[str]:
     yield ")"
 
 
-def _is_docstring(node: ast.stmt) -> bool:
+def _is_docstring(node: ast.AST) -> bool:
+    """A text that stands alone, at the head of a body or below a constant."""
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)
