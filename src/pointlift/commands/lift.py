@@ -9,11 +9,13 @@ from typing import Any
 from torch import nn
 
 from pointlift.inflation import inflate
-from pointlift.models import create_model, image_network
-from pointlift.models.factory import IMAGE_NETWORKS, POINT_NETWORKS, is_own_code, network_kind
+from pointlift.models import create_model
+from pointlift.models.config import ModelConfig
+from pointlift.models.factory import POINT_NETWORKS, is_own_code, network_kind
+from pointlift.nn import CloudNetwork
 from pointlift.report import console_table
 from pointlift.weights.checkpoints import save_checkpoint
-from pointlift.weights.image_weights import load_image_weights
+from pointlift.weights.network import image_with_weights
 
 __all__ = ["lift_model", "trained_image_network"]
 
@@ -22,31 +24,14 @@ def trained_image_network(name: str, pretrained: bool | None, weights: str | Non
     """The image model with its weights, and where they come from in words.
 
     pretrained None means yes, unless weights are given or the model is the user's own (whose function brings its weights).
-    Raises ValueError where timm has no such weights or they cannot be downloaded, and what `load_image_weights` raises.
+    Raises what `image_with_weights` raises.
     """
-    own = is_own_code(name)
     if pretrained is None:
-        pretrained = weights is None and not own
+        pretrained = weights is None and not is_own_code(name)
     if weights is not None and pretrained:
         raise ValueError("both pretrained weights and a file of weights are asked for: leave one of them out.")
-    try:
-        model = image_network(name, pretrained)
-    except RuntimeError as error:  # how timm says that a name has no weights
-        raise ValueError(f"{name}: {' '.join(str(error).split())}; give --weights FILE or --pretrained false.") from None
-    except OSError as error:
-        if not pretrained or name in IMAGE_NETWORKS:
-            raise
-        raise ValueError(
-            f"the weights of {name} could not be downloaded ({' '.join(str(error).split())[:100]}...); "
-            "check the connection, give --weights FILE, or use --pretrained false for random ones."
-        ) from None
-    if weights is not None:
-        classifier = getattr(model, "default_cfg", {}).get("classifier") or ()
-        allowed = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-        return model, load_image_weights(weights, model, allow=allowed).render()
-    if own:
-        return model, f"the weights that {name} brings"
-    return model, "pretrained weights" if pretrained else "random weights (--pretrained false)"
+    config = ModelConfig(image_model=name, weights=weights)
+    return image_with_weights(config, pretrained, True, "give --weights FILE, or use --pretrained false for random ones")
 
 
 def lift_model(name: str, out: str, weights: str | None, pretrained: bool | None, arguments: dict[str, Any], network: str = "auto") -> int:
@@ -55,9 +40,12 @@ def lift_model(name: str, out: str, weights: str | None, pretrained: bool | None
     arguments: of `pointlift.inflate`; other networks take num_classes, in_channels and seed of them.
     Raises InflationError (a ValueError) for what cannot be inflated, ValueError for arguments that the network has no use for.
     """
+    itself = f"{name} is a network of clouds itself and needs no lifting: name an image model, or train it with pointlift fit."
     if name in POINT_NETWORKS:
-        raise ValueError(f"{name} is a network of clouds itself and needs no lifting: name an image model, or train it with pointlift fit.")
+        raise ValueError(itself)
     model, origin = trained_image_network(name, pretrained, weights)
+    if isinstance(model, CloudNetwork):
+        raise ValueError(itself)
     kind = network_kind(name, network, model)
     net: Any = create_model(name, image_model=model, network=kind, **_suited(kind, arguments))
     total_2d, total_3d = (sum(p.numel() for p in m.parameters()) for m in (model, net))
@@ -75,7 +63,7 @@ def lift_model(name: str, out: str, weights: str | None, pretrained: bool | None
         "classes": [f"class {i}" for i in range(arguments["num_classes"])],
         "in_channels": arguments["in_channels"],
         "features": "xyz",
-        "voxel_size": 0.05,
+        "voxel_size": net.voxel_size,
         "up_axis": "y",
         "regime": net.regime,
         "normalisation": "unit-sphere",
