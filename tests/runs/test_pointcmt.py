@@ -21,7 +21,8 @@ from test_training import rows, same, weights
 from tiny_pointcmt import DATA, OPTIM, STUDENT, TEACHER, WIDTH, as_json, settings
 
 from pointlift.data.errors import DataError
-from pointlift.data.pictures.load import ViewConfig, load_views
+from pointlift.data.pictures.config import ViewConfig
+from pointlift.data.pictures.load import load_views
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.pointcmt import guided_data
 from pointlift.methods.pointcmt import recipe as pointcmt

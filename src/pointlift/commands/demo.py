@@ -26,17 +26,17 @@ from pointlift.data.config import DataConfig
 from pointlift.data.procedural.shapes import CLASSES
 from pointlift.data.procedural.writers.objects import write_modelnet_h5
 from pointlift.inflation import REGIMES
+from pointlift.methods.image2point import Image2Point
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.trainer_config import TrainerConfig
-from pointlift.methods.image2point import Image2Point
 from pointlift.models.config import ModelConfig
 from pointlift.models.images.fractal_resnet import read_weights
 from pointlift.ops._numba.threading import set_threads
 from pointlift.report import write_csv
+from pointlift.report.tables import read_rows
 from pointlift.runs.folder import RunFolder
 from pointlift.runs.result import RunResult
 from pointlift.runs.run import run
-from pointlift.runs.report import read_rows
 from pointlift.system.atomic import atomic_write
 from pointlift.system.environment import available_cores
 from pointlift.system.processes import end_with_parent, interrupts_held

@@ -8,7 +8,11 @@ import traceback
 from collections.abc import Sequence
 from typing import Literal
 
+from pointlift.commands.embed import embed
+from pointlift.commands.evaluate import evaluate
 from pointlift.commands.parsing import Command, UsageError, explain, parse_command, plain_warnings
+from pointlift.commands.predict import predict
+from pointlift.commands.view import view
 
 __all__ = ["COMMANDS", "main"]
 
@@ -106,106 +110,6 @@ def fit(recipe: str, overrides: list[str], resume: bool = False, print_config: b
     from pointlift.runs.fit import fit_recipe
 
     return fit_recipe(resolved, resume)
-
-
-def evaluate(
-    checkpoint: str,
-    data: str,
-    split: str = "test",
-    out: str | None = None,
-    batch_size: int = 32,
-    seed: int = 0,
-    image_model: str | None = None,
-    votes: int = 1,
-) -> int:
-    """Measure a checkpoint on labelled data, with the protocol stated beside the numbers.
-
-    Args:
-        checkpoint: a .safetensors file that pointlift wrote.
-        data: where the data are, e.g. modelnet:FOLDER, folder:FOLDER or procedural:shapes (see: pointlift data list).
-        split: which part of the data.
-        out: folder for metrics.json, the per-class table and the pictures (default: beside the checkpoint).
-        batch_size: clouds per step.
-        seed: of the t-SNE picture and of points sampled on meshes. A folder without splits is divided as in training, whatever it is.
-        image_model: name or file.py:function of the image model, for checkpoints made from one of your own.
-        votes: also measure with the mean of so many differently scaled copies of every cloud, beside the plain numbers (1: no voting).
-    """
-    from pointlift.tasks.evaluation import evaluate_checkpoint
-
-    return evaluate_checkpoint(checkpoint, data, split, out, batch_size, seed, image_model, votes)
-
-
-def predict(
-    checkpoint: str,
-    files: list[str],
-    out: str = "predictions.json",
-    ply: str | None = None,
-    top: int = 5,
-    up_axis: Literal["x", "y", "z"] | None = None,
-    image_model: str | None = None,
-    category: str | None = None,
-) -> int:
-    """Class probabilities of your own clouds and meshes, or the part of every point. A file that cannot be read is named, the others go on.
-
-    Args:
-        checkpoint: a .safetensors file that pointlift wrote.
-        files: clouds or meshes (.ply .off .obj .stl .npy .npz .pcd .xyz .txt .h5 .las).
-        out: the JSON file with all probabilities.
-        ply: folder for one coloured .ply per file (principal components of the features of its points, or its parts).
-        top: how many classes are printed for each file.
-        up_axis: which axis of the files points up (default: as in the training data).
-        image_model: name or file.py:function of the image model, for checkpoints made from one of your own.
-        category: what the files show, for checkpoints of part segmentation.
-    """
-    from pointlift.tasks.inference import predict_files
-
-    return predict_files(checkpoint, files, out, ply, top, image_model, up_axis, category)
-
-
-def embed(
-    checkpoint: str,
-    files: list[str],
-    out: str,
-    per: Literal["cloud", "point"] = "cloud",
-    up_axis: Literal["x", "y", "z"] | None = None,
-    image_model: str | None = None,
-) -> int:
-    """Features of your own clouds, one vector per cloud or per point, as one .npz.
-
-    Args:
-        checkpoint: a .safetensors file that pointlift wrote.
-        files: clouds or meshes.
-        out: the .npz file to write.
-        per: one vector per cloud (what the classifier sees) or per point (the last feature map).
-        up_axis: which axis of the files points up (default: as in the training data).
-        image_model: name or file.py:function of the image model, for checkpoints made from one of your own.
-    """
-    from pointlift.tasks.inference import embed_files
-
-    return embed_files(checkpoint, files, out, per, image_model, up_axis)
-
-
-def view(
-    files: list[str],
-    out: str = "view.html",
-    checkpoint: str | None = None,
-    up_axis: Literal["x", "y", "z"] = "y",
-    image_model: str | None = None,
-    category: str | None = None,
-) -> int:
-    """A 3D viewer of clouds as one html file that needs no network.
-
-    Args:
-        files: clouds or meshes.
-        out: the html file to write.
-        checkpoint: colours the points by their features, or by their parts, and captions the clouds with what was predicted.
-        up_axis: which axis of the files points up.
-        image_model: name or file.py:function of the image model, for checkpoints made from one of your own.
-        category: what the files show, for checkpoints of part segmentation.
-    """
-    from pointlift.commands.view import view_files
-
-    return view_files(files, out, checkpoint, up_axis, image_model, category)
 
 
 def table(

@@ -39,6 +39,7 @@ __all__ = [
     "read_metadata",
     "read_weights",
     "save_checkpoint",
+    "task_of",
 ]
 
 FORMAT = 2  # 1 knew inflated networks and the linear one only
@@ -69,7 +70,7 @@ def save_checkpoint(path: str | Path, net: nn.Module, config: Mapping[str, Any])
         voxel_size      edge in the units of the clouds
         up_axis         "x", "y" or "z"
         regime          the fine-tuning regime it was trained in
-    and freely more, usually `normalisation` and `protocol`. The pointlift version is added.
+    and freely more, usually `task`, `normalisation` and `protocol`. The pointlift version is added.
     Raises ValueError for a missing key or a value that JSON cannot hold, OSError where the file cannot be written.
     """
     missing = [k for k in REQUIRED if k not in config]
@@ -94,6 +95,11 @@ def save_checkpoint(path: str | Path, net: nn.Module, config: Mapping[str, Any])
 def read_metadata(path: str | Path) -> dict[str, Any]:
     """The config of a checkpoint without its weights. Raises like `load`."""
     return _read(Path(path), weights=False)[0]
+
+
+def task_of(metadata: Mapping[str, Any]) -> str:
+    """The one of `pointlift.tasks` that a checkpoint serves; files from before they said so tell by what else they have."""
+    return metadata.get("task") or ("parts" if "parts" in metadata and "categories" in metadata else "classify")
 
 
 def load(path: str | Path, image_model: nn.Module | None = None, verify: bool = True) -> nn.Module:
