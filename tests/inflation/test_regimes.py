@@ -143,7 +143,7 @@ def test_random_transforms_are_drawn_anew_by_scratch() -> None:
 @pytest.mark.parametrize("regime", REGIMES)
 def test_what_the_image_network_never_trained_stays(regime: str, rule: str) -> None:
     net = pl.inflate(tiny(fixed=True), rule=rule, num_classes=3, load_stages=[1])
-    assert net.fixed == {"layer2.0.shortcut.weight", "layer3.0.shortcut.weight"}
+    assert net.fixed == {"backbone.layer2.0.shortcut.weight", "backbone.layer3.0.shortcut.weight"}
     pl.set_finetune(net, regime)
     step(net.train())
     for layer, (c_in, c_out) in (("layer2", (8, 16)), ("layer3", (16, 24))):

@@ -40,6 +40,20 @@ class PointBatch:
         self.extras = {} if extras is None else extras
 
     @staticmethod
+    def trusted(
+        xyz: Tensor,
+        features: Tensor | None,
+        offsets: Tensor,
+        labels: dict[str, Any] | None = None,
+        extras: dict[str, Any] | None = None,
+    ) -> PointBatch:
+        """A batch of what is known to be right, because it came out of another one: nothing is checked, no device is waited for."""
+        new = PointBatch.__new__(PointBatch)
+        new.xyz, new.features, new.offsets = xyz, features, offsets
+        new.labels, new.extras = labels or {}, extras or {}
+        return new
+
+    @staticmethod
     def from_list(
         xyz: Sequence[Tensor | np.ndarray],
         features: Sequence[Tensor | np.ndarray] | None = None,
@@ -123,11 +137,9 @@ class PointBatch:
 
     def _each(self, change: Callable[[Any], Any]) -> PointBatch:
         """`change` applied to every member. Not checked again: that would wait for the device at every move."""
-        new = PointBatch.__new__(PointBatch)
-        new.xyz, new.offsets = change(self.xyz), change(self.offsets)
-        new.features = None if self.features is None else change(self.features)
-        new.labels, new.extras = ({k: change(v) for k, v in known.items()} for known in (self.labels, self.extras))
-        return new
+        features = None if self.features is None else change(self.features)
+        labels, extras = ({k: change(v) for k, v in known.items()} for known in (self.labels, self.extras))
+        return PointBatch.trusted(change(self.xyz), features, change(self.offsets), labels, extras)
 
     def __repr__(self) -> str:
         channels = "no features" if self.features is None else f"{self.features.shape[1]} channels"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from pointlift.inflation.network import InflatedNetwork
-from pointlift.inflation.transform import TransformedConv3d, first_transform, shuffle
-from pointlift.nn import PointNetwork, SparseGroupNorm
+from pointlift.inflation.transform import TransformedConv3d, draw_layer
+from pointlift.nn import CloudNetwork, SparseGroupNorm
 
 __all__ = ["REGIMES", "FinetuneReport", "set_finetune"]
 
@@ -48,77 +46,40 @@ def set_finetune(net: nn.Module, regime: str, seed: int = 0) -> FinetuneReport:
     """
     if regime not in REGIMES:
         raise ValueError(f"regime must be one of {', '.join(REGIMES)}, got {regime!r}.")
-    if not isinstance(net, (InflatedNetwork, PointNetwork)):
-        if regime not in ("all", "scratch"):
-            raise ValueError(f"Regime {regime!r} freezes a backbone, but {type(net).__name__} has none: use 'all' or 'scratch'.")
-        for parameter in net.parameters():
-            parameter.requires_grad_(True)
-        if regime == "scratch":
-            _draw_anew(net, seed)
-        count = sum(p.numel() for p in net.parameters())
-        return FinetuneReport(regime, count, count)
-    if regime == "scratch":
-        _draw_anew(net, seed)
+    fixed = {p for n, p in net.named_parameters() if n in getattr(net, "fixed", ())}
+    backbone = [module for name, module in net.named_modules() if isinstance(net, CloudNetwork) and net.in_backbone(name)]
     frozen = regime not in ("all", "scratch")
-    fixed = _fixed(net)
+    if frozen and not any(True for module in backbone for _ in module.parameters(recurse=False)):
+        raise ValueError(f"Regime {regime!r} freezes a backbone, but {type(net).__name__} has none: use 'all' or 'scratch'.")
+    if regime == "scratch":
+        _draw_anew(net, fixed, seed)
     for parameter in net.parameters():
         parameter.requires_grad_(True)
-    for module in _backbone(net):
+    for module in backbone:
         norm = isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, SparseGroupNorm))
         for key, parameter in module.named_parameters(recurse=False):
             is_transform = isinstance(module, TransformedConv3d) and key == "transform"
-            learns = not frozen or (norm and regime == "io+bn") or is_transform
-            parameter.requires_grad_(learns and parameter not in fixed)
+            parameter.requires_grad_(not frozen or (norm and regime == "io+bn") or is_transform)
     for parameter in fixed:
         parameter.requires_grad_(False)
-    net.regime = regime
-    net.frozen_statistics = regime == "io"
-    net.train(net.training)
+    if isinstance(net, CloudNetwork):
+        net.regime = regime
+        net.frozen_statistics = regime == "io"
+        net.train(net.training)
     image = sum(m.image_weight.numel() for m in net.modules() if isinstance(m, TransformedConv3d))
     total = sum(p.numel() for p in net.parameters()) + image
     return FinetuneReport(regime, sum(p.numel() for p in net.parameters() if p.requires_grad), total)
 
 
-def _backbone(net: InflatedNetwork | PointNetwork) -> Iterator[nn.Module]:
-    """The modules between the input and the output layer."""
-    if isinstance(net, PointNetwork):
-        yield from (module for name, module in net.named_modules() if net.in_backbone(name))
-        return
-    for name, module in net.backbone.named_modules():
-        if not any(name == n or name.startswith(f"{n}.") for n in net.input_modules):
-            yield module
-
-
-def _fixed(net: nn.Module) -> set[nn.Parameter]:
-    if not isinstance(net, (InflatedNetwork, PointNetwork)):
-        return set()
-    trunk = net.backbone if isinstance(net, InflatedNetwork) else net
-    return {p for n, p in trunk.named_parameters() if n in net.fixed}
-
-
-def _draw_anew(net: nn.Module, seed: int) -> None:
-    fixed = _fixed(net)
+def _draw_anew(net: nn.Module, fixed: set[nn.Parameter], seed: int) -> None:
+    """New weights for all but `fixed`, which get their values back where a layer's own initialisation reached them."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        if isinstance(net, PointNetwork):
-            before = [(p, p.clone()) for p in fixed]
+        before = [(p, p.clone()) for p in fixed]
+        if isinstance(net, CloudNetwork):
             net.draw_anew()
-            for parameter, value in before:
-                parameter.copy_(value)
-            return
-        for module in net.modules():
-            own = list(module.parameters(recurse=False))
-            reset = getattr(module, "reset_parameters", None)
-            is_block = any(True for _ in module.children())
-            if isinstance(module, TransformedConv3d) and isinstance(net, InflatedNetwork):
-                module.scramble()
-                first = first_transform(module.kernel_size, net.arguments["axis"], net.arguments["start"])
-                module.transform.copy_(first)
-            if own and all(p in fixed for p in own):
-                continue
-            if callable(reset) and not is_block:  # a block's own reset is written for the layers of the image network
-                reset()
-            else:
-                for parameter in own:
-                    if parameter not in fixed:
-                        shuffle(parameter)
+        else:
+            for module in net.modules():
+                draw_layer(module)
+        for parameter, value in before:
+            parameter.copy_(value)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from pointlift.core.sparse_tensor import SparseTensor
 from pointlift.core.torch_functions import UnsupportedOnVoxels
@@ -35,6 +37,7 @@ def inflate(
     load_stages: Sequence[int] | None = None,
     start: str = "default",
     seed: int = 0,
+    voxel_size: float = 0.05,
 ) -> InflatedNetwork:
     """A sparse 3D network with the weights and the forward of `image_model`, which itself is not changed.
 
@@ -44,7 +47,7 @@ def inflate(
     stem: "linear" (v2: one k3 convolution + BN in place of the image stem), "three-conv" (v1) or "inflate" (keep the image stem).
     head: "linear", "linear-bn" (v2's listing) or "mlp" (v1). shortcut_kernel: 1, or 2 for the released code's shortcuts.
     load_stages: numbers (from 1) of the stages that keep image weights, the others are drawn anew (v2 table 9); None: all.
-    seed: for everything that is drawn.
+    seed: for everything that is drawn. voxel_size: edge of the voxels that the network makes of clouds, in their units.
 
     Weights are float32 whatever the image network's dtype. What the image network itself never trained (`requires_grad` False: a fixed
     filter, a constant shortcut) stays frozen, unless all of it is frozen. The network comes back in training mode, on the image
@@ -75,11 +78,12 @@ def inflate(
         }  # fmt: skip
         inputs = structure.stem if stem == "inflate" else []
         net = InflatedNetwork(new_stem, backbone, nn.Identity(), report, arguments, inputs)
-        width = _trial(net, in_channels)
+        width = _trial(net, in_channels, _map_modules(image_model, structure))
         torch.manual_seed(seeds[2])
         net.head = make_head(head, width, num_classes)
         _complete(report, image_model, net, swapper)
     report.notes += swapper.remarks()
+    net.voxel_size = voxel_size
     return net.to(next(image_model.parameters()).device)
 
 
@@ -280,10 +284,18 @@ def _adapt_input(backbone: nn.Module, name: str, in_channels: int, report: Infla
     report.notes.append(f"{name}: {have} input channels averaged into {in_channels}")
 
 
-def _trial(net: InflatedNetwork, in_channels: int) -> int:
+def _map_modules(image_model: nn.Module, structure: Structure) -> list[str]:
+    """Modules of the image network whose outputs are its intermediate maps: those that timm lists, else its stages."""
+    known = getattr(image_model, "feature_info", None)
+    listed = [str(i["module"]) for i in known if isinstance(i, dict) and i.get("module")] if isinstance(known, list) else []
+    return listed or structure.stages
+
+
+def _trial(net: InflatedNetwork, in_channels: int, map_modules: Sequence[str] = ()) -> int:
     """Run the swapped network on two small random clouds, as in use and as in training; returns the width of its embedding.
 
-    Turns any failure into an InflationError that names the place. The network's buffers come out unchanged.
+    Fills the network's `maps_info` with those of `map_modules` that gave a map. Turns any failure into an
+    InflationError that names the place. The network's buffers come out unchanged.
     """
     generator = torch.Generator().manual_seed(0)
     xyz = torch.randint(0, 24, (160, 3), generator=generator, dtype=torch.int32)
@@ -298,7 +310,9 @@ def _trial(net: InflatedNetwork, in_channels: int) -> int:
         with torch.no_grad():
             net.train()
             net.forward_features(voxels)
-            embedding = net.eval().forward_features(voxels)
+            net.eval()
+            handles += _measured(net, map_modules)
+            embedding = net.forward_features(voxels)
     except (UnsupportedOnVoxels, AttributeError, RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         where = running[-1].removeprefix("backbone.") if running else ""
         raise InflationError(
@@ -315,6 +329,20 @@ def _trial(net: InflatedNetwork, in_channels: int) -> int:
         raise InflationError(f"The image network's trunk gave {tuple(embedding.shape)} for two clouds instead of (2, C): its head was not "
                              "recognised.")
     return int(embedding.shape[1])
+
+
+def _measured(net: InflatedNetwork, map_modules: Sequence[str]) -> list[RemovableHandle]:
+    """Hooks that note channels and stride of the maps that `map_modules` of the trunk give, in their order."""
+    modules = dict(net.named_modules())
+    found: dict[str, dict[str, Any]] = {}
+
+    def note(name: str, module: nn.Module, args: Any, out: Any) -> None:
+        if isinstance(out, SparseTensor) and out.stride:
+            found[name] = {"num_chs": int(out.features.shape[1]), "reduction": out.stride, "module": name}
+            net.maps_info = [found[n] for n in names if n in found]
+
+    names = [f"backbone.{n}" for n in map_modules if not isinstance(modules.get(f"backbone.{n}"), (type(None), nn.Identity))]
+    return [modules[name].register_forward_hook(partial(note, name)) for name in names]
 
 
 def _in_words(error: Exception) -> str:

@@ -6,10 +6,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pointlift.core.sparse_tensor import SparseTensor
+from pointlift.core.sparse_tensor import PointBatch, SparseTensor
 from pointlift.core.torch_functions import pool_clouds
 from pointlift.inflation.report import InflationReport
-from pointlift.nn import SparseBatchNorm, SparseConv3d, SparseGlobalPool
+from pointlift.inflation.transform import TransformedConv3d, draw_layer, first_transform
+from pointlift.nn import CloudNetwork, SparseBatchNorm, SparseConv3d, SparseGlobalPool
 
 __all__ = ["HEADS", "STEMS", "InflatedNetwork", "make_head", "make_stem"]
 
@@ -48,13 +49,16 @@ def make_head(kind: str, channels: int, num_classes: int) -> nn.Module:
     raise ValueError(f"head must be one of {', '.join(HEADS)}, got {kind!r}.")
 
 
-class InflatedNetwork(nn.Module):
+class InflatedNetwork(CloudNetwork):
     """Image2Point's network for classification: `head(pool(backbone(stem(voxels))))`.
 
-    report says what became of every tensor of the image network; arguments are the keyword arguments of `inflate` that made it;
-    regime is what `set_finetune` chose last. input_modules: leaves of the backbone that are the input layer, where that is inflated and
-    not replaced. fixed: parameters of the backbone that the image network itself never trained, and which no regime trains or draws anew.
+    report says what became of every tensor of the image network; arguments are the keyword arguments of `inflate` that made it.
+    input_modules: leaves of the backbone that are the input layer beside the stem, where that is inflated and not replaced.
+    feature_info: maps of the trunk, measured on a small cloud. fixed: what the image network itself never trained.
     """
+
+    takes = "voxels"
+    kind = "inflated"
 
     def __init__(
         self,
@@ -65,16 +69,18 @@ class InflatedNetwork(nn.Module):
         arguments: dict[str, Any],
         input_modules: list[str] | None = None,
     ):
-        super().__init__()
+        super().__init__(arguments, ["stem", *(f"backbone.{name}" for name in input_modules or [])])
         self.stem, self.backbone, self.head = stem, backbone, head
         self.pool = SparseGlobalPool("mean")
-        self.report, self.arguments = report, arguments
-        self.input_modules = list(input_modules or [])
-        self.fixed = frozenset(n for n, p in backbone.named_parameters() if not p.requires_grad)
-        self.regime = "all"
-        self.frozen_statistics = False
+        self.report = report
+        self.fixed = frozenset(f"backbone.{n}" for n, p in backbone.named_parameters() if not p.requires_grad)
+        self.maps_info: list[dict[str, Any]] = []
 
-    def forward_map(self, voxels: SparseTensor) -> SparseTensor:
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        return self.maps_info or super().feature_info
+
+    def forward_map(self, cloud: PointBatch | SparseTensor) -> SparseTensor:
         """The last feature map on voxels: what the last module of the trunk gave before pooling over the cloud."""
         maps: list[SparseTensor] = []
 
@@ -84,33 +90,24 @@ class InflatedNetwork(nn.Module):
 
         handles = [m.register_forward_hook(keep) for m in self.backbone.modules()]
         try:
-            self.backbone(self.stem(voxels))
+            self.backbone(self.stem(self.as_input(cloud)))
         finally:
             for h in handles:
                 h.remove()
         return maps[0]
 
-    def forward_features(self, voxels: SparseTensor) -> Tensor:
+    def forward_features(self, cloud: PointBatch | SparseTensor) -> Tensor:
         """(B, C): the pooled embedding that the output layer sees."""
-        out: SparseTensor | Tensor = self.backbone(self.stem(voxels))
+        out: SparseTensor | Tensor = self.backbone(self.stem(self.as_input(cloud)))
         if isinstance(out, SparseTensor):
             return out.features if out.stride == 0 else pool_clouds(out.features, out.maps.offsets(out.level))
         return out.flatten(1)
 
-    def forward(self, voxels: SparseTensor) -> Tensor:
-        """(B, num_classes) logits."""
-        if not isinstance(voxels, SparseTensor):
-            raise TypeError(f"The network takes a SparseTensor, got {type(voxels).__name__}: call pointlift.voxelize(cloud, voxel_size) "
-                            "first.")
-        logits: Tensor = self.head(self.forward_features(voxels))
-        return logits
-
-    def train(self, mode: bool = True) -> InflatedNetwork:
-        """As usual, but normalisation layers of a frozen backbone keep their image statistics (facts 1.5)."""
-        super().train(mode)
-        if mode and self.frozen_statistics:
-            inputs = tuple(f"{n}." for n in self.input_modules)
-            for name, module in self.backbone.named_modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm) and not (name + ".").startswith(inputs or ("\0",)):
-                    module.eval()
-        return self
+    def draw_anew(self) -> None:
+        """Every layer's own reset_parameters; weights that no layer resets keep their values, shuffled. `fixed` ones stay."""
+        fixed = {p for n, p in self.named_parameters() if n in self.fixed}
+        for module in self.modules():
+            if isinstance(module, TransformedConv3d):
+                module.scramble()
+                module.transform.copy_(first_transform(module.kernel_size, self.arguments["axis"], self.arguments["start"]))
+            draw_layer(module, fixed)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 
 from pointlift.inflation.rules import inflate_kernel, rule_matrix
 from pointlift.nn.conv import SparseConv3d
 
-__all__ = ["TransformedConv3d", "first_transform", "shuffle"]
+__all__ = ["TransformedConv3d", "draw_layer", "first_transform", "shuffle"]
 
 
 def first_transform(kernel_size: int, axis: str, start: str) -> Tensor:
@@ -22,6 +24,19 @@ def shuffle(tensor: Tensor) -> None:
     """Values in random order, in place: a weight whose initialisation nobody knows keeps its scale and forgets which channel was which."""
     with torch.no_grad():
         tensor.copy_(tensor.flatten()[torch.randperm(tensor.numel())].reshape(tensor.shape))
+
+
+def draw_layer(module: nn.Module, fixed: Collection[nn.Parameter] = ()) -> None:
+    """The own parameters of `module` anew, in place: by its reset_parameters, else their values in random order; `fixed` ones stay."""
+    own = [p for p in module.parameters(recurse=False) if p not in fixed]
+    if not own and any(True for _ in module.parameters(recurse=False)):
+        return
+    reset = getattr(module, "reset_parameters", None)
+    if callable(reset) and not any(True for _ in module.children()):  # a block's own is written for the layers of the image network
+        reset()
+        return
+    for parameter in own:
+        shuffle(parameter)
 
 
 class TransformedConv3d(SparseConv3d):

@@ -27,7 +27,7 @@ from pointlift.models.points.pointnet2_parts import pointnet2_msg_parts, pointne
 from pointlift.models.points.rscnn import RSCNN
 from pointlift.models.points.simpleview import SimpleView
 from pointlift.models.voxels.linear_network import LinearNetwork
-from pointlift.nn import PointNetwork
+from pointlift.nn import CloudNetwork
 
 __all__ = ["NETWORKS", "create_model", "image_network", "is_own_code", "list_models", "network_kind"]
 
@@ -54,9 +54,10 @@ POINT_NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "simpleview": SimpleView,
 }
 # networks of clouds around an image model, which is their first argument
-LIFTED_NETWORKS: dict[str, type[PointNetwork]] = {"point-vit": PointViT, "simpleview": SimpleView}
+LIFTED_NETWORKS: dict[str, type[CloudNetwork]] = {"point-vit": PointViT, "simpleview": SimpleView}
 TORCHVISION = "torchvision:"
-GIVEN = ("image_model", "image_options", "pretrained", "num_classes", "in_channels")  # create_model's own, not among a network's arguments
+# create_model's own, not among a network's arguments
+GIVEN = ("image_model", "image_options", "pretrained", "num_classes", "in_channels", "voxel_size")
 
 
 def image_network(name: str, pretrained: bool = False, options: Mapping[str, Any] | None = None) -> nn.Module:
@@ -165,13 +166,15 @@ def create_model(
     network: str = "auto",
     image_options: Mapping[str, Any] | None = None,
     image_model: nn.Module | None = None,
+    voxel_size: float = 0.05,
     **arguments: Any,
-) -> nn.Module:
+) -> CloudNetwork:
     """A point-cloud classifier: an image model inflated or lifted, or one of our own 3D networks.
 
     name: a timm name ("resnet18.a1_in1k", "vit_base_patch16_224"), "fractal_resnet", "torchvision:NAME", "file.py:function", or a
     network of our own, such as "pointnet2-ssg" (`pointlift.list_models` has them). network: what is made of an image model, see
     `network_kind`. image_options: keyword arguments of the image model. image_model: the image model itself, where it is already there.
+    voxel_size: edge of the voxels that the network makes of clouds, in their units.
     arguments: of `pointlift.inflate`, or of the network's class; and `seed`, from which new layers are drawn.
     Raises ValueError for an unknown name or argument, InflationError for an image model that cannot be inflated.
     """
@@ -185,13 +188,17 @@ def create_model(
     build: Callable[..., nn.Module] = POINT_NETWORKS[name] if own else inflate if kind == "inflated" else LIFTED_NETWORKS[kind]
     _check_arguments(name, build, arguments)
     shape = {"num_classes": num_classes, "in_channels": in_channels}
+    net: CloudNetwork
     if kind == "inflated":
-        return build(image, **shape, **arguments)
-    # drawn from a seed like every new layer of an inflated network
-    seed = int(arguments.pop("seed", 0))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build(*(() if image is None else (image,)), **shape, **arguments)
+        net = build(image, **shape, **arguments)
+    else:
+        # drawn from a seed like every new layer of an inflated network
+        seed = int(arguments.pop("seed", 0))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            net = build(*(() if image is None else (image,)), **shape, **arguments)
+    net.voxel_size = float(voxel_size)
+    return net
 
 
 def _check_arguments(name: str, build: Callable[..., nn.Module], arguments: Mapping[str, Any]) -> None:

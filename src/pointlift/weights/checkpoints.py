@@ -221,6 +221,7 @@ def _build(path: Path, config: dict[str, Any], image_model: nn.Module | None) ->
     else:
         network = "auto" if name in POINT_NETWORKS else config.get("network") or "inflated"
         net = create_model(name, network=network, image_options=config.get("image_options"), **arguments)
+    net.voxel_size = float(config["voxel_size"])
     if config["regime"] is not None:
         set_finetune(net, config["regime"])
     return net

@@ -12,7 +12,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from pointlift.nn import takes_points
 from pointlift.weights.checkpoints import read_weights
 from pointlift.weights.files import WeightsError, choose_section, read_content, refuse_non_finite, sections
 from pointlift.weights.kernel_orders import KernelSource, kernel_order
@@ -137,10 +136,8 @@ def _from_checkpoint(path: Path, net: nn.Module) -> PointWeightsReport:
 
 def _free_modules(net: nn.Module) -> tuple[str, ...]:
     """Dotted names of the input layer and the classifier, which depend on what a network is used for."""
-    inputs = [str(n) for n in getattr(net, "input_modules", ())]
-    if takes_points(net):
-        return ("head", *inputs)
-    return ("stem", "head", *(f"backbone.{n}" for n in inputs))  # an inflated network names them as its image network does
+    inputs = getattr(net, "input_modules", ("stem",))
+    return ("head", *(str(n) for n in inputs))
 
 
 def _shape(tensor: Tensor) -> str:

@@ -10,6 +10,7 @@ from pointlift.inflation import inflate
 from pointlift.models import create_model, image_network
 from pointlift.models.config import ModelConfig
 from pointlift.models.factory import IMAGE_NETWORKS, POINT_NETWORKS, is_own_code, network_kind
+from pointlift.nn import CloudNetwork
 from pointlift.system.distributed import process_rank
 from pointlift.weights.cloud_weights import load_point_weights
 from pointlift.weights.image_weights import load_image_weights
@@ -17,14 +18,15 @@ from pointlift.weights.image_weights import load_image_weights
 __all__ = ["build_network", "load_image_network"]
 
 
-def build_network(config: ModelConfig, num_classes: int, seed: int) -> nn.Module:
-    """The network of a recipe, before its regime is set. New layers are drawn from `seed`.
+def build_network(config: ModelConfig, num_classes: int, seed: int, voxel_size: float = 0.05) -> CloudNetwork:
+    """The network of a recipe, before its regime is set. New layers are drawn from `seed`; voxel_size is that of the clouds.
 
     Networks that are not inflated take `options` and none of the keys of inflation. The regime scratch needs no weights: it loads neither
     pretrained ones nor `cloud_weights`. Raises ValueError, FileNotFoundError or InflationError as `create_model`, `load_image_weights`,
     `load_point_weights` and `inflate` do.
     """
     net = _untrained_network(config, num_classes, seed)
+    net.voxel_size = voxel_size
     if config.cloud_weights is not None and config.regime != "scratch":
         loaded = load_point_weights(config.cloud_weights, net, config.cloud_weights_order)
         if process_rank() == 0:
@@ -32,7 +34,7 @@ def build_network(config: ModelConfig, num_classes: int, seed: int) -> nn.Module
     return net
 
 
-def _untrained_network(config: ModelConfig, num_classes: int, seed: int) -> nn.Module:
+def _untrained_network(config: ModelConfig, num_classes: int, seed: int) -> CloudNetwork:
     shape: dict[str, Any] = {"num_classes": num_classes, "in_channels": config.in_channels, "seed": seed}
     if config.image_model in POINT_NETWORKS:
         return create_model(config.image_model, network=config.network, **shape, **(config.options or {}))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pointlift.core.sparse_tensor import PointBatch
-from pointlift.nn import PointNetwork
+from pointlift.nn import CloudNetwork
 from pointlift.nn.classifier import classifier
+from pointlift.nn.cloud_network import level_feature
 from pointlift.nn.edge_conv import EdgeConv
 from pointlift.ops.feature_neighbors import feature_knn
 from pointlift.ops.neighbors import knn
@@ -18,7 +20,7 @@ from pointlift.ops.neighbors import knn
 __all__ = ["DGCNN"]
 
 
-class DGCNN(PointNetwork):
+class DGCNN(CloudNetwork):
     """Edge convolutions on graphs drawn anew in every layer, a shared layer on all their outputs, and a fully connected classifier.
 
     Args:
@@ -70,7 +72,7 @@ class DGCNN(PointNetwork):
             )
         if not 0 <= dropout < 1 or not 0 <= slope <= 1:
             raise ValueError(f"DGCNN: got dropout={dropout}, slope={slope}; expected a dropout of 0 to below 1 and a slope of 0 to 1.")
-        self.in_channels, self.k = in_channels, k
+        self.k = k
         inputs = [in_channels, *widths[:-1]]
         self.edges = nn.ModuleList(EdgeConv(wide, out, slope) for wide, out in zip(inputs, widths))
         self.shared = nn.Sequential(
@@ -79,6 +81,10 @@ class DGCNN(PointNetwork):
         biases = [False] * min(1, len(head)) + [True] * (len(head) - 1)
         activation = partial(nn.LeakyReLU, slope, inplace=True)
         self.head = classifier(2 * embedding, head, num_classes, dropout, biases, activation)
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        return [level_feature(f"edges.{i}", edge.out_channels) for i, edge in enumerate(self.edges)]
 
     def forward_features(self, cloud: PointBatch) -> Tensor:
         """(B, 2 embedding): maximum and mean over the points of each cloud.

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from pointlift.core.sparse_tensor import PointBatch
 from pointlift.inflation import InflationError, InflationReport, TensorFate
-from pointlift.nn import PointNetwork
+from pointlift.nn import CloudNetwork
+from pointlift.nn.cloud_network import level_feature
 from pointlift.ops.neighbors import group, knn
 from pointlift.ops.sampling import farthest_point_sampling
 
@@ -28,7 +29,7 @@ _HIDDEN = 128  # of the MLP of position="learned"
 _SUPPORTED = "timm's VisionTransformer is (ViT, DeiT, DINO, DINOv2, AugReg, and the image towers of CLIP and SigLIP in that class)"
 
 
-class PointViT(PointNetwork):
+class PointViT(CloudNetwork):
     """Farthest points as centres, their nearest neighbours as "point-cloud patches", a linear embedding, and the image transformer.
 
     "We sample 256 centers and group 64 nearby points ... we use a linear embedding to project the point-cloud patches into a sequence,
@@ -63,6 +64,8 @@ class PointViT(PointNetwork):
     features of another width than in_channels and for empty clouds.
     """
 
+    kind = "point-vit"
+
     def __init__(
         self,
         image_model: nn.Module | str,
@@ -88,7 +91,7 @@ class PointViT(PointNetwork):
         elif image_options or pretrained:
             raise ValueError("image_options and pretrained are for image models that are given by name: make the module with them instead.")
         super().__init__(arguments, ["patches", "position"] if position == "learned" else ["patches"])
-        self.in_channels, self.centres, self.neighbours, self.append_centre = in_channels, centres, neighbours, append_centre
+        self.centres, self.neighbours, self.append_centre = centres, neighbours, append_centre
         self.position_kind, self.order = position, order
         self.axes = ("xyz".index(axes[0]), "xyz".index(axes[1]))
         self.backbone = _copy_of(image_model)
@@ -110,6 +113,18 @@ class PointViT(PointNetwork):
         """(B, C): the image model's own pooling of the normalised tokens (the class token, in the paper's models)."""
         tokens, centres = self.tokens(cloud)
         return self.encode(tokens, centres)
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        width, depth = int(self.backbone.embed_dim), len(self.backbone.blocks)
+        return [level_feature(f"backbone.blocks.{i}", width, self.centres) for i in range(depth)]
+
+    def _maps(self, outputs: list[Tensor], cloud: PointBatch) -> list[PointBatch]:
+        with torch.no_grad():
+            centres = self.tokens(cloud)[1]
+        offsets = torch.arange(len(cloud) + 1, device=cloud.offsets.device) * self.centres
+        own = outputs[0].shape[1] - self.centres
+        return [PointBatch.trusted(centres.flatten(0, 1), out[:, own:].flatten(0, 1), offsets) for out in outputs]
 
     def tokens(self, cloud: PointBatch) -> tuple[Tensor, Tensor]:
         """Embedded groups (B, centres, C) and their centres (B, centres, 3), in the order of the sequence."""

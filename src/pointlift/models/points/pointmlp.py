@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pointlift.core.sparse_tensor import PointBatch
-from pointlift.nn import PointNetwork
+from pointlift.nn import CloudNetwork
 from pointlift.nn.classifier import classifier
+from pointlift.nn.cloud_network import level_feature
 from pointlift.nn.geometric_affine import GeometricAffine, ResidualMLP, Sigma
 from pointlift.ops.neighbors import group, knn
 from pointlift.ops.sampling import farthest_point_sampling
@@ -64,7 +65,7 @@ class Stage(nn.Module):
         return f"npoint={self.npoint}, k={self.k}"
 
 
-class PointMLP(PointNetwork):
+class PointMLP(CloudNetwork):
     """A shared layer, stages of residual MLPs on ever fewer points, a maximum over what is left, and a fully connected classifier.
 
     Args:
@@ -135,7 +136,6 @@ class PointMLP(PointNetwork):
                 f"PointMLP: got dropout={dropout}, residual_expansion={residual_expansion}, sigma={sigma!r}; expected a dropout of at "
                 f"least 0 and below 1, at least one hidden channel, and {' or '.join(get_args(Sigma))}."
             )
-        self.in_channels = in_channels
         self.embedding = nn.Sequential(nn.Linear(in_channels, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True))
         self.stages = nn.ModuleList()
         channels = width
@@ -144,6 +144,10 @@ class PointMLP(PointNetwork):
             self.stages.append(Stage(centres, k, channels, out, pre, pos, int(out * residual_expansion), sigma))
             channels = out
         self.head = classifier(channels, head, num_classes, dropout, bias=True)
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        return [level_feature(f"stages.{i}", stage.norm.num_features, stage.npoint) for i, stage in enumerate(self.stages)]
 
     def forward_features(self, cloud: PointBatch) -> Tensor:
         """(B, channels of the last stage): one embedding per cloud.

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pointlift.core.sparse_tensor import PointBatch
-from pointlift.nn import PointNetwork
+from pointlift.nn import CloudNetwork
 from pointlift.nn.classifier import classifier
+from pointlift.nn.cloud_network import level_feature
 from pointlift.nn.set_abstraction import GlobalSetAbstraction, SetAbstraction
 
 __all__ = ["MSG", "PointNet2", "pointnet2_msg", "pointnet2_ssg"]
@@ -29,7 +30,7 @@ MSG: dict[str, Any] = {
 }
 
 
-class PointNet2(PointNetwork):
+class PointNet2(CloudNetwork):
     """Set abstraction levels, one global set abstraction, and a fully connected classifier.
 
     Args:
@@ -100,7 +101,7 @@ class PointNet2(PointNetwork):
             )
         if sampling_start not in get_args(Start):
             raise ValueError(f"PointNet++: sampling_start must be one of {', '.join(get_args(Start))}, got {sampling_start!r}.")
-        self.in_channels, self.sampling_start = in_channels, sampling_start
+        self.sampling_start = sampling_start
         self.generator: torch.Generator | None = None
         self.levels = nn.ModuleList()
         channels = in_channels - 3
@@ -109,6 +110,10 @@ class PointNet2(PointNetwork):
             channels = sum(w[-1] for w in widths)
         self.whole = GlobalSetAbstraction(channels, global_mlp, bias)
         self.head = classifier(global_mlp[-1], head, num_classes, dropout, bias)
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        return [level_feature(f"levels.{i}", level.out_channels, level.npoint) for i, level in enumerate(self.levels)]
 
     def forward_features(self, cloud: PointBatch) -> Tensor:
         """(B, global_mlp[-1]): one embedding per cloud.

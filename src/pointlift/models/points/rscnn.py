@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from pointlift.core.sparse_tensor import PointBatch
-from pointlift.nn import PointNetwork
+from pointlift.nn import CloudNetwork
 from pointlift.nn.classifier import classifier
+from pointlift.nn.cloud_network import level_feature
 from pointlift.nn.relation_shape import RelationShapeConv
 from pointlift.nn.set_abstraction import GlobalSetAbstraction
 
 __all__ = ["RSCNN"]
 
 
-class RSCNN(PointNetwork):
+class RSCNN(CloudNetwork):
     """Relation-shape convolutions, one global shared layer with a maximum, and a fully connected classifier.
 
     Args:
@@ -80,7 +82,6 @@ class RSCNN(PointNetwork):
                 f"widths={list(widths)}, embedding={embedding}, head={list(head)}; expected 3 channels or more (xyz first), a class, a "
                 "dropout of at least 0 and below 1, widths of at least 4, and positive numbers."
             )
-        self.in_channels = in_channels
         self.levels = nn.ModuleList()
         channels = in_channels - 3
         for level, (centres, radius, neighbours, width) in enumerate(zip(npoint, radii, nsample, widths)):
@@ -91,6 +92,10 @@ class RSCNN(PointNetwork):
         self.fixed = frozenset(f"idle.{name}" for name, _ in self.idle.named_parameters())
         self.whole = GlobalSetAbstraction(channels, (embedding,), bias=True)
         self.head = classifier(embedding, head, num_classes, dropout)
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        return [level_feature(f"levels.{i}", level.out_channels, level.npoint) for i, level in enumerate(self.levels)]
 
     def forward_features(self, cloud: PointBatch) -> Tensor:
         """(B, embedding): one embedding per cloud.

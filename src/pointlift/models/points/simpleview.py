@@ -12,7 +12,7 @@ from torchvision.models.resnet import BasicBlock
 
 from pointlift.core.sparse_tensor import PointBatch
 from pointlift.inflation import InflationError, InflationReport, TensorFate
-from pointlift.nn import PointNetwork
+from pointlift.nn import CloudNetwork
 from pointlift.views import SIMPLE_VIEW_ANGLES, simple_view_images
 
 __all__ = ["SimpleView", "StemStart"]
@@ -23,7 +23,7 @@ STAGES = ("layer1", "layer2", "layer3", "layer4")
 _REPLACED = {"conv1", "bn1", "act1", "relu", "maxpool", "global_pool", "avgpool", "fc"}
 
 
-class SimpleView(PointNetwork):
+class SimpleView(CloudNetwork):
     """Six depth images -> 3x3 stem of stride 1 without max-pooling -> ResNet-18 stages -> mean per view -> fusion -> classes.
 
     The fusion batch-normalises the views' features, drops half of them, and joins them: linear layer to the width of one view, batch
@@ -50,6 +50,8 @@ class SimpleView(PointNetwork):
     Raises InflationError for an image model without the stages of a ResNet, ValueError for options outside their range.
     """
 
+    kind = "simpleview"
+
     def __init__(
         self,
         image_model: nn.Module | None = None,
@@ -70,7 +72,7 @@ class SimpleView(PointNetwork):
             "image_size": image_size, "distance": distance, "dropout": dropout,
         }  # fmt: skip
         super().__init__(arguments, ["stem"])
-        self.in_channels, self.image_size, self.distance = in_channels, image_size, distance
+        self.image_size, self.distance = image_size, distance
         stages = _new_stages(width or 16, depths) if image_model is None else _copied_stages(image_model)
         channels = _first_conv(stages[0]).in_channels
         if width is not None and width != channels:
@@ -99,6 +101,21 @@ class SimpleView(PointNetwork):
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return x.mean((2, 3)).reshape(count, -1)
 
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        out: Tensor = self.head(features, pre_logits)
+        return out
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        widths = [_out_channels(self.get_submodule(name)) for name in STAGES]
+        return [{"num_chs": c, "reduction": 2**i, "module": name} for i, (name, c) in enumerate(zip(STAGES, widths))]
+
+    def _maps(self, outputs: list[Tensor], cloud: PointBatch) -> list[Tensor]:
+        return [out.unflatten(0, (len(cloud), -1)) for out in outputs]
+
+    def _tail_place(self) -> tuple[nn.Module, list[str]]:
+        return self.head, ["classifier"]
+
     def draw_anew(self) -> None:
         """Every layer's own initialisation; the stages' as ResNets have it, with the last normalisation of each block at zero."""
         super().draw_anew()
@@ -118,11 +135,11 @@ class _Fusion(nn.Module):
         self.drop = nn.Dropout(dropout)
         self.classifier = nn.Linear(channels, num_classes)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         views = self.view_norm(features.reshape(-1, self.channels)).reshape(len(features), -1)
         joined = torch.relu(self.norm(self.join(self.view_drop(views))))
-        logits: Tensor = self.classifier(self.drop(joined))
-        return logits
+        out: Tensor = self.drop(joined)
+        return out if pre_logits else self.classifier(out)
 
 
 def _new_stages(width: int, depths: Sequence[int]) -> list[nn.Module]:
