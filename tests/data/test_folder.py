@@ -13,10 +13,10 @@ from file_writers import CASES, CLOUD, VERTICES, write_off
 from test_modelnet import h5_folder, off_folder, txt_folder
 
 from pointlift.data.errors import DataError, MissingDataError
+from pointlift.data.sources import SOURCES
 from pointlift.data.sources.check import check_dataset
 from pointlift.data.sources.folder import read_folder
-from pointlift.data.sources.known import describe_datasets
-from pointlift.data.sources.open import PLACES, describe_source, open_dataset
+from pointlift.data.sources.open import describe_datasets, describe_source, open_dataset
 
 
 def save(path: Path, seed: int = 0, n: int = 30) -> None:
@@ -229,7 +229,7 @@ def test_check_of_nothing(tmp_path: Path) -> None:
 
 def test_known_datasets_name_their_source() -> None:
     known = describe_datasets()
-    assert {d.source.split(":")[0] for d in known} == {*PLACES, "views.kind"}
+    assert {d.source.split(":")[0] for d in known} == {*SOURCES, "views.kind"}
     assert all(d.licence and d.where and d.layout and d.what for d in known)
 
 

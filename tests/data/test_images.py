@@ -11,9 +11,9 @@ from PIL import Image
 from scipy.io import savemat
 
 from pointlift.data.errors import DataError, MissingDataError
+from pointlift.data.images import IMAGE_SOURCES
 from pointlift.data.images.image_set import ImageSet, read_image
-from pointlift.data.images.known import describe_image_datasets
-from pointlift.data.images.open import READERS, open_images
+from pointlift.data.images.open import describe_image_datasets, open_images
 from pointlift.data.procedural.fractals.fractal_images import FractalImages, write_fractaldb
 from pointlift.data.procedural.fractals.systems import render, search_categories, weight_table, write_categories
 from pointlift.data.sources.options import split_source, typed_value
@@ -243,7 +243,7 @@ def test_sources_that_do_not_exist(tmp_path: Path) -> None:
     for source, words in cases.items():
         with pytest.raises(DataError, match=words):
             open_images(source)
-    for kind in READERS:
+    for kind in IMAGE_SOURCES:
         if kind == "procedural":
             continue
         with pytest.raises(MissingDataError) as caught:

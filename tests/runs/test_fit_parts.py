@@ -22,8 +22,9 @@ from test_training import rows, same, weights
 import pointlift
 from pointlift.data.config import DataConfig
 from pointlift.data.errors import DataError, MissingDataError
-from pointlift.data.part_clouds import SHAPES, open_parts, part_splits
+from pointlift.data.procedural.shapes.families import part_labels
 from pointlift.data.procedural.writers.objects import write_shapenetpart
+from pointlift.data.training_clouds import load_splits, open_dataset
 from pointlift.evaluate.parts import part_metrics
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.segmentation.recipe import PartModelConfig, build_part_network
@@ -55,16 +56,16 @@ def fit(out: Path, **changes: Any) -> RunResult:
 
 def majority(data: DataConfig) -> float:
     """Instance mIoU of the most frequent part of each category of the training shapes, at every point."""
-    splits = part_splits(data, 0).splits
-    counts = np.zeros((len(splits.train.classes), len(SHAPES)), dtype=np.int64)
+    splits = load_splits(data, 0, "parts")
+    counts = np.zeros((len(splits.train.classes), len(part_labels())), dtype=np.int64)
     for i in range(len(splits.train)):
         part = splits.train[i].part
         assert part is not None
-        counts[splits.train.labels[i]] += np.bincount(part, minlength=len(SHAPES))
+        counts[splits.train.labels[i]] += np.bincount(part, minlength=len(part_labels()))
     shapes = [splits.val[i] for i in range(len(splits.val))]
     truth = [s.part for s in shapes if s.part is not None]
     guess = [np.full(len(s), counts[s.label].argmax()) for s in shapes]
-    return part_metrics(guess, truth, [s.label for s in shapes], part_splits(data, 0).labels).instance_miou
+    return part_metrics(guess, truth, [s.label for s in shapes], splits.part_labels).instance_miou
 
 
 def checkpoint_of(net: torch.nn.Module, path: Path, channels: int = 3, **config: Any) -> Path:
@@ -101,7 +102,7 @@ def test_what_a_run_leaves(finished: tuple[Path, RunResult], monkeypatch: pytest
     protocol = json.loads((out / "protocol.json").read_text())
     assert protocol["votes"] == 1 and "category" in protocol["prediction"] and protocol["data"]["clouds"] == {"train": 18, "test": 12}
     config = read_metadata(out / "model.safetensors")
-    assert config["categories"] == ["table", "mug", "lamp"] and len(config["classes"]) == len(SHAPES) == config["num_classes"]
+    assert config["categories"] == ["table", "mug", "lamp"] and len(config["classes"]) == len(part_labels()) == config["num_classes"]
     monkeypatch.setitem(factory.POINT_NETWORKS, "pointnet2-ssg-parts", pointnet2_ssg_parts)
     net = load(out / "model.safetensors")  # also compares logits with those that were stored
     assert type(net).__name__ == "PointNet2Parts"
@@ -114,7 +115,9 @@ def test_the_reported_numbers_are_those_of_the_checkpoint(finished: tuple[Path, 
     out, result = finished
     monkeypatch.setitem(factory.POINT_NETWORKS, "pointnet2-ssg-parts", pointnet2_ssg_parts)
     net = load(out / "model.safetensors")
-    dataset, labels = open_parts(DATA, "test")
+    dataset = open_dataset(DATA, "test", kind="parts")
+    labels = dataset.part_labels
+    assert labels is not None
     predicted, truth = [], []
     for i in range(len(dataset)):
         xyz = dataset[i].xyz  # already in the unit sphere
@@ -222,12 +225,12 @@ def test_kill_9_and_resume(tmp_path: Path) -> None:
 def test_shapenetpart_as_a_source(tmp_path: Path) -> None:
     root = write_shapenetpart(tmp_path / "copy", 3, 2, 1, (90, 130), classes=("mug", "table"))
     source = replace(DATA, classes=None, source=f"shapenetpart:{root}", n_points=64, batch_size=4)
-    found = part_splits(source, 0)
-    assert (len(found.splits.train), len(found.splits.val)) == (8, 4) and found.splits.test is None
-    held = part_splits(replace(source, val_fraction=0.25), 0)
-    assert (len(held.splits.train), len(held.splits.val), len(held.splits.test or ())) == (6, 2, 4)
-    assert len(part_splits(replace(source, shots=1), 0).splits.train) == 2
-    assert len(part_splits(replace(source, source=str(root), share=0.5), 0).splits.train) == 4  # a folder is recognised
+    found = load_splits(source, 0, "parts")
+    assert (len(found.train), len(found.val)) == (8, 4) and found.test is None
+    held = load_splits(replace(source, val_fraction=0.25), 0, "parts")
+    assert (len(held.train), len(held.val), len(held.test or ())) == (6, 2, 4)
+    assert len(load_splits(replace(source, shots=1), 0, "parts").train) == 2
+    assert len(load_splits(replace(source, source=str(root), share=0.5), 0, "parts").train) == 4  # a folder is recognised
     normals = replace(source, features="xyz+own")
     result = fit(tmp_path / "run", data=normals, model=replace(MODEL, in_channels=6), optim=replace(OPTIM, epochs=1))
     assert 0 <= result.metrics["val_class_miou"] <= 1
@@ -246,10 +249,11 @@ def test_real_caps_are_trained_on(real_data: Path, tmp_path: Path) -> None:
 
 def test_bad_recipes(tmp_path: Path) -> None:
     out = tmp_path / "run"
+    parts = write_shapenetpart(tmp_path / "parts", 1, 1, 1, (90, 130), classes=("mug", "table"))
     for words, changes in (
         ("no parts", {"data": replace(DATA, classes=None, source=f"folder:{tmp_path}")}),
-        ("no such file", {"data": replace(DATA, classes=None, source=f"shapenetpart:{tmp_path}")}),
-        ("takes no options", {"data": replace(DATA, classes=None, source=f"shapenetpart:{tmp_path}?normals=true")}),
+        ("none of the known layouts", {"data": replace(DATA, classes=None, source=f"shapenetpart:{tmp_path}")}),
+        ("unknown option", {"data": replace(DATA, classes=None, source=f"shapenetpart:{parts}?colours=true")}),
         ("data.classes", {"data": replace(DATA, source=f"shapenetpart:{tmp_path}")}),
         ("seed is -1", {"seed": -1}),
         ("val_loss or train_loss", {"trainer": replace(TRAINER, early_stop_patience=1)}),

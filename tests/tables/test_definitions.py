@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from pointlift.models import image_network
+from pointlift.tables.code_fingerprints import CodeFingerprints
 from pointlift.tables.definition import TableDefinition, list_tables, read_table
 from pointlift.tables.figures import FIGURES
-from pointlift.tables.fingerprint import CodeFingerprints
 from pointlift.tables.measures import MEASURES
 from pointlift.tables.needs import missing_paths
 from pointlift.tables.outcome import CellId

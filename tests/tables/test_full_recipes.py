@@ -29,8 +29,9 @@ from pointlift.data.procedural.writers.scans import write_scanobjectnn, write_sc
 from pointlift.data.procedural.writers.views import write_views
 from pointlift.models import image_network
 from pointlift.runs.recipes import Recipe, method_function, resolve
+from pointlift.tables.code_fingerprints import CodeFingerprints
 from pointlift.tables.definition import list_tables, read_table
-from pointlift.tables.fingerprint import CodeFingerprints, FileIdentities
+from pointlift.tables.fingerprint import FileIdentities
 from pointlift.tables.plan import Plan, Run, filled, make_plan
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))

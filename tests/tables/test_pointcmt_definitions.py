@@ -11,9 +11,10 @@ import pytest
 
 from pointlift.data.errors import MissingDataError
 from pointlift.runs.recipe_files import flatten
+from pointlift.tables.code_fingerprints import CodeFingerprints
 from pointlift.tables.definition import TableDefinition, list_tables, read_table
 from pointlift.tables.figures import FIGURES
-from pointlift.tables.fingerprint import CodeFingerprints, FileIdentities
+from pointlift.tables.fingerprint import FileIdentities
 from pointlift.tables.measures import MEASURES
 from pointlift.tables.needs import check_needs, needed_places
 from pointlift.tables.outcome import CellId

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,9 @@ from tiny_tables import TINY, write_table
 
 from pointlift.runs.recipe_files import RecipeError
 from pointlift.tables import fingerprint
+from pointlift.tables.code_fingerprints import CodeFingerprints
 from pointlift.tables.definition import read_table
-from pointlift.tables.fingerprint import CodeFingerprints, FileIdentities, path_in, syntax
+from pointlift.tables.fingerprint import FileIdentities, path_in
 from pointlift.tables.needs import check_needs, described, missing_paths
 from pointlift.tables.outcome import CellId
 from pointlift.tables.plan import Plan, filled, make_plan, select
@@ -73,9 +73,9 @@ def test_runs_before_runs(tmp_path: Path) -> None:
     assert [run.label for run in needed[:2]] == ["before: first", "before: second, seed 0"] and len(needed) == 5
     (second,) = built[0].after
     recipe = filled(built[0], "data", lambda key: Path("runs") / key)
-    assert recipe.arguments["model"].weights == str(Path("runs") / second / "model.safetensors")
+    assert recipe.experiment.model.weights == str(Path("runs") / second / "model.safetensors")
     first = plan.runs[second].after[0]
-    assert filled(plan.runs[second], "d", lambda key: Path(key)).arguments["model"].weights == str(Path(first) / "best.safetensors")
+    assert filled(plan.runs[second], "d", lambda key: Path(key)).experiment.model.weights == str(Path(first) / "best.safetensors")
     changes["before"]["first"]["toy"] = {**net, "optim.lr": 0.3}
     changed = plan_of(tmp_path, **changes)
     same = [a == b for a, b in zip(keys(plan), keys(changed))]
@@ -158,44 +158,9 @@ def test_display_does_not_change_a_key(tmp_path: Path) -> None:
     assert keys(plan_of(tmp_path, scales=scales(**{"optim.momentum": 0.8}))) != plain
 
 
-def test_code_counts_but_not_its_comments(tmp_path: Path) -> None:
-    def fingerprint_of(code: str) -> str:
-        return "".join(syntax(ast.parse(code)))
-
-    plain = fingerprint_of("def f(x):\n    return x + 1\n")
-    assert fingerprint_of('"""Doc."""\n\n\ndef f( x ):  # why\n    """What.\n\n    More."""\n    return (x+1)\n') == plain
-    assert fingerprint_of("def f(x):\n    return x + 2\n") != plain
-    assert fingerprint_of("def f(x: int):\n    return x + 1\n") != plain
-    assert fingerprint_of('x = ("a", "b")') != fingerprint_of('x = ("ab",)')
-
-
-def test_what_training_reaches_and_what_not() -> None:
-    reached = CODES.reachable("pointlift.methods.training")
-    for part in (
-        "inflate.rules",
-        "ops.sparse_conv.cpu",
-        "ops.kernel_map.reference",
-        "methods.image2point",
-        "data.transforms",
-        "grid",
-        "nn.conv",
-    ):
-        assert f"pointlift.{part}" in reached
-    for part in (
-        "cli",
-        "report.page",
-        "experiments.demo",
-        "experiments.tables.render",
-        "experiments.pretraining",
-        "experiments.tables.plan",
-    ):
-        assert f"pointlift.{part}" not in reached
-    assert CODES.of_method("image2point") != CODES.of_method("image_pretraining")
-
-
 def test_other_code_makes_other_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = plan_of(tmp_path)
-    rules = fingerprint.module_file("pointlift.inflation.rules")
+    rules = CODES.file("pointlift.inflation.rules")
     assert rules is not None
     read = Path.read_text
 

@@ -146,7 +146,7 @@ def test_a_record_of_another_format_is_never_read(done: tuple[Plan, Path, Run], 
     file = store.folder(run.key) / "cell.json"
     file.parent.mkdir(parents=True)
     content = json.loads((Store(out).folder(run.key) / "cell.json").read_text())
-    for damaged in ('{"format": 1', json.dumps({**content, "format": 2}), json.dumps({**content, "key": "other"}), "[]"):
+    for damaged in ('{"format": 1', json.dumps({**content, "format": 1}), json.dumps({**content, "key": "other"}), "[]"):
         file.write_text(damaged)
         assert store.record(run.key) is None
         assert store.strangers([(run.recipe_hash, run.key)])[1] == ('"key": "other"' not in damaged)

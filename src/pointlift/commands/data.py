@@ -9,15 +9,13 @@ import numpy as np
 
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError
-from pointlift.data.images.known import describe_image_datasets
+from pointlift.data.images.open import describe_image_datasets
 from pointlift.data.procedural.writers.objects import write_h5, write_modelnet_h5, write_off, write_shapenetpart
 from pointlift.data.sample import Sample
 from pointlift.data.sources.check import check_dataset
-from pointlift.data.sources.known import describe_datasets
-from pointlift.data.sources.open import available_splits, describe_source, open_dataset, parse_source
-from pointlift.data.transforms import Resample
+from pointlift.data.sources.open import available_splits, describe_datasets, open_clouds, parse_source
+from pointlift.data.transforms import Resample, turned
 from pointlift.system.atomic import atomic_folder
-from pointlift.tasks.predictor import turned
 
 __all__ = ["check_source", "list_sources", "prepare_source"]
 
@@ -45,8 +43,8 @@ def check_source(source: str) -> int:
 
 def prepare_source(source: str, out: str, layout: str, points: int, seed: int) -> int:
     """Write a source in another layout. Raises DataError or ValueError for what cannot be converted; nothing is half written."""
-    kind, place, options = parse_source(source)
-    if kind == "procedural":
+    spec, place, options = parse_source(source)
+    if spec.name == "procedural":
         if place != "shapes":
             raise DataError(f"unknown procedural dataset {place!r}, 'shapes' is expected (procedural:shapes)")
         train, test = (int(options.get(split, default)) for split, default in SHAPES.items())
@@ -73,8 +71,7 @@ def _convert(source: str, out: Path, points: int, seed: int) -> dict[str, int]:
     if points < 1:
         raise ValueError(f"--points is {points}, at least 1 is expected")
     splits = [s for s in available_splits(source) if s in ("train", "test")] or ["train", "test"]  # without folders: a seeded hold-out
-    kind = describe_source(source)
-    datasets = {s: open_dataset(source, s, points if kind != "modelnet (h5)" else None, seed) for s in splits}
+    datasets = {s: open_clouds(source, s, None, points, seed) for s in splits}
     classes = next(iter(datasets.values())).classes
     if len(classes) > 256:
         raise DataError(f"{source} has {len(classes)} classes, but this layout holds labels up to 255")

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from pointlift.core.mesh import Mesh
 from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.errors import DataError
+from pointlift.data.part_labels import PartLabels
 from pointlift.data.sample import Sample
 
 __all__ = ["CloudDataset", "collate"]
@@ -34,11 +35,15 @@ class CloudDataset(Dataset[Sample]):
 
     Use :meth:`from_paths` for clouds that are read when they are asked for.
 
+    Attributes:
+        part_labels: which parts (``Sample.part``) the objects of every class have, where points are labelled; set by readers.
+
     Raises:
         ValueError: a label outside ``-1 .. len(classes) - 1``, or an unknown up axis.
     """
 
     meshes: Callable[[int], Mesh] | None
+    part_labels: PartLabels | None = None
 
     def __init__(
         self,
@@ -139,6 +144,7 @@ class CloudDataset(Dataset[Sample]):
         paths = [self.paths[i] for i in chosen]
         meshes = None if self.meshes is None else _Picked(self.meshes, chosen)
         part._set(_Picked(self._get, chosen), self.labels[chosen], self.classes, self.name, self.up_axis, paths, meshes)
+        part.part_labels = self.part_labels
         return part
 
     def in_memory(self) -> CloudDataset:
@@ -147,7 +153,9 @@ class CloudDataset(Dataset[Sample]):
         Raises:
             DataError: whatever is wrong with the first cloud that cannot be read.
         """
-        return CloudDataset([self[i] for i in range(len(self))], self.classes, self.name, self.up_axis, self.meshes)
+        held = CloudDataset([self[i] for i in range(len(self))], self.classes, self.name, self.up_axis, self.meshes)
+        held.part_labels = self.part_labels
+        return held
 
     def counts(self) -> npt.NDArray[np.int64]:
         """``(classes,)``: number of clouds of every class; clouds without a label are not counted."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pointlift.data.config import DataConfig
 from pointlift.data.dataset import CloudDataset, collate
+from pointlift.data.errors import DataError
 from pointlift.data.loader import KeyedClouds, Loaders
+from pointlift.data.part_labels import PartLabels
 from pointlift.data.sample import Sample
-from pointlift.data.sources import open as source
+from pointlift.data.sources.open import open_clouds, parse_source
 from pointlift.data.splits import fraction, holdout, k_shot
 from pointlift.data.transforms import (
     AtMost,
@@ -25,6 +27,8 @@ from pointlift.data.transforms import (
 
 __all__ = ["CloudData", "CloudSplits", "load_splits", "open_dataset", "preprocessing"]
 
+Kind = Literal["objects", "parts"]
+
 
 @dataclass(frozen=True)
 class CloudSplits:
@@ -33,6 +37,13 @@ class CloudSplits:
     train: CloudDataset
     val: CloudDataset
     test: CloudDataset | None
+
+    @property
+    def part_labels(self) -> PartLabels:
+        """Which parts the classes have. Raises DataError for clouds without part labels."""
+        if self.train.part_labels is None:
+            raise DataError(f"{self.train.name} has no parts: its points are not labelled")
+        return self.train.part_labels
 
     def describe(self) -> dict[str, Any]:
         """For the protocol: names and sizes, and which split the best epoch was chosen on."""
@@ -48,61 +59,55 @@ class CloudSplits:
         }
 
 
-def open_dataset(config: DataConfig, split: str, seed: int = 0) -> CloudDataset:
-    """The `split` ("train" or "test") of `config.source`, all its clouds, unprocessed; see `pointlift.data.sources.open.open_dataset`.
+def open_dataset(config: DataConfig, split: str, seed: int = 0, kind: Kind = "objects") -> CloudDataset:
+    """The `split` ("train" or "test") of `config.source`, all its clouds, unprocessed; see `pointlift.data.sources.open.open_clouds`.
 
-    Raises DataError or MissingDataError for what is wrong with the files, ValueError for an unknown kind of source.
+    kind: "parts" where every point needs a part label, and with them the dataset its `part_labels`. Raises DataError for a source without
+    parts and, with MissingDataError, for what is wrong with the files, ValueError for settings that the source does not have.
     """
-    kind, _, given = source.parse_source(config.source)
-    options: dict[str, Any] = {}
-    points = config.n_points if config.read_points is None or split != "train" else config.read_points
-    if kind == "procedural":
-        options = {"train": config.train_per_class, "test": config.test_per_class, "classes": config.classes}
-        seed = config.shapes_seed  # the objects are those of the dataset, whatever the run's seed
-    elif config.classes is not None:
+    spec = parse_source(config.source).spec
+    if kind == "parts" and spec.kind != "parts":
+        raise DataError(f"{config.source!r} has no parts, expected shapenetpart:FOLDER (the official layout) or procedural:shapes")
+    if config.classes is not None and "classes" not in spec.settings:
         raise ValueError(f"data.classes picks among the embedded shapes, but data.source is {config.source!r}: leave it out.")
-    elif kind == "folder":
-        own = ("features", "colors", "normals") if config.features != "xyz" else ()
-        options, points = {"normalize": "none", "use": own}, None  # thinned out when a cloud is used, at random in training
-    elif kind == "scanobjectnn":
-        points = None
-    elif kind == "shapenetpart":
-        options, points = {"normals": config.features != "xyz"}, None
-    elif kind == "meshes":
-        colors = ("colors",) if config.features != "xyz" else ()
-        options, points = {"normalize": "none", "use": colors}, points or 1024
-    elif kind == "pixels":
-        pass  # random ones of the pixels, all of them where n_points is null; there is nothing to normalise
-    elif source.describe_source(config.source) == "modelnet (h5)":
-        points = None
-    elif source.describe_source(config.source) == "modelnet (txt)":
-        options = {"normals": config.features != "xyz"}
-    else:
-        options, points = {"normalize": "none"}, points or 1024  # normalised as data.normalise says; a mesh has no points of its own
-    options = {name: value for name, value in options.items() if name not in given and value is not None}
-    return source.open_dataset(config.source, split, points, seed, in_memory=config.in_memory, **options)
+    points = config.n_points if config.read_points is None or split != "train" else config.read_points
+    settings = {option: getattr(config, name) for option, name in spec.settings.items()}
+    wanted = spec.parts_train if kind == "parts" and split == "train" else split
+    return open_clouds(config.source, wanted, config.features, points, seed, config.in_memory, **settings)
 
 
-def load_splits(config: DataConfig, seed: int) -> CloudSplits:
-    """Open the source and draw what is trained on. Raises ValueError for fewer than two training clouds or classes that differ."""
+def load_splits(config: DataConfig, seed: int, kind: Kind = "objects") -> CloudSplits:
+    """Open the source and draw what is trained on; `shots`, `share` and `val_fraction` draw per class.
+
+    kind: "parts" for clouds with part labels, see `open_dataset`: then a split may lack some of the classes.
+    Raises ValueError for fewer than two training clouds, none to test on, or classes that differ.
+    """
     draw = seed if config.split_seed is None else config.split_seed
-    train, test = open_dataset(config, "train", draw), open_dataset(config, "test", draw)
+    train, test = open_dataset(config, "train", draw, kind), open_dataset(config, "test", draw, kind)
+    if kind == "objects":
+        _check_classes(train, test)
+    classes, val = train.classes if kind == "objects" else None, None
+    if config.val_fraction is not None:
+        kept, held = holdout(train.labels, config.val_fraction, draw, classes)
+        train, val = train.subset(kept), train.subset(held)
+    if config.shots is not None:
+        train = train.subset(k_shot(train.labels, config.shots, draw, classes))
+    elif config.share is not None:
+        train = train.subset(fraction(train.labels, config.share, draw, classes))
+    if kind == "parts" and (len(train) < 2 or len(test) < 1):
+        raise DataError(f"{train.name}: {len(train)} shapes to train on and {len(test)} to test on, at least 2 and 1 are expected")
+    if len(train) < 2:
+        raise ValueError(f"{train.name}: {len(train)} clouds to train on, at least 2 are expected.")
+    return CloudSplits(train, test if val is None else val, None if val is None else test)
+
+
+def _check_classes(train: CloudDataset, test: CloudDataset) -> None:
+    """Raises ValueError where two splits have different classes, or fewer than two."""
     if train.classes != test.classes:
         odd = sorted(set(train.classes) ^ set(test.classes))
         raise ValueError(f"{train.name}: train and test have different classes ({', '.join(odd[:4]) or 'in another order'}).")
     if len(train.classes) < 2:
         raise ValueError(f"{train.name}: {len(train.classes)} class ({', '.join(train.classes)}), at least 2 are expected to tell apart.")
-    val = None
-    if config.val_fraction is not None:
-        kept, held = holdout(train.labels, config.val_fraction, draw, train.classes)
-        train, val = train.subset(kept), train.subset(held)
-    if config.shots is not None:
-        train = train.subset(k_shot(train.labels, config.shots, draw, train.classes))
-    elif config.share is not None:
-        train = train.subset(fraction(train.labels, config.share, draw, train.classes))
-    if len(train) < 2:
-        raise ValueError(f"{train.name}: {len(train)} clouds to train on, at least 2 are expected.")
-    return CloudSplits(train, test if val is None else val, None if val is None else test)
 
 
 def preprocessing(config: DataConfig, channels: int, training: bool) -> Transform:

@@ -1,11 +1,10 @@
-"""When two runs are the same run: a key made of the recipe, of what its files hold, and of the code that training can reach.
+"""When two runs are the same run: the parts of a run's key that come from its recipe and from what its files hold.
 
-Comments, docstrings, the command line, reports and this package are not part of it: editing them keeps every result valid.
+The third part, the code that it uses, is in `code_fingerprints`.
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import os
@@ -17,19 +16,11 @@ from typing import Any
 
 from pointlift.runs.folder import FREE
 from pointlift.runs.recipe_files import flatten
-from pointlift.runs.recipes import METHODS
 
-__all__ = ["DATA", "CodeFingerprints", "FileIdentities", "canonical", "digest", "path_in", "paths_in"]
+__all__ = ["DATA", "FileIdentities", "canonical", "digest", "file_hash", "path_in", "paths_in"]
 
-FORMAT = 1
+FORMAT = 2  # 1: the code in a key was all that a method can reach
 DATA = "{data}"
-ROOT = Path(__file__).resolve().parents[1]
-# changes no number: what prints, draws and asks
-UNRELATED = ("pointlift.report", "pointlift.commands.main", "pointlift.runs.report")
-OWN = (  # of this package, where measures do count
-    "definition", "fingerprint", "plan", "claims", "store", "outcome", "worker", "runner", "progress", "needs", "render", "listing",
-    "command",
-)  # fmt: skip
 # what a recipe may say about its display, and where it puts things
 DISPLAY = (*FREE, "trainer.progress", "out")
 LISTED = 50_000  # entries of a data folder that its identity looks at
@@ -101,7 +92,7 @@ class FileIdentities:
         if path not in self._known:
             place = Path(path).expanduser()
             if place.is_file():
-                self._known[path] = _file_hash(place)
+                self._known[path] = file_hash(place)
             else:
                 self._known[path] = _folder_listing(place) if place.is_dir() else "absent"
         return self._known[path]
@@ -118,7 +109,8 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(inner)
 
 
-def _file_hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """sha256 of a file's content."""
     found = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 22):
@@ -160,123 +152,3 @@ def _sample(path: Path) -> bytes:
             file.seek(start)
             blocks.append(file.read(BLOCK))
     return b"".join(blocks)
-
-
-class CodeFingerprints:
-    """Fingerprints of the code behind a method: the syntax trees of all modules of the package that it imports, directly or not."""
-
-    def __init__(self) -> None:
-        self._trees: dict[str, tuple[str, tuple[str, ...]]] = {}
-        self._modules: dict[str, str] = {}
-        self._assets = ""
-
-    def of_method(self, method: str) -> str:
-        """Of a key of METHODS."""
-        return self.of_module(METHODS[method].partition(":")[0])
-
-    def of_module(self, name: str) -> str:
-        """Of a module and everything of the package that it can reach, and of the weights that ship with the package."""
-        if not self._assets:
-            self._assets = digest({p.name: _file_hash(p) for p in sorted((ROOT / "assets").glob("*.safetensors"))})
-        if name not in self._modules:
-            self._modules[name] = digest({"assets": self._assets, **{m: self._module(m)[0] for m in self.reachable(name)}})
-        return self._modules[name]
-
-    def reachable(self, name: str) -> list[str]:
-        """Dotted names of the modules that `name` imports, directly or not, itself included; in alphabetical order."""
-        found: set[str] = set()
-        queue = [name]
-        while queue:
-            module = queue.pop()
-            if module in found:
-                continue
-            found.add(module)
-            queue += [m for m in (*self._module(module)[1], *_chosen_later(module)) if _matters(m)]
-        return sorted(found)
-
-    def _module(self, name: str) -> tuple[str, tuple[str, ...]]:
-        if name not in self._trees:
-            file = module_file(name)
-            assert file is not None, name
-            tree = ast.parse(file.read_text(encoding="utf-8"))
-            imported = _imports(tree, name, file.name == "__init__.py")
-            found = hashlib.sha256()
-            for token in syntax(tree):
-                found.update(token.encode("utf-8", "surrogatepass"))
-            self._trees[name] = (found.hexdigest(), tuple(sorted(imported)))
-        return self._trees[name]
-
-
-def module_file(name: str) -> Path | None:
-    """The file of a module of this package; None where there is no such module, as for a name inside one."""
-    parts = name.split(".")
-    if parts[0] != "pointlift" or len(parts) < 2:
-        return None
-    place = ROOT.joinpath(*parts[1:])
-    for file in (place.with_name(f"{place.name}.py"), place / "__init__.py"):
-        if file.is_file():
-            return file
-    return None
-
-
-def _matters(module: str) -> bool:
-    package, _, name = module.rpartition(".")
-    return not module.startswith(UNRELATED) and not (package == "pointlift.tables" and name in OWN)
-
-
-def _chosen_later(module: str) -> list[str]:
-    """An operation imports its backend by a name made at run time, so all modules of its folder count as imported."""
-    folder = ROOT.joinpath(*module.split(".")[1:])
-    if not module.startswith("pointlift.ops."):
-        return []
-    package = module if folder.is_dir() else module.rpartition(".")[0]
-    place = folder if folder.is_dir() else folder.parent
-    return [f"{package}.{file.stem}" for file in place.glob("*.py") if file.stem != "__init__"]
-
-
-def _imports(tree: ast.Module, name: str, is_package: bool) -> set[str]:
-    """Modules of this package that a tree imports anywhere, functions included, but not what only type checkers see."""
-    package = name.split(".") if is_package else name.split(".")[:-1]
-    found = set()
-    for node in _executed(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = ".".join([*(package[: len(package) - node.level + 1] if node.level else []), *([node.module] if node.module else [])])
-            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-    return {m for m in found if module_file(m) is not None}
-
-
-def _executed(tree: ast.AST) -> Iterator[ast.AST]:
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            continue
-        yield node
-        yield from _executed(node)
-
-
-def syntax(node: ast.AST) -> Iterator[str]:
-    """A syntax tree as text without places, comments and docstrings, and the same on every version of Python.
-
-    `ast.dump` would not do: newer versions add fields and leave out empty ones.
-    """
-    yield f"({type(node).__name__}"
-    body = getattr(node, "body", None)
-    for name, value in ast.iter_fields(node):
-        if name in ("ctx", "kind", "type_comment", "type_ignores"):
-            continue
-        if name == "body" and body and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            value = body[1:] if _is_docstring(body[0]) else body
-        if value is None or value == []:
-            continue
-        yield f" {name}="
-        for item in value if isinstance(value, list) else [value]:
-            if isinstance(item, ast.AST):
-                yield from syntax(item)
-            else:
-                yield f"{item!r},"
-    yield ")"
-
-
-def _is_docstring(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

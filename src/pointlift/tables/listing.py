@@ -8,8 +8,9 @@ from pathlib import Path
 
 from pointlift.report.tables import Cell, console_table
 from pointlift.runs.recipe_files import RecipeError
+from pointlift.tables.code_fingerprints import CodeFingerprints
 from pointlift.tables.definition import TableDefinition, list_tables, read_table
-from pointlift.tables.fingerprint import CodeFingerprints, FileIdentities
+from pointlift.tables.fingerprint import FileIdentities
 from pointlift.tables.needs import described, needed_places
 from pointlift.tables.plan import Plan, make_plan
 from pointlift.tables.store import Store

@@ -18,9 +18,9 @@ from pointlift.evaluate.curves import epochs_to_target
 from pointlift.runs.recipe_files import RecipeError, nearest
 from pointlift.runs.report import read_rows
 from pointlift.system.environment import environment
+from pointlift.tables.code_fingerprints import CodeFingerprints
 from pointlift.tables.costs import stage_cost, throughput
 from pointlift.tables.embeddings import collapse
-from pointlift.tables.fingerprint import CodeFingerprints
 from pointlift.tables.store import write_json
 
 __all__ = ["MEASURES", "check_measure", "measure", "measured"]

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pointlift.data.errors import MissingDataError
-from pointlift.data.images.known import describe_image_datasets
-from pointlift.data.sources.known import KnownDataset, describe_datasets
+from pointlift.data.images.open import describe_image_datasets
+from pointlift.data.sources.open import describe_datasets
+from pointlift.data.sources.spec import KnownDataset
 from pointlift.tables.fingerprint import DATA, canonical, paths_in
 from pointlift.tables.plan import Plan, Run
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from pointlift.runs.recipe_files import RecipeError, nearest
 from pointlift.runs.recipes import Recipe, argument_types, load_recipe, resolve
+from pointlift.tables.code_fingerprints import CodeFingerprints
 from pointlift.tables.definition import SHOWN, Before, Entry, TableDefinition
-from pointlift.tables.fingerprint import FORMAT, CodeFingerprints, FileIdentities, canonical, digest
+from pointlift.tables.fingerprint import FORMAT, FileIdentities, canonical, digest
 from pointlift.tables.outcome import CellId, Shown
 
 __all__ = ["Cell", "Plan", "Run", "filled", "make_plan", "select"]
@@ -249,7 +250,7 @@ class _Planner:
         numbers = canonical(content)
         by_recipe = _texts_replaced(numbers, lambda text: _RUN.sub(r"@run:\2/\3", text))
         recipe_hash = digest({"method": recipe.method, "recipe": by_recipe, "files": self.files.of(numbers)})
-        code = self.codes.of_method(recipe.method)
+        code = self.codes.of_run(recipe.method, content)
         # runs are told apart by the recipes that they build on and, through those runs' own keys, by the code that made them
         key = digest({"format": FORMAT, "recipe": recipe_hash, "code": code, "after": sorted(after)})[:40]
         run = Run(key, label, recipe.method, content, seed, tuple(after), recipe_hash, code)

@@ -20,7 +20,7 @@ from pointlift.runs.folder import RunFolderError
 from pointlift.runs.recipes import Recipe
 from pointlift.system.processes import end_with_parent
 from pointlift.tables.claims import try_claim
-from pointlift.tables.fingerprint import CodeFingerprints
+from pointlift.tables.code_fingerprints import CodeFingerprints
 from pointlift.tables.measures import measure
 from pointlift.tables.plan import Run, filled
 from pointlift.tables.store import Record, Store
@@ -68,7 +68,7 @@ def serve(connection: Connection, threads: int, device: int | None, explain: Exp
     codes = CodeFingerprints()
     try:
         while (task := connection.recv()) is not None:
-            if codes.of_method(task.run.method) != task.run.code:  # the key would lie about what made the numbers
+            if codes.of_run(task.run.method, task.run.content) != task.run.code:  # the key would lie about what made the numbers
                 connection.send(Reply(task.run.key, "failed", "the code of pointlift was edited meanwhile: run the same command again"))
             else:
                 connection.send(execute(task, explain))

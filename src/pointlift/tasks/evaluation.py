@@ -12,7 +12,7 @@ import numpy as np
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError
 from pointlift.data.sample import Sample
-from pointlift.data.sources.open import available_splits, describe_source, open_dataset
+from pointlift.data.sources.open import available_splits, open_clouds
 from pointlift.evaluate import ClassificationResult, cdnv, classification_metrics, tsne
 from pointlift.evaluate.voting import Voting, average_votes
 from pointlift.report import console_table, write_csv
@@ -68,19 +68,7 @@ def open_for(predictor: Predictor, source: str, split: str, seed: int) -> CloudD
 
     Raises DataError for a source whose classes the checkpoint does not know, and what `open_dataset` raises.
     """
-    own = predictor.metadata["features"] != "xyz"
-    kind = describe_source(source)
-    options: dict[str, Any] = {}
-    n_points = None
-    if kind == "folder":
-        options = {"normalize": "none", "use": ("features", "colors", "normals") if own else ()}
-    elif kind == "modelnet (off)":
-        options, n_points = {"normalize": "none"}, predictor.n_points
-    elif kind == "modelnet (txt)":
-        options, n_points = {"normals": own}, predictor.n_points
-    elif kind.startswith("procedural"):
-        n_points = predictor.n_points
-    dataset = open_dataset(source, split, n_points, seed, **options)
+    dataset = open_clouds(source, split, predictor.metadata["features"], predictor.n_points, seed)
     unknown = [c for c in dataset.classes if c not in predictor.classes]
     if unknown:
         raise DataError(

@@ -18,9 +18,9 @@ from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.config import DataConfig
 from pointlift.data.errors import DataError
 from pointlift.data.files.points import PointFile
-from pointlift.data.part_clouds import open_parts
 from pointlift.data.part_labels import PartLabels
 from pointlift.data.sample import Sample
+from pointlift.data.training_clouds import open_dataset
 from pointlift.data.transforms import unit_sphere
 from pointlift.evaluate.parts import PartResult, part_metrics, predicted_parts
 from pointlift.evaluate.voting import Voting, average_votes
@@ -134,7 +134,7 @@ def part_colors(labels: npt.NDArray[np.integer[Any]]) -> Float32:
 def evaluate_parts(predictor: Predictor, checkpoint: str, data: str, split: str, out: Path, batch_size: int, seed: int, votes: int) -> int:
     """Instance and class mIoU of a checkpoint, and, with votes, the same with votes beside them; printed, and written to `out`.
 
-    data: a source with parts, see `open_parts`; split "train" of ShapeNetPart is its train and val. Raises DataError for categories or
+    data: a source with parts, see `open_dataset`; split "train" of ShapeNetPart is its train and val. Raises DataError for categories or
     parts that the checkpoint does not know.
     """
     parts = PartPredictor(predictor)
@@ -179,7 +179,9 @@ def _labelled(parts: PartPredictor, data: str, split: str, seed: int) -> list[Sa
     config = DataConfig(
         source=data, n_points=predictor.n_points, features=predictor.metadata["features"], in_memory=False, shapes_seed=seed
     )
-    dataset, table = open_parts(config, split, seed)
+    dataset = open_dataset(config, split, seed, "parts")
+    table = dataset.part_labels
+    assert table is not None
     ours = dict(zip(parts.labels.categories, parts.labels.parts))
     used = sorted(set(dataset.labels.tolist()))
     for label in used:

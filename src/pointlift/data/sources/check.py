@@ -14,9 +14,8 @@ from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError
 from pointlift.data.pictures.folders import ViewFolder
 from pointlift.data.sample import Sample
-from pointlift.data.sources.open import available_splits, describe_source, open_dataset, parse_source
-from pointlift.data.sources.pixels import PixelClouds
-from pointlift.data.sources.scanobjectnn import PUBLISHED_SIZES, variant_name
+from pointlift.data.sources.open import Source, available_splits, describe_source, open_dataset, parse_source
+from pointlift.data.sources.spec import DatasetSpec
 
 __all__ = ["CheckReport", "SplitReport", "check_dataset"]
 
@@ -117,7 +116,7 @@ def check_dataset(source: str, n_points: int | None = None, **options: Any) -> C
     if source.startswith(VIEWS):
         return _check_views(source)
     try:
-        report = CheckReport(source, describe_source(source))
+        report, found = CheckReport(source, describe_source(source)), parse_source(source)
         splits = available_splits(source)
     except DataError as error:
         return CheckReport(source, "cannot be opened", problems=[str(error)])
@@ -128,13 +127,19 @@ def check_dataset(source: str, n_points: int | None = None, **options: Any) -> C
         except ValueError as error:
             report.problems.append(str(error))
         else:
-            _check_split(report, dataset, split, seen)
-            _compare_size(report, source, dataset, split, options)
+            _check_split(report, found.spec, dataset, split, seen)
+            _compare_size(report, found, dataset, split, options)
     report.problems = list(dict.fromkeys(report.problems))  # the same problem in several splits is told once
     return report
 
 
-def _check_split(report: CheckReport, dataset: CloudDataset, split: str, seen: dict[bytes, tuple[str, str]]) -> None:
+def _check_split(
+    report: CheckReport,
+    spec: DatasetSpec,
+    dataset: CloudDataset,
+    split: str,
+    seen: dict[bytes, tuple[str, str]],
+) -> None:
     points, radii, voxels, faces, repeated, bad, twins = [], [], [], [], 0, 0, []
     for index, (path, sample) in enumerate(_clouds(report, dataset)):
         if sample is None:
@@ -153,7 +158,7 @@ def _check_split(report: CheckReport, dataset: CloudDataset, split: str, seen: d
         voxels.append(_distinct(np.floor(xyz / VOXEL))[1])
         ordered, distinct = _distinct(xyz)
         repeated += distinct < len(xyz)
-        if isinstance(dataset, PixelClouds) and sample.features is not None:  # pictures of one size differ in colours alone
+        if spec.grid and sample.features is not None:  # pictures of one size differ in colours alone
             ordered = _distinct(np.concatenate([xyz, sample.features], axis=1))[0]
         key = hashlib.sha1(ordered.tobytes()).digest()
         if key in seen:
@@ -163,8 +168,7 @@ def _check_split(report: CheckReport, dataset: CloudDataset, split: str, seen: d
         report.problems.append(f"{split}: {bad} objects cannot be read, the first {SHOWN} are listed")
     empty = [name for name, count in zip(dataset.classes, dataset.counts()) if not count]
     if empty:
-        # a copy with some of ShapeNetPart's categories keeps the labels of all
-        partial = report.kind == "shapenetpart" and len(dataset) > 0
+        partial = spec.partial and len(dataset) > 0
         (report.warnings if partial or split in ("val", "test") else report.problems).append(f"{split}: no clouds of {', '.join(empty)}")
     if not points:
         return
@@ -172,7 +176,7 @@ def _check_split(report: CheckReport, dataset: CloudDataset, split: str, seen: d
     part = SplitReport(split, counts, _summary(points), _summary(radii), _summary(voxels), repeated, dataset.up_axis)
     part.faces = _summary(faces) if faces else None
     report.splits.append(part)
-    _warn(report, part, len(points), twins)
+    _warn(report, part, len(points), twins, 1.5 if not spec.grid else np.inf)
 
 
 def _distinct(rows: np.ndarray) -> tuple[np.ndarray, int]:
@@ -201,14 +205,14 @@ def _summary(values: list[Any]) -> tuple[float, float, float]:
     return float(np.min(values)), float(np.median(values)), float(np.max(values))
 
 
-def _warn(report: CheckReport, part: SplitReport, total: int, twins: list[tuple[str, str, str]]) -> None:
-    """``twins`` are (path, path of the same cloud, split of that)."""
+def _warn(report: CheckReport, part: SplitReport, total: int, twins: list[tuple[str, str, str]], reach: float) -> None:
+    """``twins`` are (path, path of the same cloud, split of that). reach: of clouds in the unit sphere, with some room."""
     split, points, radius, voxels = part.split, part.points, part.radius, part.voxels
     if part.repeated_points:
         report.warnings.append(f"{split}: {part.repeated_points} of {total} clouds hold the same point more than once")
     if points[0] == 1:
         report.warnings.append(f"{split}: there are clouds of a single point")
-    if radius[2] > 1.5 and not report.kind.startswith("pixels"):
+    if radius[2] > reach:
         report.warnings.append(f"{split}: clouds reach {radius[2]:.3g} from the origin, beyond the unit sphere that the recipes expect")
     if voxels[0] == 1:
         report.warnings.append(f"{split}: there are clouds that fill a single voxel of {VOXEL}; are they in the right unit?")
@@ -220,14 +224,10 @@ def _warn(report: CheckReport, part: SplitReport, total: int, twins: list[tuple[
         report.warnings.append(f"{split}: {len(twins) - len(across)} clouds are copies of others, such as {first[0]} and {first[1]}")
 
 
-def _compare_size(report: CheckReport, source: str, dataset: CloudDataset, split: str, options: dict[str, Any]) -> None:
-    """Warn where a split of ScanObjectNN has another size than the one that all published numbers are of."""
-    kind, _, given = parse_source(source)
-    if kind != "scanobjectnn":
-        return
-    given = {**given, **options}
-    sizes = PUBLISHED_SIZES.get(variant_name(given.get("variant", "pb-t50-rs")))
-    expected = None if sizes is None else sizes[0 if split == "train" else 1]
+def _compare_size(report: CheckReport, found: Source, dataset: CloudDataset, split: str, options: dict[str, Any]) -> None:
+    """Warn where a split has another size than the one that all published numbers are of."""
+    size = found.spec.published_size
+    expected = None if size is None else size(split, {**found.options, **options})
     if expected is not None and len(dataset) != expected:
         report.warnings.append(f"{split}: has {len(dataset)} clouds, but the published split has {expected}")
 

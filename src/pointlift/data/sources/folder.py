@@ -13,9 +13,10 @@ from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.files.points import SUPPORTED
 from pointlift.data.files.reader import FileReader
 from pointlift.data.sample import Sample
+from pointlift.data.sources.spec import DatasetSpec, KnownDataset, Layout
 from pointlift.data.splits import holdout as hold_out
 
-__all__ = ["folder_splits", "labelled_files", "read_folder"]
+__all__ = ["SPEC", "folder_splits", "labelled_files", "read_folder", "splits_of"]
 
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
 
@@ -122,6 +123,12 @@ def folder_splits(root: Path) -> dict[str, Path] | None:
     return named
 
 
+def splits_of(place: str) -> tuple[str, ...]:
+    """The splits of a folder, ``("all",)`` where it has none. Raises as :func:`folder_splits`."""
+    splits = folder_splits(Path(place).expanduser())
+    return ("all",) if splits is None else tuple(name for name in ("train", "val", "test") if name in splits)
+
+
 def _visible_folders(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
@@ -149,3 +156,22 @@ def _class_files(folder: Path, suffixes: Sequence[str]) -> dict[str, list[str]]:
 def _flat(files: dict[str, list[str]], classes: list[str]) -> tuple[list[str], np.ndarray]:
     paths = [path for name in classes for path in files.get(name, [])]
     return paths, np.repeat(np.arange(len(classes)), [len(files.get(name, [])) for name in classes])
+
+
+SPEC = DatasetSpec(
+    name="folder",
+    kind="objects",
+    layouts={"": Layout(read_folder, points="all", plain={"normalize": "none"}, own={"use": ("features", "colors", "normals")})},
+    splits=splits_of,
+    title="a folder of your own files is expected",
+    about=(
+        KnownDataset(
+            name="your own files",
+            source="folder:<folder>",
+            what="a folder per class of .ply .off .obj .stl .npy .npz .pcd .xyz .txt .h5 .las .laz files",
+            where="yours",
+            licence="yours",
+            layout="<class>/... or train/<class>/..., test/<class>/... (and val/<class>/...)",
+        ),
+    ),
+)

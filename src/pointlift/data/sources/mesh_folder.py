@@ -20,10 +20,11 @@ from pointlift.data.files.meshes import MESH_SUFFIXES, read_mesh
 from pointlift.data.files.points import DEFAULT_MESH_POINTS
 from pointlift.data.files.reader import NORMALIZE
 from pointlift.data.sample import Sample
-from pointlift.data.sources.folder import SPLIT_NAMES, folder_splits, labelled_files
+from pointlift.data.sources.folder import SPLIT_NAMES, folder_splits, labelled_files, splits_of
+from pointlift.data.sources.spec import DatasetSpec, KnownDataset, Layout
 from pointlift.data.transforms import unit_sphere
 
-__all__ = ["MeshReader", "read_mesh_folder", "sample_mesh"]
+__all__ = ["SPEC", "MeshReader", "read_mesh_folder", "sample_mesh"]
 
 USE = ("normals", "colors")
 FLOAT32 = 2.0**-23
@@ -120,8 +121,8 @@ def read_mesh_folder(
 
     Args:
         root: the folder. Other files than meshes are passed over.
-        split: ``"train"``, ``"val"``, ``"test"`` or ``"all"``, as in :func:`~pointlift.data.sources.folder.read_folder`, which also says what
-            happens where there are no folders for the splits.
+        split: ``"train"``, ``"val"``, ``"test"`` or ``"all"``, as in :func:`~pointlift.data.sources.folder.read_folder`, which
+            also says what happens where there are no folders for the splits.
         n_points: points per mesh; None: 2,048.
         seed: of the hold-out and of the points drawn.
         holdout: share of every class that is held out, where the folder has no splits.
@@ -131,8 +132,8 @@ def read_mesh_folder(
 
     Raises:
         MissingDataError: no such folder, or no such split in it.
-        DataError: as :func:`~pointlift.data.sources.folder.read_folder`, for splits below the classes instead of above them, and, when an object
-            is asked for, for a mesh without faces or area and whatever else is wrong with its file.
+        DataError: as :func:`~pointlift.data.sources.folder.read_folder`, for splits below the classes instead of above them,
+            and, when an object is asked for, for a mesh without faces or area and whatever else is wrong with its file.
     """
     if folder_splits(root) is None:
         below = [p for p in root.glob("*/*") if p.is_dir() and p.name.lower() in SPLIT_NAMES]
@@ -145,3 +146,22 @@ def read_mesh_folder(
     dataset = labelled_files(root, split, reader, MESH_SUFFIXES, seed, holdout, up_axis, f"meshes {root.name or root}")
     dataset.meshes = FileMeshes(tuple(dataset.paths))
     return dataset
+
+
+SPEC = DatasetSpec(
+    name="meshes",
+    kind="objects",
+    layouts={"": Layout(read_mesh_folder, points="sampled", plain={"normalize": "none"}, own={"use": ("colors",)})},
+    splits=splits_of,
+    title="a folder of your own meshes is expected",
+    about=(
+        KnownDataset(
+            name="your own meshes",
+            source="meshes:<folder>",
+            what=f"a folder per class of {' '.join(MESH_SUFFIXES)} files: clouds are sampled on them, and views of them can be rendered",
+            where="yours",
+            licence="yours",
+            layout="<class>/... or train/<class>/..., test/<class>/... (and val/<class>/...)",
+        ),
+    ),
+)

@@ -25,8 +25,9 @@ from pointlift.data.files.mesh_files import FileMeshes, modelnet_meshes
 from pointlift.data.files.reader import FileReader
 from pointlift.data.sample import Sample
 from pointlift.data.sources.h5_stacks import first_or_random, read_stack
+from pointlift.data.sources.spec import DatasetSpec, KnownDataset, Layout
 
-__all__ = ["modelnet_layout", "read_modelnet_h5", "read_modelnet_off", "read_modelnet_txt"]
+__all__ = ["SPEC", "modelnet_layout", "read_modelnet_h5", "read_modelnet_off", "read_modelnet_txt"]
 
 SPLITS = ("train", "test")
 
@@ -226,3 +227,60 @@ def _lines(path: Path, what: str) -> list[str]:
     if not lines:
         raise DataError(f"{path}: is empty; it should hold {what}")
     return lines
+
+
+_TERMS = "copyright of the CAD models stays with their authors; academic use"
+SPEC = DatasetSpec(
+    name="modelnet",
+    kind="objects",
+    layouts={
+        "h5": Layout(read_modelnet_h5, points="stored"),
+        "txt": Layout(read_modelnet_txt, own={"normals": True}),
+        "off": Layout(read_modelnet_off, points="sampled", plain={"normalize": "none"}),
+    },
+    detect=modelnet_layout,
+    title="ModelNet is a dataset of CAD objects",
+    about=(
+        KnownDataset(
+            name="ModelNet40 / ModelNet10, sampled (h5)",
+            source="modelnet:<folder>",
+            what="12,308 objects of 40 classes (9,840 train, 2,468 test) as 2,048 points in the unit sphere, y up",
+            where="PointNet's project page at Stanford (modelnet40_ply_hdf5_2048)",
+            licence=_TERMS,
+            layout="ply_data_train*.h5, ply_data_test*.h5, train_files.txt, test_files.txt, shape_names.txt",
+        ),
+        KnownDataset(
+            name="ModelNet40 / ModelNet10, resampled with normals (txt)",
+            source="modelnet:<folder>",
+            what="12,311 objects of 40 classes (9,843 train, 2,468 test) as 10,000 points with normals, y up",
+            where="PointNet++'s project page at Stanford (modelnet40_normal_resampled)",
+            licence=_TERMS,
+            layout="<class>/<class>_0001.txt, modelnet40_shape_names.txt, modelnet40_train.txt, modelnet40_test.txt (or modelnet10_*)",
+        ),
+        KnownDataset(
+            name="ModelNet40 / ModelNet10, original meshes (off)",
+            source="modelnet:<folder>",
+            what="the CAD meshes themselves, in any scale, z up; points are sampled when they are read",
+            where="the Princeton ModelNet page",
+            licence=_TERMS,
+            layout="<class>/train/*.off, <class>/test/*.off",
+        ),
+        KnownDataset(
+            name="ModelNet40, ready-made views",
+            source="views.kind: folder with views.folder: <folder>",
+            what=(
+                "20 pictures of 224 x 224 pixels of every object, which the image network of PointCMT sees; not clouds, but beside "
+                "them: they are paired with the clouds of a modelnet: source by the objects' names"
+            ),
+            where=(
+                "rendered by multi-view networks (RotationNet's and MVCNN's project pages); PointCMT's repository names its set "
+                "ModelNet40_mv_20view. pointlift renders them from the original meshes as well"
+            ),
+            licence=_TERMS,
+            layout=(
+                "<class>/{train,test}/<class>_0001_001.png and on to _020.png, three digits from 001 (checked by: data check "
+                "views:<folder>)"
+            ),
+        ),
+    ),
+)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pointlift.data.errors import DataError
 
-__all__ = ["refuse_unknown", "split_source", "typed_value"]
+__all__ = ["call_reader", "refuse_unknown", "split_source", "typed_value"]
 
 TRUE, FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
@@ -43,7 +44,7 @@ def refuse_unknown(title: str, given: Sequence[str], known: Sequence[str]) -> No
 def typed_value(kind: Any, name: str, value: Any) -> Any:
     """A value from a source string as the type that the reader declares; values that are no strings pass.
 
-    kind: ``str``, ``int``, ``float``, ``bool``, an optional one of these, or a Literal of texts.
+    kind: ``str``, ``int``, ``float``, ``bool``, an optional one of these, a Literal of texts, or a sequence of texts, which commas divide.
 
     Raises:
         DataError: a text that is no such value.
@@ -51,6 +52,8 @@ def typed_value(kind: Any, name: str, value: Any) -> Any:
     if not isinstance(value, str) or kind is str:
         return value
     choices = typing.get_args(kind)
+    if typing.get_origin(kind) is Sequence and str in choices:
+        return tuple(filter(None, value.split(",")))
     if typing.get_origin(kind) is typing.Literal:
         if value not in choices:
             raise DataError(f"the option {name}={value} should be one of {', '.join(map(str, choices))}")
@@ -65,3 +68,34 @@ def typed_value(kind: Any, name: str, value: Any) -> Any:
         return kind(value)
     except ValueError:
         raise DataError(f"the option {name}={value} should be a {'whole ' if kind is int else ''}number") from None
+
+
+def call_reader(
+    read: Callable[..., Any],
+    title: str,
+    options: Mapping[str, Any],
+    place: Any,
+    fixed: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+) -> Any:
+    """Call a reader with the options it takes, converted to the types it declares.
+
+    Args:
+        read: takes the place first; where it has ``**options``, others than those it names are passed on as they are.
+        title: what is read, for messages.
+        options: of the source.
+        place: what is read.
+        fixed: arguments that are no options.
+        defaults: options where the source has none, if the reader takes them.
+
+    Raises:
+        DataError: an option that the reader does not take, or of another type.
+    """
+    parameters = inspect.signature(read).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    known = [name for name, p in list(parameters.items())[1:] if name not in fixed and p.kind is not p.VAR_KEYWORD]
+    if not takes_any:
+        refuse_unknown(title, list(options), known)
+    hints = typing.get_type_hints(read)
+    values = {name: typed_value(hints.get(name, str), name, value) if name in known else value for name, value in options.items()}
+    return read(place, **fixed, **{**{name: value for name, value in defaults.items() if name in known}, **values})

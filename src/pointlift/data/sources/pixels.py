@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,16 @@ from PIL import Image
 
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError
+from pointlift.data.images import IMAGE_SOURCES
 from pointlift.data.images.crops import CenterCrop, TrainCrop
-from pointlift.data.images.open import READERS, ImageSet, open_images
+from pointlift.data.images.image_set import ImageSet
+from pointlift.data.images.open import image_spec, open_images
 from pointlift.data.sample import Sample
 from pointlift.data.sources.options import split_source
+from pointlift.data.sources.spec import DatasetSpec, KnownDataset, Layout
 from pointlift.data.transforms import take_points
 
-__all__ = ["PixelClouds", "PixelView", "describe_pixels", "pixel_cloud", "read_pixels"]
+__all__ = ["SPEC", "PixelClouds", "PixelView", "describe_pixels", "pixel_cloud", "read_pixels"]
 
 # evaluation in PyTorch's ImageNet recipe: the short side to 256, of which the middle 224 are seen
 MARGIN = 256 / 224
@@ -158,7 +161,7 @@ def read_pixels(
     resize: int | None = None,
     augment: bool = True,
     shuffle: bool = True,
-    options: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> PixelClouds:
     """The clouds of an image source, see :func:`~pointlift.data.images.open.open_images`.
 
@@ -173,7 +176,7 @@ def read_pixels(
         MissingDataError, DataError: as :func:`~pointlift.data.images.open.open_images`, and for an option out of range.
     """
     view = PixelView(crop, resize, augment, shuffle)
-    images = open_images(source, "val" if split == "test" else split, **(options or {}))
+    images = open_images(source, "val" if split == "test" else split, **options)
     return PixelClouds(images, f"pixels of {images.name}", view, n_points, seed)
 
 
@@ -184,6 +187,32 @@ def describe_pixels(source: str) -> str:
         MissingDataError, DataError: no such folder, or an unknown kind.
     """
     kind, place, _ = split_source(source)
-    if kind not in READERS or (kind != "procedural" and not Path(place).expanduser().is_dir()):
+    if kind not in IMAGE_SOURCES or (image_spec(kind).folder and not Path(place).expanduser().is_dir()):
         open_images(source)  # says what is wrong with it
     return f"pixels of {kind}"
+
+
+SPEC = DatasetSpec(
+    name="pixels",
+    kind="objects",
+    layouts={"": Layout(read_pixels)},
+    place="<image source>",
+    describe=describe_pixels,
+    grid=True,
+    about=(
+        KnownDataset(
+            name="images as clouds of their pixels",
+            source="pixels:<image source>",
+            what=(
+                "every image a cloud of points (column, row, 1) in pixels with red, green, blue in 0-1, to pre-train networks of "
+                "points on"
+            ),
+            where=(
+                "that of the images: imagenet:, tiny-imagenet:, imagefolder:, fractaldb: or fractal-csv:<folder>, or "
+                "procedural:fractals"
+            ),
+            licence="that of the images",
+            layout="that of the images; options as in pixels:imagenet:<folder>?crop=224, without a crop images are taken as they are",
+        ),
+    ),
+)

@@ -20,8 +20,10 @@ from __future__ import annotations
 
 import logging
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,9 +34,10 @@ from pointlift.data.files.formats.content import scale_colors
 from pointlift.data.files.reader import NORMALIZE
 from pointlift.data.sample import Sample
 from pointlift.data.sources.h5_stacks import first_or_random, read_mask, read_stack
+from pointlift.data.sources.spec import DatasetSpec, KnownDataset, Layout
 from pointlift.data.transforms import unit_sphere
 
-__all__ = ["CLASSES", "PUBLISHED_SIZES", "VARIANTS", "read_scanobjectnn", "scanobjectnn_layout", "variant_name"]
+__all__ = ["CLASSES", "PUBLISHED_SIZES", "SPEC", "VARIANTS", "read_scanobjectnn", "scanobjectnn_layout", "variant_name"]
 
 CLASSES = (
     "bag", "bin", "box", "cabinet", "chair", "desk", "display", "door", "shelf", "table", "bed", "pillow", "sink", "sofa", "toilet",
@@ -270,3 +273,34 @@ class _RawReader:
                 f"{path}: its colours reach from {rows[:, 6:9].min():g} to {rows[:, 6:9].max():g}, 0 to 255 (or 0 to 1) is expected"
             )
         return Sample(xyz, label, features, path, on_object.astype(np.int64) if self.foreground else None)
+
+
+def _published_size(split: str, options: Mapping[str, Any]) -> int | None:
+    sizes = PUBLISHED_SIZES.get(variant_name(options.get("variant", "pb-t50-rs")))
+    return None if sizes is None else sizes[0 if split == "train" else 1]
+
+
+SPEC = DatasetSpec(
+    name="scanobjectnn",
+    kind="objects",
+    layouts={"": Layout(read_scanobjectnn, points="all")},
+    detect=scanobjectnn_layout,
+    title="ScanObjectNN is a dataset of objects from indoor scans",
+    published_size=_published_size,
+    about=(
+        KnownDataset(
+            name="ScanObjectNN",
+            source="scanobjectnn:<folder>",
+            what=(
+                "2,902 objects of 15 classes from indoor scans (2,309 train, 581 test; perturbed 11,416 and 2,882) as 2,048 points, y up; "
+                "variants obj-bg, obj-only, pb-t25, pb-t25-r, pb-t50-r, pb-t50-rs (the default)"
+            ),
+            where="ScanObjectNN's project page at HKUST, on agreeing to its terms (h5_files.zip; object_dataset.zip for colours)",
+            licence="terms of use of ScanObjectNN, ScanNet and SceneNN; research",
+            layout=(
+                "main_split/{training,test}_objectdataset*.h5 and main_split_nobg/... (or the same in h5_files/); with colors=true "
+                "object_dataset/<class>/*.bin and object_dataset/split_new.txt"
+            ),
+        ),
+    ),
+)

@@ -21,8 +21,10 @@ from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.part_labels import PartLabels
 from pointlift.data.sample import Sample
+from pointlift.data.sources.spec import DatasetSpec, KnownDataset, Layout
+from pointlift.data.transforms import take_points
 
-__all__ = ["OFFICIAL", "is_shapenetpart", "read_shapenetpart", "shapenetpart_labels"]
+__all__ = ["OFFICIAL", "SPEC", "is_shapenetpart", "read_shapenetpart", "shapenetpart_labels"]
 
 CATEGORIES_FILE = "synsetoffset2category.txt"
 SPLITS = {"train": ("train",), "val": ("val",), "trainval": ("train", "val"), "test": ("test",)}
@@ -66,14 +68,21 @@ def shapenetpart_labels(root: str | Path) -> PartLabels:
     return PartLabels.numbered(tuple(categories), [sorted(found[name]) for name in categories])
 
 
-def read_shapenetpart(root: str | Path, split: str, normals: bool = False, labels: PartLabels | None = None) -> CloudDataset:
+def read_shapenetpart(
+    root: str | Path,
+    split: str,
+    n_points: int | None = None,
+    seed: int = 0,
+    normals: bool = False,
+) -> CloudDataset:
     """The shapes of a split, read when asked for; ``Sample.label`` is the category and ``Sample.part`` the part of every point.
 
     Args:
         root: the folder.
         split: ``"train"``, ``"val"``, ``"trainval"`` (what the papers train on) or ``"test"``.
+        n_points: at most so many points of a shape, drawn from (seed, index) and in their order in the file; None: all.
+        seed: of these.
         normals: whether ``Sample.features`` are the normals ``(N, 3)``; else there are none.
-        labels: of the folder, where they are already known; see :func:`shapenetpart_labels`.
 
     Raises:
         MissingDataError: a file is not there.
@@ -82,18 +91,24 @@ def read_shapenetpart(root: str | Path, split: str, normals: bool = False, label
     root = Path(root)
     if split not in SPLITS:
         raise DataError(f"{root}: unknown split {split!r}, one of {', '.join(SPLITS)} is expected")
-    known = shapenetpart_labels(root) if labels is None else labels
+    labels, title = shapenetpart_labels(root), f"ShapeNetPart, {root.name}/{split}"
+    if n_points is not None and n_points < 1:
+        raise DataError(f"{title}: n_points is {n_points}, at least 1 is expected")
     names = {synset: name for name, synset in _categories(root).items()}
     items = [item for part in SPLITS[split] for item in _listed(root, part, names)]
-    index = [known.categories.index(names[synset]) for synset, _ in items]
-    title = f"ShapeNetPart, {root.name}/{split}"
-    return CloudDataset.from_paths([str(f) for _, f in items], index, _PartReader(known, normals), known.categories, title, "y")
+    index = [labels.categories.index(names[synset]) for synset, _ in items]
+    read = _PartReader(labels, normals, n_points, seed)
+    dataset = CloudDataset.from_paths([str(f) for _, f in items], index, read, labels.categories, title, "y")
+    dataset.part_labels = labels
+    return dataset
 
 
 @dataclass(frozen=True)
 class _PartReader:
     labels: PartLabels
     normals: bool
+    n_points: int | None
+    seed: int
 
     def __call__(self, path: str, label: int, index: int) -> Sample:
         table = _table(Path(path))
@@ -106,7 +121,11 @@ class _PartReader:
                 "the file is damaged, or lies in another category's folder"
             )
         features = table[:, 3:6].astype(np.float32) if self.normals else None
-        return Sample(table[:, :3].astype(np.float32), label, features, path, part)
+        cloud = Sample(table[:, :3].astype(np.float32), label, features, path, part)
+        if self.n_points is None or len(cloud) <= self.n_points:
+            return cloud
+        rng = np.random.default_rng([self.seed, index])
+        return take_points(cloud, np.sort(rng.choice(len(cloud), self.n_points, replace=False)))
 
 
 def _categories(root: Path) -> dict[str, str]:
@@ -179,3 +198,28 @@ def _table(path: Path) -> npt.NDArray[np.float64]:
             f"{path}: point {bad[0]} is {table[bad[0]].tolist()}, finite numbers within float32 and a whole part of 0 or more are expected"
         )
     return table
+
+
+SPEC = DatasetSpec(
+    name="shapenetpart",
+    kind="parts",
+    layouts={"": Layout(read_shapenetpart, points="all", own={"normals": True})},
+    detect=lambda root: "" if is_shapenetpart(root) else None,
+    splits=("train", "val", "test"),
+    parts_train="trainval",
+    title="ShapeNetPart is a dataset of CAD objects with labelled parts",
+    partial=True,
+    about=(
+        KnownDataset(
+            name="ShapeNetPart",
+            source="shapenetpart:<folder>",
+            what=(
+                "16,881 objects of 16 categories (12,137 train, 1,870 val, 2,874 test) as about 2,600 points with normals and part labels "
+                "(50 parts), y up"
+            ),
+            where="Stanford, via PointNet++'s project page (shapenetcore_partanno_segmentation_benchmark_v0_normal)",
+            licence="terms of use of ShapeNet; research",
+            layout="synsetoffset2category.txt, train_test_split/shuffled_{train,val,test}_file_list.json, <synset>/*.txt",
+        ),
+    ),
+)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from pointlift.data.config import DataConfig
-from pointlift.data.part_clouds import part_splits
+from pointlift.data.training_clouds import load_splits
 from pointlift.methods.base import Best, Experiment, Place, Training, optimizer_steps
 from pointlift.methods.cloud_classifiers import cloud_config, cloud_facts, cloud_loaders
 from pointlift.methods.optim import OptimConfig
@@ -90,10 +90,10 @@ class PartSegmentation(Experiment):
     seed: int = 0
 
     def build(self, place: Place) -> Training:
-        """Raises what `part_splits`, `build_part_network` and `load_encoder` raise."""
-        model, found = self.model, part_splits(self.data, self.seed)
-        clouds = cloud_loaders(found.splits, self.data, model.in_channels, self.seed, self.trainer)
-        labels = found.labels
+        """Raises what `load_splits`, `build_part_network` and `load_encoder` raise."""
+        model, splits = self.model, load_splits(self.data, self.seed, kind="parts")
+        clouds = cloud_loaders(splits, self.data, model.in_channels, self.seed, self.trainer)
+        labels = splits.part_labels
         net = build_part_network(model, len(labels.categories), len(labels), self.seed)
         loaded: dict[str, Any] = {"tensors": 0}
         if model.cloud_weights is not None:

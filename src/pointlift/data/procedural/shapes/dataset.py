@@ -13,7 +13,7 @@ from pointlift.core.mesh import Mesh
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.files.mesh_sampling import face_normals, sample_surface
 from pointlift.data.procedural.shapes.builder import ShapeMesh
-from pointlift.data.procedural.shapes.families import CLASSES, family_of, make_mesh, part_range
+from pointlift.data.procedural.shapes.families import CLASSES, family_of, make_mesh, part_labels, part_range
 from pointlift.data.sample import Sample
 
 __all__ = ["as_mesh", "make_cloud", "make_shapes", "mesh_seed"]
@@ -134,4 +134,6 @@ def make_shapes(
     labels = {name: label for label, name in enumerate(classes)}
     objects = tuple((name, mesh_seed(name, index, seed, split)) for name in classes for index in range(n_per_class))
     samples = [make_cloud(name, mesh, n_points, labels[name], noise, features) for name, mesh in objects]
-    return CloudDataset(samples, tuple(classes), f"procedural shapes ({split}, seed {seed})", "y", _ShapeMeshes(objects))
+    dataset = CloudDataset(samples, tuple(classes), f"procedural shapes ({split}, seed {seed})", "y", _ShapeMeshes(objects))
+    dataset.part_labels = part_labels(classes)
+    return dataset

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from zlib import crc32
 
 import numpy as np
 
+from pointlift.data.part_labels import PartLabels
 from pointlift.data.procedural.shapes.builder import Builder, Dice, Family, ShapeMesh
 from pointlift.data.procedural.shapes.furniture import BED, BOOKSHELF, TABLE
 from pointlift.data.procedural.shapes.objects import GUITAR, LAMP, MONITOR
@@ -14,7 +16,7 @@ from pointlift.data.procedural.shapes.seating import CHAIR, SOFA, STOOL
 from pointlift.data.procedural.shapes.vehicles import AEROPLANE, CAR
 from pointlift.data.procedural.shapes.vessels import BOTTLE, MUG, VASE
 
-__all__ = ["CLASSES", "PARTS", "make_mesh", "part_range"]
+__all__ = ["CLASSES", "PARTS", "make_mesh", "part_labels", "part_range"]
 
 _FAMILIES: tuple[Family, ...] = (AEROPLANE, BED, BOOKSHELF, BOTTLE, CAR, CHAIR, GUITAR, LAMP, MONITOR, MUG, SOFA, STOOL, TABLE, VASE)
 
@@ -48,6 +50,12 @@ def part_range(class_name: str) -> range:
     """
     family_of(class_name)
     return range(_STARTS[class_name], _STARTS[class_name] + len(PARTS[class_name]))
+
+
+def part_labels(classes: Sequence[str] = CLASSES) -> PartLabels:
+    """The parts of some classes, numbered as in :func:`part_range`. ValueError for a class that does not exist."""
+    names = tuple(f"{name}/{part}" for name in CLASSES for part in PARTS[name])
+    return PartLabels(tuple(classes), tuple(tuple(part_range(name)) for name in classes), names)
 
 
 def make_mesh(class_name: str, seed: int) -> ShapeMesh:
