@@ -5,11 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pointlift.core.point_batch import PointBatch
-from pointlift.inflation import InflatedNetwork
 from pointlift.methods.classification import Classification
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.pointcmt.taught_clouds import FEATURES
-from pointlift.nn import PointNetwork
+from pointlift.nn import CloudNetwork
 
 __all__ = ["TaughtStudent", "TeacherJudgement", "student_classifier"]
 
@@ -19,7 +18,7 @@ def student_classifier(net: nn.Module) -> nn.Linear:
 
     Raises ValueError for a network whose logits do not come out of such a layer.
     """
-    head: object = net.head if isinstance(net, (PointNetwork, InflatedNetwork)) else None
+    head: object = net.head if isinstance(net, CloudNetwork) else None
     layer = head[-1] if isinstance(head, nn.Sequential) and len(head) else head
     if not isinstance(layer, nn.Linear):
         what = f"ends in {type(layer).__name__}" if isinstance(layer, nn.Module) else "cannot be split into an encoder and a classifier"
