@@ -21,13 +21,9 @@ from resuming import StopError, rows, same, weights
 from tiny_pointcmt import DATA, OPTIM, STUDENT, TEACHER, WIDTH, as_json, settings
 
 from pointlift.data.errors import DataError
-<<<<<<< HEAD
 from pointlift.data.pictures.config import ViewConfig
 from pointlift.data.pictures.load import load_views
-=======
-from pointlift.data.pictures.load import ViewConfig, load_views
 from pointlift.methods.base import Place
->>>>>>> c1564e7c8ca544f50cca926272c5b515e8e7c499
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.pointcmt.generator import load_generator, save_generator
 from pointlift.methods.pointcmt.generator_recipe import GeneratorConfig, PointGeneration
