@@ -111,11 +111,11 @@ STUDIES = {"few_shot": few_shot, "why": why, "norms": norms, "full": full, "sque
 def run_one(cell: Cell, seed: int, root: Path, work: Path) -> dict[str, Any]:
     """Train one cell with one seed, or read what it measured before."""
     import torch
+    from fitting import fit_image2point
 
     from pointlift.data.config import DataConfig
     from pointlift.methods.optim import OptimConfig
     from pointlift.methods.trainer_config import TrainerConfig
-    from fitting import fit_image2point
     from pointlift.models.config import ModelConfig
     from pointlift.ops._numba.threading import set_threads
 

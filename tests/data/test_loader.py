@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.dataset import CloudDataset, collate
 from pointlift.data.errors import DataError, MissingDataError
-from pointlift.data.loader import CloudLoader, make_loader
+from pointlift.data.loader import EpochLoader, make_loader
 from pointlift.data.sample import Sample
-from pointlift.data.transforms import modelnet_augmentation
+from pointlift.data.transforms import modelnet_augmentation, take_points
 
 
 def clouds(n: int = 13) -> CloudDataset:
@@ -26,12 +26,12 @@ def clouds(n: int = 13) -> CloudDataset:
     return CloudDataset([Sample(rng.normal(size=(5 + i % 3, 3)), i % 3, path=str(i)) for i in range(n)], ("a", "b", "c"))
 
 
-def loader(**changes: object) -> CloudLoader:
+def loader(**changes: object) -> EpochLoader:
     arguments: dict = {"batch_size": 4, "shuffle": True, "seed": 3, "augment": modelnet_augmentation(), **changes}
     return make_loader(arguments.pop("dataset", clouds()), **arguments)
 
 
-def run(batches: CloudLoader, epochs: Sequence[int]) -> list[Tensor]:
+def run(batches: EpochLoader, epochs: Sequence[int]) -> list[Tensor]:
     found = []
     for epoch in epochs:
         batches.set_epoch(epoch)
@@ -138,6 +138,44 @@ def test_bad_arguments() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             loader(**changes)
+
+
+def test_scenes_boxes_poses_and_frames_travel_with_their_clouds() -> None:
+    def scene(n: int, boxes: int, frames: int) -> Sample:
+        return Sample(
+            np.arange(3 * n).reshape(n, 3), part=np.arange(n), instance=np.arange(n) - 1, boxes=np.full((boxes, 7), n),
+            box_labels=np.arange(boxes), pose=n * np.eye(4), extras={"frames": np.full((frames, 2, 2, 3), n, dtype=np.uint8)},
+        )  # fmt: skip
+
+    one, two = scene(4, 2, 1), scene(3, 0, 1)
+    some = take_points(one, np.array([2, 0]))
+    assert some.instance is not None and some.instance.tolist() == [1, -1] and some.part is not None and some.part.tolist() == [2, 0]
+    assert some.boxes is one.boxes and some.pose is one.pose and some.extras is one.extras
+    batch = collate([one, two]).to("cpu")
+    assert batch.labels["instance"].tolist() == [-1, 0, 1, 2, -1, 0, 1]
+    assert [b.shape for b in batch.labels["boxes"]] == [(2, 7), (0, 7)] and [len(b) for b in batch.labels["box_labels"]] == [2, 0]
+    assert batch.extras["pose"].shape == (2, 4, 4) and batch.extras["pose"][1, 0, 0] == 3
+    assert batch.extras["frames"].shape == (2, 1, 2, 2, 3) and batch.extras["frames"].dtype == torch.uint8
+    assert [f.shape[0] for f in collate([one, scene(3, 0, 2)]).extras["frames"]] == [1, 2]
+    assert batch[1].labels["boxes"][0].shape == (0, 7) and batch[1].labels["instance"].tolist() == [-1, 0, 1]
+    bare = collate([one, Sample(np.zeros((3, 3)))])
+    assert set(bare.labels) == {"class"} and not bare.extras
+    assert set(collate([Sample(np.zeros((3, 3)), boxes=np.zeros((1, 7)))]).labels) == {"class", "boxes"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("part", np.zeros(2), r"part labels have shape \(2,\), \(3,\) is expected"),
+        ("instance", np.zeros(2), r"instances have shape \(2,\), \(3,\)"),
+        ("boxes", np.zeros((1, 6)), r"boxes have shape \(1, 6\), \(1, 7\)"),
+        ("box_labels", np.zeros(2), r"labels of boxes have shape \(2,\), \(0,\)"),
+        ("pose", np.eye(3), r"the pose has shape \(3, 3\), \(4, 4\)"),
+    ],
+)
+def test_labels_of_another_shape(field: str, value: np.ndarray, words: str) -> None:
+    with pytest.raises(ValueError, match=f"x.ply: {words}"):
+        Sample(np.zeros((3, 3)), path="x.ply", **{field: value})  # type: ignore[arg-type]
 
 
 def test_collate_keeps_features_and_parts() -> None:

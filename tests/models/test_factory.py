@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,10 @@ import torch
 from torch import nn
 
 import pointlift as pl
-from pointlift.models import LinearNetwork, image_network
+from pointlift.models import LinearNetwork, factory, image_network
+from pointlift.models.config import ModelConfig
+from pointlift.weights.checkpoints import CheckpointError, save_checkpoint
+from pointlift.weights.network import build_network
 
 OWN = """
 from __future__ import annotations
@@ -109,3 +114,57 @@ def test_names() -> None:
     names = pl.list_models("*resnet*")
     assert names[0] == "fractal_resnet" and "resnet18" in names and not any("vit" in n for n in pl.list_models("resnet*"))
     assert pl.list_models("linear*") == ["linear-network"] and len(pl.list_models()) > 500
+
+
+OWN_CLOUDS = """
+import torch
+from torch import Tensor, nn
+
+import pointlift as pl
+
+
+class Means(pl.nn.CloudNetwork):
+    def __init__(self, num_classes: int = 40, in_channels: int = 3, width: int = 8) -> None:
+        super().__init__({"num_classes": num_classes, "in_channels": in_channels, "width": width}, ["lift"])
+        self.lift = nn.Linear(in_channels, width)
+        self.head = nn.Linear(width, num_classes)
+
+    def forward_features(self, cloud: pl.PointBatch) -> Tensor:
+        clouds = self.lift(cloud.xyz).split(cloud.offsets.diff().tolist())
+        return torch.stack([points.amax(0) for points in clouds])
+"""
+
+
+def test_a_network_of_clouds_is_one_file_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "means.py"
+    file.write_text(OWN_CLOUDS)
+    name = f"{file}:Means"
+    net = pl.create_model(name, num_classes=5, width=4, voxel_size=0.1, seed=1)
+    assert type(net).__name__ == "Means" and net.arguments == {"num_classes": 5, "in_channels": 3, "width": 4} and net.kind == "own"
+    again, other = (pl.create_model(name, num_classes=5, width=4, seed=seed) for seed in (1, 2))
+    assert torch.equal(net.lift.weight, again.lift.weight) and not torch.equal(net.lift.weight, other.lift.weight)  # type: ignore
+    config = ModelConfig(image_model=name, options={"width": 6})
+    built = build_network(config, 7, 0, voxel_size=0.2)
+    assert built.arguments["width"] == 6 and built.num_classes == 7 and built.voxel_size == 0.2
+    metadata = {
+        "image_model": name, "network": built.kind, "inflate": built.arguments, "num_classes": 7, "classes": list("abcdefg"),
+        "in_channels": 3, "features": "xyz", "voxel_size": 0.2, "up_axis": "y", "regime": None,
+    }  # fmt: skip
+    path = save_checkpoint(tmp_path / "model.safetensors", built, metadata)
+    with pytest.raises(CheckpointError, match=r"a checkpoint never runs code: pass image_model"):
+        pl.load(path)
+    loaded = pl.load(path, image_network(name))
+    cloud = pl.PointBatch.from_list([torch.rand(9, 3), torch.rand(4, 3)])
+    assert torch.equal(loaded(cloud), built.eval()(cloud)) and loaded.voxel_size == 0.2
+    with pytest.raises(ValueError, match=r"has no argument 'widht'\. Did you mean width"):
+        pl.create_model(name, widht=3)
+    with pytest.raises(ValueError, match="is a network of clouds itself"):
+        pl.create_model(name, network="simpleview")
+
+
+def test_the_factory_imports_no_network() -> None:
+    code = "import sys, pointlift.models.factory as f; print([m for m in sys.modules if m.startswith('pointlift.models.')])"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "['pointlift.models.factory']"
+    for names in (factory.IMAGE_NETWORKS, factory.POINT_NETWORKS, factory.LIFTED_NETWORKS):
+        assert all(callable(factory.resolve(entry)) for entry in names.values())

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pointlift.tasks.evaluation import open_for, prepared
 from scipy.spatial.distance import cdist, pdist
 
+import pointlift
+from pointlift.commands.main import main
 from pointlift.data.config import DataConfig
 from pointlift.data.procedural.writers.meshes import write_mesh_folder
 from pointlift.data.procedural.writers.objects import MODELNET40_CLASSES, write_modelnet_txt, write_shapenetpart
 from pointlift.data.procedural.writers.scans import write_scanobjectnn, write_scanobjectnn_raw
 from pointlift.data.training_clouds import load_splits, preprocessing
+from pointlift.tasks.predictor import Predictor
+from pointlift.weights.checkpoints import save_checkpoint
 
 
 def drawn(config: DataConfig, channels: int, training: bool) -> list[np.ndarray]:
@@ -87,3 +93,30 @@ def test_a_text_file_is_read_as_far_as_training_needs_it(tmp_path: Path) -> None
 def test_numbers_of_points_that_do_not_fit(n_points: int | None, chosen: int | None, read: int | None) -> None:
     with pytest.raises(ValueError, match="n_points <= fps_points <= read_points, or null for the last two"):
         DataConfig(n_points=n_points, fps_points=chosen, read_points=read)
+
+
+def coloured_meshes(folder: Path) -> str:
+    return f"meshes:{write_mesh_folder(folder, 2, 1, classes=('chair', 'lamp'))}"
+
+
+def shapes_with_normals(folder: Path) -> str:
+    return f"shapenetpart:{write_shapenetpart(folder, 2, 1, n_points=(100, 120), classes=('chair', 'lamp'))}"
+
+
+@pytest.mark.parametrize("write", [coloured_meshes, shapes_with_normals])
+def test_evaluation_sees_the_features_that_were_trained_with(tmp_path: Path, write: Callable[[Path], str]) -> None:
+    source = write(tmp_path / "data")
+    config = DataConfig(source, n_points=64, features="xyz+own")
+    test, transform = load_splits(config, 3).val, preprocessing(config, 6, training=False)
+    net = pointlift.create_model("fractal_resnet", num_classes=len(test.classes), in_channels=6)
+    stored = {
+        "image_model": "fractal_resnet", "inflate": net.arguments, "num_classes": len(test.classes), "classes": list(test.classes),
+        "in_channels": 6, "features": "xyz+own", "voxel_size": 0.2, "up_axis": "y", "regime": "all", "n_points": 64,
+    }  # fmt: skip
+    checkpoint = str(save_checkpoint(tmp_path / "model.safetensors", net, stored))
+    predictor = Predictor(checkpoint, seed=3)
+    seen = prepared(predictor, open_for(predictor, source, "test", 3))
+    for index, sample in enumerate(seen):
+        expected = transform(test[index], np.random.default_rng(0))
+        assert np.array_equal(sample.features, expected.features) and sample.label == expected.label  # type: ignore[arg-type]
+    assert main(["evaluate", checkpoint, "--data", source, "--out", str(tmp_path / "evaluation")]) == 0

@@ -21,7 +21,8 @@ from resuming import StopError, rows, same, weights
 from tiny_pointcmt import DATA, OPTIM, STUDENT, TEACHER, WIDTH, as_json, settings
 
 from pointlift.data.errors import DataError
-from pointlift.data.pictures.load import ViewConfig, load_views
+from pointlift.data.pictures.config import ViewConfig
+from pointlift.data.pictures.load import load_views
 from pointlift.methods.base import Place
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.pointcmt.generator import load_generator, save_generator

@@ -18,7 +18,9 @@ from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.files.formats.off import read_off
 from pointlift.data.pictures import sources as view_sources
-from pointlift.data.pictures.load import ViewConfig, ViewSource, load_views
+from pointlift.data.pictures.config import ViewConfig
+from pointlift.data.pictures.load import load_views
+from pointlift.data.pictures.sources import ViewSource
 from pointlift.data.procedural.writers.objects import write_modelnet_txt, write_off
 from pointlift.data.procedural.writers.views import write_views
 from pointlift.data.sample import Sample

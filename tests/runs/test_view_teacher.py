@@ -22,7 +22,9 @@ from resuming import StopError, rows, same, weights
 from tiny_net import NAME
 
 from pointlift.data.config import DataConfig
-from pointlift.data.pictures.load import ViewConfig, ViewSource, load_views
+from pointlift.data.pictures.config import ViewConfig
+from pointlift.data.pictures.load import load_views
+from pointlift.data.pictures.sources import ViewSource
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.runs.folder import RunFolderError, RunWriteError

@@ -12,7 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 
 from pointlift.data.config import DataConfig
-from pointlift.data.pictures.load import ViewConfig, load_views
+from pointlift.data.pictures.config import ViewConfig
+from pointlift.data.pictures.load import load_views
 from pointlift.runs.recipes import resolve_recipe
 from pointlift.teachers.features import teacher_features
 from pointlift.teachers.files import TeacherConfig, build_teacher, open_teacher

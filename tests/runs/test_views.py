@@ -14,7 +14,8 @@ from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.config import DataConfig
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError
-from pointlift.data.pictures.load import ViewConfig, load_views
+from pointlift.data.pictures.config import ViewConfig
+from pointlift.data.pictures.load import load_views
 from pointlift.data.pictures.sources import ProjectedViews
 from pointlift.data.sample import Sample
 from pointlift.data.training_clouds import load_splits

@@ -11,7 +11,7 @@ import torch
 from fitting import fit_pointcmt
 
 from pointlift.data.config import DataConfig
-from pointlift.data.pictures.load import ViewConfig
+from pointlift.data.pictures.config import ViewConfig
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.pointcmt.generator_recipe import GeneratorConfig
 from pointlift.methods.pointcmt.student import TransferConfig

@@ -12,7 +12,8 @@ from fitting import fit_view_teacher
 from torch import Tensor
 
 from pointlift.data.config import DataConfig
-from pointlift.data.pictures.load import ViewConfig, load_views
+from pointlift.data.pictures.config import ViewConfig
+from pointlift.data.pictures.load import load_views
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.teachers.features import teacher_features

@@ -14,9 +14,9 @@ from pointlift.evaluate import CDNVResult, Summary, cdnv, classification_metrics
 from pointlift.report import Report, console_table
 from pointlift.report.plots import SharePoint, result_bars, share_vs_accuracy
 from pointlift.runs.result import RunResult
-from pointlift.runs.report import add_curves, add_environment, add_measurements, viewer_clouds
 from pointlift.system.environment import environment
 from pointlift.tasks.predictor import Output, Predictor
+from pointlift.tasks.report import add_curves, add_measurements, viewer_clouds
 
 __all__ = ["DemoResults", "RunOutcome", "print_results", "write_demo_report"]
 
@@ -174,7 +174,7 @@ def write_demo_report(results: DemoResults) -> Path:
     report.section("Protocol").text(_protocol(results))
     protocol = json.loads((results.showcase.result.checkpoint.parent / "protocol.json").read_text(encoding="utf-8"))
     report.code(json.dumps(protocol["recipe"], indent=2), "The recipe of the network above; the other runs differ in regime and seed.")
-    add_environment(report, environment())
+    report.section("Environment").definitions(environment())
     return report.write(folder / "report.html")
 
 

@@ -138,7 +138,10 @@ class PointBatch:
     def _each(self, change: Callable[[Any], Any]) -> PointBatch:
         """`change` applied to every member. Not checked again: that would wait for the device at every move."""
         features = None if self.features is None else change(self.features)
-        labels, extras = ({k: change(v) for k, v in known.items()} for known in (self.labels, self.extras))
+        labels, extras = (
+            {k: [change(e) for e in v] if isinstance(v, list) else change(v) for k, v in known.items()}
+            for known in (self.labels, self.extras)
+        )
         return PointBatch.trusted(change(self.xyz), features, change(self.offsets), labels, extras)
 
     def __repr__(self) -> str:

@@ -186,10 +186,12 @@ class _Picked(Generic[Item]):
 
 
 def collate(samples: Sequence[Sample]) -> PointBatch:
-    """Join clouds into one batch: ``labels["class"]`` is ``(B,)`` int64, ``labels["part"]`` ``(N,)`` where every cloud has it.
+    """Join clouds into one batch. What not every cloud has is left out, but for features.
 
-    Features are kept when every cloud has them, with the same number of channels. What every cloud has in its extras is joined too:
-    arrays of one shape into a tensor ``(B, ...)``, samples into a batch of their own.
+    Features are kept when every cloud has them, with the same number of channels. In ``labels``: ``"class"`` ``(B,)`` int64,
+    ``"part"`` and ``"instance"`` ``(N,)``, ``"boxes"`` and ``"box_labels"`` lists of ``(K, 7)`` and ``(K,)``, one per cloud. In
+    ``extras``: ``"pose"`` ``(B, 4, 4)`` float64, and of the extras of the clouds arrays of one shape as a tensor ``(B, ...)``, of
+    several shapes as a list, samples as a batch of their own.
 
     Raises:
         ValueError: no clouds; features in some clouds only; different numbers of channels.
@@ -203,19 +205,35 @@ def collate(samples: Sequence[Sample]) -> PointBatch:
     channels = sorted({f.shape[1] for f in with_features})
     if len(channels) > 1:
         raise ValueError(f"clouds of one batch have {channels} feature channels, one common number is expected")
-    labels: dict[str, torch.Tensor] = {"class": torch.tensor([s.label for s in samples], dtype=torch.int64)}
-    parts = [s.part for s in samples if s.part is not None]
-    if len(parts) == len(samples):
-        labels["part"] = torch.from_numpy(np.concatenate(parts))
+    labels: dict[str, Any] = {"class": torch.tensor([s.label for s in samples], dtype=torch.int64)}
+    for name in ("part", "instance"):
+        if (values := _of_all(samples, name)) is not None:
+            labels[name] = torch.from_numpy(np.concatenate(values))
+    for name in ("boxes", "box_labels"):
+        if (values := _of_all(samples, name)) is not None:
+            labels[name] = [torch.from_numpy(value) for value in values]
     xyz = [torch.from_numpy(np.ascontiguousarray(s.xyz)) for s in samples]
     features = [torch.from_numpy(np.ascontiguousarray(f)) for f in with_features] or None
     return PointBatch.from_list(xyz, features, labels, _join_extras(samples))
 
 
+def _of_all(samples: Sequence[Sample], name: str) -> list[Any] | None:
+    """A field of every sample; None where one of them lacks it."""
+    values = [getattr(s, name) for s in samples]
+    return None if any(value is None for value in values) else values
+
+
 def _join_extras(samples: Sequence[Sample]) -> dict[str, Any]:
-    joined: dict[str, Any] = {}
+    poses = _of_all(samples, "pose")
+    joined: dict[str, Any] = {} if poses is None else {"pose": torch.from_numpy(np.stack(poses))}
     for name in samples[0].extras:
         values = [s.extras[name] for s in samples if name in s.extras]
         if len(values) == len(samples):
-            joined[name] = collate(values) if isinstance(values[0], Sample) else torch.from_numpy(np.stack(values))
+            joined[name] = collate(values) if isinstance(values[0], Sample) else _stacked(values)
     return joined
+
+
+def _stacked(values: Sequence[npt.NDArray[Any]]) -> torch.Tensor | list[torch.Tensor]:
+    if len({np.shape(value) for value in values}) == 1:
+        return torch.from_numpy(np.stack(values))
+    return [torch.from_numpy(np.ascontiguousarray(value)) for value in values]

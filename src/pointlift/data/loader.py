@@ -16,7 +16,7 @@ from pointlift.data.errors import worker_errors
 from pointlift.data.sample import Sample
 from pointlift.data.transforms import Augment, Transform
 
-__all__ = ["CloudLoader", "EpochSampler", "Key", "KeyedClouds", "KeyedData", "Loaders", "make_loader"]
+__all__ = ["EpochLoader", "EpochSampler", "Key", "KeyedClouds", "KeyedData", "Loaders", "make_loader"]
 
 Key = tuple[int, int]
 
@@ -121,7 +121,7 @@ class KeyedClouds(KeyedData):
         return self.join(items)
 
 
-class CloudLoader(DataLoader[Any]):
+class EpochLoader(DataLoader[Any]):
     """A DataLoader of the batches that ``dataset`` makes of its items, which ``sampler`` names.
 
     It can be resumed in the middle of an epoch: :meth:`state_dict` says how many batches have been handed out, and after
@@ -190,7 +190,7 @@ def make_loader(
     drop_last: bool = False,
     rank: int = 0,
     world_size: int = 1,
-) -> CloudLoader:
+) -> EpochLoader:
     """Batches of ``dataset``.
 
     Args:
@@ -213,7 +213,7 @@ def make_loader(
     if drop_last and len(sampler) < batch_size:
         raise ValueError(f"{dataset.name}: {len(sampler)} clouds give no full batch of {batch_size}, use a smaller batch_size")
     data = KeyedClouds(dataset, augment, seed, anew=shuffle)
-    return CloudLoader(data, batch_size, sampler, num_workers, drop_last, seed)
+    return EpochLoader(data, batch_size, sampler, num_workers, drop_last, seed)
 
 
 class Loaders(lightning.LightningDataModule):
@@ -270,18 +270,18 @@ class Loaders(lightning.LightningDataModule):
             raise ValueError(f"{name}: {len(train)} training {items} are too few for {world_size} devices.")
         self.steps_per_epoch = len(train) // (self.local_batch * world_size)
 
-    def train_dataloader(self) -> CloudLoader:
+    def train_dataloader(self) -> EpochLoader:
         return self._loader(self.train, True)
 
-    def val_dataloader(self) -> CloudLoader:
+    def val_dataloader(self) -> EpochLoader:
         return self._loader(self.val, False)
 
-    def test_dataloader(self) -> CloudLoader:
+    def test_dataloader(self) -> EpochLoader:
         assert self.test is not None
         return self._loader(self.test, False)
 
-    def _loader(self, data: KeyedData, training: bool) -> CloudLoader:
+    def _loader(self, data: KeyedData, training: bool) -> EpochLoader:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
         sampler = self.order(len(data), training, self.seed, rank, world_size)
         size = self.local_batch if training else self.evaluation_batch
-        return CloudLoader(data, size, sampler, self.num_workers, training, self.seed)
+        return EpochLoader(data, size, sampler, self.num_workers, training, self.seed)

@@ -72,6 +72,7 @@ def open_dataset(config: DataConfig, split: str, seed: int = 0, kind: Kind = "ob
         raise ValueError(f"data.classes picks among the embedded shapes, but data.source is {config.source!r}: leave it out.")
     points = config.n_points if config.read_points is None or split != "train" else config.read_points
     settings = {option: getattr(config, name) for option, name in spec.settings.items()}
+    seed = settings.pop("seed", seed)  # of the dataset's objects, whatever the run's
     wanted = spec.parts_train if kind == "parts" and split == "train" else split
     return open_clouds(config.source, wanted, config.features, points, seed, config.in_memory, **settings)
 

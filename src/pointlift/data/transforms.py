@@ -51,13 +51,9 @@ class Transform(Protocol):
 
 
 def take_points(sample: Sample, rows: IntArray) -> Sample:
-    """The points at ``rows``, with their features and part labels."""
-    return replace(
-        sample,
-        xyz=sample.xyz[rows],
-        features=None if sample.features is None else sample.features[rows],
-        part=None if sample.part is None else sample.part[rows],
-    )
+    """The points at ``rows``, with their features and labels."""
+    values = {name: getattr(sample, name) for name in ("xyz", "features", "part", "instance")}
+    return replace(sample, **{name: value[rows] for name, value in values.items() if value is not None})
 
 
 def unit_sphere(xyz: FloatArray) -> npt.NDArray[np.float32]:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -16,66 +13,65 @@ import torch
 from torch import nn
 
 from pointlift.inflation import inflate
-from pointlift.models.images.bagnet import bagnet9, bagnet17, bagnet33
-from pointlift.models.images.fractal_resnet import fractal_resnet
-from pointlift.models.images.pointcontrast_resnet import pointcontrast_resnet34
-from pointlift.models.points.dgcnn import DGCNN
-from pointlift.models.points.point_vit import PointViT
-from pointlift.models.points.pointmlp import PointMLP, pointmlp_elite
-from pointlift.models.points.pointnet2 import pointnet2_msg, pointnet2_ssg
-from pointlift.models.points.pointnet2_parts import pointnet2_msg_parts, pointnet2_ssg_parts
-from pointlift.models.points.rscnn import RSCNN
-from pointlift.models.points.simpleview import SimpleView
-from pointlift.models.voxels.linear_network import LinearNetwork
 from pointlift.nn import CloudNetwork
+from pointlift.system.own_code import load_own, named
 
-__all__ = ["NETWORKS", "create_model", "image_network", "is_own_code", "list_models", "network_kind"]
+__all__ = ["NETWORKS", "create_model", "image_network", "is_own_code", "list_models", "network_kind", "resolve"]
 
 NETWORKS = ("auto", "inflated", "point-vit", "simpleview")
-# names of our own; everything else is one of timm's image models
-IMAGE_NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "fractal_resnet": fractal_resnet,
-    "pointcontrast_resnet34": pointcontrast_resnet34,
-    "bagnet9": bagnet9,
-    "bagnet17": bagnet17,
-    "bagnet33": bagnet33,
+# names of our own; everything else is one of timm's image models. What makes a network is imported when it is first asked for
+IMAGE_NETWORKS: dict[str, str] = {
+    "fractal_resnet": "pointlift.models.images.fractal_resnet:fractal_resnet",
+    "pointcontrast_resnet34": "pointlift.models.images.pointcontrast_resnet:pointcontrast_resnet34",
+    "bagnet9": "pointlift.models.images.bagnet:bagnet9",
+    "bagnet17": "pointlift.models.images.bagnet:bagnet17",
+    "bagnet33": "pointlift.models.images.bagnet:bagnet33",
 }
 # networks of clouds that no image model is part of
-POINT_NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "linear-network": LinearNetwork,
-    "pointnet2-ssg": pointnet2_ssg,
-    "pointnet2-msg": pointnet2_msg,
-    "pointnet2-ssg-parts": pointnet2_ssg_parts,
-    "pointnet2-msg-parts": pointnet2_msg_parts,
-    "dgcnn": DGCNN,
-    "rscnn": RSCNN,
-    "pointmlp": PointMLP,
-    "pointmlp-elite": pointmlp_elite,
-    "simpleview": SimpleView,
+POINT_NETWORKS: dict[str, str] = {
+    "linear-network": "pointlift.models.voxels.linear_network:LinearNetwork",
+    "pointnet2-ssg": "pointlift.models.points.pointnet2:pointnet2_ssg",
+    "pointnet2-msg": "pointlift.models.points.pointnet2:pointnet2_msg",
+    "pointnet2-ssg-parts": "pointlift.models.points.pointnet2_parts:pointnet2_ssg_parts",
+    "pointnet2-msg-parts": "pointlift.models.points.pointnet2_parts:pointnet2_msg_parts",
+    "dgcnn": "pointlift.models.points.dgcnn:DGCNN",
+    "rscnn": "pointlift.models.points.rscnn:RSCNN",
+    "pointmlp": "pointlift.models.points.pointmlp:PointMLP",
+    "pointmlp-elite": "pointlift.models.points.pointmlp:pointmlp_elite",
+    "simpleview": "pointlift.models.points.simpleview:SimpleView",
 }
 # networks of clouds around an image model, which is their first argument
-LIFTED_NETWORKS: dict[str, type[CloudNetwork]] = {"point-vit": PointViT, "simpleview": SimpleView}
+LIFTED_NETWORKS: dict[str, str] = {
+    "point-vit": "pointlift.models.points.point_vit:PointViT",
+    "simpleview": "pointlift.models.points.simpleview:SimpleView",
+}
 TORCHVISION = "torchvision:"
 # create_model's own, not among a network's arguments
 GIVEN = ("image_model", "image_options", "pretrained", "num_classes", "in_channels", "voxel_size")
+
+
+def resolve(entry: str | Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    """What an entry of the dicts above names."""
+    found: Callable[..., nn.Module] = named(entry) if isinstance(entry, str) else entry
+    return found
 
 
 def image_network(name: str, pretrained: bool = False, options: Mapping[str, Any] | None = None) -> nn.Module:
     """The 2D network `name`: "fractal_resnet" (embedded weights), a timm name, "torchvision:squeezenet1_1" or "file.py:function" of the
     user's own.
 
-    options: keyword arguments of whatever makes it, e.g. {"layers": [1, 1, 1, 1]} for timm's ResNets. The user's function returns an
-    nn.Module with whatever weights it wants. Only timm and torchvision download weights, and only when `pretrained`.
+    options: keyword arguments of whatever makes it, e.g. {"layers": [1, 1, 1, 1]} for timm's ResNets. The user's
+    function returns an nn.Module with whatever weights it wants; a `CloudNetwork` is used as it is. Only timm and
+    torchvision download weights, and only when `pretrained`.
     Raises ValueError for an unknown name or option, FileNotFoundError for a missing file.
     """
     options = dict(options or {})
     if name in IMAGE_NETWORKS:
-        return _made(name, lambda: IMAGE_NETWORKS[name](pretrained=pretrained, **options), options)
+        return _made(name, lambda: resolve(IMAGE_NETWORKS[name])(pretrained=pretrained, **options), options)
     if name.startswith(TORCHVISION):
         return _from_torchvision(name.removeprefix(TORCHVISION), pretrained, options)
-    file, colon, function = name.rpartition(":")
-    if colon and file.endswith(".py"):
-        return _from_file(Path(file), function, options)
+    if ":" in name and name.rpartition(":")[0].endswith(".py"):
+        return _from_file(name, options)
     base = name.split(".")[0]
     if not timm.is_model(base):
         near = difflib.get_close_matches(base, [*IMAGE_NETWORKS, *POINT_NETWORKS, *timm.list_models()], 3)
@@ -112,26 +108,12 @@ def _from_torchvision(name: str, pretrained: bool, options: Mapping[str, Any]) -
     return _made(TORCHVISION + name, lambda: models.get_model(name, weights=weights, **options), options)
 
 
-def _from_file(path: Path, function: str, options: Mapping[str, Any]) -> nn.Module:
-    if not path.is_file():
-        raise FileNotFoundError(f"No file {path}: your own image network is named as path/to/file.py:function.")
-    spec = importlib.util.spec_from_file_location(f"pointlift_user_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{path} cannot be imported as a Python file.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickling look a class's module up there
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # the user's own code: whatever it raises is theirs, and says so
-        del sys.modules[spec.name]
-        raise ValueError(f"{path} fails when it is imported ({type(error).__name__}: {error}).") from error
-    build = getattr(module, function, None)
-    if not callable(build):
-        known = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-        raise ValueError(f"{path} has no function {function!r} (it has: {', '.join(known) or 'none'}).")
+def _from_file(name: str, options: Mapping[str, Any]) -> nn.Module:
+    path, _, function = name.rpartition(":")
+    build = load_own(name, "image network", "function")
     try:
         network = build(**options)
-    except Exception as error:
+    except Exception as error:  # the user's own code: whatever it raises is theirs, and says so
         given = f"with {', '.join(options)}" if options else "without arguments"
         raise ValueError(f"{function} in {path} fails when it is called {given} ({type(error).__name__}: {error}).") from error
     if not isinstance(network, nn.Module):
@@ -149,7 +131,7 @@ def network_kind(name: str, network: str = "auto", image: nn.Module | None = Non
         near = difflib.get_close_matches(network, [*NETWORKS, *POINT_NETWORKS], 1)
         hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(NETWORKS)} is expected"
         raise ValueError(f"network is {network!r}, {hint}")
-    if name in POINT_NETWORKS:
+    if name in POINT_NETWORKS or isinstance(image, CloudNetwork):
         if network != "auto":
             raise ValueError(f"{name} is a network of clouds itself, which network {network!r} cannot be made from: leave network out.")
         return "own"
@@ -184,21 +166,28 @@ def create_model(
     if own and (image_options or image_model is not None):
         raise ValueError(f"{name} is not made from an image model: leave image_options and image_model out.")
     image = None if own else image_model if image_model is not None else image_network(name, pretrained, image_options)
+    shape: dict[str, Any] = {"num_classes": num_classes, "in_channels": in_channels}
     kind = network_kind(name, network, image)
-    build: Callable[..., nn.Module] = POINT_NETWORKS[name] if own else inflate if kind == "inflated" else LIFTED_NETWORKS[kind]
+    build: Callable[..., nn.Module]
+    if isinstance(image, CloudNetwork):  # a network of the user's own, made again with other arguments
+        shape, build, image = {**image.arguments, **shape}, type(image), None
+    elif own:
+        build = resolve(POINT_NETWORKS[name])
+    else:
+        build = inflate if kind == "inflated" else resolve(LIFTED_NETWORKS[kind])
     _check_arguments(name, build, arguments)
-    shape = {"num_classes": num_classes, "in_channels": in_channels}
-    net: CloudNetwork
-    if kind == "inflated":
+    net: Any
+    if build is inflate:
         net = build(image, **shape, **arguments)
     else:
         # drawn from a seed like every new layer of an inflated network
         seed = int(arguments.pop("seed", 0))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            net = build(*(() if image is None else (image,)), **shape, **arguments)
+            net = build(*(() if image is None else (image,)), **{**shape, **arguments})
     net.voxel_size = float(voxel_size)
-    return net
+    made: CloudNetwork = net
+    return made
 
 
 def _check_arguments(name: str, build: Callable[..., nn.Module], arguments: Mapping[str, Any]) -> None:

@@ -122,6 +122,12 @@ def write_csv(path: str | os.PathLike[str], header: Sequence[str], rows: Sequenc
     return _write_text(path, csv_table(header, rows))
 
 
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """A .csv of numbers, such as metrics.csv: one dictionary per row; empty cells are left out."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{k: float(v) for k, v in row.items() if v not in ("", None)} for row in csv.DictReader(file)]
+
+
 def write_markdown(path: str | os.PathLike[str], header: Sequence[str], rows: Sequence[Sequence[Cell]], digits: int = 1) -> Path:
     """Writes `markdown_table` atomically as UTF-8 and returns the path."""
     return _write_text(path, markdown_table(header, rows, digits))

@@ -14,7 +14,7 @@ import torch
 from pointlift.data.config import DataConfig
 from pointlift.data.training_clouds import load_splits
 from pointlift.models.factory import is_own_code
-from pointlift.runs.report import read_rows
+from pointlift.report.tables import read_rows
 from pointlift.tasks.predictor import Predictor
 
 __all__ = ["stage_cost", "throughput"]

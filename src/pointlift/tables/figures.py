@@ -17,8 +17,8 @@ from pointlift.evaluate.curves import epochs_to_target, summarize
 from pointlift.models.config import ModelConfig
 from pointlift.report.embedding import plot_tsne
 from pointlift.report.plots import SharePoint, inflation_maps, result_bars, share_vs_accuracy, training_curves
+from pointlift.report.tables import read_rows
 from pointlift.runs.recipe_files import RecipeError, nearest
-from pointlift.runs.report import read_rows
 from pointlift.tables.embeddings import embed_run
 from pointlift.tables.outcome import CellOutcome, Picture, TableOutcome
 from pointlift.tables.view_pictures import view_kinds

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pointlift.evaluate.curves import epochs_to_target
+from pointlift.report.tables import read_rows
 from pointlift.runs.recipe_files import RecipeError, nearest
-from pointlift.runs.report import read_rows
 from pointlift.system.environment import environment
 from pointlift.tables.code_fingerprints import CodeFingerprints
 from pointlift.tables.costs import stage_cost, throughput

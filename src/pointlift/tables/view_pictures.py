@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from pointlift.data.config import DataConfig
-from pointlift.data.pictures.load import ViewConfig, load_views
+from pointlift.data.pictures.config import ViewConfig
+from pointlift.data.pictures.load import load_views
 from pointlift.report.plots import Strip, picture_grid
 from pointlift.tables.outcome import Picture, TableOutcome
 

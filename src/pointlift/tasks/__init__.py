@@ -1,0 +1,33 @@
+"""What a trained checkpoint is for, by name: what predict, evaluate, embed, view and the report of a run do
+with it.
+
+A task is one file with a class derived from `pointlift.tasks.task.Task`; this dict is all that has to know of
+it. Checkpoints say in their metadata which one they serve. A task of your own is "path/to/file.py:Class"
+under the name that your checkpoints say.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pointlift.tasks.task import Task
+
+__all__ = ["TASKS", "open_task"]
+
+TASKS: dict[str, str] = {
+    "classify": "pointlift.tasks.classify:Classify",
+    "parts": "pointlift.tasks.parts:Parts",
+}
+
+
+def open_task(
+    checkpoint: str, image_model: str | None = None, up_axis: str | None = None, seed: int = 0
+) -> Task:
+    """A checkpoint at work in the task that its metadata name; the arguments are those of `Predictor`.
+
+    Raises what that raises.
+    """
+    from pointlift.tasks.predictor import Predictor
+
+    return Predictor(checkpoint, image_model, up_axis, seed).task

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pointlift.data.pictures.load import ViewSource
+from pointlift.data.pictures.sources import ViewSource
 from pointlift.system.atomic import RunWriteError, atomic_write
 from pointlift.teachers.files import teacher_identity
 from pointlift.teachers.view_network import ViewNetwork

@@ -24,7 +24,7 @@ from pointlift.core.sparse_tensor import PointBatch, SparseTensor
 from pointlift.inflation import set_finetune
 from pointlift.models import create_model
 from pointlift.models.factory import POINT_NETWORKS, is_own_code
-from pointlift.nn import takes_points
+from pointlift.nn import CloudNetwork, takes_points
 from pointlift.system.atomic import atomic_write
 from pointlift.weights.image_weights import ImageWeightsReport, load_image_weights
 from pointlift.weights.kernel_orders import KernelSource, kernel_order
@@ -39,6 +39,7 @@ __all__ = [
     "read_metadata",
     "read_weights",
     "save_checkpoint",
+    "task_of",
 ]
 
 FORMAT = 2  # 1 knew inflated networks and the linear one only
@@ -69,7 +70,7 @@ def save_checkpoint(path: str | Path, net: nn.Module, config: Mapping[str, Any])
         voxel_size      edge in the units of the clouds
         up_axis         "x", "y" or "z"
         regime          the fine-tuning regime it was trained in
-    and freely more, usually `normalisation` and `protocol`. The pointlift version is added.
+    and freely more, usually `task`, `normalisation` and `protocol`. The pointlift version is added.
     Raises ValueError for a missing key or a value that JSON cannot hold, OSError where the file cannot be written.
     """
     missing = [k for k in REQUIRED if k not in config]
@@ -96,11 +97,17 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     return _read(Path(path), weights=False)[0]
 
 
+def task_of(metadata: Mapping[str, Any]) -> str:
+    """The one of `pointlift.tasks` that a checkpoint serves; files from before they said so tell by what else they have."""
+    return metadata.get("task") or ("parts" if "parts" in metadata and "categories" in metadata else "classify")
+
+
 def load(path: str | Path, image_model: nn.Module | None = None, verify: bool = True) -> nn.Module:
     """The network of a checkpoint, in eval mode on the CPU, with its config as `.metadata`.
 
     image_model: needed for networks that were inflated from a model of the user's own (code is never taken from a checkpoint);
-        only its architecture matters. verify: check the checksum and the golden logits.
+        only its architecture matters. The user's own networks of clouds are given the same way.
+    verify: check the checksum and the golden logits.
     Raises FileNotFoundError for a missing file and CheckpointError for everything else that is wrong with it.
     """
     path = Path(path)
@@ -214,7 +221,8 @@ def _build(path: Path, config: dict[str, Any], image_model: nn.Module | None) ->
     if image_model is not None:
         if name in POINT_NETWORKS:
             raise CheckpointError(f"{path} holds {name}, which is not made from an image model: leave image_model out.")
-        net = create_model("", image_model=copy.deepcopy(image_model), network=config.get("network") or "inflated", **arguments)
+        network = "auto" if isinstance(image_model, CloudNetwork) else config.get("network") or "inflated"
+        net = create_model("", image_model=copy.deepcopy(image_model), network=network, **arguments)
     elif name is None or is_own_code(name):
         origin = f"the image model {name}" if name else "an image model made in Python"
         raise CheckpointError(f"{path} was made from {origin}, and a checkpoint never runs code: pass image_model=... to load it.")

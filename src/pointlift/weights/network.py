@@ -41,7 +41,8 @@ def _untrained_network(config: ModelConfig, num_classes: int, seed: int) -> Clou
     image = load_image_network(config, config.pretrained and config.regime != "scratch")
     kind = network_kind(config.image_model, config.network, image)
     if kind != "inflated":
-        return create_model(config.image_model, network=kind, image_model=image, **shape, **(config.options or {}))
+        network = "auto" if kind == "own" else kind
+        return create_model(config.image_model, network=network, image_model=image, **shape, **(config.options or {}))
     if config.options:
         raise ValueError(f"model.options has {', '.join(config.options)}, but an inflated network takes rule, axis and so on.")
     inflation = ("rule", "axis", "stem", "head", "shortcut_kernel", "load_stages", "start")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ import trimesh
 
 from pointlift.core.mesh import Mesh
 from pointlift.data.errors import DataError, MissingDataError
-from pointlift.data.files.formats.content import FileContent, read_bytes
+from pointlift.data.files.formats.content import DAMAGED, FileContent, read_bytes
 from pointlift.data.files.formats.obj import read_obj
 from pointlift.data.files.formats.off import read_off
 from pointlift.data.files.formats.ply import read_ply
@@ -33,21 +31,6 @@ DRESSED = {
         rb"^comment\s+TextureFile|^element\s+face\b(?:(?!^element)[\s\S])*?^property\s+\S+\s+(?:red|r|diffuse_red)\s*$", re.MULTILINE
     ),
 }
-DAMAGED = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    AssertionError,
-    SyntaxError,  # Pillow, for a picture
-    struct.error,
-    zlib.error,
-)
 Floats = npt.NDArray[np.float64]
 
 
@@ -120,7 +103,7 @@ def _trimesh_parts(path: Path) -> list[Part]:
             f"{path}: cannot be read without the package {error.name}, most likely because its text, such as names of materials, is not "
             f"UTF-8; the file is damaged, or {error.name} has to be installed"
         ) from error
-    except DAMAGED as error:  # what trimesh raises for damaged files is whatever went wrong first
+    except (*DAMAGED, AssertionError) as error:  # what trimesh raises for damaged files is whatever went wrong first
         raise DataError(f"{path}: cannot be read as a mesh ({type(error).__name__}: {str(error)[:120]}), the file is damaged") from error
 
 

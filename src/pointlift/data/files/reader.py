@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pointlift.data.errors import DataError
 from pointlift.data.files.points import read_points
 from pointlift.data.sample import Sample
 from pointlift.data.transforms import unit_sphere
@@ -39,10 +40,13 @@ class FileReader:
 
     def __post_init__(self) -> None:
         if self.normalize not in NORMALIZE:
-            raise ValueError(f"normalize is {self.normalize!r}, one of {', '.join(NORMALIZE)} is expected")
+            raise DataError(f"normalize is {self.normalize!r}, one of {', '.join(NORMALIZE)} is expected")
 
     def __call__(self, path: str, label: int, index: int) -> Sample:
         below = Path(os.path.relpath(path, self.root)).as_posix()
-        rng = np.random.default_rng([self.seed, zlib.crc32(below.encode())])
-        sample = read_points(path, self.n_points, rng).sample(label, self.use)
+        sample = self.read(path, label, np.random.default_rng([self.seed, zlib.crc32(below.encode())]))
         return replace(sample, xyz=unit_sphere(sample.xyz)) if self.normalize == "unit-sphere" else sample
+
+    def read(self, path: str, label: int, rng: np.random.Generator) -> Sample:
+        """The cloud of a file, as it is there."""
+        return read_points(path, self.n_points, rng).sample(label, self.use)

@@ -120,24 +120,30 @@ FRACTAL_CSV = ImageSpec(
     name="fractal-csv",
     read=read_fractal_csv,
     about=KnownDataset(
-        name="FractalDB categories (csv)",
-        source="fractal-csv:<folder>",
-        what="the affine maps of 1,000 or 10,000 categories; the pictures are rendered whenever they are read",
-        where="FractalDB's published code (data/csv_rate0.2_category1000 of FractalDB-Pretrained-ResNet-PyTorch)",
+        "FractalDB categories (csv)", "fractal-csv:<folder>",
+        what=(
+            "the affine maps of 1,000 or 10,000 categories; the pictures are rendered whenever they are "
+            "read"
+        ),
+        where=(
+            "FractalDB's published code (data/csv_rate0.2_category1000 of "
+            "FractalDB-Pretrained-ResNet-PyTorch)"
+        ),
         licence="MIT",
         layout="NNNNN.csv with a row a,b,c,d,e,f,p per map, directly or in csv0 ... csv39",
     ),
-)
+)  # fmt: skip
 FRACTALS = ImageSpec(
     name="procedural",
     read=make_fractals,
     folder=False,
     about=KnownDataset(
-        name="procedural fractals",
-        source="procedural:fractals",
-        what="categories of fractals searched and rendered on the spot from a seed (FractalDB's method); any size",
-        where="part of pointlift, nothing to download",
-        licence="as pointlift",
+        "procedural fractals", "procedural:fractals",
+        what=(
+            "categories of fractals searched and rendered on the spot from a seed (FractalDB's method); "
+            "any size"
+        ),
+        where="part of pointlift, nothing to download", licence="as pointlift",
         layout="none; options as in procedural:fractals?categories=60&size=48&train=500&val=50",
     ),
-)
+)  # fmt: skip

@@ -274,47 +274,53 @@ IMAGE_FOLDER = ImageSpec(
     name="imagefolder",
     read=read_image_folder,
     about=KnownDataset(
-        name="your own pictures",
-        source="imagefolder:<folder>",
+        "your own pictures", "imagefolder:<folder>",
         what="a folder per class of .jpg .jpeg .png .bmp .gif .webp .tif .tiff .ppm .pgm files",
-        where="yours",
-        licence="yours",
+        where="yours", licence="yours",
         layout="train/<class>/*.jpg and val/<class>/*.jpg, or <class>/*.jpg, of which a share is held out",
     ),
-)
+)  # fmt: skip
 IMAGENET = ImageSpec(
     name="imagenet",
     read=read_imagenet,
     about=KnownDataset(
-        name="ImageNet-1K (ILSVRC 2012)",
-        source="imagenet:<folder>",
+        "ImageNet-1K (ILSVRC 2012)", "imagenet:<folder>",
         what="1,281,167 training and 50,000 validation photographs of 1,000 classes, 150 GB",
-        where="the ImageNet web page or the ILSVRC pages of Kaggle (ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and the devkit)",
+        where=(
+            "the ImageNet web page or the ILSVRC pages of Kaggle (ILSVRC2012_img_train.tar, "
+            "ILSVRC2012_img_val.tar and the devkit)"
+        ),
         licence=_PHOTOGRAPHS,
-        layout="train/<wnid>/*.JPEG, and val/<wnid>/*.JPEG or val/*.JPEG with LOC_val_solution.csv, val.txt or the devkit's ground truth",
+        layout=(
+            "train/<wnid>/*.JPEG, and val/<wnid>/*.JPEG or val/*.JPEG with LOC_val_solution.csv, val.txt "
+            "or the devkit's ground truth"
+        ),
     ),
-)
+)  # fmt: skip
 TINY_IMAGENET = ImageSpec(
     name="tiny-imagenet",
     read=read_tiny_imagenet,
     about=KnownDataset(
-        name="Tiny-ImageNet",
-        source="tiny-imagenet:<folder>",
+        "Tiny-ImageNet", "tiny-imagenet:<folder>",
         what="100,000 training and 10,000 validation photographs of 200 classes, 64 x 64 pixels, 240 MB",
-        where="Stanford's course CS231n (tiny-imagenet-200.zip)",
-        licence=_PHOTOGRAPHS,
+        where="Stanford's course CS231n (tiny-imagenet-200.zip)", licence=_PHOTOGRAPHS,
         layout="wnids.txt, words.txt, train/<wnid>/images/*.JPEG, val/images/*.JPEG, val/val_annotations.txt",
     ),
-)
+)  # fmt: skip
 FRACTALDB = ImageSpec(
     name="fractaldb",
     read=read_fractaldb,
     about=KnownDataset(
-        name="FractalDB-1K / FractalDB-10K, rendered",
-        source="fractaldb:<folder>",
-        what="1,000 pictures of 362 x 362 pixels of each of 1,000 or 10,000 categories, 13 GB per 1,000 categories",
-        where="rendered by FractalDB's published code, or by pointlift (pointlift.data.procedural.fractals.fractal_images.write_fractaldb)",
+        "FractalDB-1K / FractalDB-10K, rendered", "fractaldb:<folder>",
+        what=(
+            "1,000 pictures of 362 x 362 pixels of each of 1,000 or 10,000 categories, 13 GB per 1,000 "
+            "categories"
+        ),
+        where=(
+            "rendered by FractalDB's published code, or by pointlift "
+            "(pointlift.data.procedural.fractals.fractal_images.write_fractaldb)"
+        ),
         licence="MIT",
         layout="<category>/<category>_<weight>_count_<n>_flip<k>.png",
     ),
-)
+)  # fmt: skip

@@ -12,10 +12,11 @@ import torch
 from pointlift.data.config import DataConfig
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.loader import Key, KeyedData
-from pointlift.data.pictures.sources import FolderViews, ProjectedViews, RenderedViews, ViewConfig, ViewSource
+from pointlift.data.pictures.config import ViewConfig
+from pointlift.data.pictures.sources import FolderViews, ProjectedViews, RenderedViews, ViewSource
 from pointlift.data.training_clouds import CloudSplits, load_splits
 
-__all__ = ["PictureData", "ViewConfig", "ViewSource", "ViewSplits", "load_views"]
+__all__ = ["PictureData", "ViewSplits", "load_views"]
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.config import DataConfig
 from pointlift.data.dataset import CloudDataset, collate
 from pointlift.data.errors import DataError
+from pointlift.data.pictures.config import ViewConfig
 from pointlift.data.pictures.folders import ViewFolder, match_views
 from pointlift.data.sample import Sample
 from pointlift.data.training_clouds import preprocessing
@@ -30,59 +31,12 @@ from pointlift.data.transforms import Augment
 from pointlift.system.atomic import RunWriteError, atomic_write
 from pointlift.views import RENDERER, Rig, project_cloud, render_mesh, rig
 
-__all__ = ["FolderViews", "ProjectedViews", "RenderedViews", "ViewConfig", "ViewSource"]
+__all__ = ["FolderViews", "ProjectedViews", "RenderedViews", "ViewSource"]
 
 PROJECTION = 1  # counted up whenever the same cloud and settings give other pixels
 REACH = 1.0  # of the clouds, which are in the unit sphere
 FARTHEST, NEAREST = 5.0, 0.05  # beyond these a cloud is in other units: the cameras would stand within it, or see it in a pixel
 Pictures = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class ViewConfig:
-    """The pictures of an object.
-
-    Attributes:
-        kind: "rendered", its mesh with shading (the paper on ModelNet40, for data with meshes); "projected", depth pictures of its cloud
-            (the paper on ScanObjectNN); "projected-color", its cloud with the colours of its points; "folder", ready-made pictures.
-        rig: the cameras: "rotationnet-20", "mvcnn-12", "simpleview-6" or "axis-3", see `pointlift.views.rig`.
-        size: height and width in pixels. Pictures of a folder are resized to it.
-        splat: pixels that a point covers along each axis; with mode "harmonic" 1 or an even number.
-        mode: of depth pictures: "harmonic", SimpleView's mean of the depths in a pixel (facts 5.6), or "z-buffer", the nearest.
-            Coloured points are always z-buffered.
-        shade: what a depth picture shows: "depth", the depths over the largest possible, background 0; or "closeness", near points
-            bright (1), far ones dark (0.2).
-        colors: render meshes in their own colours, where they have any; false renders all of them grey.
-        folder: of ready-made pictures, <class>/{train,test}/<object>_001.png and on. n_views: pictures of every object there; null takes
-            as many as the first object has.
-        cache: folder in which renderings are kept, one file per object, for any number of runs; null keeps them in the run's folder.
-        augment: the image network trains on clouds that were augmented as data.augment says before they are projected; evaluation and
-            features for the student always see the clouds as they are. The paper names no augmentation.
-    """
-
-    kind: Literal["rendered", "projected", "projected-color", "folder"] = "projected"
-    rig: str = "simpleview-6"
-    size: int = 128
-    splat: int = 1
-    mode: Literal["harmonic", "z-buffer"] = "harmonic"
-    shade: Literal["depth", "closeness"] = "depth"
-    colors: bool = True
-    folder: str | None = None
-    n_views: int | None = None
-    cache: str | None = None
-    augment: bool = False
-
-    def __post_init__(self) -> None:
-        if self.size < 1 or self.splat < 1:
-            raise ValueError(f"views: size is {self.size} and splat {self.splat}, expected at least 1 pixel.")
-        if self.augment and not self.kind.startswith("projected"):
-            raise ValueError(f"views: augment is for projected clouds, but kind is {self.kind!r}: leave it out.")
-        if (self.kind == "folder") != (self.folder is not None):
-            raise ValueError(
-                f"views: kind is {self.kind!r} and folder {self.folder!r}, expected a folder with kind folder, and only there."
-            )
-        if self.n_views is not None and (self.n_views < 1 or self.kind != "folder"):
-            raise ValueError(f"views: n_views is {self.n_views} with kind {self.kind!r}, expected null, or with kind folder at least 1.")
 
 
 class ViewSource(ABC):

@@ -166,12 +166,10 @@ SPEC = DatasetSpec(
     title="a folder of your own files is expected",
     about=(
         KnownDataset(
-            name="your own files",
-            source="folder:<folder>",
+            "your own files", "folder:<folder>",
             what="a folder per class of .ply .off .obj .stl .npy .npz .pcd .xyz .txt .h5 .las .laz files",
-            where="yours",
-            licence="yours",
+            where="yours", licence="yours",
             layout="<class>/... or train/<class>/..., test/<class>/... (and val/<class>/...)",
         ),
     ),
-)
+)  # fmt: skip

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +16,10 @@ from pointlift.data.files.mesh_files import FileMeshes
 from pointlift.data.files.mesh_sampling import blend_corners, face_normals, has_surface, sample_surface
 from pointlift.data.files.meshes import MESH_SUFFIXES, read_mesh
 from pointlift.data.files.points import DEFAULT_MESH_POINTS
-from pointlift.data.files.reader import NORMALIZE
+from pointlift.data.files.reader import FileReader
 from pointlift.data.sample import Sample
 from pointlift.data.sources.folder import SPLIT_NAMES, folder_splits, labelled_files, splits_of
 from pointlift.data.sources.spec import DatasetSpec, KnownDataset, Layout
-from pointlift.data.transforms import unit_sphere
 
 __all__ = ["SPEC", "MeshReader", "read_mesh_folder", "sample_mesh"]
 
@@ -64,35 +61,18 @@ def sample_mesh(
 
 
 @dataclass(frozen=True)
-class MeshReader:
-    """Reads, samples and normalises one mesh; picklable. Points are drawn from (seed, path below ``root``).
-
-    Attributes:
-        root: folder that the paths are under.
-        n_points: points per mesh; None: 2,048.
-        seed: of the draws.
-        normalize: ``"unit-sphere"`` (centroid at 0, farthest point at 1) or ``"none"``.
-        use: what becomes features: any of ``"normals"``, ``"colors"``.
-    """
-
-    root: str
-    n_points: int | None = 1024
-    seed: int = 0
-    normalize: str = "unit-sphere"
-    use: tuple[str, ...] = ()
+class MeshReader(FileReader):
+    """:class:`~pointlift.data.files.reader.FileReader` of meshes, which are sampled; ``use`` is any of ``"normals"``, ``"colors"``."""
 
     def __post_init__(self) -> None:
-        if self.normalize not in NORMALIZE:
-            raise DataError(f"normalize is {self.normalize!r}, one of {', '.join(NORMALIZE)} is expected")
+        super().__post_init__()
         if self.n_points is not None and self.n_points < 1:
             raise DataError(f"n_points is {self.n_points}, at least 1 is expected")
         strange = [name for name in self.use if name not in USE]
         if strange:
             raise DataError(f"unknown feature source {strange[0]!r}, expected one of {', '.join(USE)}")
 
-    def __call__(self, path: str, label: int, index: int) -> Sample:
-        below = Path(os.path.relpath(path, self.root)).as_posix()
-        rng = np.random.default_rng([self.seed, zlib.crc32(below.encode())])
+    def read(self, path: str, label: int, rng: np.random.Generator) -> Sample:
         try:
             xyz, normals, colors = sample_mesh(read_mesh(path), self.n_points or DEFAULT_MESH_POINTS, rng)
         except DataError:
@@ -104,7 +84,7 @@ class MeshReader:
             raise DataError(f"{path}: has no colours, neither a texture nor of faces or vertices, so they cannot be used as features")
         columns = [column for name in self.use if (column := found[name]) is not None]
         features = np.concatenate(columns, axis=1) if columns else None
-        return Sample(unit_sphere(xyz) if self.normalize == "unit-sphere" else xyz, label, features, path)
+        return Sample(xyz, label, features, path)
 
 
 def read_mesh_folder(
@@ -156,12 +136,10 @@ SPEC = DatasetSpec(
     title="a folder of your own meshes is expected",
     about=(
         KnownDataset(
-            name="your own meshes",
-            source="meshes:<folder>",
+            "your own meshes", "meshes:<folder>",
             what=f"a folder per class of {' '.join(MESH_SUFFIXES)} files: clouds are sampled on them, and views of them can be rendered",
-            where="yours",
-            licence="yours",
+            where="yours", licence="yours",
             layout="<class>/... or train/<class>/..., test/<class>/... (and val/<class>/...)",
         ),
     ),
-)
+)  # fmt: skip

@@ -242,45 +242,46 @@ SPEC = DatasetSpec(
     title="ModelNet is a dataset of CAD objects",
     about=(
         KnownDataset(
-            name="ModelNet40 / ModelNet10, sampled (h5)",
-            source="modelnet:<folder>",
-            what="12,308 objects of 40 classes (9,840 train, 2,468 test) as 2,048 points in the unit sphere, y up",
-            where="PointNet's project page at Stanford (modelnet40_ply_hdf5_2048)",
-            licence=_TERMS,
+            "ModelNet40 / ModelNet10, sampled (h5)", "modelnet:<folder>",
+            what=(
+                "12,308 objects of 40 classes (9,840 train, 2,468 test) as 2,048 points in the unit "
+                "sphere, y up"
+            ),
+            where="PointNet's project page at Stanford (modelnet40_ply_hdf5_2048)", licence=_TERMS,
             layout="ply_data_train*.h5, ply_data_test*.h5, train_files.txt, test_files.txt, shape_names.txt",
         ),
         KnownDataset(
-            name="ModelNet40 / ModelNet10, resampled with normals (txt)",
-            source="modelnet:<folder>",
+            "ModelNet40 / ModelNet10, resampled with normals (txt)", "modelnet:<folder>",
             what="12,311 objects of 40 classes (9,843 train, 2,468 test) as 10,000 points with normals, y up",
-            where="PointNet++'s project page at Stanford (modelnet40_normal_resampled)",
-            licence=_TERMS,
-            layout="<class>/<class>_0001.txt, modelnet40_shape_names.txt, modelnet40_train.txt, modelnet40_test.txt (or modelnet10_*)",
+            where="PointNet++'s project page at Stanford (modelnet40_normal_resampled)", licence=_TERMS,
+            layout=(
+                "<class>/<class>_0001.txt, modelnet40_shape_names.txt, modelnet40_train.txt, "
+                "modelnet40_test.txt (or modelnet10_*)"
+            ),
         ),
         KnownDataset(
-            name="ModelNet40 / ModelNet10, original meshes (off)",
-            source="modelnet:<folder>",
+            "ModelNet40 / ModelNet10, original meshes (off)", "modelnet:<folder>",
             what="the CAD meshes themselves, in any scale, z up; points are sampled when they are read",
-            where="the Princeton ModelNet page",
-            licence=_TERMS,
+            where="the Princeton ModelNet page", licence=_TERMS,
             layout="<class>/train/*.off, <class>/test/*.off",
         ),
         KnownDataset(
-            name="ModelNet40, ready-made views",
-            source="views.kind: folder with views.folder: <folder>",
+            "ModelNet40, ready-made views", "views.kind: folder with views.folder: <folder>",
             what=(
-                "20 pictures of 224 x 224 pixels of every object, which the image network of PointCMT sees; not clouds, but beside "
-                "them: they are paired with the clouds of a modelnet: source by the objects' names"
+                "20 pictures of 224 x 224 pixels of every object, which the image network of PointCMT "
+                "sees; not clouds, but beside them: they are paired with the clouds of a modelnet: source "
+                "by the objects' names"
             ),
             where=(
-                "rendered by multi-view networks (RotationNet's and MVCNN's project pages); PointCMT's repository names its set "
-                "ModelNet40_mv_20view. pointlift renders them from the original meshes as well"
+                "rendered by multi-view networks (RotationNet's and MVCNN's project pages); PointCMT's "
+                "repository names its set ModelNet40_mv_20view. pointlift renders them from the original "
+                "meshes as well"
             ),
             licence=_TERMS,
             layout=(
-                "<class>/{train,test}/<class>_0001_001.png and on to _020.png, three digits from 001 (checked by: data check "
-                "views:<folder>)"
+                "<class>/{train,test}/<class>_0001_001.png and on to _020.png, three digits from 001 "
+                "(checked by: data check views:<folder>)"
             ),
         ),
     ),
-)
+)  # fmt: skip

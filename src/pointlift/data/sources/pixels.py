@@ -201,18 +201,20 @@ SPEC = DatasetSpec(
     grid=True,
     about=(
         KnownDataset(
-            name="images as clouds of their pixels",
-            source="pixels:<image source>",
+            "images as clouds of their pixels", "pixels:<image source>",
             what=(
-                "every image a cloud of points (column, row, 1) in pixels with red, green, blue in 0-1, to pre-train networks of "
-                "points on"
+                "every image a cloud of points (column, row, 1) in pixels with red, green, blue in 0-1, to "
+                "pre-train networks of points on"
             ),
             where=(
-                "that of the images: imagenet:, tiny-imagenet:, imagefolder:, fractaldb: or fractal-csv:<folder>, or "
-                "procedural:fractals"
+                "that of the images: imagenet:, tiny-imagenet:, imagefolder:, fractaldb: or "
+                "fractal-csv:<folder>, or procedural:fractals"
             ),
             licence="that of the images",
-            layout="that of the images; options as in pixels:imagenet:<folder>?crop=224, without a crop images are taken as they are",
+            layout=(
+                "that of the images; options as in pixels:imagenet:<folder>?crop=224, without a crop "
+                "images are taken as they are"
+            ),
         ),
     ),
-)
+)  # fmt: skip

@@ -56,12 +56,10 @@ SPEC = DatasetSpec(
     settings={"train": "train_per_class", "test": "test_per_class", "classes": "classes", "seed": "shapes_seed"},
     about=(
         KnownDataset(
-            name="procedural shapes",
-            source="procedural:shapes",
+            "procedural shapes", "procedural:shapes",
             what="14 classes of CAD-like objects with part labels, made on the spot from a seed; any size",
-            where="part of pointlift, nothing to download",
-            licence="as pointlift",
+            where="part of pointlift, nothing to download", licence="as pointlift",
             layout="none; options as in procedural:shapes?train=40&test=20",
         ),
     ),
-)
+)  # fmt: skip

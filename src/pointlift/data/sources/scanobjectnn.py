@@ -289,18 +289,21 @@ SPEC = DatasetSpec(
     published_size=_published_size,
     about=(
         KnownDataset(
-            name="ScanObjectNN",
-            source="scanobjectnn:<folder>",
+            "ScanObjectNN", "scanobjectnn:<folder>",
             what=(
-                "2,902 objects of 15 classes from indoor scans (2,309 train, 581 test; perturbed 11,416 and 2,882) as 2,048 points, y up; "
-                "variants obj-bg, obj-only, pb-t25, pb-t25-r, pb-t50-r, pb-t50-rs (the default)"
+                "2,902 objects of 15 classes from indoor scans (2,309 train, 581 test; perturbed 11,416 "
+                "and 2,882) as 2,048 points, y up; variants obj-bg, obj-only, pb-t25, pb-t25-r, pb-t50-r, "
+                "pb-t50-rs (the default)"
             ),
-            where="ScanObjectNN's project page at HKUST, on agreeing to its terms (h5_files.zip; object_dataset.zip for colours)",
+            where=(
+                "ScanObjectNN's project page at HKUST, on agreeing to its terms (h5_files.zip; "
+                "object_dataset.zip for colours)"
+            ),
             licence="terms of use of ScanObjectNN, ScanNet and SceneNN; research",
             layout=(
-                "main_split/{training,test}_objectdataset*.h5 and main_split_nobg/... (or the same in h5_files/); with colors=true "
-                "object_dataset/<class>/*.bin and object_dataset/split_new.txt"
+                "main_split/{training,test}_objectdataset*.h5 and main_split_nobg/... (or the same in "
+                "h5_files/); with colors=true object_dataset/<class>/*.bin and object_dataset/split_new.txt"
             ),
         ),
     ),
-)
+)  # fmt: skip

@@ -211,15 +211,20 @@ SPEC = DatasetSpec(
     partial=True,
     about=(
         KnownDataset(
-            name="ShapeNetPart",
-            source="shapenetpart:<folder>",
+            "ShapeNetPart", "shapenetpart:<folder>",
             what=(
-                "16,881 objects of 16 categories (12,137 train, 1,870 val, 2,874 test) as about 2,600 points with normals and part labels "
-                "(50 parts), y up"
+                "16,881 objects of 16 categories (12,137 train, 1,870 val, 2,874 test) as about 2,600 "
+                "points with normals and part labels (50 parts), y up"
             ),
-            where="Stanford, via PointNet++'s project page (shapenetcore_partanno_segmentation_benchmark_v0_normal)",
+            where=(
+                "Stanford, via PointNet++'s project page "
+                "(shapenetcore_partanno_segmentation_benchmark_v0_normal)"
+            ),
             licence="terms of use of ShapeNet; research",
-            layout="synsetoffset2category.txt, train_test_split/shuffled_{train,val,test}_file_list.json, <synset>/*.txt",
+            layout=(
+                "synsetoffset2category.txt, train_test_split/shuffled_{train,val,test}_file_list.json, "
+                "<synset>/*.txt"
+            ),
         ),
     ),
-)
+)  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pointlift.data.config import DataConfig
-from pointlift.data.pictures.load import ViewConfig
+from pointlift.data.pictures.config import ViewConfig
 from pointlift.methods.base import Experiment, Place, Training, optimizer_steps
 from pointlift.methods.cloud_classifiers import cloud_facts, cloud_loaders
 from pointlift.methods.optim import OptimConfig

@@ -9,7 +9,8 @@ from typing import ClassVar
 from torch import nn
 
 from pointlift.data.config import DataConfig
-from pointlift.data.pictures.load import ViewConfig, load_views
+from pointlift.data.pictures.config import ViewConfig
+from pointlift.data.pictures.load import load_views
 from pointlift.data.training_clouds import load_splits
 from pointlift.methods.base import Experiment, Place, Training, optimizer_steps
 from pointlift.methods.classification import Classification

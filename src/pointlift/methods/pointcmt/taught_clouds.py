@@ -20,7 +20,9 @@ from torch import nn
 
 from pointlift.data.config import DataConfig
 from pointlift.data.dataset import CloudDataset
-from pointlift.data.pictures.load import ViewConfig, ViewSource, load_views
+from pointlift.data.pictures.config import ViewConfig
+from pointlift.data.pictures.load import load_views
+from pointlift.data.pictures.sources import ViewSource
 from pointlift.data.sample import Sample
 from pointlift.data.training_clouds import CloudSplits, load_splits
 from pointlift.methods.base import Place

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from pointlift.data.config import DataConfig
 from pointlift.data.loader import Loaders
-from pointlift.data.pictures.load import PictureData, ViewConfig, ViewSplits, load_views
+from pointlift.data.pictures.config import ViewConfig
+from pointlift.data.pictures.load import PictureData, ViewSplits, load_views
 from pointlift.inflation import FinetuneReport
 from pointlift.methods.base import Best, Experiment, Place, Training, optimizer_steps
 from pointlift.methods.classification import Classification

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import struct
 import tokenize
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pointlift.data.errors import DataError
-from pointlift.data.files.formats.content import FileContent, Floats, from_columns, read_bytes, scale_colors
+from pointlift.data.files.formats.content import DAMAGED, FileContent, Floats, from_columns, read_bytes, scale_colors
 
 __all__ = ["read_h5", "read_npy", "read_npz"]
 
@@ -23,24 +21,8 @@ POINTS = ("xyz", "points", "pos", "coords", "coordinates", "pc", "data", "arr_0"
 NORMALS = ("normals", "normal")
 COLORS = ("colors", "color", "rgb")
 FEATURES = ("features", "feature", "feat")
-# what numpy, zipfile, zlib and h5py raise on damaged files (numpy parses the header of an array as a Python literal)
-DAMAGED = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+# what numpy, zipfile and h5py raise besides (numpy parses the header of an array as a Python literal)
+DAMAGED_ARRAY = (*DAMAGED, tokenize.TokenError, zipfile.BadZipFile)
 
 
 def read_npy(path: Path, index: int | None = None) -> FileContent:
@@ -54,7 +36,7 @@ def read_npy(path: Path, index: int | None = None) -> FileContent:
         raise DataError(f"{path}: not a .npy file, or damaged: it does not begin with numpy's mark")
     try:
         array = np.load(io.BytesIO(data), allow_pickle=False)
-    except DAMAGED as error:
+    except DAMAGED_ARRAY as error:
         raise DataError(f"{path}: not a readable .npy file ({_reason(error)})") from None
     if not isinstance(array, np.ndarray):
         raise DataError(f"{path}: not a .npy file, its content is a {type(array).__name__}; rename it to .npz")
@@ -74,7 +56,7 @@ def read_npz(path: Path, index: int | None = None) -> FileContent:
         # from memory: numpy leaves the file open when the archive is damaged
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except DAMAGED as error:
+    except DAMAGED_ARRAY as error:
         raise DataError(f"{path}: not a readable .npz file ({_reason(error)})") from None
     return _named(path, arrays, index)
 
@@ -98,7 +80,7 @@ def read_h5(path: Path, index: int | None = None) -> FileContent:
                         raise DataError(f"{path}: has no cloud {index}, it holds {len(item)} (0 to {len(item) - 1})")
     except DataError:
         raise
-    except DAMAGED as error:
+    except DAMAGED_ARRAY as error:
         raise DataError(f"{path}: truncated or not an .h5 file ({_reason(error)})") from None
     return _named(path, arrays, None if index is None else 0)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,15 @@ import numpy.typing as npt
 
 from pointlift.data.errors import DataError
 
-__all__ = ["FileContent", "fan_triangles", "from_columns", "parse_numbers", "read_bytes", "scale_colors"]
+__all__ = ["DAMAGED", "FileContent", "fan_triangles", "from_columns", "parse_numbers", "read_bytes", "scale_colors"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+# what parsers raise of damaged files; a SyntaxError comes from Pillow and numpy
+DAMAGED = (
+    ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError, TypeError, ValueError,
+    struct.error, zlib.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

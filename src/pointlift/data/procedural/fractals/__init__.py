@@ -1,0 +1,1 @@
+"""Fractals of iterated function systems, after FractalDB: their search, their rendering, sets of their pictures."""

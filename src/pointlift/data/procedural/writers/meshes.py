@@ -34,19 +34,7 @@ def write_mesh_folder(
 ) -> Path:
     """Write ``{train,test}/<class>/<class>_0001.ply``: the objects of ``write_off``, y up, with the colours of their faces in 256 steps.
 
-    Args:
-        root: folder to make; it may exist if it is empty.
-        n_per_class: training objects per class.
-        n_test_per_class: test objects per class; as many as for training if None.
-        seed: 0 or more; the objects follow from it.
-        classes: class names, see ``write_modelnet_h5``.
-
-    Returns:
-        The folder.
-
-    Raises:
-        ValueError: for counts below 1 or repeated classes.
-        FileExistsError: when root holds something already.
+    Arguments, what is returned and what is raised are those of :func:`~pointlift.data.procedural.writers.objects.write_off`.
     """
     counts = split_counts(n_per_class, n_test_per_class, classes)
     with atomic_folder(root) as folder:

@@ -1,0 +1,59 @@
+"""`pointlift evaluate`: a checkpoint on labelled data, with the protocol beside the numbers."""
+
+from __future__ import annotations
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    checkpoint: str,
+    *,
+    data: str,
+    split: str = "test",
+    out: str | None = None,
+    batch_size: int = 32,
+    seed: int = 0,
+    image_model: str | None = None,
+    votes: int = 1,
+) -> int:
+    """Measure a checkpoint on labelled data, with the protocol stated beside the numbers.
+
+    Args:
+        checkpoint: a .safetensors file that pointlift wrote.
+        data: where the data are, e.g. modelnet:FOLDER, folder:FOLDER or procedural:shapes
+            (see: pointlift data list).
+        split: which part of the data.
+        out: folder for metrics.json, the per-class table and the pictures (default: beside the checkpoint).
+        batch_size: clouds per step.
+        seed: of the t-SNE picture and of points sampled on meshes. A folder without splits is divided as in
+            training, whatever it is.
+        image_model: name or file.py:function of the image model, for checkpoints made from one of your own.
+        votes: also measure with the mean of so many differently scaled copies of every cloud, beside the plain
+            numbers (1: no voting).
+
+    Examples:
+        pointlift evaluate runs/mine/model.safetensors --data folder:my_scans --split test
+    """
+    from pathlib import Path
+
+    from pointlift.report import console_table, write_csv
+    from pointlift.system.atomic import atomic_write, write_json
+    from pointlift.tasks import open_task
+
+    if batch_size < 1:
+        raise ValueError(f"--batch_size is {batch_size}, at least 1 is expected")
+    if votes < 1:
+        raise ValueError(f"--votes is {votes}, at least 1 is expected (1: no voting)")
+    task = open_task(checkpoint, image_model, seed=seed)
+    folder = Path(out) if out is not None else Path(checkpoint).resolve().parent / f"evaluation_{split}"
+    found = task.evaluate(data, split, batch_size, seed, votes)
+    print(f"{checkpoint} on {data}, split {split}\n")
+    print(console_table(found.header, found.rows))
+    print("\n".join(found.said))
+    write_json(folder / "metrics.json", found.content)
+    write_csv(folder / found.table, found.header, found.rows)
+    for name, png in found.pictures.items():
+        with atomic_write(folder / name) as temporary:
+            temporary.write_bytes(png)
+    print(f"wrote {folder}/{found.files}")
+    return 0
