@@ -33,8 +33,8 @@ from pointlift.models.config import ModelConfig
 from pointlift.models.images.fractal_resnet import read_weights
 from pointlift.ops._numba.threading import set_threads
 from pointlift.report import write_csv
-from pointlift.runs.folder import RunFolder
 from pointlift.report.tables import read_rows
+from pointlift.runs.folder import RunFolder
 from pointlift.runs.result import RunResult
 from pointlift.runs.run import run
 from pointlift.system.atomic import atomic_write

@@ -58,14 +58,15 @@ def lift(
     """
     from pointlift.models import create_model
     from pointlift.models.factory import POINT_NETWORKS, network_kind
+    from pointlift.nn import CloudNetwork
     from pointlift.weights.checkpoints import save_checkpoint
 
+    itself = f"{model} is a network of clouds itself and needs no lifting: name an image model, or train it with pointlift fit."
     if model in POINT_NETWORKS:
-        raise ValueError(
-            f"{model} is a network of clouds itself and needs no lifting: name an image model, or train it with "
-            "pointlift fit."
-        )
+        raise ValueError(itself)
     image, origin = _image_network(model, pretrained, weights)
+    if isinstance(image, CloudNetwork):
+        raise ValueError(itself)
     kind = network_kind(model, network, image)
     shape = {"num_classes": num_classes, "in_channels": in_channels, "seed": seed}
     inflation = {
@@ -88,7 +89,7 @@ def lift(
         "classes": [f"class {i}" for i in range(num_classes)],
         "in_channels": in_channels,
         "features": "xyz",
-        "voxel_size": 0.05,
+        "voxel_size": net.voxel_size,
         "up_axis": "y",
         "regime": net.regime,
         "normalisation": "unit-sphere",
@@ -105,37 +106,19 @@ def lift(
 def _image_network(name: str, pretrained: bool | None, weights: str | None) -> tuple[nn.Module, str]:
     """The image model with its weights, and where they come from in words.
 
-    pretrained None means yes, unless weights are given or the model is the user's own (whose function brings its weights).
-
-    Raises:
-        ValueError: timm has no such weights, or they cannot be downloaded; and what `load_image_weights` raises.
+    pretrained None means yes, unless weights are given or the model is the user's own (whose function brings its
+    weights). Raises what `image_with_weights` raises.
     """
-    from pointlift.models.factory import IMAGE_NETWORKS, image_network, is_own_code
-    from pointlift.weights.image_weights import load_image_weights
+    from pointlift.models.config import ModelConfig
+    from pointlift.models.factory import is_own_code
+    from pointlift.weights.network import image_with_weights
 
-    own = is_own_code(name)
     if pretrained is None:
-        pretrained = weights is None and not own
+        pretrained = weights is None and not is_own_code(name)
     if weights is not None and pretrained:
         raise ValueError("both pretrained weights and a file of weights are asked for: leave one of them out.")
-    try:
-        model = image_network(name, pretrained)
-    except RuntimeError as error:  # how timm says that a name has no weights
-        raise ValueError(f"{name}: {' '.join(str(error).split())}; give --weights FILE or --pretrained false.") from None
-    except OSError as error:
-        if not pretrained or name in IMAGE_NETWORKS:
-            raise
-        raise ValueError(
-            f"the weights of {name} could not be downloaded ({' '.join(str(error).split())[:100]}...); "
-            "check the connection, give --weights FILE, or use --pretrained false for random ones."
-        ) from None
-    if weights is not None:
-        classifier = getattr(model, "default_cfg", {}).get("classifier") or ()
-        allowed = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-        return model, load_image_weights(weights, model, allow=allowed).render()
-    if own:
-        return model, f"the weights that {name} brings"
-    return model, "pretrained weights" if pretrained else "random weights (--pretrained false)"
+    config = ModelConfig(image_model=name, weights=weights)
+    return image_with_weights(config, pretrained, True, "give --weights FILE, or use --pretrained false for random ones")
 
 
 def _suited(kind: str, inflation: dict[str, Any]) -> dict[str, Any]:

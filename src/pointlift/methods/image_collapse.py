@@ -23,10 +23,10 @@ from pointlift.evaluate.class_moments import ClassMoments
 from pointlift.evaluate.collapse import CDNVResult
 from pointlift.methods.base import Experiment, Measured, Measurement, Place
 from pointlift.methods.image_pretraining.module import normalise
-from pointlift.models import image_network
+from pointlift.models.config import ModelConfig
 from pointlift.teachers.image_features import penultimate
 from pointlift.teachers.statistics import image_statistics
-from pointlift.weights.image_weights import load_image_weights
+from pointlift.weights.network import load_image_network
 
 __all__ = ["CollapseDataConfig", "CollapseModelConfig", "ImageCollapse"]
 
@@ -235,11 +235,8 @@ def _seen(classifier: nn.Module) -> Iterator[list[Tensor]]:
 
 
 def _network(model: CollapseModelConfig) -> nn.Module:
-    if model.weights is None:
-        return image_network(model.image_model, model.pretrained, model.image_options)
-    network = image_network(model.image_model, False, model.image_options)
-    print(load_image_weights(model.weights, network, tuple(model.weights_may_differ or ())).render())
-    return network
+    shared = ("image_model", "image_options", "weights", "weights_may_differ")
+    return load_image_network(ModelConfig(**{name: getattr(model, name) for name in shared}), model.pretrained)
 
 
 def _measured(results: dict[str, CDNVResult], progress: _Progress) -> Measured:

@@ -15,7 +15,7 @@ from pointlift.system.distributed import process_rank
 from pointlift.weights.cloud_weights import load_point_weights
 from pointlift.weights.image_weights import load_image_weights
 
-__all__ = ["build_network", "load_image_network"]
+__all__ = ["build_network", "image_with_weights", "load_image_network"]
 
 
 def build_network(config: ModelConfig, num_classes: int, seed: int, voxel_size: float = 0.05) -> CloudNetwork:
@@ -50,28 +50,58 @@ def _untrained_network(config: ModelConfig, num_classes: int, seed: int) -> Clou
 
 
 def load_image_network(config: ModelConfig, pretrained: bool) -> nn.Module:
-    """The 2D network of a recipe with the weights of `config.weights`, else, with `pretrained`, those that belong to its name.
-
-    Raises ValueError or FileNotFoundError as `image_network` and `load_image_weights` do, also for weights that cannot be fetched.
-    """
-    if config.weights is None:
-        return _named_image_network(config.image_model, pretrained, config.image_options)
-    image = image_network(config.image_model, options=config.image_options)
-    allowed = tuple(config.weights_may_differ or ())
-    report = load_image_weights(config.weights, image, allowed, config.weights_scheme, config.weights_part)
-    if process_rank() == 0:
-        print(report.render())
+    """The image network of a recipe, see `image_with_weights`; what became of a file's tensors is printed."""
+    image, origin = image_with_weights(config, pretrained)
+    if config.weights is not None and process_rank() == 0:
+        print(origin)
     return image
 
 
-def _named_image_network(name: str, pretrained: bool, options: dict[str, Any] | None) -> nn.Module:
+def image_with_weights(
+    config: ModelConfig,
+    pretrained: bool,
+    classifier_may_differ: bool = False,
+    remedy: str = "name a file of them (model.weights), or set model.pretrained to false",
+) -> tuple[nn.Module, str]:
+    """An image network with its weights, and where they come from in words: what everything that starts from one calls.
+
+    Args:
+        config: names the network and its options, and in `weights` a file of weights.
+        pretrained: without such a file, load the weights that belong to the name.
+        classifier_may_differ: of the file; else only what `config.weights_may_differ` names.
+        remedy: what to do about weights that are not to be had, for the message.
+
+    Raises:
+        ValueError, FileNotFoundError: as `image_network` and `load_image_weights` do, and for weights that do not exist or cannot be
+            fetched.
+    """
+    name = config.image_model
+    if config.weights is None:
+        image = _named_image_network(name, pretrained, config.image_options, remedy)
+        if is_own_code(name):
+            return image, f"the weights that {name} brings"
+        return image, "pretrained weights" if pretrained else "random weights (--pretrained false)"
+    image = image_network(name, options=config.image_options)
+    allowed = tuple(config.weights_may_differ or ())
+    if classifier_may_differ:
+        classifier = getattr(image, "default_cfg", {}).get("classifier") or ()
+        allowed += (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    report = load_image_weights(config.weights, image, allowed, config.weights_scheme, config.weights_part)
+    return image, report.render()
+
+
+def _named_image_network(name: str, pretrained: bool, options: dict[str, Any] | None, remedy: str) -> nn.Module:
     try:
         return image_network(name, pretrained, options)
+    except RuntimeError as error:  # how timm says that a name has no weights
+        if not pretrained:
+            raise
+        reason = " ".join(str(error).split(". ")[0].split()).rstrip(".")
+        raise ValueError(f"{name}: {reason}; {remedy}.") from None
     except OSError as error:
         if not pretrained or is_own_code(name) or name in IMAGE_NETWORKS:
             raise  # a file of the user's or of the installation, which the message names
         reason = str(error).strip().split(". ")[0].rstrip(".")
         raise FileNotFoundError(
-            f"The weights of {name} could not be fetched ({reason}): connect to the internet once, name a file of them (model.weights), "
-            "or set model.pretrained to false."
+            f"The weights of {name} could not be fetched ({reason}): connect to the internet once, {remedy}."
         ) from None
