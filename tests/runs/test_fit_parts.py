@@ -256,7 +256,10 @@ def test_bad_recipes(tmp_path: Path) -> None:
         ("unknown option", {"data": replace(DATA, classes=None, source=f"shapenetpart:{parts}?colours=true")}),
         ("data.classes", {"data": replace(DATA, source=f"shapenetpart:{tmp_path}")}),
         ("seed is -1", {"seed": -1}),
-        ("early_stop_metric is val_accuracy, expected one of train_loss, train_accuracy, val_loss, val_instance_miou", {"trainer": replace(TRAINER, early_stop_patience=1)}),
+        (
+            "early_stop_metric is val_accuracy, expected one of train_loss, train_accuracy, val_loss, val_instance_miou",
+            {"trainer": replace(TRAINER, early_stop_patience=1)},
+        ),
         ("follows from the data", {"model": replace(MODEL, options={"num_classes": 3})}),
         ("unexpected keyword argument 'npoints'", {"model": replace(MODEL, options={"npoints": [3]})}),
         ("3 lists of widths", {"model": replace(MODEL, options={**OPTIONS, "propagation": [[4]]})}),
