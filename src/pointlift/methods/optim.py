@@ -133,7 +133,7 @@ def lr_factor(
     if schedule in ("constant", "plateau"):
         return 1.0
     if schedule == "step":
-        return float(0.1 ** (3 * min(step, total_steps - 1) // max(total_steps, 1)))
+        return float(0.1 ** min(2, 3 * step // max(total_steps, 1)))
     if schedule == "decay":
         epoch = step * epochs // max(total_steps, 1)
         return max(float(decay[0] ** (epoch // decay[1])), floor)
