@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pointlift.tasks.evaluation import open_for, prepared
 from scipy.spatial.distance import cdist, pdist
 
 import pointlift
@@ -18,7 +17,8 @@ from pointlift.data.procedural.writers.meshes import write_mesh_folder
 from pointlift.data.procedural.writers.objects import MODELNET40_CLASSES, write_modelnet_txt, write_shapenetpart
 from pointlift.data.procedural.writers.scans import write_scanobjectnn, write_scanobjectnn_raw
 from pointlift.data.training_clouds import load_splits, preprocessing
-from pointlift.tasks.predictor import Predictor
+from pointlift.tasks import open_task
+from pointlift.tasks.classify import Classify
 from pointlift.weights.checkpoints import save_checkpoint
 
 
@@ -114,8 +114,9 @@ def test_evaluation_sees_the_features_that_were_trained_with(tmp_path: Path, wri
         "in_channels": 6, "features": "xyz+own", "voxel_size": 0.2, "up_axis": "y", "regime": "all", "n_points": 64,
     }  # fmt: skip
     checkpoint = str(save_checkpoint(tmp_path / "model.safetensors", net, stored))
-    predictor = Predictor(checkpoint, seed=3)
-    seen = prepared(predictor, open_for(predictor, source, "test", 3))
+    task = open_task(checkpoint, seed=3)
+    assert isinstance(task, Classify)
+    seen = task.prepared(task.open(source, "test", 3))
     for index, sample in enumerate(seen):
         expected = transform(test[index], np.random.default_rng(0))
         assert np.array_equal(sample.features, expected.features) and sample.label == expected.label  # type: ignore[arg-type]
