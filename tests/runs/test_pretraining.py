@@ -16,7 +16,6 @@ import timm
 import torch
 from coloured_net import ColouredNet, fit
 from fitting import fit_image_network
-from safetensors import safe_open
 from safetensors.torch import load_file
 
 from pointlift.data.errors import DataError
@@ -35,6 +34,7 @@ from pointlift.models.images.fractal_resnet import FractalResNet, read_weights
 from pointlift.runs.folder import RunFolderError
 from pointlift.runs.recipes import resolve_recipe
 from pointlift.runs.result import RunResult
+from pointlift.weights.archive import read_archive
 from pointlift.weights.image_weights import load_image_weights
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
@@ -72,8 +72,9 @@ def test_learns_colours_and_leaves_everything_on_record(coloured: str, tmp_path:
     net = ColouredNet(4)
     report = load_image_weights(tmp_path / "model.safetensors", net)
     assert not report.missing and all(t.dtype != torch.float16 for t in load_file(tmp_path / "model.safetensors").values())
-    with safe_open(tmp_path / "model.safetensors", "pt") as file:
-        assert json.loads(file.metadata()["classes"]) == ["blue", "green", "red", "white"]
+    archive = read_archive(tmp_path / "model.safetensors")
+    assert archive.kind == "image" and archive.intact()
+    assert archive.content and archive.content["classes"] == ["blue", "green", "red", "white"]
     assert RunResult.read(tmp_path) == result == fit(coloured, str(tmp_path), {}, resume=True)
     with pytest.raises(RunFolderError, match="already holds a run"):
         fit(coloured, str(tmp_path), {})
@@ -120,9 +121,9 @@ def test_embedded_fractals_make_the_file_that_ships(tmp_path: Path) -> None:
     result = fit_image_network(ImageModelConfig(), SMALL, optim=optim, trainer=CPU, seed=2, out=tmp_path)
     weights, full = read_weights(tmp_path / "fractal_resnet.safetensors"), load_file(tmp_path / "model.safetensors")
     assert all(torch.equal(full[name].half().float(), tensor) for name, tensor in weights.items() if tensor.is_floating_point())
-    with safe_open(tmp_path / "fractal_resnet.safetensors", "pt") as file:
-        facts = file.metadata()
-        assert file.get_tensor("conv1.weight").dtype == torch.float16
+    archive = read_archive(tmp_path / "fractal_resnet.safetensors")
+    facts = archive.content
+    assert archive.tensors["conv1.weight"].dtype == torch.float16 and facts
     recipe = json.loads(facts["recipe"])
     assert recipe["data"] == {"categories": 3, "instances_per_class": 40, "image_size": 24, "seed": 1, "val_instances": 10}
     assert recipe["optim"]["epochs"] == 2 and recipe["model"] == {"name": "fractal_resnet", "num_classes": 3}

@@ -16,6 +16,7 @@ from torch import nn
 import pointlift as pl
 from pointlift.models import image_network
 from pointlift.weights import checkpoints
+from pointlift.weights.archive import KEY
 from pointlift.weights.checkpoints import CheckpointError, load, read_metadata, save_checkpoint
 from pointlift.weights.image_weights import read_tensors
 
@@ -56,7 +57,7 @@ def voxels() -> pl.SparseTensor:
 
 def change_metadata(path: Path, **changes: Any) -> None:
     content = {**read_metadata(path), **changes}
-    save_file(load_file(path), path, {checkpoints.KEY: json.dumps({k: v for k, v in content.items() if v != "remove"})})
+    save_file(load_file(path), path, {KEY: json.dumps({k: v for k, v in content.items() if v != "remove"})})
 
 
 def test_round_trip_with_the_users_image_model(net: Any, saved: Path) -> None:
@@ -198,7 +199,7 @@ def test_newer_format_and_damaged_metadata(saved: Path) -> None:
     change_metadata(saved, voxel_size="remove")
     with pytest.raises(CheckpointError, match="lack voxel_size"):
         load(saved)
-    save_file(load_file(saved), saved, {checkpoints.KEY: "{not json"})
+    save_file(load_file(saved), saved, {KEY: "{not json"})
     with pytest.raises(CheckpointError, match="metadata of this pointlift checkpoint are damaged"):
         load(saved)
 

@@ -68,8 +68,7 @@ def lift(
     if isinstance(image, CloudNetwork):
         raise ValueError(itself)
     kind = network_kind(model, network, image)
-    shape = {"num_classes": num_classes, "in_channels": in_channels, "seed": seed}
-    inflation = {
+    inflation: dict[str, Any] = {
         "rule": rule,
         "axis": axis,
         "stem": stem,
@@ -78,7 +77,16 @@ def lift(
         "start": start,
         "load_stages": load_stages,
     }
-    net: Any = create_model(model, image_model=image, network=kind, **shape, **_suited(kind, inflation))
+    inflation = _suited(kind, inflation)
+    net: Any = create_model(
+        model,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        network=kind,
+        image_model=image,
+        seed=seed,
+        **inflation,
+    )
     print(f"{model}: {origin}\n")
     _print_report(image, net)
     config = {

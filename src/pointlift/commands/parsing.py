@@ -115,15 +115,17 @@ def _command_parser(name: str, function: Callable[..., int]) -> Any:
             parser.add_argument(key, nargs=argparse.REMAINDER, metavar="--key value ...", help=texts[key])
             places.append("[--key value ...]")
         elif parameter.kind is not parameter.KEYWORD_ONLY:
-            nargs = {"nargs": "+"} if several else {} if required else {"nargs": "?"}
-            parser.add_argument(key, type=str, metavar=key.upper(), help=texts[key], **nargs)
-            places.append({"+": f"{key.upper()} ...", "?": f"[{key.upper()}]"}.get(nargs.get("nargs", ""), key.upper()))
+            number: dict[str, Any] = {"nargs": "+" if several else "?"} if several or not required else {}
+            parser.add_argument(key, type=str, metavar=key.upper(), help=texts[key], **number)
+            places.append({"+": f"{key.upper()} ...", "?": f"[{key.upper()}]"}.get(number.get("nargs", ""), key.upper()))
         else:
-            flag = bool in (kind, *typing.get_args(kind))  # --flag alone is --flag true
-            more: dict[str, Any] = {"nargs": "+"} if several else {"nargs": "?", "const": True} if flag else {}
-            default = {} if required else {"default": parameter.default}
+            more: dict[str, Any] = {} if required else {"default": parameter.default}
+            if several:
+                more |= {"nargs": "+"}
+            elif bool in (kind, *typing.get_args(kind)):  # --flag alone is --flag true
+                more |= {"nargs": "?", "const": True}
             text = texts[key].rstrip(".") + _note(parameter.default)
-            parser.add_argument(f"--{key}", type=kind, required=required, help=text, **more, **default)
+            parser.add_argument(f"--{key}", type=kind, required=required, help=text, **more)
             places += [f"--{key} {key.upper()}"] if required else []
     parser.usage = " ".join([*places, "[options]"])
     return parser

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from pointlift.models import image_network
@@ -19,13 +18,12 @@ from pointlift.models.factory import is_own_code
 from pointlift.teachers.image_features import NO_CLASSIFIER
 from pointlift.teachers.statistics import image_statistics
 from pointlift.teachers.view_network import SimpleViewBackbone, ViewNetwork, ViewPooling
+from pointlift.weights.archive import digest, read_archive, write_archive
 from pointlift.weights.checkpoints import CheckpointError
-from pointlift.weights.image_weights import save_image_model
 from pointlift.weights.network import load_image_network
 
 __all__ = ["TeacherConfig", "build_teacher", "open_teacher", "save_teacher", "teacher_identity"]
 
-KEY = "pointlift.view_network"  # of the one metadata entry that holds everything
 SIMPLEVIEW = "simpleview"
 
 
@@ -103,11 +101,7 @@ def _channels(image: nn.Module) -> int:
 
 def teacher_identity(net: nn.Module) -> str:
     """Checksum of all weights and statistics, and of what the network does with them: equal networks give equal features."""
-    total = hashlib.sha256(json.dumps(getattr(net, "arguments", {}), sort_keys=True).encode())
-    for name, tensor in sorted(net.state_dict().items()):
-        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return total.hexdigest()
+    return digest(net.state_dict(), json.dumps(getattr(net, "arguments", {}), sort_keys=True))
 
 
 def save_teacher(
@@ -128,7 +122,7 @@ def save_teacher(
         "identity": teacher_identity(net),
         "protocol": dict(protocol),
     }
-    save_image_model(net, path, {KEY: json.dumps(content)}, half=False)
+    write_archive(path, "teacher", content, net.state_dict())
 
 
 def open_teacher(path: str | Path, config: TeacherConfig | None = None) -> tuple[ViewNetwork, dict[str, Any]]:
@@ -159,18 +153,13 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise FileNotFoundError(f"No teacher at {path}: check the path (view_teacher runs write model.safetensors into their folder).")
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118  (not a dict)
+        archive = read_archive(path)
     except SafetensorError as error:
         raise CheckpointError(f"{path} is truncated, damaged or no safetensors file ({error}): use another copy.") from None
-    if KEY not in header:
+    if archive.kind != "teacher":
         raise CheckpointError(f"{path} is not the image network of a view_teacher run: its metadata do not say so.")
-    try:
-        content = dict(json.loads(header[KEY]))
-    except (ValueError, TypeError):
-        content = {}
+    content = archive.content or {}
     needed = ("image_model", "image_options", "arguments", "classes", "views", "identity")
     if lacking := [k for k in needed if k not in content]:
         raise CheckpointError(f"{path}: its metadata lack {', '.join(lacking)}: use another copy.")
-    return content, tensors
+    return content, archive.tensors

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import nn
 
 from pointlift.models.images.fractal_resnet import IMAGE_MEAN, IMAGE_STD, FractalResNet
+from pointlift.weights.archive import read_archive
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "image_statistics", "trained_statistics"]
 
@@ -33,9 +34,9 @@ def image_statistics(network: nn.Module, weights: str | None) -> tuple[list[floa
 def trained_statistics(path: str | Path) -> tuple[list[float], list[float]] | None:
     """Mean and standard deviation of the three channels in training, from the metadata of a file of image pre-training; None elsewhere."""
     try:
-        with safe_open(path, "pt") as file:
-            facts = file.metadata() or {}
-        mean, std = (json.loads(facts[name]) for name in ("mean", "std"))
+        facts = read_archive(path, weights=False).content or {}
+        # files of before have the text of a list there
+        mean, std = (json.loads(v) if isinstance(v := facts[name], str) else v for name in ("mean", "std"))
     except (SafetensorError, OSError, KeyError, ValueError):
         return None
     return [float(v) for v in mean] * (3 // len(mean)), [float(v) for v in std] * (3 // len(std))

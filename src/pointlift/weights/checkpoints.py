@@ -7,8 +7,6 @@ file is what was written) and the logits of a small fixed cloud (this installati
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import struct
 from collections.abc import Mapping
 from importlib import metadata
@@ -16,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from pointlift.core.sparse_tensor import PointBatch, SparseTensor
@@ -25,7 +22,7 @@ from pointlift.inflation import set_finetune
 from pointlift.models import create_model
 from pointlift.models.factory import POINT_NETWORKS, is_own_code
 from pointlift.nn import CloudNetwork, takes_points
-from pointlift.system.atomic import atomic_write
+from pointlift.weights.archive import digest, read_archive, write_archive
 from pointlift.weights.image_weights import ImageWeightsReport, load_image_weights
 from pointlift.weights.kernel_orders import KernelSource, kernel_order
 
@@ -43,12 +40,11 @@ __all__ = [
 ]
 
 FORMAT = 2  # 1 knew inflated networks and the linear one only
-KEY = "pointlift"  # of the one metadata entry that holds everything
 GOLDEN = "pointlift.golden."
 TOLERANCE = 1e-3  # of the largest golden logit; covers other kernels and devices, not other arithmetic
-RELATED = {  # metadata entries of pointlift's files that are no checkpoints
-    "pointlift.view_network": "an image network, which sees pictures (teacher.checkpoint)",
-    "pointlift_generator": "a point generator, which sees features (generator.checkpoint)",
+RELATED = {  # pointlift's files that are no checkpoints, by kind
+    "teacher": "an image network, which sees pictures (teacher.checkpoint)",
+    "generator": "a point generator, which sees features (generator.checkpoint)",
 }
 REQUIRED = ("image_model", "inflate", "num_classes", "in_channels", "classes", "voxel_size", "features", "up_axis", "regime")
 
@@ -78,18 +74,12 @@ def save_checkpoint(path: str | Path, net: nn.Module, config: Mapping[str, Any])
         raise ValueError(f"A checkpoint's config needs {', '.join(REQUIRED)}; missing: {', '.join(missing)}.")
     if len(config["classes"]) != config["num_classes"]:
         raise ValueError(f"config has {len(config['classes'])} class names for num_classes={config['num_classes']}: name every class.")
-    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in net.state_dict().items()}
     golden = _golden(int(config["in_channels"]))
     logits = _logits(net, golden.coords, golden.features)
+    tensors = dict(net.state_dict())
     tensors |= {f"{GOLDEN}coords": golden.coords, f"{GOLDEN}features": golden.features, f"{GOLDEN}logits": logits}
-    content = {**config, "format": FORMAT, "pointlift": metadata.version("pointlift"), "sha256": _digest(tensors)}
-    try:
-        text = json.dumps(content, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"A checkpoint's config must be plain JSON without NaN ({error}): convert arrays and paths first.") from None
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(save(tensors, {KEY: text}))
-    return Path(path)
+    content = {**config, "format": FORMAT, "pointlift": metadata.version("pointlift")}
+    return write_archive(path, "network", content, tensors)
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
@@ -99,7 +89,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
 
 def task_of(metadata: Mapping[str, Any]) -> str:
     """The one of `pointlift.tasks` that a checkpoint serves; files from before they said so tell by what else they have."""
-    return metadata.get("task") or ("parts" if "parts" in metadata and "categories" in metadata else "classify")
+    return str(metadata.get("task") or ("parts" if "parts" in metadata and "categories" in metadata else "classify"))
 
 
 def load(path: str | Path, image_model: nn.Module | None = None, verify: bool = True) -> nn.Module:
@@ -140,7 +130,7 @@ def read_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _read_verified(path: Path, verify: bool) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
     """Config, weights and golden tensors."""
     config, tensors = _read(path)
-    if verify and config["sha256"] != _digest(tensors):
+    if verify and config["sha256"] != digest(tensors):
         raise CheckpointError(f"{path} is damaged: the checksum of its weights is wrong; use another copy (verify=False loads it anyway).")
     golden = {k.removeprefix(GOLDEN): tensors.pop(k) for k in list(tensors) if k.startswith(GOLDEN)}
     return config, tensors, golden
@@ -153,18 +143,16 @@ def _read(path: Path, weights: bool = True) -> tuple[dict[str, Any], dict[str, T
         raise FileNotFoundError(f"No checkpoint at {path}: check the path (runs write model.safetensors into their output folder).")
     _check_header(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {k: file.get_tensor(k) for k in file.keys()} if weights else {}  # noqa: SIM118  (not a dict)
+        archive = read_archive(path, weights)
     except SafetensorError as error:
         raise CheckpointError(f"{path} is truncated or damaged and cannot be read ({error}): use another copy.") from None
-    for key, what in RELATED.items():
-        if key in header:
-            raise CheckpointError(f"{path} is {what}, and no network of clouds: use the checkpoint of a student (method pointcmt).")
-    if KEY not in header:
+    if archive.kind in RELATED:
+        what = RELATED[archive.kind]
+        raise CheckpointError(f"{path} is {what}, and no network of clouds: use the checkpoint of a student (method pointcmt).")
+    if archive.kind != "network":
         raise CheckpointError(f"{path} is safetensors but not a pointlift checkpoint: image weights are loaded with load_image_weights.")
+    config: dict[str, Any] = archive.content or {}
     try:
-        config = json.loads(header[KEY])
         version = int(config["format"])
     except (ValueError, KeyError, TypeError):
         raise CheckpointError(f"{path}: the metadata of this pointlift checkpoint are damaged: use another copy.") from None
@@ -176,7 +164,7 @@ def _read(path: Path, weights: bool = True) -> tuple[dict[str, Any], dict[str, T
     if lacking := [k for k in (*REQUIRED, "sha256") if k not in config]:
         raise CheckpointError(f"{path}: the metadata of this pointlift checkpoint lack {', '.join(lacking)}: use another copy.")
     _check_values(path, config)
-    return config, tensors
+    return config, archive.tensors
 
 
 def _check_values(path: Path, config: dict[str, Any]) -> None:
@@ -255,15 +243,6 @@ def _fill(path: Path, net: nn.Module, tensors: dict[str, Tensor], config: dict[s
 
 
 # ------------------------------------------------------------------------------------------------ verification
-
-
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    total = hashlib.sha256()
-    for name in sorted(tensors):
-        t = tensors[name]
-        total.update(f"{name} {t.dtype} {tuple(t.shape)}".encode())
-        total.update(t.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return total.hexdigest()
 
 
 def _golden(channels: int) -> SparseTensor:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from pointlift.weights.archive import read_archive
 from pointlift.weights.checkpoints import read_weights
 from pointlift.weights.files import WeightsError, choose_section, read_content, refuse_non_finite, sections
 from pointlift.weights.kernel_orders import KernelSource, kernel_order
@@ -102,8 +103,7 @@ def _is_checkpoint(path: Path) -> bool:
     if not path.is_file():
         return False
     try:
-        with safe_open(path, framework="pt") as file:
-            return "pointlift" in (file.metadata() or {})
+        return read_archive(path, weights=False).kind == "network"
     except (SafetensorError, OSError):
         return False
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from pointlift.system.atomic import atomic_write
+from pointlift.weights.archive import write_archive
 from pointlift.weights.files import WeightsError, choose_section, read_content, refuse_non_finite, sections, training_states
 from pointlift.weights.naming import SCHEMES, Naming, WeightFile, recognise
 
@@ -223,14 +222,12 @@ def _forms(name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield name, removed
 
 
-def save_image_model(model: nn.Module, path: str | Path, metadata: dict[str, str], half: bool = True) -> None:
-    """Writes the state dict as safetensors with ``metadata``; the file appears whole or not at all.
+def save_image_model(model: nn.Module, path: str | Path, metadata: Mapping[str, Any], half: bool = True) -> None:
+    """Write the state dict with JSON metadata as an archive of kind "image"; the file appears whole or not at all.
 
-    half            floating-point tensors in float16, otherwise as they are
+    half: floating-point tensors in float16, otherwise as they are.
     """
-    state = {
-        name: (tensor.detach().cpu().half() if half and tensor.is_floating_point() else tensor.detach().cpu()).contiguous().clone()
-        for name, tensor in model.state_dict().items()
-    }
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(save(state, metadata))
+    state = model.state_dict()
+    if half:
+        state = {name: t.half() if t.is_floating_point() else t for name, t in state.items()}
+    write_archive(path, "image", metadata, state)

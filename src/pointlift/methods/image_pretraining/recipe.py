@@ -114,8 +114,7 @@ class ImagePretraining(Experiment):
 
         def save(path: Path, protocol: dict[str, Any]) -> None:
             facts = {"classes": splits.classes, "recipe": protocol["recipe"], "mean": splits.mean, "std": splits.std}
-            stored = {name: json.dumps(value) for name, value in facts.items()}
-            save_image_model(net, path, {**stored, "epoch": str(protocol["epoch"])}, self.model.half)
+            save_image_model(net, path, {**facts, "epoch": protocol["epoch"]}, self.model.half)
 
         def write_embedded(seconds: float) -> None:
             net.cpu()

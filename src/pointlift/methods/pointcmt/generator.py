@@ -14,15 +14,13 @@ code may end without a bijection; the one here always has one.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from pointlift.core.point_batch import PointBatch
@@ -30,7 +28,7 @@ from pointlift.methods.method import Method
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.pointcmt.taught_clouds import FEATURES
 from pointlift.ops.distances import earth_movers_distance
-from pointlift.system.atomic import atomic_write
+from pointlift.weights.archive import read_archive, write_archive
 
 __all__ = [
     "CloudDistance",
@@ -46,7 +44,6 @@ __all__ = [
 Box = Literal["centred", "released", "none"]
 Reduction = Literal["mean", "sum"]
 Kind = Literal["mlp", "linear"]
-KEY = "pointlift_generator"  # of the one metadata entry of a generator's file
 
 
 class GeneratorError(ValueError):
@@ -213,11 +210,7 @@ class GeneratorTraining(Method):
 
 def save_generator(path: str | Path, generator: PointGenerator, facts: Mapping[str, Any]) -> Path:
     """Write the weights and what made them to `path`, a safetensors file that appears whole or not at all. facts: JSON."""
-    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in generator.state_dict().items()}
-    text = json.dumps({"arguments": generator.arguments, **facts}, allow_nan=False)
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(save(tensors, {KEY: text}))
-    return Path(path)
+    return write_archive(path, "generator", {"arguments": generator.arguments, **facts}, generator.state_dict())
 
 
 def load_generator(path: str | Path) -> tuple[PointGenerator, dict[str, Any]]:
@@ -229,15 +222,16 @@ def load_generator(path: str | Path) -> tuple[PointGenerator, dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"No point generator at {path}: stage II writes model.safetensors into its folder (out/generator).")
     try:
-        with safe_open(path, framework="pt") as file:
-            header = (file.metadata() or {}).get(KEY)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+        archive = read_archive(path)
     except SafetensorError as error:
         raise GeneratorError(f"{path} is no point generator, or damaged ({error}): use the file that stage II wrote.") from None
-    if header is None:
+    if archive.kind != "generator":
         raise GeneratorError(f"{path} is no point generator: use the model.safetensors that stage II wrote (out/generator).")
+    tensors, facts = archive.tensors, archive.content or {}
+    if not archive.intact():
+        raise GeneratorError(f"{path} is damaged: the checksum of its weights is wrong; use another copy.")
+    facts.pop("sha256", None)
     try:
-        facts: dict[str, Any] = json.loads(header)
         generator = PointGenerator(**facts.pop("arguments"))
         generator.load_state_dict(tensors)
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
