@@ -126,8 +126,8 @@ def test_labels_of_unlabelled_clouds_are_not_used(
     opened = clouds.open_dataset
 
     def relabelled(indices: np.ndarray) -> Any:
-        def open_dataset(config: DataConfig, split: str, seed: int = 0) -> CloudDataset:
-            dataset = opened(config, split, seed)
+        def open_dataset(config: DataConfig, split: str, seed: int = 0, kind: Any = "objects") -> CloudDataset:
+            dataset = opened(config, split, seed, kind)
             if split == "test":
                 return dataset
             labels = dataset.labels.copy()

@@ -47,16 +47,16 @@ def shared(resolved: dict[str, Any], expected: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("recipe", MODELNET40)
 def test_students_have_the_papers_size(recipe: str) -> None:
-    net = build_network(resolve_recipe(f"pointcmt/{recipe}.yaml").arguments["model"], 40, 0)
+    net = build_network(resolve_recipe(f"pointcmt/{recipe}.yaml").experiment.model, 40, 0)
     if MODELNET40[recipe] in SIZES:
         assert sum(p.numel() for p in net.parameters()) == SIZES[MODELNET40[recipe]]
     assert student_classifier(net).in_features == 512
 
 
 def test_the_students_of_scanobjectnn() -> None:
-    net = build_network(resolve_recipe("pointcmt/scanobjectnn_pointnet2-msg.yaml").arguments["model"], 15, 0)
+    net = build_network(resolve_recipe("pointcmt/scanobjectnn_pointnet2-msg.yaml").experiment.model, 15, 0)
     assert sum(p.numel() for p in net.parameters()) == 1_608_687
-    net = build_network(resolve_recipe("pointcmt/scanobjectnn_pointmlp.yaml").arguments["model"], 15, 0)
+    net = build_network(resolve_recipe("pointcmt/scanobjectnn_pointmlp.yaml").experiment.model, 15, 0)
     assert student_classifier(net).in_features == 512
 
 
@@ -154,7 +154,7 @@ def test_scanobjectnn_recipes_take_a_step_of_every_stage(recipe: str, tmp_path: 
 @pytest.mark.parametrize("name", ["toy", pytest.param("demo", marks=pytest.mark.slow)])
 def test_embedded_recipes_take_a_step_of_every_stage(name: str, tmp_path: Path) -> None:
     words = ["--data.train_per_class", "4", "--data.test_per_class", "1", "--teacher.width"]
-    words += [str(resolve_recipe(f"pointcmt/{name}.yaml").arguments["model"].options["head"][0])]
+    words += [str(resolve_recipe(f"pointcmt/{name}.yaml").experiment.model.options["head"][0])]
     protocol = run(name, tmp_path / "run", *words)
     assert protocol["data"]["classes"] == {"toy": 5, "demo": 14}[name]
 
