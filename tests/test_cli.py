@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from plyfile import PlyData
 
 from pointlift.commands.main import COMMANDS, main
+from pointlift.commands.parsing import examples
 from pointlift.data.procedural.shapes import CLASSES
 from pointlift.data.procedural.writers.objects import write_modelnet_h5
 
@@ -62,10 +64,13 @@ def test_help_of_every_command_has_examples_and_explains_every_argument(name: st
     assert main([*name.split(), "--help"]) == 0
     text = capsys.readouterr().out
     assert text.startswith(f"usage: pointlift {name}")
-    for example in COMMANDS[name].examples:
-        assert example in text
+    assert examples(COMMANDS[name])
+    for example in examples(COMMANDS[name]):
+        assert f"  {example}\n" in text
         assert example.startswith(f"pointlift {name}")
-    assert "None" not in text
+    assert "None" not in text and "Optional" not in text and "Literal" not in text
+    for option in inspect.signature(COMMANDS[name]).parameters:
+        assert re.search(rf"^  (--)?{option}\b|^  {option.upper()}\b|--key value", text, re.MULTILINE), option
 
 
 # ------------------------------------------------------------------------------------------------ commands
@@ -213,7 +218,7 @@ def test_data_list_check_prepare(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_demo_of_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from pointlift.commands.demo import run_demo
+    from pointlift.commands.demo_runs import run_demo
 
     out = tmp_path / "demo"
     for _ in range(2):  # the second time finds everything done
@@ -228,7 +233,7 @@ def test_demo_of_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.slow
 def test_demo_in_processes_gives_what_one_process_gives(tmp_path: Path) -> None:
-    from pointlift.commands.demo import run_demo
+    from pointlift.commands.demo_runs import run_demo
 
     def accuracies(name: str, workers: int) -> list[list[str]]:
         assert run_demo(str(tmp_path / name), 1, 2, 1, 2, ["io+bn", "scratch"], workers) == 0
@@ -241,10 +246,10 @@ def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
     assert "WRONG" not in text and "all 57 checks passed" in text and "embedded image model: fractal_resnet" in text
-    from pointlift.commands import doctor
+    from pointlift.commands import self_test
 
-    wrong = doctor.sparse_conv
-    monkeypatch.setattr(doctor, "sparse_conv", lambda x, weight, kmap, groups=1: wrong(x, weight.flip(0), kmap, groups=groups))
+    wrong = self_test.sparse_conv
+    monkeypatch.setattr(self_test, "sparse_conv", lambda x, weight, kmap, groups=1: wrong(x, weight.flip(0), kmap, groups=groups))
     assert main(["doctor"]) == 1
     text = capsys.readouterr().out
     assert "WRONG: output, input gradient, weight gradient" in text and "checks FAILED: conv k3 s1 float32: output" in text

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pointlift.commands.main import main
-from pointlift.commands.parsing import explain
+from pointlift.commands.messages import explain
 
 DEMO = "image2point/demo.yaml"
 
@@ -173,24 +173,24 @@ def test_recipe_file_with_an_unknown_key(capsys: pytest.CaptureFixture[str], tmp
 
 
 def test_programming_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    import pointlift.commands.doctor as doctor
+    from pointlift.commands import self_test
 
-    def broken(warm: bool) -> int:
+    def broken() -> int:
         raise AttributeError("a fault of ours")
 
-    monkeypatch.setattr(doctor, "run_doctor", broken)
+    monkeypatch.setattr(self_test, "self_test", broken)
     with pytest.raises(AttributeError, match="a fault of ours"):
         main(["doctor"])
 
 
 @pytest.mark.parametrize(("message", "expected"), [("go on with --resume", "go on with --resume"), ("", "interrupted")])
 def test_interruption(message: str, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    import pointlift.commands.doctor as doctor
+    from pointlift.commands import self_test
 
-    def stopped(warm: bool) -> int:
+    def stopped() -> int:
         raise KeyboardInterrupt(*([message] if message else []))
 
-    monkeypatch.setattr(doctor, "run_doctor", stopped)
+    monkeypatch.setattr(self_test, "self_test", stopped)
     assert main(["doctor"]) == 130
     assert expected in said(capsys)
 
@@ -221,7 +221,7 @@ def test_which_errors_are_the_users(error: Exception, sentence: str | None) -> N
 
 
 def test_warnings_of_pointlift_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    from pointlift.commands.parsing import plain_warnings
+    from pointlift.commands.messages import plain_warnings
 
     with plain_warnings():
         warnings.warn_explicit("one voxel is left", UserWarning, f"{os.sep}x{os.sep}pointlift{os.sep}a.py", 1)

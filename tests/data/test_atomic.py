@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pointlift.commands.parsing import explain
+from pointlift.commands.messages import explain
 from pointlift.system.atomic import atomic_folder, atomic_write
 
 

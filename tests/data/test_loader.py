@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.dataset import CloudDataset, collate
 from pointlift.data.errors import DataError, MissingDataError
-from pointlift.data.loader import EpochLoader, make_loader
+from pointlift.data.loader import EpochLoader, EpochSampler, KeyedData, Loaders, make_loader
 from pointlift.data.sample import Sample
 from pointlift.data.transforms import modelnet_augmentation, take_points
 
@@ -240,3 +240,53 @@ def test_lightning_resumes_the_same_stream(tmp_path: Path) -> None:
         fit(second, tmp_path / name, str(tmp_path / "whole" / f"{name}.ckpt"))
         assert second.losses == whole.losses[done:], name
         assert torch.equal(whole.layer.weight, second.layer.weight), name
+
+
+class Squares(KeyedData):
+    """Numbers and their squares, which need no clouds."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
+        return torch.tensor([key[1], key[1] ** 2]), key[0]
+
+
+def test_loaders_of_any_items() -> None:
+    data = Loaders(Squares(11), Squares(5), batch_size=4, seed=1, evaluation_batch=3)
+    assert (data.local_batch, data.steps_per_epoch, data.test) == (4, 2, None)
+    train = data.train_dataloader()
+    train.set_epoch(2)
+    batches = list(train)
+    assert len(batches) == 2 and all(numbers.shape == (4, 2) and epochs.tolist() == [2] * 4 for numbers, epochs in batches)
+    assert [numbers[:, 0].tolist() for numbers, _ in data.val_dataloader()] == [[0, 1, 2], [3, 4]]
+
+
+def test_devices_share_training_and_see_every_item_of_evaluation_once() -> None:
+    class Place:
+        world_size = 2
+
+        def __init__(self, rank: int) -> None:
+            self.global_rank = rank
+
+    seen = []
+    for rank in range(2):
+        data = Loaders(Squares(12), Squares(5), batch_size=4, seed=1, world_size=2)
+        data.trainer = Place(rank)  # type: ignore[assignment]
+        assert (data.local_batch, data.steps_per_epoch) == (2, 3)
+        loaders = data.train_dataloader(), data.val_dataloader()
+        seen.append([[int(i) for numbers, _ in loader for i in numbers[:, 0]] for loader in loaders])
+    assert sorted(seen[0][0] + seen[1][0]) == list(range(12)) and [len(s[0]) for s in seen] == [6, 6]
+    assert (seen[0][1], seen[1][1]) == ([0, 2, 4], [1, 3])
+
+
+def test_sizes_that_do_not_fit_the_devices() -> None:
+    with pytest.raises(ValueError, match="optim.batch_size is 5 pictures over all devices, which 2 devices cannot share equally: use a "):
+        Loaders(Squares(9), Squares(2), batch_size=5, seed=0, world_size=2, items="pictures", setting="optim.batch_size")
+    with pytest.raises(ValueError, match="mine: 3 training clouds are too few for 4 devices"):
+        Loaders(Squares(3), Squares(2), batch_size=8, seed=0, world_size=4, name="mine")
+    with pytest.raises(ValueError, match="0 clouds"):
+        EpochSampler(1, False, 0, 1, 2)

@@ -16,7 +16,7 @@ from pointlift.data.images.image_set import ImageSet
 from pointlift.data.loader import make_loader
 from pointlift.data.sources.check import check_dataset
 from pointlift.data.sources.open import available_splits, describe_source, open_dataset
-from pointlift.data.sources.pixels import PixelClouds, PixelView, pixel_cloud
+from pointlift.data.sources.pixels import PixelClouds, PixelCrop, pixel_cloud
 
 FRACTALS = "pixels:procedural:fractals?categories=1&size=16&train=4&val=2"
 
@@ -71,22 +71,22 @@ def test_every_pixel_is_a_point() -> None:
 
 def test_evaluation_sees_what_torchvision_shows() -> None:
     image = picture(90, 61)
-    seen = PixelView(crop=28, resize=32).still(image)
+    seen = PixelCrop(crop=28, resize=32).still(image)
     wanted = v2.Compose([v2.Resize(32), v2.CenterCrop(28)])(image)
     assert np.array_equal(np.asarray(seen), np.asarray(wanted))
-    assert PixelView(224).still(picture(300, 500)).size == (224, 224)
+    assert PixelCrop(224).still(picture(300, 500)).size == (224, 224)
     wanted = v2.Compose([v2.Resize(256), v2.CenterCrop(224)])(picture(300, 500))
-    assert np.array_equal(np.asarray(PixelView(224).still(picture(300, 500))), np.asarray(wanted))
-    assert PixelView().still(image) is image
+    assert np.array_equal(np.asarray(PixelCrop(224).still(picture(300, 500))), np.asarray(wanted))
+    assert PixelCrop().still(image) is image
 
 
 def test_whole_pictures_are_only_mirrored() -> None:
     image = picture(9, 8)
     pixels = np.asarray(image)
-    seen = [np.asarray(PixelView().drawn(image, np.random.default_rng(seed))) for seed in range(40)]
+    seen = [np.asarray(PixelCrop().drawn(image, np.random.default_rng(seed))) for seed in range(40)]
     mirrored = [np.array_equal(s, pixels[:, ::-1]) for s in seen]
     assert all(m or np.array_equal(s, pixels) for m, s in zip(mirrored, seen)) and 8 <= sum(mirrored) <= 32
-    still = PixelView(augment=False)
+    still = PixelCrop(augment=False)
     assert np.array_equal(np.asarray(still.drawn(image, np.random.default_rng(1))), pixels)
 
 
@@ -96,7 +96,7 @@ def test_random_crops_cover_the_area_and_aspect_of_the_recipe() -> None:
     image = Image.fromarray(np.stack([x, y, 0 * x], 2).astype(np.uint8))
     shares, aspects = [], []
     for seed in range(150):
-        seen = np.asarray(PixelView(crop=64).drawn(image, np.random.default_rng(seed))).astype(float)
+        seen = np.asarray(PixelCrop(crop=64).drawn(image, np.random.default_rng(seed))).astype(float)
         assert seen.shape == (64, 64, 3)
         step_x, step_y = np.abs(np.diff(seen[0, :, 0])).mean(), np.abs(np.diff(seen[:, 0, 1])).mean()
         width, height = 64 * step_x, 64 * step_y
@@ -116,14 +116,14 @@ def test_clouds_of_a_set() -> None:
         assert np.array_equal(rows(cloud.xyz, cloud.features), np.asarray(image, dtype=np.float32) / np.float32(255))
         assert np.array_equal(cloud.xyz, clouds[i].xyz)  # evaluation is the same every time
         assert np.diff(cloud.xyz[:, 1]).min() < 0  # and not in rows, whose first points are the upper ones
-    in_rows = PixelClouds(Pictures(images), view=PixelView(shuffle=False))
+    in_rows = PixelClouds(Pictures(images), crop=PixelCrop(shuffle=False))
     assert np.array_equal(in_rows[1].xyz, pixel_cloud(images[1]).xyz)
 
 
 def test_fewer_points_are_random_pixels() -> None:
     image = picture(20, 20)
-    for view in (PixelView(), PixelView(shuffle=False)):
-        clouds = PixelClouds(Pictures([image]), view=view, n_points=50)
+    for view in (PixelCrop(), PixelCrop(shuffle=False)):
+        clouds = PixelClouds(Pictures([image]), crop=view, n_points=50)
         cloud = clouds[0]
         assert len(np.unique(cloud.xyz, axis=0)) == 50 and cloud.xyz[:, 1].max() > 15
         assert np.array_equal(clouds[0].xyz, cloud.xyz)
@@ -132,7 +132,7 @@ def test_fewer_points_are_random_pixels() -> None:
 
 
 def test_subsets_and_memory_keep_drawing() -> None:
-    clouds = PixelClouds(Pictures([picture(12, 12, i) for i in range(6)]), view=PixelView(crop=8), n_points=40, seed=3)
+    clouds = PixelClouds(Pictures([picture(12, 12, i) for i in range(6)]), crop=PixelCrop(crop=8), n_points=40, seed=3)
     part = clouds.subset([4, -5, 2])
     for same in (part, part.in_memory(), clouds.in_memory().subset([4, 1, 2]), pickle.loads(pickle.dumps(part))):
         assert same.labels.tolist() == [0, 1, 0] and same.classes == clouds.classes

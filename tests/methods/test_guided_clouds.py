@@ -12,17 +12,13 @@ import torch
 from tiny_student import CLASSES, WIDTH, batch, clouds, features, student
 from torch import nn
 
+from pointlift.core.point_batch import PointBatch
+from pointlift.data.dataset import collate
 from pointlift.data.loader import make_loader
 from pointlift.data.transforms import scale_shift_augmentation
 from pointlift.inflation import inflate
-from pointlift.methods.image2point import CloudBatch
-from pointlift.methods.pointcmt.taught_clouds import (
-    GuidedBatch,
-    TaughtClouds,
-    TaughtStudent,
-    TeacherJudgement,
-)
-from pointlift.methods.pointcmt.taught_student import student_classifier
+from pointlift.methods.pointcmt.taught_clouds import FEATURES, TaughtClouds
+from pointlift.methods.pointcmt.taught_student import TaughtStudent, TeacherJudgement, student_classifier
 from pointlift.models import create_model
 
 
@@ -36,15 +32,14 @@ def test_every_cloud_brings_its_own_row(tmp_path: Path, workers: int) -> None:
     rows = mapped(tmp_path)
     guided = TaughtClouds(clouds(), rows)
     loader = make_loader(guided, 2, True, 5, scale_shift_augmentation(), workers)
-    loader.collate_fn = GuidedBatch.collate
     order = np.random.default_rng([5, 0]).permutation(6)
     seen = list(loader)
-    assert np.array_equal(torch.cat([b.guide for b in seen]), rows[order])
-    assert torch.cat([b.cloud.labels["class"] for b in seen]).tolist() == (order % CLASSES).tolist()
+    assert np.array_equal(torch.cat([b.extras[FEATURES] for b in seen]), rows[order])
+    assert torch.cat([b.labels["class"] for b in seen]).tolist() == (order % CLASSES).tolist()
     subset = guided.subset([4, 1])
-    assert np.array_equal(GuidedBatch.collate([subset[0], subset[1]]).guide, rows[[4, 1]])
+    assert np.array_equal(collate([subset[0], subset[1]]).extras[FEATURES], rows[[4, 1]])
     moved = seen[0].to("cpu")
-    assert isinstance(moved, GuidedBatch) and len(moved) == 2 and torch.equal(moved.guide, seen[0].guide)
+    assert isinstance(moved, PointBatch) and len(moved) == 2 and torch.equal(moved.extras[FEATURES], seen[0].extras[FEATURES])
 
 
 def test_a_file_of_features_is_pickled_as_its_name(tmp_path: Path) -> None:
@@ -61,7 +56,7 @@ def test_a_file_of_features_is_pickled_as_its_name(tmp_path: Path) -> None:
 
 
 def _row_in_another_process(guided: TaughtClouds, index: int, queue: multiprocessing.Queue) -> None:
-    queue.put(guided[index].guide.tolist())  # type: ignore[attr-defined]
+    queue.put(guided[index].extras[FEATURES].tolist())
 
 
 @pytest.mark.slow
@@ -84,7 +79,7 @@ def test_encoder_and_classifier_are_the_student() -> None:
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 def test_inflated_networks_are_split_too(head: str) -> None:
     image = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
-    module = TaughtStudent(inflate(image, num_classes=CLASSES, head=head), CLASSES, WIDTH, None, 0.3).eval()
+    module = TaughtStudent(inflate(image, num_classes=CLASSES, head=head, voxel_size=0.3), CLASSES, WIDTH, None).eval()
     assert module.student_width == (8 if head == "linear" else 1024)
     assert torch.equal(module.classifier(module.encode(batch())), module(batch()))
 
@@ -97,10 +92,12 @@ def test_refusals() -> None:
     image = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
     with pytest.raises(ValueError, match=r"ends in BatchNorm1d, expected a fully connected layer .* model\.head linear or mlp"):
         student_classifier(inflate(image, num_classes=3, head="linear-bn"))
-    with pytest.raises(ValueError, match="LinearNetwork, cannot be split into an encoder and a classifier"):
+    with pytest.raises(ValueError, match="LinearNetwork, ends in BatchNorm1d, expected a fully connected layer"):
         student_classifier(create_model("linear-network"))
+    with pytest.raises(ValueError, match="Conv2d, cannot be split into an encoder and a classifier"):
+        student_classifier(nn.Conv2d(3, 8, 3))
     unlabelled = batch()
-    unlabelled.cloud.labels["class"][1] = -1
+    unlabelled.labels["class"][1] = -1
     with pytest.raises(ValueError, match="1 clouds of a batch have no class"):
         TaughtStudent(student(), CLASSES, WIDTH, None).classes(unlabelled)
 
@@ -109,5 +106,5 @@ def test_the_teacher_is_judged_by_its_features() -> None:
     layer = nn.Linear(WIDTH, CLASSES)
     judge = TeacherJudgement(layer, CLASSES)
     assert torch.equal(judge(batch()), layer(torch.from_numpy(features())))
-    with pytest.raises(TypeError, match="judged by its features, got a CloudBatch"):
-        judge(CloudBatch(batch().cloud))
+    with pytest.raises(TypeError, match="judged by its features, got a PointBatch without any"):
+        judge(collate([clouds()[0]]))

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from pointlift.core.sparse_tensor import PointBatch
+from pointlift.core.point_batch import PointBatch
+from pointlift.data.dataset import collate
 from pointlift.data.sample import Sample
 from pointlift.evaluate import classification_metrics
 from pointlift.inflation import InflatedNetwork, inflate
-from pointlift.methods.image2point import CloudBatch, Image2Point
+from pointlift.methods.classification import Classification
 from pointlift.methods.method import DivergenceError
-from pointlift.methods.optim import lr_factor
+from pointlift.methods.optim import OptimConfig, lr_factor
 from pointlift.models import LinearNetwork, create_model
 
 
@@ -28,7 +29,7 @@ def network(classes: int = 3) -> InflatedNetwork:
         nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10),
     )  # fmt: skip
-    return inflate(image, num_classes=classes)
+    return inflate(image, num_classes=classes, voxel_size=0.2)
 
 
 def clouds(n: int = 12, classes: int = 3, seed: int = 0) -> list[Sample]:
@@ -39,10 +40,10 @@ def clouds(n: int = 12, classes: int = 3, seed: int = 0) -> list[Sample]:
 
 
 def loader(n: int = 12, batch: int = 6) -> DataLoader[Any]:
-    return DataLoader(clouds(n), batch, collate_fn=CloudBatch.collate)  # type: ignore[arg-type]
+    return DataLoader(clouds(n), batch, collate_fn=collate)  # type: ignore[arg-type]
 
 
-def fit(module: Image2Point, folder: Path, epochs: int = 1, **options: Any) -> lightning.Trainer:
+def fit(module: Classification, folder: Path, epochs: int = 1, **options: Any) -> lightning.Trainer:
     trainer = lightning.Trainer(
         max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, num_sanity_val_steps=0, default_root_dir=folder, **options,
@@ -74,8 +75,8 @@ def test_step_schedule_falls_to_a_tenth_after_each_third() -> None:
 def test_plateau_halves_and_goes_on_after_a_checkpoint(tmp_path: Path) -> None:
     """The learning rate halves after 10 epochs without a lower loss, also where a run was cut in two in between."""
 
-    class Flat(Image2Point):
-        def training_step(self, batch: CloudBatch | PointBatch, batch_idx: int) -> Tensor:
+    class Flat(Classification):
+        def training_step(self, batch: PointBatch, batch_idx: int) -> Tensor:
             loss: Tensor = super().training_step(batch, batch_idx)
             self.train_loss.reset()
             self.train_loss.update(1.0, 1)
@@ -84,7 +85,7 @@ def test_plateau_halves_and_goes_on_after_a_checkpoint(tmp_path: Path) -> None:
     def rates(parts: list[int], folder: Path) -> float:
         checkpoint = None
         for epochs in parts:
-            module = Flat(network(), 3, "all", 0.2, lr=0.1, schedule="plateau", optimizer="adam")
+            module = Flat(network(), 3, "all", OptimConfig("adam", lr=0.1, schedule="plateau"))
             trainer = lightning.Trainer(
                 max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
                 enable_model_summary=False, default_root_dir=folder,
@@ -99,7 +100,7 @@ def test_plateau_halves_and_goes_on_after_a_checkpoint(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
 def test_adam_is_torchs(name: Any, kind: type[torch.optim.Optimizer], tmp_path: Path) -> None:
-    module = Image2Point(network(), 3, "all", 0.2, lr=1e-3, weight_decay=0.05, optimizer=name)
+    module = Classification(network(), 3, "all", OptimConfig(name, lr=1e-3, weight_decay=0.05))
     trainer = fit(module, tmp_path)
     assert type(trainer.optimizers[0]) is kind and trainer.optimizers[0].param_groups[0]["weight_decay"] == 0.05
     assert trainer.callback_metrics["train_loss"].isfinite()
@@ -107,15 +108,16 @@ def test_adam_is_torchs(name: Any, kind: type[torch.optim.Optimizer], tmp_path: 
 
 def test_one_step_is_the_papers_sgd(tmp_path: Path) -> None:
     """Two steps of the module against SGD written out: momentum 0.9, weight decay 1e-4, the second step at half the rate."""
-    module = Image2Point(LinearNetwork(num_classes=3, channels=4), 3, "all", voxel_size=0.2)
-    reference = LinearNetwork(num_classes=3, channels=4)
+    net, reference = (LinearNetwork(num_classes=3, channels=4) for _ in range(2))
+    net.voxel_size = reference.voxel_size = 0.2
+    module = Classification(net, 3, "all")
     reference.load_state_dict(module.net.state_dict())
     fit(module, tmp_path)
-    twin = Image2Point(reference, 3, None, voxel_size=0.2)
+    twin = Classification(reference, 3)
     velocity = {n: torch.zeros_like(p) for n, p in reference.named_parameters()}
     for step, batch in enumerate(loader()):
         reference.zero_grad()
-        nn.functional.cross_entropy(twin(batch), batch.cloud.labels["class"]).backward()
+        nn.functional.cross_entropy(twin(batch), batch.labels["class"]).backward()
         with torch.no_grad():
             for name, parameter in reference.named_parameters():
                 assert parameter.grad is not None
@@ -130,7 +132,7 @@ def test_one_step_is_the_papers_sgd(tmp_path: Path) -> None:
 ])  # fmt: skip
 def test_regimes_move_what_they_say(tmp_path: Path, regime: str, moves_weight: bool, moves_affine: bool, moves_statistics: bool) -> None:
     net = network()
-    module = Image2Point(net, 3, regime, voxel_size=0.2)
+    module = Classification(net, 3, regime)
     before = {k: v.clone() for k, v in net.state_dict().items()}
     trainer = fit(module, tmp_path, epochs=2)
     after = net.state_dict()
@@ -147,7 +149,7 @@ def test_regimes_move_what_they_say(tmp_path: Path, regime: str, moves_weight: b
 
 
 def test_measures_what_evaluate_measures(tmp_path: Path) -> None:
-    module = Image2Point(network(), 3, "all", voxel_size=0.2, lr=0.02)
+    module = Classification(network(), 3, "all", OptimConfig(lr=0.02))
     trainer = fit(module, tmp_path, epochs=2)
     module.eval()
     with torch.no_grad():
@@ -162,12 +164,12 @@ def test_measures_what_evaluate_measures(tmp_path: Path) -> None:
 
 
 def test_point_batches_and_mixed_precision(tmp_path: Path) -> None:
-    module = Image2Point(network(), 3, "all", voxel_size=0.2)
+    module = Classification(network(), 3, "all")
     fit(module, tmp_path, precision="bf16-mixed")
     module.eval()
     one = clouds(3)
     plain = PointBatch.from_list([s.xyz for s in one])
-    assert torch.equal(module(plain), module(CloudBatch.collate(one)))
+    assert torch.equal(module(plain), module(collate(one)))
     assert module(plain).dtype == torch.float32
 
 
@@ -177,8 +179,8 @@ class Exploding(nn.Module):
         self.value = value
         self.weight = nn.Parameter(torch.ones(1))
 
-    def forward(self, voxels: Any) -> Tensor:
-        logits = torch.zeros(voxels.batch_size, 3)
+    def forward(self, cloud: PointBatch) -> Tensor:
+        logits = torch.zeros(len(cloud), 3)
         logits[:, 0] = self.value
         return logits * self.weight
 
@@ -186,23 +188,23 @@ class Exploding(nn.Module):
 @pytest.mark.parametrize(("value", "word"), [(float("nan"), "NaN"), (float("-inf"), "infinite")])
 def test_divergence_is_one_sentence(tmp_path: Path, value: float, word: str) -> None:
     with pytest.raises(DivergenceError, match=rf"loss became {word} at step 0 \(epoch 0\): lower the learning rate \(it is 3 ") as error:
-        fit(Image2Point(Exploding(value), 3, lr=3.0, voxel_size=0.2), tmp_path)
+        fit(Classification(Exploding(value), 3, optim=OptimConfig(lr=3.0)), tmp_path)
     assert "\n" not in str(error.value)
 
 
 def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected lr > 0"):
-        Image2Point(network(), 3, lr=0.0)
+        OptimConfig(lr=0.0)
     with pytest.raises(ValueError, match=r"schedule must be one of cosine, step, decay, plateau, released, constant, got 'steps'"):
-        Image2Point(network(), 3, schedule="steps")  # type: ignore[arg-type]
+        OptimConfig(schedule="steps")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"optimizer must be one of sgd, adam, adamw, got 'lion'"):
-        Image2Point(network(), 3, optimizer="lion")  # type: ignore[arg-type]
+        OptimConfig(optimizer="lion")  # type: ignore[arg-type]
     frozen = network().requires_grad_(False)
     with pytest.raises(ValueError, match="No parameter of the network is trainable"):
-        fit(Image2Point(frozen, 3, voxel_size=0.2), tmp_path)
-    unknown = CloudBatch.collate([Sample(np.zeros((4, 3)), -1), Sample(np.ones((4, 3)), 1)])
+        fit(Classification(frozen, 3), tmp_path)
+    unknown = collate([Sample(np.zeros((4, 3)), -1), Sample(np.ones((4, 3)), 1)])
     with pytest.raises(ValueError, match="1 clouds of a batch have no class"):
-        Image2Point(network(), 3, voxel_size=0.2).training_step(unknown, 0)
+        Classification(network(), 3).training_step(unknown, 0)
 
 
 def test_cosine_ends_at_its_floor_and_decay_stops_there() -> None:
@@ -215,25 +217,25 @@ def test_cosine_ends_at_its_floor_and_decay_stops_there() -> None:
 
 def test_smoothing_over_the_others_is_dgcnns_loss() -> None:
     net, classes, eps = create_model("pointnet2-ssg", num_classes=5), 5, 0.2
-    module = Image2Point(net, classes, label_smoothing=eps, smoothing="others")
+    module = Classification(net, classes, optim=OptimConfig(label_smoothing=eps, smoothing="others"))
     logits, target = torch.randn(7, classes, dtype=torch.float64), torch.arange(7) % classes
     wanted = torch.full((7, classes), eps / (classes - 1), dtype=torch.float64).scatter(1, target[:, None], 1 - eps)
     torch.testing.assert_close(module.loss(logits, target), -(wanted * logits.log_softmax(1)).sum(1).mean())
     with pytest.raises(ValueError, match="leaves nothing for the true one"):
-        Image2Point(net, 2, label_smoothing=0.5, smoothing="others")
+        Classification(net, 2, optim=OptimConfig(label_smoothing=0.5, smoothing="others"))
 
 
 def test_the_momentum_of_batch_statistics_halves_down_to_its_floor(tmp_path: Path) -> None:
     """RS-CNN's 0.9, 0.45, ... (facts 5.4), every second epoch here; a run cut in the middle of an epoch has the momentum of that epoch."""
 
-    class Watched(Image2Point):
-        def training_step(self, batch: CloudBatch | PointBatch, batch_idx: int) -> Tensor:
+    class Watched(Classification):
+        def training_step(self, batch: PointBatch, batch_idx: int) -> Tensor:
             momenta.append({m.momentum for m in self.net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)})
             return super().training_step(batch, batch_idx)
 
     momenta: list[set[float | None]] = []
-    options: dict[str, Any] = {"bn_momentum": 0.9, "bn_decay": 0.5, "bn_floor": 0.3, "decay_epochs": 2}
-    module = Watched(network(), 3, "all", 0.2, lr=0.01, **options)
+    optim = OptimConfig(lr=0.01, bn_momentum=0.9, bn_decay=0.5, bn_floor=0.3, decay_epochs=2)
+    module = Watched(network(), 3, "all", optim)
     trainer = fit(module, tmp_path, 6)
     assert momenta == [{m} for m in (0.9,) * 4 + (0.45,) * 4 + (0.3,) * 4], "two steps an epoch"
     trainer.save_checkpoint(tmp_path / "last.ckpt")
@@ -242,15 +244,15 @@ def test_the_momentum_of_batch_statistics_halves_down_to_its_floor(tmp_path: Pat
         max_epochs=7, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         default_root_dir=tmp_path,
     )  # fmt: skip
-    longer.fit(Watched(network(), 3, "all", 0.2, lr=0.01, **options), loader(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    longer.fit(Watched(network(), 3, "all", optim), loader(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
     assert momenta == [{0.3}, {0.3}]
 
 
 def test_the_newest_batch_has_its_share_of_the_statistics(tmp_path: Path) -> None:
     """running = (1 - m) * running + m * batch, m = 0.75 and nothing else: one step from mean 0 gives 0.75 of the batch's mean."""
     whole, part = network(), network()
-    fit(Image2Point(whole, 3, "all", 0.2, bn_momentum=1.0), tmp_path, limit_train_batches=1)
-    fit(Image2Point(part, 3, "all", 0.2, bn_momentum=0.75), tmp_path, limit_train_batches=1)
+    fit(Classification(whole, 3, "all", OptimConfig(bn_momentum=1.0)), tmp_path, limit_train_batches=1)
+    fit(Classification(part, 3, "all", OptimConfig(bn_momentum=0.75)), tmp_path, limit_train_batches=1)
     of_whole, of_part = (next(m for m in net.modules() if isinstance(m, nn.BatchNorm1d)) for net in (whole, part))
     assert of_whole.running_mean is not None and of_part.running_mean is not None and of_whole.running_mean.abs().max() > 0.01
     torch.testing.assert_close(of_part.running_mean, 0.75 * of_whole.running_mean)
@@ -259,8 +261,8 @@ def test_the_newest_batch_has_its_share_of_the_statistics(tmp_path: Path) -> Non
 def test_settings_of_the_batch_statistics_out_of_range() -> None:
     for wrong in ({"bn_momentum": 0.0}, {"bn_momentum": 0.5, "bn_decay": 1.5}, {"bn_momentum": 0.5, "bn_floor": 0.6}):
         with pytest.raises(ValueError, match=r"expected 0 < bn_momentum <= 1, 0 < bn_decay <= 1 and 0 <= bn_floor <= bn_momentum"):
-            Image2Point(network(), 3, **wrong)
+            OptimConfig(**wrong)
     with pytest.raises(ValueError, match="without bn_momentum, which they change"):
-        Image2Point(network(), 3, bn_decay=0.5)
+        OptimConfig(bn_decay=0.5)
     with pytest.raises(ValueError, match="Linear has no batch normalisation"):
-        Image2Point(nn.Linear(3, 3), 3, bn_momentum=0.9)
+        Classification(nn.Linear(3, 3), 3, optim=OptimConfig(bn_momentum=0.9))

@@ -1,5 +1,6 @@
 """Image pre-training: augmentation, schedules, normalisation, what a step refuses. Whole runs: tests/experiments/test_pretraining.py."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,13 @@ def test_crops_that_do_not_fit() -> None:
 
 
 def test_schedules() -> None:
-    cosine, step, constant = (ImageOptimConfig(schedule=name) for name in ("cosine", "step", "constant"))
-    assert [cosine.factor(p) for p in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0])
-    assert [step.factor(p / 90) for p in (0, 29, 30, 59, 60, 89, 90)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01, 0.01])
-    assert constant.factor(0.7) == 1
+    def factors(name: Any, steps: Sequence[int]) -> list[float]:
+        settings = ImageOptimConfig(schedule=name).settings()
+        return [settings.lr_factor(step, 90, settings.epochs) for step in steps]
+
+    assert factors("cosine", (0, 45, 90)) == pytest.approx([1, 0.5, 0])
+    assert factors("step", (0, 29, 30, 59, 60, 89, 90)) == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01, 0.01])
+    assert factors("constant", (63,)) == [1]
     with pytest.raises(ValueError, match="schedule='linear'"):
         ImageOptimConfig(schedule="linear")  # type: ignore[arg-type]
     numbers = ({"lr": float("nan")}, {"momentum": 1.0}, {"weight_decay": -1.0}, {"weight_decay": float("inf")})
@@ -117,19 +121,19 @@ def test_every_batch_has_windows_of_its_own(accumulate: int) -> None:
     """Also the batches that make one optimizer step together."""
     picture = torch.arange(144, dtype=torch.uint8).reshape(1, 12, 12)
     data: Any = [(picture, 0)] * 12
-    module = ImageClassifier(Remembers(), ImageOptimConfig(epochs=1, lr=1e-6), crop=4, flip=False)
+    module = ImageClassifier(Remembers(), 2, crop=4, flip=False, optim=ImageOptimConfig(epochs=1, lr=1e-6).settings())
     trainer = lightning.Trainer(
         max_epochs=1, accumulate_grad_batches=accumulate, accelerator="cpu", logger=False, enable_progress_bar=False,
         enable_model_summary=False, enable_checkpointing=False,
     )  # fmt: skip
     trainer.fit(module, DataLoader(data, 2))
-    seen = torch.stack(module.model.seen).reshape(6, -1)
+    seen = torch.stack(module.net.seen).reshape(6, -1)
     assert len(seen.unique(dim=0)) == 6  # 81 windows for each of two pictures: two batches are alike once in 6,561 pairs
 
 
 def test_a_loss_that_is_no_number_stops_the_run() -> None:
     data: Any = [(torch.full((1, 4, 4), 255, dtype=torch.uint8), 1)] * 4
-    module = ImageClassifier(Infinite(), ImageOptimConfig(epochs=1), flip=False)
+    module = ImageClassifier(Infinite(), 2, flip=False, optim=ImageOptimConfig(epochs=1).settings())
     trainer = lightning.Trainer(fast_dev_run=2, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
     with pytest.raises(DivergenceError, match=r"loss became (NaN|infinite) at step 0 \(epoch 0\): lower the learning rate"):
         trainer.fit(module, DataLoader(data, 2))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pointlift.data.loader import make_loader
+from pointlift.methods.optim import OptimConfig
 from pointlift.methods.pointcmt.baselines import (
     BASELINES,
     KnowledgeDistillation,
@@ -22,7 +23,8 @@ from pointlift.methods.pointcmt.baselines import (
     principal_directions,
     soft_divergence,
 )
-from pointlift.methods.pointcmt.taught_clouds import GuidedBatch, TaughtClouds
+from pointlift.methods.pointcmt.student import TransferConfig
+from pointlift.methods.pointcmt.taught_clouds import FEATURES, TaughtClouds
 
 TEACHER = 8  # width of a teacher that is not as wide as the student
 
@@ -35,7 +37,8 @@ def teacher(width: int = WIDTH) -> nn.Linear:
 
 def module(method: str, width: int = WIDTH, **options: Any) -> KnowledgeDistillation:
     principal = principal_directions(features(20, width=width), WIDTH // 2) if method == "huang" else None
-    made = KnowledgeDistillation(student(), CLASSES, width, method, teacher(width), principal, None, **options)  # type: ignore[arg-type]
+    transfer = TransferConfig(method, **options)  # type: ignore[arg-type]
+    made = KnowledgeDistillation(student(), CLASSES, width, transfer, teacher(width), principal, None)
     return silent(made)  # type: ignore[no-any-return]
 
 
@@ -111,9 +114,9 @@ def literal_transfer(method: str, made: KnowledgeDistillation, points: Tensor, l
 def test_the_loss_is_what_the_text_says(method: str, width: int) -> None:
     made, data = module(method, width).eval(), batch(width=width)
     points, logits = made.encode(data), made(data)
-    transfer = literal_transfer(method, made, points, logits, data.guide)
-    assert float(made.transfer(points, logits, data.guide)) == pytest.approx(transfer, rel=2e-5, abs=1e-6)
-    ce = float(functional.cross_entropy(logits, data.cloud.labels["class"]))
+    transfer = literal_transfer(method, made, points, logits, data.extras[FEATURES])
+    assert float(made.transfer(points, logits, data.extras[FEATURES])) == pytest.approx(transfer, rel=2e-5, abs=1e-6)
+    ce = float(functional.cross_entropy(logits, data.labels["class"]))
     usual = (0.1, 0.9) if method == "hinton" else (1.0, 1.0)
     assert float(made.training_step(data, 0)) == pytest.approx(usual[0] * ce + usual[1] * transfer, rel=2e-5)
     weighted = module(method, width, weight=5.0, label_weight=0.5).eval()
@@ -123,9 +126,9 @@ def test_the_loss_is_what_the_text_says(method: str, width: int) -> None:
 @pytest.mark.parametrize("method", BASELINES)
 def test_what_the_transfer_reaches(method: str) -> None:
     made, data = module(method, TEACHER), batch(width=TEACHER)
-    data.guide.requires_grad_(method not in ("normalize-1", "normalize-2"))
+    data.extras[FEATURES].requires_grad_(method not in ("normalize-1", "normalize-2"))
     points = made.encode(data)
-    loss = made.transfer(points, made.classifier(points), data.guide)
+    loss = made.transfer(points, made.classifier(points), data.extras[FEATURES])
     reached = set(gradients(loss, made))
     last = f"net.head.{len(made.net.head) - 1}."  # type: ignore[arg-type]
     student_names = {n for n, _ in made.named_parameters() if n.startswith("net.")}
@@ -140,8 +143,8 @@ def test_normalisation_statistics_are_constants() -> None:
     """A student cannot lower the loss by shrinking its features: the gradient is that of a fixed target."""
     made, data = module("normalize-2"), batch()
     points = torch.rand(6, WIDTH, requires_grad=True)
-    (found,) = torch.autograd.grad(made.transfer(points, torch.zeros(6, CLASSES), data.guide), points)
-    expected = 2 * (points.detach() - normalize_2(data.guide, points.detach())) / points.numel()
+    (found,) = torch.autograd.grad(made.transfer(points, torch.zeros(6, CLASSES), data.extras[FEATURES]), points)
+    expected = 2 * (points.detach() - normalize_2(data.extras[FEATURES], points.detach())) / points.numel()
     assert torch.allclose(found, expected, atol=1e-7)
 
 
@@ -149,7 +152,7 @@ def test_inheritance_pulls_and_exploration_pushes() -> None:
     made, data = module("huang"), batch()
     points = torch.rand(6, WIDTH, requires_grad=True)
     mean, directions = made.principal_mean, made.principal_directions
-    compressed = functional.normalize((data.guide - mean) @ directions.T, dim=1)
+    compressed = functional.normalize((data.extras[FEATURES] - mean) @ directions.T, dim=1)
 
     def alignment(x: Tensor) -> list[float]:
         half = WIDTH // 2
@@ -157,7 +160,7 @@ def test_inheritance_pulls_and_exploration_pushes() -> None:
         return [float((functional.normalize(p, dim=1) * compressed).sum(1).mean()) for p in parts]
 
     before = alignment(points)
-    (gradient,) = torch.autograd.grad(made.transfer(points, torch.zeros(6, CLASSES), data.guide), points)
+    (gradient,) = torch.autograd.grad(made.transfer(points, torch.zeros(6, CLASSES), data.extras[FEATURES]), points)
     after = alignment(points - 0.1 * gradient)
     assert after[0] > before[0] and after[1] < before[1]
 
@@ -176,10 +179,11 @@ def test_principal_directions_are_those_of_the_singular_values() -> None:
 
 
 def test_layers_beside_the_student_learn_and_the_teacher_does_not(tmp_path: Path) -> None:
-    made = KnowledgeDistillation(student(), CLASSES, TEACHER, "yang", teacher(TEACHER), None, None, lr=0.05, seed=1)
+    made = KnowledgeDistillation(
+        student(), CLASSES, TEACHER, TransferConfig("yang"), teacher(TEACHER), None, None, OptimConfig(lr=0.05), seed=1
+    )
     before = {k: v.clone() for k, v in made.state_dict().items()}
     loader = make_loader(TaughtClouds(clouds(), features(width=TEACHER)), 3, True)
-    loader.collate_fn = GuidedBatch.collate
     trainer = lightning.Trainer(
         max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, default_root_dir=tmp_path,
@@ -192,13 +196,18 @@ def test_layers_beside_the_student_learn_and_the_teacher_does_not(tmp_path: Path
 
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="method is 'kd', expected one of hinton, huang"):
-        KnowledgeDistillation(student(), CLASSES, WIDTH, "kd")  # type: ignore[arg-type]
+        KnowledgeDistillation(student(), CLASSES, WIDTH, TransferConfig("kd"))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="hinton needs the image network's classifier of 12 channels and 3 classes, got none"):
-        KnowledgeDistillation(student(), CLASSES, WIDTH, "hinton")
+        KnowledgeDistillation(student(), CLASSES, WIDTH, TransferConfig("hinton"))
     with pytest.raises(ValueError, match="got one of 12 channels and 4 classes"):
-        KnowledgeDistillation(student(), CLASSES, WIDTH, "yang", nn.Linear(WIDTH, 4))
+        KnowledgeDistillation(student(), CLASSES, WIDTH, TransferConfig("yang"), nn.Linear(WIDTH, 4))
     with pytest.raises(ValueError, match="huang needs 6 principal directions of 12 channels, half the student's feature, got none"):
-        KnowledgeDistillation(student(), CLASSES, WIDTH, "huang")
-    for options in ({"weight": -1.0}, {"temperature": 0.0}, {"label_weight": float("inf")}):
-        with pytest.raises(ValueError, match="expected finite numbers"):
-            KnowledgeDistillation(student(), CLASSES, WIDTH, "mse", **options)  # type: ignore[arg-type]
+        KnowledgeDistillation(student(), CLASSES, WIDTH, TransferConfig("huang"))
+    wrong: dict[str, tuple[float, str]] = {
+        "weight": (-1.0, "weight is -1.0, expected a finite number of 0 or more"),
+        "temperature": (0.0, "temperature is 0.0 and teacher_batch_size 128, expected a positive number"),
+        "label_weight": (float("inf"), "label_weight is inf, expected a finite number of 0 or more"),
+    }
+    for name, (value, sentence) in wrong.items():
+        with pytest.raises(ValueError, match=sentence):
+            TransferConfig("mse", **{name: value})  # type: ignore[arg-type]

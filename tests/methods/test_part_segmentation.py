@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from pointlift.core.sparse_tensor import PointBatch
+from pointlift.core.point_batch import PointBatch
 from pointlift.data.part_labels import PartLabels
 from pointlift.evaluate.parts import part_metrics, predicted_parts
-from pointlift.methods.image2point import CloudBatch
 from pointlift.methods.method import DivergenceError
-from pointlift.methods.segmentation.parts import PartIoU, PartSegmentation
+from pointlift.methods.segmentation.parts import PartIoU, PartLabelling
 from pointlift.models.points.pointnet2_parts import PointNet2Parts
 
 LABELS = PartLabels.numbered(("mug", "lamp"), ((0, 1), (2, 3, 4)))
@@ -36,10 +35,10 @@ def batch(sizes: tuple[int, ...], category: list[int], seed: int = 0, part: bool
 
 
 def test_the_loss_is_the_mean_over_points() -> None:
-    module = PartSegmentation(network(), LABELS)
+    module = PartLabelling(network(), LABELS)
     cloud = batch((20, 9), [0, 1])
     module.log = lambda *a, **k: None  # type: ignore[method-assign]  # there is no trainer
-    loss = module.training_step(CloudBatch(cloud), 0)
+    loss = module.training_step(cloud, 0)
     log_p = module.net(cloud).log_softmax(1)
     expected = -sum(log_p[i, int(p)] for i, p in enumerate(cloud.labels["part"])) / 29
     assert torch.allclose(loss, expected, atol=1e-6)
@@ -50,10 +49,10 @@ def test_the_loss_is_the_mean_over_points() -> None:
 @pytest.mark.parametrize("restrict", [True, False])
 @torch.no_grad()
 def test_validation_adds_up_over_batches(restrict: bool) -> None:
-    module = PartSegmentation(network(), LABELS, restrict).eval()
+    module = PartLabelling(network(), LABELS, restrict).eval()
     batches = [batch((20, 9, 5), [0, 1, 1], 1), batch((11,), [0], 2)]
     for index, part in enumerate(batches):
-        module.validation_step(CloudBatch(part), index)
+        module.validation_step(part, index)
     logged: dict[str, float] = {}
     module.log = lambda name, value, **k: logged.update({name: float(value)})  # type: ignore[method-assign]
     module.on_validation_epoch_end()
@@ -89,7 +88,7 @@ def test_states_are_summed_over_processes() -> None:
 
 
 def test_what_is_refused() -> None:
-    module = PartSegmentation(network(), LABELS)
+    module = PartLabelling(network(), LABELS)
     with pytest.raises(ValueError, match="no part labels"):
         module.training_step(batch((5, 5), [0, 1], part=False), 0)
     nameless = batch((5, 5), [0, 1])

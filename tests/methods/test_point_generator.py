@@ -11,9 +11,10 @@ import torch
 from tiny_student import POINTS, WIDTH, batch, clouds, features, gradients, silent
 from torch import Tensor
 
-from pointlift.core.sparse_tensor import PointBatch
+from pointlift.core.point_batch import PointBatch
 from pointlift.data.loader import make_loader
 from pointlift.methods.method import DivergenceError
+from pointlift.methods.optim import OptimConfig
 from pointlift.methods.pointcmt.generator import (
     CloudDistance,
     GeneratorError,
@@ -24,7 +25,7 @@ from pointlift.methods.pointcmt.generator import (
     pick_points,
     save_generator,
 )
-from pointlift.methods.pointcmt.taught_clouds import GuidedBatch, TaughtClouds
+from pointlift.methods.pointcmt.taught_clouds import FEATURES, TaughtClouds
 
 
 def random_clouds(n: int = 4, points: int = 6, seed: int = 0) -> Tensor:
@@ -116,9 +117,9 @@ def test_a_step_is_the_weighted_mean_distance_and_trains_the_generator_only() ->
     generator = PointGenerator(WIDTH, 16, hidden=[20, 20])
     module = silent(GeneratorTraining(generator, CloudDistance(matching="exact"), loss_weight=30.0))
     data = batch()
-    data.guide.requires_grad_()
+    data.extras[FEATURES].requires_grad_()
     loss = module.training_step(data, 0)
-    by_hand = CloudDistance(matching="exact")(generator(data.guide), pick_points(data.cloud, 16)).mean()
+    by_hand = CloudDistance(matching="exact")(generator(data.extras[FEATURES]), pick_points(data, 16)).mean()
     assert float(loss.detach()) == pytest.approx(30 * float(by_hand.detach()), rel=1e-6)
     assert float(module.train_loss.compute()) == pytest.approx(float(by_hand.detach()), rel=1e-6), "what is logged is without the weight"
     assert set(gradients(loss, module)) == {f"net.{n}" for n, _ in generator.named_parameters()}
@@ -128,10 +129,9 @@ def test_it_learns_to_draw_the_clouds(tmp_path: Path) -> None:
     """Six boxes known by their features alone."""
     guided = TaughtClouds(clouds(), features())
     loader = make_loader(guided, 6, True)
-    loader.collate_fn = GuidedBatch.collate
     module = GeneratorTraining(
         PointGenerator(WIDTH, POINTS, hidden=[64, 64]), CloudDistance(matching="exact"),
-        optimizer="adam", lr=3e-3, weight_decay=0.0, schedule="constant", seed=1,
+        optim=OptimConfig("adam", lr=3e-3, weight_decay=0.0, schedule="constant"), seed=1,
     )  # fmt: skip
     before = float(module.distances(batch()).mean())
     trainer = lightning.Trainer(

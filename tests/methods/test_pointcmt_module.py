@@ -13,19 +13,22 @@ from tiny_student import CLASSES, WIDTH, batch, clouds, features, gradients, sil
 from torch import Tensor
 from torch.nn import functional
 
+from pointlift.data.dataset import collate
 from pointlift.data.loader import make_loader
-from pointlift.methods.image2point import CloudBatch
 from pointlift.methods.method import DivergenceError
+from pointlift.methods.optim import OptimConfig
 from pointlift.methods.pointcmt.generator import CloudDistance, PointGenerator
-from pointlift.methods.pointcmt.student import PointCMT, classifier_enhancement, feature_enhancement
-from pointlift.methods.pointcmt.taught_clouds import GuidedBatch, TaughtClouds
+from pointlift.methods.pointcmt.student import PointCMTStudent, TransferConfig, classifier_enhancement, feature_enhancement
+from pointlift.methods.pointcmt.taught_clouds import FEATURES, TaughtClouds
 
 EXACT = CloudDistance(matching="exact")
 
 
-def module(generator: PointGenerator | None = None, **options: Any) -> PointCMT:
+def module(generator: PointGenerator | None = None, **options: Any) -> PointCMTStudent:
     made = generator or PointGenerator(WIDTH, 8, hidden=[16, 16])
-    made_module: PointCMT = silent(PointCMT(student(), CLASSES, WIDTH, made, None, distance=EXACT, **options))
+    made_module: PointCMTStudent = silent(
+        PointCMTStudent(student(), CLASSES, WIDTH, made, TransferConfig(**options), EXACT, None)
+    )
     return made_module.train()
 
 
@@ -38,7 +41,7 @@ def literal_divergence(image: Tensor, point: Tensor) -> list[float]:
     return rows
 
 
-def names_of(made: PointCMT, part: str) -> set[str]:
+def names_of(made: PointCMTStudent, part: str) -> set[str]:
     last = f"net.head.{len(made.net.head) - 1}."  # type: ignore[arg-type]
     names = {n for n, _ in made.named_parameters() if n.startswith("net.")}
     return {n for n in names if n.startswith(last) == (part == "classifier")}
@@ -72,36 +75,37 @@ def test_feature_enhancement_is_equation_5() -> None:
 def test_the_loss_is_the_weighted_sum(alpha: float, beta: float) -> None:
     made, data = module(alpha=alpha, beta=beta).eval(), batch()  # eval: the same batch statistics twice
     logits, points = made(data), made.encode(data)
-    expected = float(functional.cross_entropy(logits, data.cloud.labels["class"]))
+    expected = float(functional.cross_entropy(logits, data.labels["class"]))
     if alpha:
         assert made.generator is not None
-        expected += alpha * float(EXACT(made.generator(points), made.generator(data.guide)).mean())
+        expected += alpha * float(EXACT(made.generator(points), made.generator(data.extras[FEATURES])).mean())
     if beta:
-        expected += beta * sum(literal_divergence(made.classifier(data.guide), logits)) / 6
+        expected += beta * sum(literal_divergence(made.classifier(data.extras[FEATURES]), logits)) / 6
     assert float(made.training_step(data, 0)) == pytest.approx(expected, rel=1e-5)
     assert (made.generator is None) == (alpha == 0)
 
 
 def test_every_term_reaches_what_section_3_4_says_and_nothing_else() -> None:
     made, data = module(), batch()
-    data.guide.requires_grad_()
+    data.extras[FEATURES].requires_grad_()
     encoder, classifier = names_of(made, "encoder"), names_of(made, "classifier")
     assert len(classifier) == 2 and len(encoder) + 2 == len(list(made.net.parameters()))
     points = made.encode(data)
     logits = made.classifier(points)
     assert made.generator is not None
     reached = {
-        "classification": set(gradients(made.loss(logits, data.cloud.labels["class"]), made)),
-        "feature": set(gradients(feature_enhancement(made.generator, points, data.guide, EXACT), made)),
-        "image branch": set(gradients(classifier_enhancement(made.classifier(data.guide), logits.detach()), made)),
-        "point branch": set(gradients(classifier_enhancement(made.classifier(data.guide).detach(), logits), made)),
+        "classification": set(gradients(made.loss(logits, data.labels["class"]), made)),
+        "feature": set(gradients(feature_enhancement(made.generator, points, data.extras[FEATURES], EXACT), made)),
+        "image branch": set(gradients(classifier_enhancement(made.classifier(data.extras[FEATURES]), logits.detach()), made)),
+        "point branch": set(gradients(classifier_enhancement(made.classifier(data.extras[FEATURES]).detach(), logits), made)),
     }
     assert reached["classification"] == encoder | classifier
     assert reached["feature"] == encoder, "through the frozen generator to the encoder, never to the classifier"
     assert reached["image branch"] == classifier, "there is no encoder behind the image feature"
     assert reached["point branch"] == encoder | classifier
     assert not any(p.requires_grad for p in made.generator.parameters())
-    features_grad = torch.autograd.grad(feature_enhancement(made.generator, points, data.guide, EXACT), data.guide, allow_unused=True)
+    images = data.extras[FEATURES]
+    features_grad = torch.autograd.grad(feature_enhancement(made.generator, points, images, EXACT), images, allow_unused=True)
     assert features_grad == (None,), "the image's generated cloud is a constant"
 
 
@@ -112,9 +116,9 @@ def test_the_gradient_of_a_step_is_the_sum_of_its_terms() -> None:
     logits = made.classifier(points)
     assert made.generator is not None
     parts = [
-        (1.0, made.loss(logits, data.cloud.labels["class"])),
-        (30.0, feature_enhancement(made.generator, points, data.guide, EXACT)),
-        (0.3, classifier_enhancement(made.classifier(data.guide), logits)),
+        (1.0, made.loss(logits, data.labels["class"])),
+        (30.0, feature_enhancement(made.generator, points, data.extras[FEATURES], EXACT)),
+        (0.3, classifier_enhancement(made.classifier(data.extras[FEATURES]), logits)),
     ]
     summed = {n: torch.zeros_like(g) for n, g in whole.items()}
     for weight, term in parts:
@@ -127,10 +131,9 @@ def test_the_gradient_of_a_step_is_the_sum_of_its_terms() -> None:
 
 def test_the_generator_never_moves_and_its_dropout_is_off(tmp_path: Path) -> None:
     generator = PointGenerator(WIDTH, 8, "linear")
-    made = PointCMT(student(), CLASSES, WIDTH, generator, None, distance=EXACT, lr=0.05, seed=1)
+    made = PointCMTStudent(student(), CLASSES, WIDTH, generator, None, EXACT, None, OptimConfig(lr=0.05), seed=1)
     before = {k: v.clone() for k, v in made.state_dict().items()}
     loader = make_loader(TaughtClouds(clouds(), features()), 3, True)
-    loader.collate_fn = GuidedBatch.collate
     trainer = lightning.Trainer(
         max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, default_root_dir=tmp_path, log_every_n_steps=1,
@@ -149,22 +152,22 @@ def test_the_generator_never_moves_and_its_dropout_is_off(tmp_path: Path) -> Non
 
 def test_a_trained_student_needs_no_images() -> None:
     made = module().eval()
-    assert torch.equal(made(batch()), made.net(batch().cloud)) and made(CloudBatch(batch().cloud)).shape == (6, CLASSES)
+    assert torch.equal(made(batch()), made.net(batch())) and made(collate(list(clouds()))).shape == (6, CLASSES)
 
 
 def test_refusals() -> None:
     generator = PointGenerator(WIDTH, 8)
     with pytest.raises(ValueError, match=r"student's feature has 10 channels and the image network's 12.*head: \[12\]"):
-        PointCMT(student(width=10), CLASSES, WIDTH, generator)
+        PointCMTStudent(student(width=10), CLASSES, WIDTH, generator)
     with pytest.raises(ValueError, match="takes features of 16 channels and the image network makes 12: train the generator"):
-        PointCMT(student(), CLASSES, WIDTH, PointGenerator(16, 8))
+        PointCMTStudent(student(), CLASSES, WIDTH, PointGenerator(16, 8))
     with pytest.raises(ValueError, match=r"feature enhancement \(alpha 30.0\) needs a point generator"):
-        PointCMT(student(), CLASSES, WIDTH, None)
+        PointCMTStudent(student(), CLASSES, WIDTH, None)
     for weights in ({"alpha": -1.0}, {"beta": float("nan")}):
-        with pytest.raises(ValueError, match="expected finite numbers of 0 or more"):
-            PointCMT(student(), CLASSES, WIDTH, generator, **weights)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="expected a finite number of 0 or more"):
+            TransferConfig(**weights)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="kl_reduction is 'none'"):
-        PointCMT(student(), CLASSES, WIDTH, generator, kl_reduction="none")  # type: ignore[arg-type]
+        TransferConfig(kl_reduction="none")  # type: ignore[arg-type]
     broken = module()
     broken._current_lr = lambda: 0.1  # type: ignore[method-assign]
     with torch.no_grad():

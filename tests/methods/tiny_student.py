@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from pointlift.data.dataset import CloudDataset
+from pointlift.core.point_batch import PointBatch
+from pointlift.data.dataset import CloudDataset, collate
 from pointlift.data.sample import Sample
-from pointlift.methods.pointcmt.taught_clouds import GuidedBatch, TaughtClouds
+from pointlift.methods.pointcmt.taught_clouds import TaughtClouds
 from pointlift.models import create_model
 
 WIDTH, CLASSES, POINTS = 12, 3, 32
@@ -35,9 +36,9 @@ def features(n: int = 6, seed: int = 1, width: int = WIDTH) -> np.ndarray:
     return np.random.default_rng(seed).random((n, width), dtype=np.float32)
 
 
-def batch(n: int = 6, width: int = WIDTH) -> GuidedBatch:
+def batch(n: int = 6, width: int = WIDTH) -> PointBatch:
     guided = TaughtClouds(clouds(n), features(n, width=width))
-    return GuidedBatch.collate([guided[i] for i in range(n)])
+    return collate([guided[i] for i in range(n)])
 
 
 def silent(module: Any) -> Any:

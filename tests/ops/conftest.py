@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pointlift.commands.doctor import warm_kernels
+from pointlift.commands.self_test import warm_kernels
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from fitting import fit_distillation, fit_image2point
 from PIL import Image
-from test_training import rows, same, weights
+from resuming import StopError, rows, same, weights
 from tiny_net import NAME, build
 
 from pointlift.data import training_clouds as clouds
@@ -26,7 +26,7 @@ from pointlift.data.config import DataConfig
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.procedural.writers.objects import MODELNET40_CLASSES, write_modelnet_h5
 from pointlift.data.training_clouds import load_splits
-from pointlift.methods import distilling
+from pointlift.methods.distillation import recipe as distilling
 from pointlift.methods.distillation.recipe import DistillConfig, semi_supervised_splits
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.trainer_config import TrainerConfig
@@ -74,7 +74,7 @@ def test_a_run_leaves_everything_behind(finished: tuple[Path, RunResult]) -> Non
     protocol = json.loads((out / "protocol.json").read_text())
     assert protocol["distillation"]["labelled_clouds"] == 6 and protocol["distillation"]["unlabelled_clouds"] == 12
     assert protocol["data"]["clouds"]["train"] == 18 and protocol["data"]["clouds_per_class_train"] == [2, 2, 2]
-    assert protocol["distillation"]["teacher_sha256"] == read_metadata(out / "teacher" / "model.safetensors")["sha256"]
+    assert protocol["origins"]["teacher_sha256"] == read_metadata(out / "teacher" / "model.safetensors")["sha256"]
     assert [r["step"] for r in rows(out / "metrics.csv")] == ["3", "6"], "all 18 clouds pass in an epoch"
     assert load(result.checkpoint, image_model=build()).training is False
 
@@ -145,10 +145,6 @@ def test_labels_of_unlabelled_clouds_are_not_used(
     assert same(weights(result), weights(finished[1])) and rows(result.csv) == rows(finished[1].csv)
     monkeypatch.setattr(clouds, "open_dataset", relabelled(chosen))
     assert not same(weights(fit(tmp_path / "labelled")), weights(finished[1])), "the labels that are given are used"
-
-
-class StopError(Exception):
-    pass
 
 
 @pytest.mark.parametrize("stage", ["teacher", "student"])

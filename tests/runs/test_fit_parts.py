@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pytest
 import torch
 import yaml
 from fitting import fit_part_segmentation
-from test_training import rows, same, weights
+from resuming import rows, same, weights
 
 import pointlift
 from pointlift.data.config import DataConfig
@@ -146,7 +146,7 @@ def test_an_encoder_from_a_classifier(tmp_path: Path) -> None:
     with torch.no_grad():
         assert torch.equal(net.eval().encode(cloud)[1], classifier.eval().forward_features(cloud))
     result = fit(tmp_path / "run", model=replace(MODEL, cloud_weights=str(path)), optim=replace(OPTIM, epochs=1))
-    assert result.loaded == len(encoder)
+    assert result.facts["loaded"] == len(encoder)
     assert "tensors loaded" in json.loads((tmp_path / "run" / "protocol.json").read_text())["encoder"]["report"]
     again = load_encoder(result.checkpoint, build_part_network(MODEL, 5, 20, seed=0))  # a network of other parts is an encoder as well
     assert set(again.loaded) == encoder
@@ -178,19 +178,19 @@ def test_encoders_that_differ(tmp_path: Path) -> None:
 
 def test_stopped_within_an_epoch_and_resumed(finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, result = finished
-    from pointlift.methods.segmentation.parts import PartSegmentation
+    from pointlift.methods.segmentation.parts import PartLabelling
 
-    step = PartSegmentation.training_step
+    step = PartLabelling.training_step
     seen: list[int] = []
 
-    def failing(self: PartSegmentation, batch: Any, batch_idx: int) -> Any:
+    def failing(self: PartLabelling, batch: Any, batch_idx: int) -> Any:
         seen.append(batch_idx)
         if len(seen) == 5:  # within the second epoch of three steps
             raise KeyError("the power is off")
         return step(self, batch, batch_idx)
 
     trainer = replace(TRAINER, checkpoint_every_n_steps=1)
-    monkeypatch.setattr(PartSegmentation, "training_step", failing)
+    monkeypatch.setattr(PartLabelling, "training_step", failing)
     with pytest.raises(KeyError):
         fit(tmp_path / "run", trainer=trainer)
     monkeypatch.undo()
@@ -256,7 +256,10 @@ def test_bad_recipes(tmp_path: Path) -> None:
         ("unknown option", {"data": replace(DATA, classes=None, source=f"shapenetpart:{parts}?colours=true")}),
         ("data.classes", {"data": replace(DATA, source=f"shapenetpart:{tmp_path}")}),
         ("seed is -1", {"seed": -1}),
-        ("val_loss or train_loss", {"trainer": replace(TRAINER, early_stop_patience=1)}),
+        (
+            "early_stop_metric is val_accuracy, expected one of train_loss, train_accuracy, val_loss, val_instance_miou",
+            {"trainer": replace(TRAINER, early_stop_patience=1)},
+        ),
         ("follows from the data", {"model": replace(MODEL, options={"num_classes": 3})}),
         ("unexpected keyword argument 'npoints'", {"model": replace(MODEL, options={"npoints": [3]})}),
         ("3 lists of widths", {"model": replace(MODEL, options={**OPTIONS, "propagation": [[4]]})}),
@@ -277,8 +280,8 @@ def test_recipes_resolve(name: str) -> None:
     file = Path(pointlift.__file__).parent / "recipes" / "part_segmentation" / f"{name}.yaml"
     content = yaml.safe_load(file.read_text())
     assert content.pop("method") == "part_segmentation"
-    arguments = resolve(fit_part_segmentation, "part_segmentation", content, [], name).arguments
-    model = arguments["model"]
+    recipe: Any = resolve("part_segmentation", content, [], name).experiment
+    model = recipe.model
     net = build_part_network(model, 16, 50, 0)
-    assert model.in_channels == net.in_channels == 3 and asdict(arguments["data"])["batch_size"] >= 8
+    assert model.in_channels == net.in_channels == 3 and recipe.data.batch_size >= 8
     assert (model.cloud_weights is not None) == name.endswith("pointcmt")

@@ -20,12 +20,12 @@ from pointlift.methods.image_collapse import (
     CollapseDataConfig,
     CollapseModelConfig,
     CollapseRunConfig,
-    penultimate,
 )
 from pointlift.models.images.fractal_resnet import ASSET, fractal_resnet
 from pointlift.runs.folder import RunFolder, RunFolderError
 from pointlift.runs.recipes import resolve_recipe
 from pointlift.runs.result import RunResult
+from pointlift.teachers.image_features import penultimate
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from image_writers import write_coloured
@@ -73,7 +73,7 @@ def test_is_the_cdnv_of_the_penultimate_features(trained: tuple[str, Path], tmp_
     for split in ("train", "val"):
         # float32 features of other batches: six digits
         assert result.metrics[f"cdnv_{split}"] == pytest.approx(at_once(source, split, net), rel=1e-4)
-    assert result.pictures == {"train": 36, "val": 20} and result.classes_used == {"train": 4, "val": 4}
+    assert result.facts["pictures"] == {"train": 36, "val": 20} and result.facts["classes_used"] == {"train": 4, "val": 4}
     stored = json.loads((tmp_path / "result.json").read_text())
     assert stored["metrics"] == result.metrics and set(stored["metrics"]) == {"cdnv_train", "cdnv_val"}
     protocol = json.loads((tmp_path / "protocol.json").read_text())
@@ -109,12 +109,12 @@ def test_a_measurement_that_broke_goes_on(writes: int, trained: tuple[str, Path]
     with pytest.raises(RunFolderError, match="already holds a run"):
         measure(source, tmp_path / "broken", weights)
     resumed = measure(source, tmp_path / "broken", weights, resume=True, num_workers=1)
-    assert resumed.metrics == whole.metrics and resumed.pictures == whole.pictures  # bit for bit
+    assert resumed.metrics == whole.metrics and resumed.facts == whole.facts  # bit for bit
 
 
 def test_limits_and_statistics(trained: tuple[str, Path], tmp_path: Path) -> None:
     source, _ = trained
-    assert measure(source, tmp_path / "few", limit_per_class=3).pictures == {"train": 12, "val": 12}
+    assert measure(source, tmp_path / "few", limit_per_class=3).facts["pictures"] == {"train": 12, "val": 12}
     embedded = CollapseDataConfig("procedural:fractals?categories=2&size=24&train=6&val=6", size=21, resize=None, batch_size=4)
     measure_image_collapse(CollapseModelConfig("fractal_resnet"), embedded, CPU, out=tmp_path / "fractals")
     file = str(resources.files("pointlift") / "assets" / ASSET)  # says nothing of statistics
@@ -182,4 +182,4 @@ def test_shipped_recipe_is_table_11s(trained: tuple[str, Path], tmp_path: Path) 
     words = ["--data.source", source, "--data.num_workers", "0", "--data.limit_per_class", "2", "--data.size", "32", "--data.resize", "32"]
     words += ["--model.pretrained", "false", "--out", str(tmp_path)]
     result = resolve_recipe("collapse/imagenet_resnet50.yaml", words).run()
-    assert result.metrics.keys() == {"cdnv_train", "cdnv_val"} and result.pictures == {"train": 8, "val": 8}
+    assert result.metrics.keys() == {"cdnv_train", "cdnv_val"} and result.facts["pictures"] == {"train": 8, "val": 8}

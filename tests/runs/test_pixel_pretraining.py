@@ -6,18 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import lightning
 import numpy as np
 import pytest
 import torch
 from fitting import fit_image2point
 from PIL import Image
+from stepping import one_step
 
 import pointlift as pl
 from pointlift.data.config import DataConfig
 from pointlift.data.procedural.writers.objects import MODELNET40_CLASSES, write_modelnet_h5
-from pointlift.data.training_clouds import CloudData, load_splits
-from pointlift.methods.image2point import Image2Point
+from pointlift.methods.classification import Classification
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models.config import ModelConfig
@@ -97,12 +96,12 @@ def test_from_pictures_to_clouds(pictures: Path, tmp_path: Path) -> None:
 def test_a_resumed_pre_training_is_the_same(pictures: Path, tmp_path: Path) -> None:
     whole = pretrain(pictures, tmp_path / "whole", epochs=3)
 
-    def stop(self: Image2Point, batch: Any, batch_idx: int) -> None:
+    def stop(self: Classification, batch: Any, batch_idx: int) -> None:
         if self.current_epoch == 1 and batch_idx == 2:
             raise InterruptedError
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(InterruptedError):
-        patch.setattr(Image2Point, "on_train_batch_end", lambda self, outputs, batch, batch_idx: stop(self, batch, batch_idx))
+        patch.setattr(Classification, "on_train_batch_end", lambda self, outputs, batch, batch_idx: stop(self, batch, batch_idx))
         pretrain(pictures, tmp_path / "stopped", epochs=3)
     resumed = pretrain(pictures, tmp_path / "stopped", epochs=3, resume=True)
     first, second = pl.load(whole.checkpoint).state_dict(), pl.load(resumed.checkpoint).state_dict()
@@ -117,25 +116,6 @@ def modelnet40(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_modelnet_h5(tmp_path_factory.mktemp("data") / "modelnet40", 1, 1, 64, classes=MODELNET40_CLASSES, normals=False)
 
 
-def one_step(recipe: Any, folder: Path) -> Image2Point:
-    """The recipe after one training and one evaluation batch."""
-    model, data, optim, seed = (recipe.arguments[k] for k in ("model", "data", "optim", "seed"))
-    splits = load_splits(data, seed)
-    net = build_network(model, len(splits.train.classes), seed)
-    settings = {k: getattr(optim, k) for k in ("optimizer", "lr", "momentum", "weight_decay", "schedule")}
-    module = Image2Point(net, len(splits.train.classes), model.regime, data.voxel_size, seed=seed, **settings)
-    before = [p.detach().clone() for p in net.parameters()]
-    trainer = lightning.Trainer(
-        fast_dev_run=1, accelerator="cpu", default_root_dir=folder, enable_progress_bar=False, enable_model_summary=False,
-        use_distributed_sampler=False,
-    )  # fmt: skip
-    trainer.fit(module, CloudData(splits, data, model.in_channels, seed, 1))
-    assert trainer.global_step == 1 and all(bool(torch.isfinite(p).all()) for p in net.parameters())
-    changed = [not torch.equal(p, b) for p, b in zip(net.parameters(), before)]
-    assert any(changed) and all(p.requires_grad for p, c in zip(net.parameters(), changed) if c)
-    return module
-
-
 @pytest.mark.parametrize("regime", REGIMES)
 def test_modelnet40_recipes(regime: str, modelnet40: Path, tmp_path: Path) -> None:
     name = f"image2point/modelnet40_pointnet2-ssg_{regime}.yaml"
@@ -146,7 +126,7 @@ def test_modelnet40_recipes(regime: str, modelnet40: Path, tmp_path: Path) -> No
     assert full["model"]["options"] == {"npoint": [512, 128], "radii": [0.2, 0.4], "nsample": [64, 64]}
     words = ["--data.source", f"modelnet:{modelnet40}", "--data.batch_size", "4", "--data.num_workers", "0"]
     words += ["--model.cloud_weights", "null", "--model.options", '{"npoint": [64, 16], "nsample": [16, 16]}']
-    net = one_step(resolve_recipe(name, words), tmp_path).net
+    net = one_step(resolve_recipe(name, words), tmp_path)[0].net
     assert sum(p.numel() for p in net.parameters()) == 1_472_360
 
 
@@ -191,7 +171,7 @@ def test_tiny_imagenet_recipe(tmp_path: Path) -> None:
         "--data.num_workers",
         "0",
     ]
-    net = one_step(resolve_recipe(name, words), tmp_path).net
+    net = one_step(resolve_recipe(name, words), tmp_path)[0].net
     assert isinstance(net, PointNet2) and net.in_channels == 6
 
 
@@ -210,7 +190,7 @@ def test_imagenet_recipe(tmp_path: Path) -> None:
         "--data.num_workers",
         "0",
     ]
-    net = one_step(resolve_recipe(name, words), tmp_path).net
+    net = one_step(resolve_recipe(name, words), tmp_path)[0].net
     assert isinstance(net, PointNet2) and net.in_channels == 6
 
 

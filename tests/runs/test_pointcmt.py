@@ -17,18 +17,20 @@ from typing import Any
 import pytest
 import yaml
 from fitting import fit_image2point, fit_point_generator, fit_pointcmt, fit_view_teacher
-from test_training import rows, same, weights
+from resuming import StopError, rows, same, weights
 from tiny_pointcmt import DATA, OPTIM, STUDENT, TEACHER, WIDTH, as_json, settings
 
 from pointlift.data.errors import DataError
 from pointlift.data.pictures.config import ViewConfig
 from pointlift.data.pictures.load import load_views
+from pointlift.methods.base import Place
 from pointlift.methods.optim import OptimConfig
-from pointlift.methods.pointcmt import guided_data
-from pointlift.methods.pointcmt import recipe as pointcmt
 from pointlift.methods.pointcmt.generator import load_generator, save_generator
-from pointlift.methods.pointcmt.generator_recipe import GeneratorConfig
+from pointlift.methods.pointcmt.generator_recipe import GeneratorConfig, PointGeneration
+from pointlift.methods.pointcmt.recipe import PointCMT
 from pointlift.methods.pointcmt.student import TransferConfig
+from pointlift.methods.pointcmt.taught_clouds import FEATURES, teach
+from pointlift.methods.pointcmt.teacher import ViewTeacher
 from pointlift.runs.folder import RunFolderError
 from pointlift.runs.record import RunRecord
 from pointlift.runs.result import RunResult
@@ -61,11 +63,12 @@ def test_a_run_leaves_everything_behind(finished: tuple[Path, RunResult]) -> Non
     assert {"val_accuracy", "val_class_accuracy", "val_loss", "teacher_val_accuracy", "teacher_val_class_accuracy"} <= set(result.metrics)
     recipe = yaml.safe_load((out / "recipe.yaml").read_text())
     assert recipe == {"method": "pointcmt", **{k: v if k == "seed" else asdict(v) for k, v in settings().items()}}
-    facts = json.loads((out / "protocol.json").read_text())["pointcmt"]
+    protocol = json.loads((out / "protocol.json").read_text())
+    facts, origins = protocol["pointcmt"], protocol["origins"]
     teacher, content = open_teacher(out / "teacher" / "model.safetensors")
     generator, made_of = load_generator(out / "generator" / "model.safetensors")
-    assert facts["teacher_sha256"] == content["identity"] == teacher_identity(teacher) == made_of["teacher_sha256"]
-    assert facts["generator_sha256"] == teacher_identity(generator) and facts["alpha"] == 30.0 and facts["beta"] == 0.3
+    assert origins["teacher_sha256"] == content["identity"] == teacher_identity(teacher) == made_of["teacher_sha256"]
+    assert origins["generator_sha256"] == teacher_identity(generator) and facts["alpha"] == 30.0 and facts["beta"] == 0.3
     assert len(list((out / "features").glob("features-*.npy"))) == 2, "training and test clouds"
     assert generator.arguments == {"width": WIDTH, "n_points": 16, "kind": "mlp", "hidden": [24, 24]}
     stage = json.loads((out / "generator" / "result.json").read_text())["metrics"]
@@ -142,10 +145,6 @@ def test_parts_of_pointcmt(finished: tuple[Path, RunResult], tmp_path: Path) -> 
     assert json.loads((tmp_path / "wide" / "protocol.json").read_text())["pointcmt"]["feature_channels"] == 32 and wide.metrics
 
 
-class StopError(Exception):
-    pass
-
-
 @pytest.mark.parametrize("at", [0, 1])
 def test_a_run_that_stops_in_every_stage_goes_on_exactly(
     finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
@@ -194,8 +193,8 @@ def test_a_run_that_stops_between_stages_goes_on_exactly(
     for module, name, replacement in (
         (view_features, "_computed", stop),
         (view_features, "_computed", stop_late),
-        (sys.modules["pointlift.methods.pointcmt.recipe"], "train_generator", stop),
-        (sys.modules["pointlift.methods.pointcmt.recipe"], "_stage_3", stop),
+        (PointGeneration, "build", stop),
+        (PointCMT, "build", stop),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, replacement)
@@ -262,7 +261,7 @@ def test_what_does_not_fit_is_known_before_the_image_network_is_trained(
     def train(*_: object, **__: object) -> None:
         raise AssertionError("stage I began")
 
-    monkeypatch.setattr(pointcmt, "fit_view_teacher", train)
+    monkeypatch.setattr(ViewTeacher, "build", train)
     generator = settings()["generator"]
     made = replace(generator, checkpoint=str(finished[0] / "generator" / "model.safetensors"))
     huang = {"transfer": replace(TRANSFER, method="huang"), "teacher": replace(TEACHER, width=7)}
@@ -313,13 +312,13 @@ def test_a_held_out_split_and_workers(finished: tuple[Path, RunResult], tmp_path
 def test_guides_belong_to_their_clouds(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
     """Also where few clouds are drawn: every cloud's row is the image network's feature of its own pictures."""
     given, path = settings(), finished[0] / "teacher" / "model.safetensors"
-    guides = guided_data.teach(path, TEACHER, given["views"], DATA, given["trainer"], 1, tmp_path)
+    teacher, place = replace(TEACHER, checkpoint=str(path)), Place(tmp_path, tmp_path)
+    teaching = teach(teacher, given["views"], DATA, given["trainer"], 1, place)
     net, _ = open_teacher(path)
     pictures = load_views(given["views"], DATA, 1)
-    for split, source in ((guides.splits.train, pictures.train), (guides.splits.val, pictures.val)):
+    for split, source in ((teaching.splits.train, pictures.train), (teaching.splits.val, pictures.val)):
         for i in (0, 5, len(split) - 1):
-            guide = split[i].guide  # type: ignore[attr-defined]
-            assert guide == pytest.approx(net.embed(source.images([i]))[0].detach().numpy(), abs=1e-5)
+            assert split[i].extras[FEATURES] == pytest.approx(net.embed(source.images([i]))[0].detach().numpy(), abs=1e-5)
             assert split[i].label == source.dataset.labels[i]
 
 

@@ -61,7 +61,7 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_learns_colours_and_leaves_everything_on_record(coloured: str, tmp_path: Path) -> None:
     result = fit(coloured, str(tmp_path), {})
     assert result.metrics["val_accuracy"] == 1.0 and result.metrics["train_loss"] < 0.5 * math.log(4)
-    assert result.classes == 4 and result.parameters == sum(p.numel() for p in ColouredNet(4).parameters())
+    assert result.facts["classes"] == 4 and result.total == sum(p.numel() for p in ColouredNet(4).parameters())
     stored = json.loads((tmp_path / "result.json").read_text())
     assert stored["metrics"] == result.metrics and stored["checkpoint"] == "model.safetensors" and stored["seconds"] > 0
     rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
@@ -131,7 +131,7 @@ def test_embedded_fractals_make_the_file_that_ships(tmp_path: Path) -> None:
     model = FractalResNet(3)
     model.load_state_dict(weights)
     held_out = fractal_pictures(FractalDataConfig(**recipe["data"]), search_categories(3, 1), "val")
-    assert facts["val_accuracy"] == f"{top1(model, held_out, 21):.4f}" and result.classes == 3
+    assert facts["val_accuracy"] == f"{top1(model, held_out, 21):.4f}" and result.facts["classes"] == 3
 
 
 def test_embedded_fractals_are_learned(tmp_path: Path) -> None:

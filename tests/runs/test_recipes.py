@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 import yaml
 
+from pointlift.methods import METHODS
+from pointlift.methods.base import Experiment, Place, Training
 from pointlift.runs.recipe_files import RecipeError, list_recipes
-from pointlift.runs.recipes import (
-    METHODS,
-    argument_types,
-    describe,
-    load_recipe,
-    method_function,
-    recipe_help,
-    resolve,
-    resolve_recipe,
-)
+from pointlift.runs.recipes import Recipe, argument_types, describe, load_recipe, recipe_help, resolve, resolve_recipe
 
 
 @dataclass(frozen=True)
@@ -40,26 +33,44 @@ class Optim:
             raise ValueError(f"optim: lr is {self.lr}, expected more than 0.")
 
 
-def train(model: Model, optim: Optim, seed: int = 0, out: str = "runs/x", resume: bool = False) -> Any:
+@dataclass(frozen=True)
+class Train(Experiment):
     """A method as recipes see it."""
-    return model, optim, seed, out, resume
+
+    method: ClassVar[str] = "train"
+    out: ClassVar[str] = "runs/x"
+
+    model: Model = Model()
+    optim: Optim = Optim()
+    seed: int = 0
+
+    def build(self, place: Place) -> Training:
+        raise NotImplementedError
 
 
-def run(content: dict[str, Any], *overrides: str) -> Any:
-    return resolve(train, "train", content, overrides, "my.yaml")
+@pytest.fixture(autouse=True)
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS, "train", f"{__name__}:Train")
 
 
-def test_values_and_defaults_reach_the_function() -> None:
+def run(content: dict[str, Any], *overrides: str) -> Recipe:
+    return resolve("train", content, overrides, "my.yaml")
+
+
+def test_values_and_defaults_reach_the_method(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = run({"model": {"stages": [1, 2]}, "optim": {"lr": 1}, "seed": 4})
-    assert recipe.run() == (Model(stages=[1, 2]), Optim(lr=1.0), 4, "runs/x", False)
-    assert recipe.run(resume=True)[-1] is True
-    assert isinstance(recipe.arguments["optim"].lr, float)
+    expected = Train(Model(stages=[1, 2]), Optim(lr=1.0), 4)
+    assert recipe.experiment == expected and recipe.out == "runs/x"
+    assert isinstance(recipe.experiment.optim.lr, float)  # type: ignore[attr-defined]
+    monkeypatch.setattr("pointlift.runs.run.run", lambda *given: given)
+    assert recipe.run() == (expected, "runs/x", False, "train")
+    assert recipe.run("there", resume=True, seed=5) == (replace(expected, seed=5), "there", True, "train")
 
 
 def test_overrides_win_and_leave_the_rest() -> None:
     words = ["--optim.lr", "0.01", "--model.rule=mean", "--seed", "7", "--model.stages", "[1, 3]"]
     recipe = run({"optim": {"lr": 0.5, "nesterov": True}}, *words)
-    assert recipe.run() == (Model(rule="mean", stages=[1, 3]), Optim(0.01, True), 7, "runs/x", False)
+    assert recipe.experiment == Train(Model(rule="mean", stages=[1, 3]), Optim(0.01, True), 7)
 
 
 def test_one_recipe_leaves_nothing_for_the_next() -> None:
@@ -71,11 +82,11 @@ def test_one_recipe_leaves_nothing_for_the_next() -> None:
     with pytest.raises(RecipeError):
         resolve_recipe("image2point/demo.yaml", ["--optim.epochs", "many"])
     after = resolve_recipe("image2point/demo.yaml")
-    assert (after.resolved, after.arguments) == (before.resolved, before.arguments)
+    assert (after.resolved, after.experiment) == (before.resolved, before.experiment)
 
 
 def test_a_negative_number_is_a_value_not_an_option() -> None:
-    assert run({}, "--seed", "-3").arguments["seed"] == -3
+    assert run({}, "--seed", "-3").resolved["seed"] == -3
 
 
 def test_printed_recipe_resolves_to_itself() -> None:
@@ -88,7 +99,7 @@ def test_printed_recipe_resolves_to_itself() -> None:
         "seed": 0,
         "out": "runs/x",
     }
-    assert run(content).arguments == recipe.arguments
+    assert run(content).experiment == recipe.experiment
 
 
 @pytest.mark.parametrize(
@@ -129,7 +140,7 @@ def test_values_that_the_method_refuses_keep_its_own_sentence() -> None:
 
 
 def test_types_in_words() -> None:
-    kinds = argument_types(train)
+    kinds = argument_types("train")
     assert list(kinds) == ["model.name", "model.rule", "model.stages", "optim.lr", "optim.nesterov", "seed", "out"]
     assert describe(int | str) == "a whole number or text"
     assert describe(dict[str, int]) == "a mapping of keys to values"
@@ -155,7 +166,7 @@ def test_method_is_needed(tmp_path: Path, text: str, sentence: str) -> None:
 
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_every_method_exists_and_is_typed(method: str) -> None:
-    kinds = argument_types(method_function(method))
+    kinds = argument_types(method)
     assert {"seed", "out"} <= set(kinds)
     trains = {"optim", "trainer"} if method != "image_collapse" else set()
     groups = {k.split(".")[0] for k in kinds}
@@ -167,12 +178,12 @@ def test_every_shipped_recipe_resolves_and_round_trips(name: str, tmp_path: Path
     recipe = resolve_recipe(name)
     again = tmp_path / "again.yaml"
     again.write_text(recipe.to_yaml(), encoding="utf-8")
-    assert resolve_recipe(str(again)).arguments == recipe.arguments
+    assert resolve_recipe(str(again)).experiment == recipe.experiment
 
 
 def test_help_names_every_key_with_its_value() -> None:
     text = recipe_help("pretrain/fractal.yaml")
-    for key in argument_types(method_function("image_pretraining")):
+    for key in argument_types("image_pretraining"):
         assert f"--{key} " in text
 
 

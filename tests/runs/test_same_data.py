@@ -15,8 +15,8 @@ from pointlift.data.procedural.shapes import CLASSES
 from pointlift.data.procedural.writers.objects import write_off
 from pointlift.data.sources.open import open_dataset as open_source
 from pointlift.data.training_clouds import load_splits, preprocessing
-from pointlift.tasks.evaluation import open_for, seed_of_split
-from pointlift.tasks.predictor import Predictor
+from pointlift.tasks import open_task
+from pointlift.tasks.classify import Classify
 
 QUICK = ["--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu", "--optim.epochs", "1", "--data.augment", "false"]
 
@@ -32,11 +32,11 @@ def test_a_folder_without_splits_is_divided_as_in_training(tmp_path: Path) -> No
     assert main([*words, "--seed", "5", "--data.batch_size", "8", "--out", str(run)]) == 0
     checkpoint = str(run / "model.safetensors")
 
-    predictor = Predictor(checkpoint)
-    assert seed_of_split(predictor, source, 0) == 5
+    task = open_task(checkpoint)
+    assert isinstance(task, Classify) and task.split_seed(source, 0) == 5
     trained = set(open_source(source, "train", None, 5).paths)
     assert trained & set(open_source(source, "test", None, 0).paths), "the two seeds divide alike, so this test shows nothing"
-    assert not trained & set(open_for(predictor, source, "test", seed_of_split(predictor, source, 0)).paths)
+    assert not trained & set(task.open(source, "test", task.split_seed(source, 0)).paths)
 
     assert main(["evaluate", checkpoint, "--data", source, "--out", str(tmp_path / "evaluation")]) == 0
     found = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
@@ -44,10 +44,10 @@ def test_a_folder_without_splits_is_divided_as_in_training(tmp_path: Path) -> No
     assert found["metrics"]["overall_accuracy"] == pytest.approx(expected, abs=1e-6)
     assert found["protocol"]["hold-out"] == "as in training (seed 5)"
 
-    predictor.metadata["protocol"]["recipe"]["data"]["split_seed"] = 7
-    assert seed_of_split(predictor, source, 0) == 7
-    predictor.metadata["protocol"] = {}
-    assert seed_of_split(predictor, source, 3) == 3
+    task.predictor.metadata["protocol"]["recipe"]["data"]["split_seed"] = 7
+    assert task.split_seed(source, 0) == 7
+    task.predictor.metadata["protocol"] = {}
+    assert task.split_seed(source, 3) == 3
 
 
 def test_meshes_are_normalised_as_the_recipe_says(tmp_path: Path) -> None:

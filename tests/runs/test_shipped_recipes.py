@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
-import lightning
 import pytest
-import torch
+from stepping import one_step
 
 from pointlift.data.procedural.writers.objects import MODELNET40_CLASSES, write_modelnet_h5
-from pointlift.data.training_clouds import CloudData, load_splits
-from pointlift.methods.image2point import Image2Point
 from pointlift.runs.recipe_files import flatten, list_recipes
 from pointlift.runs.recipes import resolve_recipe
 from pointlift.tables.definition import list_tables, read_table
-from pointlift.weights.network import build_network
 
 NETWORKS = ("resnet18", "resnet50", "resnet152")
 REGIMES = ("io", "io+stats", "io+bn", "all", "scratch")
@@ -28,29 +23,6 @@ CASES = [pytest.param(n, r, marks=() if (n, r) in FAST else pytest.mark.slow) fo
 @pytest.fixture(scope="module")
 def modelnet40(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_modelnet_h5(tmp_path_factory.mktemp("data") / "modelnet40", 1, 1, 64, classes=MODELNET40_CLASSES, normals=False)
-
-
-def one_step(recipe: Any, folder: Path) -> tuple[Image2Point, set[str]]:
-    """The recipe's network after one training and one evaluation batch, and the parameters that the step changed."""
-    model, data, optim, seed = (recipe.arguments[k] for k in ("model", "data", "optim", "seed"))
-    splits = load_splits(data, seed)
-    clouds = CloudData(splits, data, model.in_channels, seed, 1)
-    net = build_network(model, len(splits.train.classes), seed)
-    options = {"lr": optim.lr, "momentum": optim.momentum, "weight_decay": optim.weight_decay, "schedule": optim.schedule}
-    module = Image2Point(net, len(splits.train.classes), model.regime, data.voxel_size, seed=seed, **options)
-    before = {n: p.detach().clone() for n, p in net.named_parameters()}
-    trainer = lightning.Trainer(
-        fast_dev_run=1,
-        accelerator="cpu",
-        default_root_dir=folder,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
-    trainer.fit(module, clouds)
-    assert trainer.global_step == 1
-    assert all(bool(torch.isfinite(p).all()) for p in net.parameters())
-    return module, {n for n, p in net.named_parameters() if not torch.equal(p, before[n])}
 
 
 @pytest.mark.parametrize(("network", "regime"), CASES)

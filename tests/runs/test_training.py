@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import importlib.util
 import json
@@ -20,11 +19,10 @@ import pytest
 import torch
 import yaml
 from fitting import fit_image2point
-from safetensors.torch import load_file
+from resuming import StopError, rows, same, weights
 from tiny_net import NAME, build
 
 from pointlift.data.config import DataConfig
-from pointlift.methods import training
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models.config import ModelConfig
@@ -34,6 +32,7 @@ from pointlift.runs.folder import RunFolderError, RunWriteError
 from pointlift.runs.record import RunRecord
 from pointlift.runs.result import RunResult
 from pointlift.system.atomic import atomic_write
+from pointlift.weights import network
 from pointlift.weights.checkpoints import load, read_metadata
 from pointlift.weights.network import build_network
 
@@ -46,21 +45,6 @@ TRAINER = TrainerConfig(accelerator="cpu", enable_progress_bar=False, determinis
 def fit(out: Path, **changes: Any) -> RunResult:
     arguments: dict[str, Any] = {"model": MODEL, "data": DATA, "optim": OPTIM, "trainer": TRAINER, "seed": 1, **changes}
     return fit_image2point(**arguments, out=out)
-
-
-def weights(result: RunResult | Path) -> dict[str, torch.Tensor]:
-    path = result if isinstance(result, Path) else result.checkpoint
-    return {k: v for k, v in load_file(path).items() if not k.startswith("pointlift.")}
-
-
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    """metrics.csv without what clocks say."""
-    with path.open(newline="") as file:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
 @pytest.fixture(scope="module")
@@ -136,10 +120,6 @@ class Malicious:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, (str(self.target),)
-
-
-class StopError(Exception):
-    pass
 
 
 @pytest.mark.parametrize(("every", "at", "workers"), [(None, (1, 1), 0), (1, (1, 1), 0), (2, (0, 2), 0), (1, (1, 2), 1)])
@@ -330,7 +310,7 @@ def test_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None
     def offline(*_: Any) -> None:
         raise OSError("An error happened while trying to locate the file on the Hub. Please check your connection and try again.")
 
-    monkeypatch.setattr(training, "image_network", offline)
+    monkeypatch.setattr(network, "image_network", offline)
     with pytest.raises(FileNotFoundError, match=r"weights of resnet18\.a1_in1k could not be fetched \(An error .* Hub\): connect"):
         build_network(ModelConfig("resnet18.a1_in1k"), 3, 0)
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from fitting import fit_view_teacher
-from test_training import rows, same, weights
+from resuming import StopError, rows, same, weights
 from tiny_net import NAME
 
 from pointlift.data.config import DataConfig
@@ -79,10 +79,6 @@ def test_it_learns(tmp_path: Path) -> None:
     views, optim = ViewConfig(size=24, splat=2, shade="closeness"), replace(OPTIM, lr=0.02, epochs=5)
     result = fit(tmp_path / "run", teacher=TeacherConfig("fractal_resnet"), data=data, views=views, optim=optim)
     assert result.metrics["train_accuracy"] > 0.9 and result.metrics["val_accuracy"] > 0.7
-
-
-class StopError(Exception):
-    pass
 
 
 @pytest.mark.parametrize("steps", [None, 1])

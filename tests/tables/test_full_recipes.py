@@ -28,7 +28,7 @@ from pointlift.data.procedural.writers.objects import (
 from pointlift.data.procedural.writers.scans import write_scanobjectnn, write_scanobjectnn_raw
 from pointlift.data.procedural.writers.views import write_views
 from pointlift.models import image_network
-from pointlift.runs.recipes import Recipe, method_function, resolve
+from pointlift.runs.recipes import Recipe, resolve
 from pointlift.tables.code_fingerprints import CodeFingerprints
 from pointlift.tables.definition import list_tables, read_table
 from pointlift.tables.fingerprint import FileIdentities
@@ -203,7 +203,7 @@ def shrunk(recipe: Recipe) -> Recipe:
             content[group] |= {k: v for k, v in GENTLE.items() if k in content[group]}
     if "trainer" in content:
         content["trainer"] |= {k: v for k, v in ONE_STEP.items() if k in content["trainer"]}
-    return resolve(method_function(recipe.method), recipe.method, content, (), recipe.source)
+    return resolve(recipe.method, content, (), recipe.source)
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import load_file
 from tiny_tables import TINY, write_table
 
-from pointlift.commands.parsing import explain
-from pointlift.commands.table import collect
+from pointlift.commands.messages import explain
 from pointlift.runs import engine
 from pointlift.runs.recipes import Recipe
 from pointlift.tables.definition import read_table
 from pointlift.tables.measures import MEASURES, measure, measured
 from pointlift.tables.plan import Plan, Run, make_plan
+from pointlift.tables.run import collect
 from pointlift.tables.store import Store
 from pointlift.tables.worker import Reply, Task, execute, explained
 

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
+if TYPE_CHECKING:
+    from pointlift.data.dataset import CloudDataset
+    from pointlift.data.sample import Sample
 
-from pointlift.data.dataset import CloudDataset
-from pointlift.data.errors import DataError
-from pointlift.data.images.open import describe_image_datasets
-from pointlift.data.procedural.writers.objects import write_h5, write_modelnet_h5, write_off, write_shapenetpart
-from pointlift.data.sample import Sample
-from pointlift.data.sources.check import check_dataset
-from pointlift.data.sources.open import available_splits, describe_datasets, open_clouds, parse_source
-from pointlift.data.transforms import Resample, turned
-from pointlift.system.atomic import atomic_folder
-
-__all__ = ["check_source", "list_sources", "prepare_source"]
+__all__ = ["data_check", "data_list", "data_prepare"]
 
 PER_FILE = 2048
 SHAPES = {"train": 40, "test": 20}  # objects per class of the embedded shapes, where the source does not say
@@ -25,8 +17,15 @@ CHECK_FAILED = 1
 UP = "y"  # in ModelNet's h5 layout
 
 
-def list_sources() -> int:
-    """Print every kind of data source, and of image source for pre-training."""
+def data_list() -> int:
+    """The data sources pointlift reads, what each needs on disk and where to get it.
+
+    Examples:
+        pointlift data list
+    """
+    from pointlift.data.images.open import describe_image_datasets
+    from pointlift.data.sources.open import describe_datasets
+
     for known in (*describe_datasets(), *describe_image_datasets()):
         print(f"{known.name}\n  use it as   {known.source}\n  what        {known.what}")
         print(f"  where       {known.where}\n  licence     {known.licence}\n  layout      {known.layout}\n")
@@ -34,15 +33,49 @@ def list_sources() -> int:
     return 0
 
 
-def check_source(source: str) -> int:
-    """Print what is in a source and what is wrong with it; 1 where something is."""
+def data_check(source: str) -> int:
+    """Say whether a data source is complete and readable: files, classes, splits, labels, coordinates.
+
+    Args:
+        source: e.g. modelnet:FOLDER, folder:FOLDER or procedural:shapes.
+
+    Examples:
+        pointlift data check folder:my_scans
+        pointlift data check modelnet:DIR
+    """
+    from pointlift.data.sources.check import check_dataset
+
     report = check_dataset(source)
     print(report.render())
     return 0 if report.ok else CHECK_FAILED
 
 
-def prepare_source(source: str, out: str, layout: str, points: int, seed: int) -> int:
-    """Write a source in another layout. Raises DataError or ValueError for what cannot be converted; nothing is half written."""
+def data_prepare(
+    source: str,
+    *,
+    out: str,
+    layout: Literal["modelnet-h5", "off", "shapenetpart"] = "modelnet-h5",
+    points: int = 2048,
+    seed: int = 0,
+) -> int:
+    """Write a data source in another layout: your folder of meshes and clouds as one h5, or the embedded shapes
+    as any dataset.
+
+    Args:
+        source: folder:FOLDER or procedural:shapes.
+        out: the folder to write.
+        layout: how it is laid out on disk.
+        points: points per object.
+        seed: of the sampled points.
+
+    Examples:
+        pointlift data prepare folder:my_meshes --out my_h5
+        pointlift data prepare procedural:shapes --layout off --out shapes
+    """
+    from pointlift.data.errors import DataError
+    from pointlift.data.procedural.writers.objects import write_modelnet_h5, write_off, write_shapenetpart
+    from pointlift.data.sources.open import parse_source
+
     spec, place, options = parse_source(source)
     if spec.name == "procedural":
         if place != "shapes":
@@ -68,9 +101,14 @@ def prepare_source(source: str, out: str, layout: str, points: int, seed: int) -
 
 def _convert(source: str, out: Path, points: int, seed: int) -> dict[str, int]:
     """Every split as ply_data_<split><k>.h5 of exactly `points` points, with the lists of ModelNet's layout."""
+    from pointlift.data.errors import DataError
+    from pointlift.data.sources.open import available_splits, open_clouds
+    from pointlift.system.atomic import atomic_folder
+
     if points < 1:
         raise ValueError(f"--points is {points}, at least 1 is expected")
-    splits = [s for s in available_splits(source) if s in ("train", "test")] or ["train", "test"]  # without folders: a seeded hold-out
+    # without folders: a seeded hold-out
+    splits = [s for s in available_splits(source) if s in ("train", "test")] or ["train", "test"]
     datasets = {s: open_clouds(source, s, None, points, seed) for s in splits}
     classes = next(iter(datasets.values())).classes
     if len(classes) > 256:
@@ -83,6 +121,13 @@ def _convert(source: str, out: Path, points: int, seed: int) -> dict[str, int]:
 
 
 def _write_split(folder: Path, split: str, dataset: CloudDataset, points: int, seed: int) -> None:
+    from dataclasses import replace
+
+    import numpy as np
+
+    from pointlift.data.procedural.writers.objects import write_h5
+    from pointlift.data.transforms import turned
+
     order = np.random.default_rng([seed, len(dataset)]).permutation(len(dataset))
     names = []
     for k, start in enumerate(range(0, len(order), PER_FILE)):
@@ -94,4 +139,8 @@ def _write_split(folder: Path, split: str, dataset: CloudDataset, points: int, s
 
 def _exactly(sample: Sample, points: int, seed: int, index: int) -> Sample:
     """Exactly `points` points."""
+    import numpy as np
+
+    from pointlift.data.transforms import Resample
+
     return sample if len(sample) == points else Resample(points)(sample, np.random.default_rng([seed, index]))

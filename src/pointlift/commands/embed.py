@@ -13,6 +13,7 @@ __all__ = ["embed"]
 def embed(
     checkpoint: str,
     files: list[str],
+    *,
     out: str,
     per: Literal["cloud", "point"] = "cloud",
     up_axis: Literal["x", "y", "z"] | None = None,
@@ -27,6 +28,9 @@ def embed(
         per: one vector per cloud (what the classifier sees) or per point (the last feature map).
         up_axis: which axis of the files points up (default: as in the training data).
         image_model: name or file.py:function of the image model, for checkpoints made from one of your own.
+
+    Examples:
+        pointlift embed runs/mine/model.safetensors *.ply --out features.npz
     """
     from pathlib import Path
 

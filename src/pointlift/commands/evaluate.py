@@ -7,6 +7,7 @@ __all__ = ["evaluate"]
 
 def evaluate(
     checkpoint: str,
+    *,
     data: str,
     split: str = "test",
     out: str | None = None,
@@ -19,13 +20,19 @@ def evaluate(
 
     Args:
         checkpoint: a .safetensors file that pointlift wrote.
-        data: where the data are, e.g. modelnet:FOLDER, folder:FOLDER or procedural:shapes (see: pointlift data list).
+        data: where the data are, e.g. modelnet:FOLDER, folder:FOLDER or procedural:shapes
+            (see: pointlift data list).
         split: which part of the data.
         out: folder for metrics.json, the per-class table and the pictures (default: beside the checkpoint).
         batch_size: clouds per step.
-        seed: of the t-SNE picture and of points sampled on meshes. A folder without splits is divided as in training, whatever it is.
+        seed: of the t-SNE picture and of points sampled on meshes. A folder without splits is divided as in
+            training, whatever it is.
         image_model: name or file.py:function of the image model, for checkpoints made from one of your own.
-        votes: also measure with the mean of so many differently scaled copies of every cloud, beside the plain numbers (1: no voting).
+        votes: also measure with the mean of so many differently scaled copies of every cloud, beside the plain
+            numbers (1: no voting).
+
+    Examples:
+        pointlift evaluate runs/mine/model.safetensors --data folder:my_scans --split test
     """
     from pathlib import Path
 

@@ -2,66 +2,100 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
-from pointlift.inflation import inflate
-from pointlift.models import create_model
-from pointlift.models.config import ModelConfig
-from pointlift.models.factory import POINT_NETWORKS, is_own_code, network_kind
-from pointlift.nn import CloudNetwork
-from pointlift.report import console_table
-from pointlift.weights.checkpoints import save_checkpoint
-from pointlift.weights.network import image_with_weights
-
-__all__ = ["lift_model", "trained_image_network"]
+__all__ = ["lift"]
 
 
-def trained_image_network(name: str, pretrained: bool | None, weights: str | None) -> tuple[nn.Module, str]:
-    """The image model with its weights, and where they come from in words.
+def lift(
+    model: str,
+    *,
+    out: str,
+    weights: str | None = None,
+    pretrained: bool | None = None,
+    rule: Literal["repeat", "mean", "center", "T1", "T2", "T3", "learned", "learned-shared"] = "repeat",
+    axis: Literal["x", "y", "z"] = "z",
+    in_channels: int = 3,
+    num_classes: int = 40,
+    stem: Literal["linear", "three-conv", "inflate"] = "linear",
+    head: Literal["linear", "linear-bn", "mlp"] = "linear-bn",
+    shortcut_kernel: int = 1,
+    start: Literal["default", "random"] = "default",
+    load_stages: list[int] | None = None,
+    network: Literal["auto", "inflated", "point-vit", "simpleview"] = "auto",
+    seed: int = 0,
+) -> int:
+    """Turn an image model into a 3D network, say what became of every tensor, and write it as a checkpoint.
 
-    pretrained None means yes, unless weights are given or the model is the user's own (whose function brings its weights).
-    Raises what `image_with_weights` raises.
+    Args:
+        model: a timm name, 'fractal_resnet' (ships with pointlift), or file.py:function of your own image model.
+        out: the checkpoint to write (.safetensors).
+        weights: file with weights of the image model (.safetensors, .pth); without it see --pretrained.
+        pretrained: whether timm downloads the model's weights (default: yes, unless --weights is given or the
+            model is your own).
+        rule: how a 2D kernel becomes a 3D kernel.
+        axis: the axis along which 'repeat', 'mean' and 'center' stack the 2D kernel.
+        in_channels: features per voxel; 3 is xyz.
+        num_classes: outputs of the new head.
+        stem: the new input layers: one convolution, three, or the inflated ones of the image model.
+        head: the new output layers.
+        shortcut_kernel: kernel of shortcut convolutions; 2 is what the released code of Image2Point has.
+        start: where a learned rule starts.
+        load_stages: stages that keep the image weights (default: all).
+        network: inflated, point-vit (vision transformers) or simpleview (ResNets on depth images); auto is
+            point-vit for vision transformers and inflated for everything else.
+        seed: of everything that starts at random.
+
+    Examples:
+        pointlift lift fractal_resnet --out lifted.safetensors --num_classes 10
+        pointlift lift resnet18.a1_in1k --out r18.safetensors
+        pointlift lift vit_base_patch16_224.augreg_in21k --out vit.safetensors
+        pointlift lift my_model.py:build --weights my_weights.pth --rule mean --out mine.safetensors
     """
-    if pretrained is None:
-        pretrained = weights is None and not is_own_code(name)
-    if weights is not None and pretrained:
-        raise ValueError("both pretrained weights and a file of weights are asked for: leave one of them out.")
-    config = ModelConfig(image_model=name, weights=weights)
-    return image_with_weights(config, pretrained, True, "give --weights FILE, or use --pretrained false for random ones")
+    from pointlift.models import create_model
+    from pointlift.models.factory import POINT_NETWORKS, network_kind
+    from pointlift.nn import CloudNetwork
+    from pointlift.weights.checkpoints import save_checkpoint
 
-
-def lift_model(name: str, out: str, weights: str | None, pretrained: bool | None, arguments: dict[str, Any], network: str = "auto") -> int:
-    """Inflate, or make the network of clouds that suits the image model; print the report, write the checkpoint.
-
-    arguments: of `pointlift.inflate`; other networks take num_classes, in_channels and seed of them.
-    Raises InflationError (a ValueError) for what cannot be inflated, ValueError for arguments that the network has no use for.
-    """
-    itself = f"{name} is a network of clouds itself and needs no lifting: name an image model, or train it with pointlift fit."
-    if name in POINT_NETWORKS:
+    itself = f"{model} is a network of clouds itself and needs no lifting: name an image model, or train it with pointlift fit."
+    if model in POINT_NETWORKS:
         raise ValueError(itself)
-    model, origin = trained_image_network(name, pretrained, weights)
-    if isinstance(model, CloudNetwork):
+    image, origin = _image_network(model, pretrained, weights)
+    if isinstance(image, CloudNetwork):
         raise ValueError(itself)
-    kind = network_kind(name, network, model)
-    net: Any = create_model(name, image_model=model, network=kind, **_suited(kind, arguments))
-    total_2d, total_3d = (sum(p.numel() for p in m.parameters()) for m in (model, net))
-    print(f"{name}: {origin}\n")
-    counts, values = net.report.counts(), net.report.values()
-    rows: list[list[str | int]] = [[fate, counts[fate], values[fate]] for fate in counts]
-    print(console_table(["fate", "tensors", "values"], rows))
-    print(net.report.render())
-    print(f"\n{total_2d:,} parameters in 2D, {total_3d:,} in 3D")
+    kind = network_kind(model, network, image)
+    inflation: dict[str, Any] = {
+        "rule": rule,
+        "axis": axis,
+        "stem": stem,
+        "head": head,
+        "shortcut_kernel": shortcut_kernel,
+        "start": start,
+        "load_stages": load_stages,
+    }
+    inflation = _suited(kind, inflation)
+    net: Any = create_model(
+        model,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        network=kind,
+        image_model=image,
+        seed=seed,
+        **inflation,
+    )
+    print(f"{model}: {origin}\n")
+    _print_report(image, net)
     config = {
-        "image_model": name,
+        "image_model": model,
         "network": kind,
         "inflate": net.arguments,
-        "num_classes": arguments["num_classes"],
-        "classes": [f"class {i}" for i in range(arguments["num_classes"])],
-        "in_channels": arguments["in_channels"],
+        "num_classes": num_classes,
+        "classes": [f"class {i}" for i in range(num_classes)],
+        "in_channels": in_channels,
         "features": "xyz",
         "voxel_size": net.voxel_size,
         "up_axis": "y",
@@ -72,16 +106,49 @@ def lift_model(name: str, out: str, weights: str | None, pretrained: bool | None
     save_checkpoint(Path(out), net, config)
     print(f"wrote {out}: its input and output layers are new, so train them before you predict:")
     chosen = "" if network == "auto" else f" --model.network {kind}"
-    print(f"  pointlift fit image2point/your_own_folder.yaml --model.image_model {name}{chosen} --data.source folder:YOUR_FOLDER")
+    start_with = f"--model.image_model {model}{chosen} --data.source folder:YOUR_FOLDER"
+    print(f"  pointlift fit image2point/your_own_folder.yaml {start_with}")
     return 0
 
 
-def _suited(kind: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that a network of this kind takes; one that was asked for and that it does not take is an error."""
+def _image_network(name: str, pretrained: bool | None, weights: str | None) -> tuple[nn.Module, str]:
+    """The image model with its weights, and where they come from in words.
+
+    pretrained None means yes, unless weights are given or the model is the user's own (whose function brings its
+    weights). Raises what `image_with_weights` raises.
+    """
+    from pointlift.models.config import ModelConfig
+    from pointlift.models.factory import is_own_code
+    from pointlift.weights.network import image_with_weights
+
+    if pretrained is None:
+        pretrained = weights is None and not is_own_code(name)
+    if weights is not None and pretrained:
+        raise ValueError("both pretrained weights and a file of weights are asked for: leave one of them out.")
+    config = ModelConfig(image_model=name, weights=weights)
+    return image_with_weights(config, pretrained, True, "give --weights FILE, or use --pretrained false for random ones")
+
+
+def _suited(kind: str, inflation: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `pointlift.inflate` where the network is inflated; asking for one where it is not is an error."""
+    import inspect
+
+    from pointlift.inflation import inflate
+
     if kind == "inflated":
-        return arguments
-    defaults = {n: p.default for n, p in inspect.signature(inflate).parameters.items()}
-    shared = ("num_classes", "in_channels", "seed")
-    if odd := [n for n, value in arguments.items() if n not in shared and value != defaults[n]]:
+        return inflation
+    defaults = inspect.signature(inflate).parameters
+    if odd := [name for name, value in inflation.items() if value != defaults[name].default]:
         raise ValueError(f"--{odd[0]} is for inflated networks, but a {kind} is made here: leave it out.")
-    return {n: arguments[n] for n in shared}
+    return {}
+
+
+def _print_report(image: nn.Module, net: Any) -> None:
+    from pointlift.report import console_table
+
+    counts, values = net.report.counts(), net.report.values()
+    rows: list[list[str | int]] = [[fate, counts[fate], values[fate]] for fate in counts]
+    print(console_table(["fate", "tensors", "values"], rows))
+    print(net.report.render())
+    total_2d, total_3d = (sum(p.numel() for p in m.parameters()) for m in (image, net))
+    print(f"\n{total_2d:,} parameters in 2D, {total_3d:,} in 3D")

@@ -16,6 +16,7 @@ __all__ = ["view"]
 
 def view(
     files: list[str],
+    *,
     out: str = "view.html",
     checkpoint: str | None = None,
     up_axis: Literal["x", "y", "z"] = "y",
@@ -27,10 +28,15 @@ def view(
     Args:
         files: clouds or meshes.
         out: the html file to write.
-        checkpoint: colours the points by their features, or by their parts, and captions the clouds with what was predicted.
+        checkpoint: colours the points by their features, or by their parts, and captions the clouds with what
+            was predicted.
         up_axis: which axis of the files points up.
         image_model: name or file.py:function of the image model, for checkpoints made from one of your own.
         category: what the files show, for checkpoints of part segmentation.
+
+    Examples:
+        pointlift view scan.ply chair.off
+        pointlift view *.ply --checkpoint runs/mine/model.safetensors
     """
     from pathlib import Path
 

@@ -11,10 +11,47 @@ from pointlift.core.point_batch import PointBatch
 from pointlift.methods.method import Method
 from pointlift.methods.optim import OptimConfig
 
-__all__ = ["Classification", "known_classes"]
+__all__ = ["Classification", "Labelling", "known_classes"]
 
 
-class Classification(Method):
+class Labelling(Method):
+    """Trains `net` to choose among labels: cross entropy, and the share of right answers in training.
+
+    net: from a batch to (R, num_labels) logits, a row for whatever is labelled. The rest: of `Method`.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        num_labels: int,
+        regime: str | None = None,
+        optim: OptimConfig | None = None,
+        seed: int = 0,
+        total_steps: int | None = None,
+    ) -> None:
+        super().__init__(net, regime, optim, seed, total_steps)
+        self.loss = self.optim.class_loss(num_labels)
+        self.train_accuracy = self.epoch_mean()
+
+    def forward(self, batch: Any) -> Tensor:
+        """(R, num_labels) logits."""
+        logits: Tensor = self.net(batch)
+        return logits.float()
+
+    def count_right(self, logits: Tensor, target: Tensor) -> None:
+        """Take the share of right answers into the epoch's mean."""
+        right = (logits.argmax(1) == target).float()
+        self.train_accuracy.update(float(right.mean()) if len(right) else 0.0, len(right))
+
+    def on_train_epoch_end(self) -> None:
+        accuracy = self.train_accuracy.compute()
+        if bool(accuracy.isfinite()):  # not so when none of the epoch's clouds had a label, which some methods allow
+            self.log("train_accuracy", accuracy)
+        self.train_accuracy.reset()
+        super().on_train_epoch_end()
+
+
+class Classification(Labelling):
     """Trains `net` to classify what it is given.
 
     Args:
@@ -39,15 +76,8 @@ class Classification(Method):
         seed: int = 0,
         total_steps: int | None = None,
     ) -> None:
-        super().__init__(net, regime, optim, seed, total_steps)
-        self.loss = self.optim.class_loss(num_classes)
-        self.train_accuracy = self.epoch_mean()
+        super().__init__(net, num_classes, regime, optim, seed, total_steps)
         self.confusion = MulticlassConfusionMatrix(num_classes)
-
-    def forward(self, batch: Any) -> Tensor:
-        """(B, num_classes) logits."""
-        logits: Tensor = self.net(batch)
-        return logits.float()
 
     def classes(self, batch: Any) -> Tensor:
         """(B,): the class of everything in the batch. Raises ValueError where one is not known."""
@@ -59,18 +89,6 @@ class Classification(Method):
         logits = self(batch)
         self.count_right(logits, target)
         return {"loss": self.loss(logits, target)}
-
-    def count_right(self, logits: Tensor, target: Tensor) -> None:
-        """Take the share of right answers into the epoch's mean."""
-        right = (logits.argmax(1) == target).float()
-        self.train_accuracy.update(float(right.mean()) if len(right) else 0.0, len(right))
-
-    def on_train_epoch_end(self) -> None:
-        accuracy = self.train_accuracy.compute()
-        if bool(accuracy.isfinite()):  # not so when none of the epoch's clouds had a label, which some methods allow
-            self.log("train_accuracy", accuracy)
-        self.train_accuracy.reset()
-        super().on_train_epoch_end()
 
     def begin_evaluation(self) -> None:
         super().begin_evaluation()

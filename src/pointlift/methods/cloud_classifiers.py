@@ -12,12 +12,14 @@ import lightning
 from pointlift.data.config import DataConfig
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.training_clouds import CloudData, CloudSplits, load_splits
-from pointlift.methods.base import Best, Experiment, Training
+from pointlift.methods.base import Best, Experiment, Training, optimizer_steps
 from pointlift.methods.classification import Classification
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models.config import ModelConfig
+from pointlift.nn import CloudNetwork
 from pointlift.weights.checkpoints import save_checkpoint
+from pointlift.weights.network import build_network
 
 __all__ = ["CloudClassifier", "classifier_training", "cloud_config", "cloud_facts", "cloud_loaders"]
 
@@ -28,6 +30,19 @@ class CloudClassifier(Experiment):
 
     best: ClassVar[Best] = ("val_accuracy", "max")
     task: ClassVar[str] = "classify"
+
+    def student(
+        self, splits: CloudSplits, seed: int, **loading: Any
+    ) -> tuple[CloudData, CloudNetwork, dict[str, Any]]:
+        """The loaders of `splits`, the network `model`, and how it is trained: keyword arguments of `Classification`.
+
+        seed: of new weights and of the steps; the loaders have the recipe's. loading: of `CloudData`.
+        """
+        run: Any = self  # every one of them has these groups
+        clouds = cloud_loaders(splits, run.data, run.model.in_channels, run.seed, run.trainer, **loading)
+        net = build_network(run.model, len(splits.train.classes), seed, run.data.voxel_size)
+        steps = optimizer_steps(clouds.steps_per_epoch, run.optim.epochs, run.trainer)
+        return clouds, net, {"regime": run.model.regime, "optim": run.optim, "seed": seed, "total_steps": steps}
 
     def judged(self) -> CloudDataset:
         splits = load_splits(self.data, self.seed)  # type: ignore[attr-defined]  # every one of them has these groups

@@ -15,13 +15,12 @@ from typing import ClassVar
 
 from pointlift.data.config import DataConfig
 from pointlift.data.training_clouds import load_splits
-from pointlift.methods.base import Place, Training, optimizer_steps
+from pointlift.methods.base import Place, Training
 from pointlift.methods.classification import Classification
-from pointlift.methods.cloud_classifiers import CloudClassifier, classifier_training, cloud_loaders
+from pointlift.methods.cloud_classifiers import CloudClassifier, classifier_training
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models.config import ModelConfig
-from pointlift.weights.network import build_network
 
 __all__ = ["Image2Point"]
 
@@ -44,9 +43,7 @@ class Image2Point(CloudClassifier):
 
     def build(self, place: Place) -> Training:
         """Raises what `load_splits` and `build_network` raise."""
-        clouds = cloud_loaders(load_splits(self.data, self.seed), self.data, self.model.in_channels, self.seed, self.trainer)
-        classes = len(clouds.splits.train.classes)
-        net = build_network(self.model, classes, self.seed, self.data.voxel_size)
-        steps = optimizer_steps(clouds.steps_per_epoch, self.optim.epochs, self.trainer)
-        module = Classification(net, classes, self.model.regime, self.optim, self.seed, steps)
+        splits = load_splits(self.data, self.seed)
+        clouds, net, settings = self.student(splits, self.seed)
+        module = Classification(net, len(splits.train.classes), **settings)
         return classifier_training(module, clouds, self.model, self.optim)

@@ -89,8 +89,8 @@ def method_class(method: str) -> type[Experiment]:
     Raises RecipeError for a file or class that is not there, or no method.
     """
     try:
-        found = named(METHODS[method]) if method in METHODS else load_own(method)
-    except OwnCodeError as error:
+        found = named(METHODS[method]) if method in METHODS else load_own(method, "method", "class")
+    except (FileNotFoundError, OwnCodeError) as error:
         raise RecipeError(f"method {method}: {error}") from None
     if not (isinstance(found, type) and issubclass(found, Experiment) and dataclasses.is_dataclass(found)):
         raise RecipeError(f"method {method}: is no method, expected a dataclass derived from pointlift.methods.base.Experiment")

@@ -1,7 +1,9 @@
-"""Which code a run's numbers depend on: its method, and the networks and readers that its recipe names, with all that these import.
+"""Which code a run's numbers depend on: its method, and the networks and readers that its recipe names, with all that
+these import.
 
-The written-out dicts from which recipes choose (CHOICES) count by the entries that a recipe names, so that a new network, dataset or
-method leaves every stored result valid. Comments, docstrings, the names and places of files, the command line and reports do not count.
+The written-out dicts from which recipes choose (CHOICES) count by the entries that a recipe names, so that a new network,
+dataset or method leaves every stored result valid. Comments, docstrings, the names and places of files, the command line
+and reports do not count.
 """
 
 from __future__ import annotations
@@ -9,37 +11,34 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pointlift.tables.fingerprint import digest, file_hash
+from pointlift.runs.recipe_files import flatten
+from pointlift.tables.fingerprint import digest, file_hash, texts
 
 __all__ = ["CodeFingerprints", "named_in", "syntax"]
 
 ROOT = Path(__file__).resolve().parents[1]
 # dicts {name: "module:attribute"}, of which only the entries that a recipe names are followed
-CHOICES = (
-    "METHODS",
-    "TASKS",
-    "IMAGE_NETWORKS",
-    "POINT_NETWORKS",
-    "LIFTED_NETWORKS",
-    "SOURCES",
-    "IMAGE_SOURCES",
-)
+CHOICES = ("METHODS", "TASKS", "IMAGE_NETWORKS", "POINT_NETWORKS", "LIFTED_NETWORKS", "SOURCES", "IMAGE_SOURCES")
 LISTS = ("pointlift.methods", "pointlift.runs.recipes")  # where METHODS may stand
 RUNNER = "pointlift.runs.run"  # stands above the methods, so that none of them imports it
-# changes no number: what prints, draws and asks, and how a recipe is read, for the resolved one is part of the key itself
+# change no number: what prints, draws and asks, and how recipes are read, for the resolved one is in the key itself
 UNRELATED = (
-    "pointlift.report", "pointlift.commands", "pointlift.runs.report", "pointlift.runs.recipes", "pointlift.runs.recipe_files",
+    "pointlift.report",
+    "pointlift.commands",
+    "pointlift.runs.report",
+    "pointlift.runs.recipes",
+    "pointlift.runs.recipe_files",
     "pointlift.tasks.report",
-)  # fmt: skip
-MEASURES = tuple(
-    f"pointlift.tables.{name}" for name in ("measures", "costs", "embeddings")
-)  # all of this package that makes numbers
+)
+# all of this room that makes numbers
+MEASURES = ("pointlift.tables.measures", "pointlift.tables.costs", "pointlift.tables.embeddings")
 ANY_SOURCE = "*"  # named by a plain folder, whose kind is detected
 _LAZY = re.compile(r"(pointlift(?:\.\w+)+)(?::(\w+))?")
 _OWN = re.compile(r"(.+\.py):\w+")  # a network or method of the user's own
@@ -67,7 +66,7 @@ class _Module:
 class CodeFingerprints:
     """Fingerprints of code, of this package or of a copy of it elsewhere; each file is read once.
 
-    Weights from outside the package may name a network of their own in their metadata: that one does not count, only the file does.
+    A file of weights may name a network in its metadata: that network does not count, the file's content does.
     """
 
     def __init__(self, root: Path = ROOT) -> None:
@@ -78,11 +77,9 @@ class CodeFingerprints:
     def of_run(self, method: str, content: Mapping[str, Any]) -> str:
         """Of a run. method: a key of METHODS, or file.py:Class. content: its recipe, every key given."""
         words = named_in(content)
-        start = [
-            method if _OWN.fullmatch(method) else self.methods[method],
-            *(w for w in words if self._is_readable(w)),
-        ]
-        return self._digest([*start, *([RUNNER] if self.file(RUNNER) else [])], words)
+        start = [method if _OWN.fullmatch(method) else self.methods[method]]
+        start += [RUNNER] if self.file(RUNNER) else []
+        return self._digest([*start, *filter(self._is_readable, words)], words)
 
     def of_module(self, name: str) -> str:
         """Of a module and everything of the package that it imports, directly or not."""
@@ -91,9 +88,7 @@ class CodeFingerprints:
     @cached_property
     def methods(self) -> Mapping[str, str]:
         """METHODS, as it is written."""
-        return next(
-            m for name in LISTS if self.file(name) and (m := self._module(name).choices.get("METHODS"))
-        )
+        return next(m for name in LISTS if self.file(name) and (m := self._module(name).choices.get("METHODS")))
 
     def reachable(self, start: Iterable[str], words: Iterable[str] = ()) -> list[str]:
         """Dotted names of the modules that `start` uses, itself included; in alphabetical order.
@@ -122,39 +117,34 @@ class CodeFingerprints:
         return sorted(found)
 
     def file(self, name: str) -> Path | None:
-        """The file of a module of this package, or of one's own; None where there is none, as for a name inside a module."""
+        """The file of a module of this package, or of the user's own; None for a name inside a module and for others."""
         if name.endswith(".py"):
             return Path(name)
         first, *parts = name.split(".")
         if first != "pointlift" or not parts:
             return None
         place = self.root.joinpath(*parts)
-        return next(
-            (f for f in (place.with_name(f"{place.name}.py"), place / "__init__.py") if f.is_file()), None
-        )
+        files = (place.with_name(f"{place.name}.py"), place / "__init__.py")
+        return next((file for file in files if file.is_file()), None)
 
     def _digest(self, start: list[str], words: Iterable[str]) -> str:
         modules = self.reachable(start, words)
         if (key := tuple(modules)) not in self._digests:
-            assets = {asset for name in modules for asset in self._module(name).assets}
-            self._digests[key] = digest(
-                sorted({*map(self._with_imports, modules), *map(file_hash, self._existing(assets))})
-            )
+            assets = {self.root / "assets" / asset for name in modules for asset in self._module(name).assets}
+            hashes = {*map(self._with_imports, modules), *(file_hash(file) for file in assets if file.is_file())}
+            self._digests[key] = digest(sorted(hashes))
         return self._digests[key]
 
     def _is_readable(self, word: str) -> bool:
-        """Whether a word is file.py:name of the user's own; what is wrong with the file is said by the run that imports it."""
+        """Whether a word is file.py:name of the user's own. What is wrong with the file says the run that imports it."""
         own = _OWN.fullmatch(word)
         try:
             return own is not None and bool(self._module(own.group(1)))
         except (OSError, SyntaxError, ValueError):
             return False
 
-    def _existing(self, assets: Iterable[str]) -> list[Path]:
-        return [file for asset in assets if (file := self.root / "assets" / asset).is_file()]
-
     def _with_imports(self, name: str) -> str:
-        """The hash of a module and of what its imported names are: the code that they come from, whatever its file is called."""
+        """The hash of a module and of the code behind its imported names, whatever the files of that are called."""
         module = self._module(name)
         return digest([module.body, *sorted({self._content(*imported) for imported in module.names})])
 
@@ -173,7 +163,7 @@ class CodeFingerprints:
         return self._origin(module, name) or module
 
     def _origin(self, module: str, name: str) -> str | None:
-        """The module of this package that defines `name` of `module`, however often it is handed on; None where it is another package."""
+        """The module that defines `name` of `module`, however often it is handed on; None for other packages'."""
         if name and self.file(inner := f"{module}.{name}"):
             return inner
         if self.file(module) is None:
@@ -195,77 +185,48 @@ class CodeFingerprints:
         if name not in self._modules:
             file = self.file(name)
             assert file is not None, name
-            self._modules[name] = self._read(
-                ast.parse(file.read_text(encoding="utf-8")), name, file.name == "__init__.py"
-            )
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            self._modules[name] = self._read(tree, name.split(".") if file.stem == "__init__" else name.split(".")[:-1])
         return self._modules[name]
 
-    def _read(self, tree: ast.Module, name: str, is_package: bool) -> _Module:
-        names = tuple(sorted(_imports(tree, name.split(".") if is_package else name.split(".")[:-1])))
-        modules = {
-            here for base, original, here in names if self.file(f"{base}.{original}" if original else base)
-        }
+    def _read(self, tree: ast.Module, package: list[str]) -> _Module:
+        names = tuple(sorted(_imports(tree, package)))
+        modules = {here for base, name, here in names if self.file(f"{base}.{name}" if name else base)}
         choices = {title: entries for title, entries in map(_choice, _executed(tree)) if entries}
         entries = {text for chosen in choices.values() for text in chosen.values()}
-        texts = {
-            node.value
-            for node in _executed(tree)
-            if isinstance(node, ast.Constant) and isinstance(node.value, str)
-        }
-        lazy = [
-            found.groups("")
-            for text in sorted(texts - entries)
-            if (found := _LAZY.fullmatch(text)) and self.file(found.group(1))
-        ]
+        said = {str(node.value) for node in _executed(tree) if isinstance(node, ast.Constant) and _is_text(node)}
+        lazy = [(text[1], text[2] or "") for text in map(_LAZY.fullmatch, sorted(said - entries)) if text]
         body = hashlib.sha256()
         for token in syntax(tree, modules):
             body.update(token.encode("utf-8", "surrogatepass"))
-        assets = tuple(sorted(text for text in texts if re.fullmatch(r"[\w.-]+\.safetensors", text)))
-        return _Module(body.hexdigest(), names, tuple((m, n) for m, n in lazy), choices, assets)
+        assets = tuple(sorted(text for text in said if re.fullmatch(r"[\w.-]+\.safetensors", text)))
+        return _Module(body.hexdigest(), names, tuple(entry for entry in lazy if self.file(entry[0])), choices, assets)
 
 
 def named_in(content: Mapping[str, Any]) -> set[str]:
     """What a recipe names: its texts, the kinds before their colons, and what "auto" and plain folders may mean."""
     words: set[str] = set()
+    for key, value in flatten(dict(content)).items():
+        for text in texts(value):
+            place = text.partition("?")[0]
+            words |= {text, place, *place.split(":")[:-1]}
+            if key.rpartition(".")[2] == "source" and ":" not in place:
+                words.add(ANY_SOURCE)
     model = content.get("model")
-    for key, value in _leaves(content):
-        text = value.partition("?")[0]
-        words |= {value, text, *text.split(":")[:-1]}
-        if key == "source" and ":" not in text:
-            words.add(ANY_SOURCE)
-    if (
-        isinstance(model, Mapping)
-        and model.get("network") == "auto"
-        and _may_be_transformer(str(model.get("image_model")))
-    ):
+    if isinstance(model, Mapping) and model.get("network") == "auto" and _may_be_transformer(model["image_model"]):
         words.add("point-vit")
     return words
 
 
 def _may_be_transformer(image_model: str) -> bool:
-    """Whether an image model may be one of timm's vision transformers, which "auto" lifts to point-vit: a file of the user's own may."""
-    import sys
-
+    """Whether an image model may be one of timm's vision transformers, which "auto" lifts to point-vit; one in a file
+    of the user's own may."""
     import timm
 
     if ":" in image_model:
         return ".py:" in image_model
     name = image_model.partition(".")[0]
-    return timm.is_model(name) and hasattr(
-        sys.modules[timm.model_entrypoint(name).__module__], "VisionTransformer"
-    )
-
-
-def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """(last key, text) of every text in plain content."""
-    if isinstance(value, str):
-        yield key.rpartition(".")[2], value
-    elif isinstance(value, Mapping):
-        for inner, content in value.items():
-            yield from _leaves(content, str(inner))
-    elif isinstance(value, list | tuple):
-        for content in value:
-            yield from _leaves(content, key)
+    return timm.is_model(name) and "VisionTransformer" in vars(sys.modules[timm.model_entrypoint(name).__module__])
 
 
 def _matters(module: str) -> bool:
@@ -275,41 +236,28 @@ def _matters(module: str) -> bool:
 
 
 def _choice(node: ast.AST) -> tuple[str, dict[str, str]]:
-    """Name and entries of an assignment of one of CHOICES, written out as {"name": "module:attribute"}; no entries for another node."""
+    """Name and entries of an assignment of one of CHOICES, written out as {"name": "module:attribute"}; no entries for
+    another node."""
     if not isinstance(node, ast.Assign | ast.AnnAssign) or not isinstance(node.value, ast.Dict):
         return "", {}
     target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-    keys, values = node.value.keys, node.value.values
-    if (
-        not isinstance(target, ast.Name)
-        or target.id not in CHOICES
-        or not _all_texts(keys)
-        or not _all_texts(values)
-    ):
+    if not isinstance(target, ast.Name) or target.id not in CHOICES:
         return "", {}
-    entries = {
-        str(ast.literal_eval(k)): str(ast.literal_eval(v)) for k, v in zip(keys, values) if k is not None
-    }
-    return target.id, entries if all(_LAZY.fullmatch(text) for text in entries.values()) else {}
-
-
-def _all_texts(nodes: Iterable[ast.expr | None]) -> bool:
-    return all(isinstance(node, ast.Constant) and isinstance(node.value, str) for node in nodes)
+    if not all(map(_is_text, (*node.value.keys, *node.value.values))):
+        return "", {}
+    entries: dict[str, str] = ast.literal_eval(node.value)
+    return target.id, entries if all(map(_LAZY.fullmatch, entries.values())) else {}
 
 
 def _imports(tree: ast.Module, package: list[str]) -> set[tuple[str, str, str]]:
-    """(module, name in it, name here) of what a tree imports anywhere, functions included, but not what only type checkers see."""
+    """(module, name in it, name here) of what a tree imports anywhere, but not of what only type checkers see."""
     found = set()
     for node in _executed(tree):
         if isinstance(node, ast.Import):
             found |= {(alias.name, "", alias.asname or alias.name) for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            base = ".".join(
-                [
-                    *(package[: len(package) - node.level + 1] if node.level else []),
-                    *([node.module] if node.module else []),
-                ]
-            )
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
             found |= {(base, alias.name, alias.asname or alias.name) for alias in node.names}
     return {entry for entry in found if entry[0] != "__future__"}
 
@@ -328,7 +276,8 @@ def _executed(tree: ast.AST) -> Iterator[ast.AST]:
 def syntax(node: ast.AST, modules: Iterable[str] = ()) -> Iterator[str]:
     """A syntax tree as text, the same on every version of Python (`ast.dump` is not).
 
-    Left out are places, comments, docstrings, imports, `__all__`, the names of this package's modules and the entries of CHOICES.
+    Left out are places, comments, docstrings, imports, `__all__`, the names of this package's modules and the entries of
+    CHOICES.
 
     Args:
         node: a whole module, or a part of one.
@@ -344,16 +293,9 @@ def syntax(node: ast.AST, modules: Iterable[str] = ()) -> Iterator[str]:
         yield f"(Choice {_choice(node)[0]})"
         return
     yield f"({type(node).__name__}"
-    body = getattr(node, "body", None)
     for name, value in ast.iter_fields(node):
         if name in ("ctx", "kind", "type_comment", "type_ignores"):
             continue
-        if (
-            name == "body"
-            and body
-            and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        ):
-            value = body[1:] if _is_docstring(body[0]) else body
         if isinstance(value, list):
             value = [item for item in value if not _is_left_out(item)]
         if value is None or value == []:
@@ -367,17 +309,12 @@ def syntax(node: ast.AST, modules: Iterable[str] = ()) -> Iterator[str]:
     yield ")"
 
 
-def _is_docstring(node: ast.stmt) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+def _is_text(node: ast.AST | None) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def _is_left_out(item: Any) -> bool:
     if isinstance(item, ast.Assign):
         return any(isinstance(target, ast.Name) and target.id == "__all__" for target in item.targets)
-    return isinstance(item, ast.Import | ast.ImportFrom) or (
-        isinstance(item, ast.AST) and _for_type_checkers(item)
-    )
+    documents = isinstance(item, ast.Expr) and _is_text(item.value)  # at the head of a body, or below a constant
+    return documents or isinstance(item, ast.Import | ast.ImportFrom) or _for_type_checkers(item)

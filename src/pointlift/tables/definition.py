@@ -6,7 +6,6 @@ the recipe file of the scale, changed by the scale's `set`, then the row's, the 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pointlift.runs.recipe_files import SUFFIXES, RecipeError, nearest, read_yaml
+from pointlift.system.hints import near
 
 __all__ = ["Before", "CellException", "Entry", "Quoted", "Scale", "TableDefinition", "find_table", "list_tables", "read_table"]
 
@@ -136,7 +136,7 @@ def find_table(name: str) -> tuple[str, Path]:
     file = Path(name)
     if file.is_file():
         return file.stem, file
-    close = difflib.get_close_matches(short, ids, n=3, cutoff=0.5) or [i for i in ids if i.endswith(f"/{short}")][:3]
+    close = near(short, ids, 3, cutoff=0.5) or [i for i in ids if i.endswith(f"/{short}")][:3]
     hint = f"did you mean {' or '.join(close)}?" if close else "pointlift table --list names all of them"
     raise RecipeError(f"there is no table {name!r}, neither among the {len(ids)} that ship with pointlift nor as a file; {hint}")
 

@@ -17,7 +17,7 @@ from typing import Any
 from pointlift.runs.folder import FREE
 from pointlift.runs.recipe_files import flatten
 
-__all__ = ["DATA", "FileIdentities", "canonical", "digest", "file_hash", "path_in", "paths_in"]
+__all__ = ["DATA", "FileIdentities", "canonical", "digest", "file_hash", "path_in", "paths_in", "texts"]
 
 FORMAT = 2  # 1: the code in a key was all that a method can reach
 DATA = "{data}"
@@ -81,7 +81,7 @@ class FileIdentities:
         """{key: identity} of every path in a flat recipe that exists, or that lies in the data folder."""
         found = {}
         for key, value in content.items():
-            for text in _texts(value):
+            for text in texts(value):
                 for place, path in enumerate(paths_in(text)):
                     identity = self._identity(path.replace(DATA, self.data))
                     if identity != "absent" or DATA in path:
@@ -98,15 +98,16 @@ class FileIdentities:
         return self._known[path]
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts(value: Any) -> Iterator[str]:
+    """Every text in plain content."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for inner in value.values():
-            yield from _texts(inner)
+            yield from texts(inner)
     elif isinstance(value, list | tuple):
         for inner in value:
-            yield from _texts(inner)
+            yield from texts(inner)
 
 
 def file_hash(path: Path) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from pointlift.data.errors import MissingDataError
 from pointlift.data.images.open import describe_image_datasets
 from pointlift.data.sources.open import describe_datasets
 from pointlift.data.sources.spec import KnownDataset
-from pointlift.tables.fingerprint import DATA, canonical, paths_in
+from pointlift.tables.fingerprint import DATA, canonical, paths_in, texts
 from pointlift.tables.plan import Plan, Run
 
 __all__ = ["check_needs", "described", "missing_paths", "needed_paths", "needed_places"]
@@ -33,7 +32,7 @@ def needed_paths(runs: Iterable[Run]) -> dict[str, str]:
     has the text "option=path"."""
     found: dict[str, str] = {}
     for run in runs:
-        for text in _texts(canonical(run.content)):
+        for text in texts(canonical(run.content)):
             for path in paths_in(text) if DATA in text else ():
                 option = re.search(rf"[?&](\w+)={re.escape(path)}(?:&|$)", text)
                 found[f"{option.group(1)}={path}" if option else text] = path
@@ -107,15 +106,3 @@ def _known() -> tuple[KnownDataset, ...]:
 
 def _short(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
-def _texts(content: Mapping[str, Any]) -> Iterator[str]:
-    queue: list[Any] = list(content.values())
-    while queue:
-        value = queue.pop(0)
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, Mapping):
-            queue += value.values()
-        elif isinstance(value, list | tuple):
-            queue += value

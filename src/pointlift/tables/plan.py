@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -13,6 +12,7 @@ from typing import Any
 
 from pointlift.runs.recipe_files import RecipeError, nearest
 from pointlift.runs.recipes import Recipe, argument_types, load_recipe, resolve
+from pointlift.system.hints import did_you_mean
 from pointlift.tables.code_fingerprints import CodeFingerprints
 from pointlift.tables.definition import SHOWN, Before, Entry, TableDefinition
 from pointlift.tables.fingerprint import FORMAT, FileIdentities, canonical, digest
@@ -141,8 +141,7 @@ def _matching(text: str, names: list[str], kind: str) -> set[str]:
     parts = {n for n in names if text.lower() in n.lower()}
     if whole or (parts and text):
         return whole or parts
-    close = difflib.get_close_matches(text, names, n=2, cutoff=0.4)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names)}"
+    hint = did_you_mean(text, names, 2, cutoff=0.4) or f"there are {', '.join(names)}"
     raise RecipeError(f"--only: no {kind} is named like {text!r}; {hint}")
 
 

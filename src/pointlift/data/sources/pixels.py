@@ -22,7 +22,7 @@ from pointlift.data.sources.options import split_source
 from pointlift.data.sources.spec import DatasetSpec, KnownDataset, Layout
 from pointlift.data.transforms import take_points
 
-__all__ = ["SPEC", "PixelClouds", "PixelView", "describe_pixels", "pixel_cloud", "read_pixels"]
+__all__ = ["SPEC", "PixelClouds", "PixelCrop", "describe_pixels", "pixel_cloud", "read_pixels"]
 
 # evaluation in PyTorch's ImageNet recipe: the short side to 256, of which the middle 224 are seen
 MARGIN = 256 / 224
@@ -42,7 +42,7 @@ def pixel_cloud(image: Image.Image, label: int = -1, path: str = "") -> Sample:
 
 
 @dataclass(frozen=True)
-class PixelView:
+class PixelCrop:
     """What of an image becomes points, and in which order.
 
     Attributes:
@@ -92,23 +92,23 @@ class PixelClouds(CloudDataset):
     Args:
         images: the pictures and their classes.
         name: what the dataset is called.
-        view: crops, flips and the order of points.
+        crop: crops, flips and the order of points.
         n_points: at most so many pixels of a picture, random ones (in evaluation the same ones each time); None keeps all, as the paper.
         seed: of the order of the points in evaluation, and of which are kept.
     """
 
     def __init__(
-        self, images: ImageSet, name: str = "pixels", view: PixelView | None = None, n_points: int | None = None, seed: int = 0
+        self, images: ImageSet, name: str = "pixels", crop: PixelCrop | None = None, n_points: int | None = None, seed: int = 0
     ) -> None:
         if n_points is not None and n_points < 1:
             raise DataError(f"{name}: n_points is {n_points}, expected at least 1, or none for all pixels")
         self._images, self._rows = images, np.arange(len(images), dtype=np.int64)
-        self.view, self.n_points, self.seed = view or PixelView(), n_points, seed
+        self.crop, self.n_points, self.seed = crop or PixelCrop(), n_points, seed
         self._set(self._still, np.asarray(images.labels, dtype=np.int64), images.classes, name, "y", [""] * len(images))
 
     def draw(self, index: int, rng: np.random.Generator) -> Sample:
         """Picture ``index`` as one pass of training sees it: cropped and flipped at random, with ``rng`` as the only randomness."""
-        return self._cloud(index, self.view.drawn(self._image(index), rng), rng)
+        return self._cloud(index, self.crop.drawn(self._image(index), rng), rng)
 
     def subset(self, indices: Iterable[int]) -> PixelClouds:
         """The pictures at ``indices``, still drawn anew for every pass of training. Raises IndexError for an index outside."""
@@ -131,14 +131,14 @@ class PixelClouds(CloudDataset):
 
     def _still(self, index: int) -> Sample:
         rng = np.random.default_rng([self.seed, int(self._rows[index])])
-        return self._cloud(index, self.view.still(self._image(index)), rng)
+        return self._cloud(index, self.crop.still(self._image(index)), rng)
 
     def _cloud(self, index: int, image: Image.Image, rng: np.random.Generator) -> Sample:
         cloud = pixel_cloud(image, int(self.labels[index]), f"{self.name}, picture {int(self._rows[index])}")
-        if not self.view.shuffle and (self.n_points is None or len(cloud) <= self.n_points):
+        if not self.crop.shuffle and (self.n_points is None or len(cloud) <= self.n_points):
             return cloud
         kept = rng.permutation(len(cloud))[: self.n_points]
-        return take_points(cloud, kept if self.view.shuffle else np.sort(kept))
+        return take_points(cloud, kept if self.crop.shuffle else np.sort(kept))
 
 
 class _HeldImages(ImageSet):
@@ -169,15 +169,15 @@ def read_pixels(
         source: e.g. ``tiny-imagenet:<folder>``, ``imagenet:<folder>``, ``imagefolder:<folder>`` or ``procedural:fractals``.
         split: ``"train"`` or ``"val"``; ``"test"`` is ``"val"``: the labels of these datasets' own test splits were never published.
         n_points, seed: see :class:`PixelClouds`.
-        crop, resize, augment, shuffle: see :class:`PixelView`.
+        crop, resize, augment, shuffle: see :class:`PixelCrop`.
         options: of the image source, beside those in ``source``.
 
     Raises:
         MissingDataError, DataError: as :func:`~pointlift.data.images.open.open_images`, and for an option out of range.
     """
-    view = PixelView(crop, resize, augment, shuffle)
+    seen = PixelCrop(crop, resize, augment, shuffle)
     images = open_images(source, "val" if split == "test" else split, **options)
-    return PixelClouds(images, f"pixels of {images.name}", view, n_points, seed)
+    return PixelClouds(images, f"pixels of {images.name}", seen, n_points, seed)
 
 
 def describe_pixels(source: str) -> str:

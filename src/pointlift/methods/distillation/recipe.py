@@ -18,8 +18,8 @@ from pointlift.data.dataset import CloudDataset
 from pointlift.data.sample import Sample
 from pointlift.data.splits import fraction, k_shot
 from pointlift.data.training_clouds import CloudSplits, load_splits, preprocessing
-from pointlift.methods.base import Experiment, Place, Training, optimizer_steps
-from pointlift.methods.cloud_classifiers import CloudClassifier, classifier_training, cloud_loaders
+from pointlift.methods.base import Experiment, Place, Training
+from pointlift.methods.cloud_classifiers import CloudClassifier, classifier_training
 from pointlift.methods.distillation.module import CleanTwin, SemiSupervised, check_weights
 from pointlift.methods.image2point import Image2Point
 from pointlift.methods.optim import OptimConfig
@@ -28,7 +28,6 @@ from pointlift.models import image_network
 from pointlift.models.config import ModelConfig
 from pointlift.models.factory import is_own_code
 from pointlift.weights.checkpoints import load, read_metadata
-from pointlift.weights.network import build_network
 
 __all__ = ["DistillConfig", "Distillation", "semi_supervised_splits"]
 
@@ -103,14 +102,10 @@ class Distillation(CloudClassifier):
         twins = None
         if self.distill.teacher_sees == "clean":
             twins = CleanTwin(*(preprocessing(self.data, channels, training) for training in (True, False)))
-        clouds = cloud_loaders(splits, self.data, channels, self.seed, self.trainer, training=twins)
-        classes = len(splits.train.classes)
         seed = int(np.random.SeedSequence([self.seed, 1]).generate_state(1)[0])
-        net = build_network(self.model, classes, seed, self.data.voxel_size)
-        steps = optimizer_steps(clouds.steps_per_epoch, self.optim.epochs, self.trainer)
-        weights = (self.distill.consistency_weight, self.distill.label_weight)
-        taught = _open_teacher(path, self.teacher)
-        module = SemiSupervised(net, taught, classes, self.model.regime, *weights, self.optim, seed, steps)
+        clouds, net, settings = self.student(splits, seed, training=twins)
+        weights: dict[str, Any] = {"consistency_weight": self.distill.consistency_weight, "label_weight": self.distill.label_weight}
+        module = SemiSupervised(net, _open_teacher(path, self.teacher), len(splits.train.classes), **weights, **settings)
         facts = {"distillation": _facts(splits, path)}
         return classifier_training(module, clouds, self.model, self.optim, facts, {"teacher": module.teacher})
 

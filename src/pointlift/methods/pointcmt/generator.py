@@ -23,7 +23,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from pointlift.core.sparse_tensor import PointBatch
+from pointlift.core.point_batch import PointBatch
 from pointlift.methods.method import Method
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.pointcmt.taught_clouds import FEATURES

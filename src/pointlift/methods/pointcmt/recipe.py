@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -12,9 +12,9 @@ from pointlift.data.config import DataConfig
 from pointlift.data.pictures.config import ViewConfig
 from pointlift.data.pictures.load import load_views
 from pointlift.data.training_clouds import load_splits
-from pointlift.methods.base import Experiment, Place, Training, optimizer_steps
+from pointlift.methods.base import Experiment, Place, Training
 from pointlift.methods.classification import Classification
-from pointlift.methods.cloud_classifiers import CloudClassifier, classifier_training, cloud_loaders
+from pointlift.methods.cloud_classifiers import CloudClassifier, classifier_training
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.pointcmt.baselines import KnowledgeDistillation, principal_directions
 from pointlift.methods.pointcmt.generator import PointGenerator, load_generator
@@ -110,10 +110,9 @@ class PointCMT(CloudClassifier):
             return self._alone()
         teaching = teach(self.teacher, self.views, self.data, self.trainer, self.seed, place)
         generator = self._generator(place, teaching) if self.transfer.generates else None
-        clouds = cloud_loaders(teaching.splits, self.data, self.model.in_channels, self.seed, self.trainer)
+        clouds, net, settings = self.student(teaching.splits, self.seed)
         classes = len(teaching.splits.train.classes)
-        net = build_network(self.model, classes, self.seed, self.data.voxel_size)
-        module = self._student(net, classes, teaching, generator, optimizer_steps(clouds.steps_per_epoch, self.optim.epochs, self.trainer))
+        module = self._taught(net, classes, teaching, generator, settings)
         # the generator's shape is that of generator.checkpoint, whatever the recipe says
         drawing = {} if generator is None else {"generator": generator.arguments}
         told = {**asdict(self.transfer), **drawing, "teacher": teaching.path.name, "feature_channels": teaching.width}
@@ -134,11 +133,8 @@ class PointCMT(CloudClassifier):
     def _alone(self) -> Training:
         """The student without a teacher."""
         splits = load_splits(self.data, self.seed)
-        clouds = cloud_loaders(splits, self.data, self.model.in_channels, self.seed, self.trainer)
-        classes = len(splits.train.classes)
-        net = build_network(self.model, classes, self.seed, self.data.voxel_size)
-        steps = optimizer_steps(clouds.steps_per_epoch, self.optim.epochs, self.trainer)
-        module = Classification(net, classes, self.model.regime, self.optim, self.seed, steps)
+        clouds, net, settings = self.student(splits, self.seed)
+        module = Classification(net, len(splits.train.classes), **settings)
         return classifier_training(module, clouds, self.model, self.optim, {"pointcmt": {"method": "none"}})
 
     def _generator_file(self, place: Place) -> Path:
@@ -151,24 +147,23 @@ class PointCMT(CloudClassifier):
             return _given_generator(self, given, teaching.width, teaching.identity)
         return load_generator(self._generator_file(place))[0]
 
-    def _student(
+    def _taught(
         self,
         net: nn.Module,
         classes: int,
         teaching: Teaching,
         generator: PointGenerator | None,
-        steps: int,
+        settings: dict[str, Any],
     ) -> Classification:
         """The method of stage III around the student."""
-        shared = (self.model.regime, self.optim, self.seed, steps)
         if self.transfer.method == "pointcmt":
             distance = self.generator.distance()
-            return PointCMTStudent(net, classes, teaching.width, generator, self.transfer, distance, *shared)
+            return PointCMTStudent(net, classes, teaching.width, generator, self.transfer, distance, **settings)
         principal = None
         if self.transfer.method == "huang":
             assert isinstance(teaching.splits.train, TaughtClouds)
             principal = principal_directions(teaching.splits.train.features, student_classifier(net).in_features // 2)
-        return KnowledgeDistillation(net, classes, teaching.width, self.transfer, teaching.classifier, principal, *shared)
+        return KnowledgeDistillation(net, classes, teaching.width, self.transfer, teaching.classifier, principal, **settings)
 
 
 def _try_networks(run: PointCMT) -> None:

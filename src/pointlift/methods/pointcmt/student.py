@@ -68,6 +68,8 @@ class TransferConfig:
                 f"transfer: temperature is {self.temperature} and teacher_batch_size {self.teacher_batch_size}, expected a positive number "
                 "and at least 2."
             )
+        if self.kl_reduction not in ("mean", "sum"):
+            raise ValueError(f"transfer: kl_reduction is {self.kl_reduction!r}, expected mean or sum.")
         if self.method == "pointcmt" and self.alpha == 0 == self.beta:
             raise ValueError("transfer: alpha and beta are both 0, so that nothing is transferred: that is method none.")
 

@@ -18,18 +18,15 @@ def student_classifier(net: nn.Module) -> nn.Linear:
 
     Raises ValueError for a network whose logits do not come out of such a layer.
     """
-    try:
-        if isinstance(net, CloudNetwork):
-            return net.classifier
-        what = "cannot be split into an encoder and a classifier"
-    except TypeError:
-        head = net.head
-        last = head[-1] if isinstance(head, nn.Sequential) and len(head) else head
-        what = f"ends in {type(last).__name__}"
-    raise ValueError(
-        f"The student, {type(net).__name__}, {what}, expected a fully connected layer that makes logits of one feature per cloud: "
-        "choose a network of points such as pointnet2-ssg, or an inflated one with model.head linear or mlp."
-    )
+    head: object = net.head if isinstance(net, CloudNetwork) else None
+    layer = head[-1] if isinstance(head, nn.Sequential) and len(head) else head
+    if not isinstance(layer, nn.Linear):
+        what = f"ends in {type(layer).__name__}" if isinstance(layer, nn.Module) else "cannot be split into an encoder and a classifier"
+        raise ValueError(
+            f"The student, {type(net).__name__}, {what}, expected a fully connected layer that makes logits of one feature per cloud: "
+            "choose a network of points such as pointnet2-ssg, or an inflated one with model.head linear or mlp."
+        )
+    return layer
 
 
 class TaughtStudent(Classification):

@@ -19,7 +19,7 @@ from torchmetrics import Metric
 from pointlift.core.point_batch import PointBatch
 from pointlift.data.part_labels import PartLabels
 from pointlift.evaluate.parts import PartResult, predicted_parts, shape_ious
-from pointlift.methods.method import Method
+from pointlift.methods.classification import Labelling
 from pointlift.methods.optim import OptimConfig
 
 __all__ = ["PartIoU", "PartLabelling"]
@@ -61,7 +61,7 @@ class PartIoU(Metric):
         return PartResult(self.labels.categories, sums, shapes, int(found["correct"]), int(found["points"]))
 
 
-class PartLabelling(Method):
+class PartLabelling(Labelling):
     """Trains `net` to name the part of every point.
 
     Args:
@@ -91,17 +91,10 @@ class PartLabelling(Method):
         seed: int = 0,
         total_steps: int | None = None,
     ) -> None:
-        super().__init__(net, regime, optim, seed, total_steps)
+        super().__init__(net, len(labels), regime, optim, seed, total_steps)
         self.labels, self.restrict = labels, restrict
-        self.loss = self.optim.class_loss(len(labels))
-        self.train_accuracy = self.epoch_mean()
         self.part_iou = PartIoU(labels)
         self.register_buffer("allowed", torch.from_numpy(labels.allowed()), persistent=False)
-
-    def forward(self, batch: PointBatch) -> Tensor:
-        """(N, P) logits."""
-        logits: Tensor = self.net(batch)
-        return logits.float()
 
     def batch_size(self, batch: PointBatch) -> int:
         """Points of the batch."""
@@ -111,13 +104,8 @@ class PartLabelling(Method):
         """Mean cross entropy of the batch's points."""
         _, parts, _ = _labels(batch)
         logits = self(batch)
-        self.train_accuracy.update(float((logits.argmax(1) == parts).float().mean()), len(parts))
+        self.count_right(logits, parts)
         return {"loss": self.loss(logits, parts)}
-
-    def on_train_epoch_end(self) -> None:
-        self.log("train_accuracy", self.train_accuracy.compute())
-        self.train_accuracy.reset()
-        super().on_train_epoch_end()
 
     def begin_evaluation(self) -> None:
         super().begin_evaluation()

@@ -1,0 +1,195 @@
+"""`pointlift demo`: the whole idea on embedded data, offline, in minutes.
+
+Few-shot classification of the procedural shapes, from the embedded image network, in several regimes and seeds. Runs are small, so
+they are spread over processes of one thread each; a demo that was interrupted goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import multiprocessing
+import shutil
+import time
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pointlift.commands.demo_report import DemoResults, RunOutcome, print_results, write_demo_report
+from pointlift.data.config import DataConfig
+from pointlift.data.procedural.shapes import CLASSES
+from pointlift.data.procedural.writers.objects import write_modelnet_h5
+from pointlift.inflation import REGIMES
+from pointlift.methods.image2point import Image2Point
+from pointlift.methods.optim import OptimConfig
+from pointlift.methods.trainer_config import TrainerConfig
+from pointlift.models.config import ModelConfig
+from pointlift.models.images.fractal_resnet import read_weights
+from pointlift.ops._numba.threading import set_threads
+from pointlift.report import write_csv
+from pointlift.report.tables import read_rows
+from pointlift.runs.folder import RunFolder
+from pointlift.runs.result import RunResult
+from pointlift.runs.run import run
+from pointlift.system.atomic import atomic_write
+from pointlift.system.environment import available_cores
+from pointlift.system.processes import end_with_parent, interrupts_held
+
+__all__ = ["DEFAULT_REGIMES", "Job", "run_demo"]
+
+DEFAULT_REGIMES = ("io", "io+bn", "all", "scratch")
+POINTS = 512
+VOXEL = 0.1
+BATCH = 10
+POOL = 3  # as many examples per class and shot are made, so that seeds draw different ones
+MAX_WORKERS = 4  # each holds its own copy of torch
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of the demo."""
+
+    regime: str
+    seed: int
+    folder: Path
+    data: DataConfig
+    epochs: int
+    threads: int | None
+
+    def run(self) -> RunResult:
+        """Train, go on with an interrupted run, or return the result of a finished one."""
+        model = ModelConfig("fractal_resnet", pretrained=True, regime=self.regime)
+        optim = OptimConfig(lr=0.1, momentum=0.9, weight_decay=1e-4, epochs=self.epochs)
+        trainer = TrainerConfig(accelerator="cpu", enable_progress_bar=False)
+        resume = (self.folder / "last.ckpt").is_file()
+        return run(Image2Point(model, self.data, optim, trainer, self.seed), self.folder, resume)
+
+
+def run_demo(
+    out: str, seeds: int, shots: int, epochs: int, test_per_class: int, regimes: list[str] | None, workers: int | None = None
+) -> int:
+    """Train, compare, report. workers: processes; 1 trains in this one. Raises ValueError for settings out of range and
+    FileNotFoundError where the embedded image network is missing: it is never replaced by random weights."""
+    chosen = tuple(dict.fromkeys(regimes or DEFAULT_REGIMES))
+    _check(chosen, seeds=seeds, shots=shots, epochs=epochs, test_per_class=test_per_class)
+    read_weights()
+    started = time.perf_counter()
+    folder = Path(out)
+    data = _data(folder, shots, test_per_class)
+    runs = [(regime, seed) for seed in range(seeds) for regime in chosen]
+    workers = min(len(runs), available_cores(), MAX_WORKERS) if workers is None else workers
+    threads = 1 if workers > 1 else None
+    jobs = [Job(r, s, folder / "runs" / f"{r.replace('+', '-')}_seed{s}", data, epochs, threads) for r, s in runs]
+    print(f"{len(CLASSES)} classes of 3D shapes; of each, {shots} examples to learn from and {test_per_class} unseen ones to be tested on")
+    print("fractal_resnet, which has only ever seen pictures of fractals, becomes a 3D network and is fine-tuned in each regime")
+    print(f"{len(jobs)} runs of {epochs} epochs in {workers} process{'es' if workers > 1 else ''}; the first waits for its kernels\n")
+    outcomes = _train(jobs, workers)
+    results = DemoResults(folder, chosen, outcomes, shots, test_per_class, data)
+    _copy(results.showcase.result.checkpoint, folder / "model.safetensors")
+    write_csv(folder / "results.csv", *results.rows_per_run())
+    write_demo_report(results)
+    print()
+    print_results(results)
+    print(f"\nreport      {folder / 'report.html'}   (open it in a browser; it needs no network)")
+    print(f"network     {folder / 'model.safetensors'}   (regime {results.showcase.regime}, seed {results.showcase.seed})")
+    print(f"numbers     {folder / 'results.csv'}\n{time.perf_counter() - started:.0f} s in all. Next:")
+    print(f"  pointlift predict {folder / 'model.safetensors'} YOUR_FILE.ply")
+    print("  pointlift fit image2point/your_own_folder.yaml --data.source folder:YOUR_FOLDER")
+    return 0
+
+
+def _check(regimes: tuple[str, ...], **counts: int) -> None:
+    unknown = [r for r in regimes if r not in REGIMES]
+    if unknown:
+        raise ValueError(f"--regimes names {unknown[0]}, expected some of {', '.join(REGIMES)}")
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f"--{name} is {value}, at least 1 is expected")
+
+
+def _data(folder: Path, shots: int, test_per_class: int) -> DataConfig:
+    """The shapes, written once in ModelNet's layout and read by its reader."""
+    pool = POOL * shots
+    place = folder / "data" / f"shapes_{pool}_{test_per_class}_{POINTS}"
+    if not (place / "shape_names.txt").is_file():
+        write_modelnet_h5(place, pool, test_per_class, POINTS, seed=0, normals=False)
+    return DataConfig(f"modelnet:{place.resolve()}", n_points=POINTS, voxel_size=VOXEL, shots=shots, batch_size=BATCH)
+
+
+def _train(jobs: list[Job], workers: int) -> list[RunOutcome]:
+    """Outcomes in the order of the jobs; every finished run prints a line."""
+    found: dict[Job, RunOutcome] = {}
+    started = time.perf_counter()
+
+    def finished(job: Job, outcome: RunOutcome) -> None:
+        found[job] = outcome
+        accuracy = 100 * outcome.result.metrics["val_accuracy"]
+        line = f"[{len(found):>2}/{len(jobs)}] {job.regime:<8} seed {job.seed}: accuracy {accuracy:5.1f} %"
+        print(f"{line}, trained {outcome.share:6.2f} % of the network   ({time.perf_counter() - started:.0f} s)", flush=True)
+
+    if workers == 1:
+        for job in jobs:
+            finished(job, train_one(job))
+    else:
+        # fork would copy torch's threads in an unknown state
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent) as pool:
+            try:
+                with interrupts_held():
+                    futures = {pool.submit(train_one, job): job for job in jobs}
+                for future in as_completed(futures):
+                    finished(futures[future], future.result())
+            except BrokenProcessPool:
+                raise OSError(
+                    "a process of the demo was ended from outside, probably for lack of memory: run the same command again, "
+                    "finished runs are kept"
+                ) from None
+            except KeyboardInterrupt:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for worker in multiprocessing.active_children():
+                    worker.kill()  # would else begin its next run; what it trained is in its last checkpoint
+                    worker.join()
+                for job in jobs:
+                    RunFolder(job.folder).clean()
+                raise KeyboardInterrupt("interrupted: run the same command again, it goes on where it stopped") from None
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    return [found[job] for job in jobs]
+
+
+def train_one(job: Job) -> RunOutcome:
+    """One run, quietly; also what a worker process executes."""
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
+        set_threads(job.threads)
+    with _quiet():
+        result = job.run()
+    return RunOutcome(job.regime, job.seed, result, read_rows(result.csv))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No output of the training engine: a demo of twelve runs would drown in it. Errors and interruptions still come through."""
+    loggers = [logging.getLogger(n) for n in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file so that the target is whole or as it was."""
+    with atomic_write(target) as temporary:
+        shutil.copyfile(source, temporary)
