@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pointlift.core.sparse_tensor import PointBatch, SparseTensor
+from pointlift.ops.ragged import check_values, trusted_values
 from pointlift.ops.voxelize import voxelize
 
 __all__ = ["CloudNetwork", "level_feature", "takes_points"]
@@ -64,7 +65,13 @@ class CloudNetwork(nn.Module):
                             "with PointBatch.from_list or pointlift.voxelize.")
         if not isinstance(cloud, PointBatch):
             raise TypeError(f"{type(self).__name__} takes a PointBatch, got {type(cloud).__name__}: give it the cloud, not its voxels.")
+        check_values("xyz", cloud.xyz)
         return cloud
+
+    def _features(self, given: Any) -> Tensor:
+        """`forward_features` of `as_input`'s cloud, whose values were checked: no operation waits for a device to check them again."""
+        with trusted_values():
+            return self.forward_features(given)
 
     def forward_features(self, cloud: Any) -> Tensor:
         """(B, C): the pooled embedding that the output layer sees; (N, C) for networks of parts."""
@@ -83,11 +90,11 @@ class CloudNetwork(nn.Module):
 
     def forward(self, cloud: PointBatch | SparseTensor) -> Tensor:
         """(B, num_classes) logits. Raises TypeError for what this network does not take."""
-        return self.forward_head(self.forward_features(self.as_input(cloud)))
+        return self.forward_head(self._features(self.as_input(cloud)))
 
     def embed(self, cloud: PointBatch | SparseTensor) -> Tensor:
         """(B, D): what `classifier` sees, so that `classifier(embed(cloud))` are the logits."""
-        return self.forward_head(self.forward_features(self.as_input(cloud)), pre_logits=True)
+        return self.forward_head(self._features(self.as_input(cloud)), pre_logits=True)
 
     # ------------------------------------------------------------------------------------------------ intermediate maps
 
@@ -126,7 +133,7 @@ class CloudNetwork(nn.Module):
         named = [i for i in chosen if info[i]["module"]]
         handles = [self.get_submodule(info[i]["module"]).register_forward_hook(partial(keep, i)) for i in named]
         try:
-            features = self.forward_features(given)
+            features = self._features(given)
         finally:
             for handle in handles:
                 handle.remove()

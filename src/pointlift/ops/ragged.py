@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import itertools
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-__all__ = ["check_clouds", "check_count", "check_members", "sizes"]
+__all__ = ["check_clouds", "check_count", "check_members", "check_values", "sizes", "trusted", "trusted_values"]
 
 FLOATS = (torch.float32, torch.float64)
+
+
+_trusts: contextvars.ContextVar[bool] = contextvars.ContextVar("pointlift_trusted_values", default=False)
+
+
+@contextlib.contextmanager
+def trusted_values() -> Iterator[None]:
+    """Operations inside the block look at shapes and dtypes only where looking at values would wait for a device.
+
+    For callers whose clouds were checked once, such as networks given a PointBatch. On the CPU, where a look costs next to nothing and
+    kernels would read beside their arrays, everything is checked as ever.
+    """
+    token = _trusts.set(True)
+    try:
+        yield
+    finally:
+        _trusts.reset(token)
+
+
+def trusted(tensor: Tensor) -> bool:
+    """Whether the values of `tensor` are not to be looked at."""
+    return tensor.device.type != "cpu" and _trusts.get()
 
 
 def sizes(offsets: Tensor) -> list[int]:
@@ -34,13 +59,16 @@ def check_clouds(name: str, xyz: Tensor, offsets: Tensor, offsets_name: str = "o
     n = xyz.shape[0]
     if offsets.ndim != 1 or offsets.numel() < 1 or offsets.dtype != torch.int64:
         raise ValueError(f"{offsets_name} must have shape (B + 1,) and dtype int64, got {tuple(offsets.shape)} of {offsets.dtype}.")
+    if trusted(xyz):
+        return
     ends = offsets.tolist()
     if ends[0] != 0 or ends[-1] != n or any(b < a for a, b in itertools.pairwise(ends)):
         raise ValueError(f"{offsets_name} must rise from 0 to the number of rows of {name} ({n}), got {ends[:8]}: use PointBatch.offsets.")
-    _check_values(name, xyz)
+    check_values(name, xyz)
 
 
-def _check_values(name: str, xyz: Tensor) -> None:
+def check_values(name: str, xyz: Tensor) -> None:
+    """Raises ValueError for coordinates that are NaN or infinite, and for such whose squares are."""
     if not xyz.numel():
         return
     low, high = torch.aminmax(xyz.detach())  # NaN wins in both: one pass tells whether all is well
@@ -70,6 +98,8 @@ def check_members(name: str, query: Tensor, points: Tensor, query_offsets: Tenso
             f"query_offsets and offsets must cut as many clouds, got {query_offsets.numel() - 1} and {offsets.numel() - 1}: "
             "a cloud without queries has an empty range."
         )
+    if trusted(points):
+        return
     for b, (asked, present) in enumerate(zip(sizes(query_offsets), sizes(offsets))):
         if asked and not present:
             raise ValueError(f"Cloud {b} has {asked} query points but no points: {name} needs at least one; leave empty clouds out.")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pointlift.ops.backend import Backend, implementation
-from pointlift.ops.ragged import FLOATS, check_count, sizes
+from pointlift.ops.ragged import FLOATS, check_count, sizes, trusted
 
 __all__ = ["feature_knn"]
 
@@ -34,6 +34,14 @@ def feature_knn(features: Tensor, k: int, offsets: Tensor, repeat: bool = False,
         raise ValueError(f"features must be float32 or float64 of shape (N, C), got {tuple(features.shape)} of {features.dtype}.")
     if offsets.ndim != 1 or offsets.numel() < 1 or offsets.dtype != torch.int64:
         raise ValueError(f"offsets must have shape (B + 1,) and dtype int64, got {tuple(offsets.shape)} of {offsets.dtype}.")
+    if not trusted(features):
+        _check_values(features, k, offsets, repeat)
+    kernel = implementation("feature_neighbors", features.device, features.dtype, backend)
+    found: Tensor = kernel.nearest_rows(features.detach().contiguous(), k, offsets)
+    return found
+
+
+def _check_values(features: Tensor, k: int, offsets: Tensor, repeat: bool) -> None:
     ends = offsets.tolist()
     if ends[0] != 0 or ends[-1] != features.shape[0] or any(b < a for a, b in itertools.pairwise(ends)):
         raise ValueError(f"offsets must rise from 0 to the number of rows of features ({features.shape[0]}), got {ends[:8]}.")
@@ -50,6 +58,3 @@ def feature_knn(features: Tensor, k: int, offsets: Tensor, repeat: bool = False,
         reach = float(features.detach().abs().max())
         if reach > math.sqrt(torch.finfo(torch.float64).max / features.shape[1]) / 4:
             raise ValueError(f"features have a value of {reach:.4g}, whose squares overflow float64: scale them down.")
-    kernel = implementation("feature_neighbors", features.device, features.dtype, backend)
-    found: Tensor = kernel.nearest_rows(features.detach().contiguous(), k, offsets)
-    return found

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pointlift.ops.backend import Backend, implementation
-from pointlift.ops.ragged import check_clouds, check_count, sizes
+from pointlift.ops.ragged import check_clouds, check_count, sizes, trusted
 
 __all__ = ["farthest_point_sampling"]
 
@@ -30,6 +30,9 @@ def farthest_point_sampling(
     """
     check_count("n", n)
     check_clouds("xyz", xyz, offsets)
+    if trusted(xyz) and not isinstance(start, Tensor):
+        check_count("start", start, 0)
+        return _sampled(xyz, offsets, n, [start] * (offsets.numel() - 1), backend)
     lengths = sizes(offsets)
     for b, length in enumerate(lengths):
         if length == 0:
@@ -38,7 +41,10 @@ def farthest_point_sampling(
             raise ValueError(
                 f"Cloud {b} has {length} points, fewer than the {n} to sample: lower n, or pass repeat=True to repeat its points."
             )
-    starts = _starts(start, lengths)
+    return _sampled(xyz, offsets, n, _starts(start, lengths), backend)
+
+
+def _sampled(xyz: Tensor, offsets: Tensor, n: int, starts: list[int], backend: Backend | None) -> Tensor:
     out: Tensor = implementation("sampling", xyz.device, xyz.dtype, backend).farthest_points(xyz.detach().contiguous(), offsets, n, starts)
     return out
 
