@@ -284,7 +284,7 @@ def test_devices_share_training_and_see_every_item_of_evaluation_once() -> None:
 
 
 def test_sizes_that_do_not_fit_the_devices() -> None:
-    with pytest.raises(ValueError, match="optim.batch_size is 5 pictures over all devices, which 2 devices cannot share equally: use a "):
+    with pytest.raises(ValueError, match=r"optim\.batch_size is 5 pictures over all devices, which 2 devices cannot share equally: use a "):
         Loaders(Squares(9), Squares(2), batch_size=5, seed=0, world_size=2, items="pictures", setting="optim.batch_size")
     with pytest.raises(ValueError, match="mine: 3 training clouds are too few for 4 devices"):
         Loaders(Squares(3), Squares(2), batch_size=8, seed=0, world_size=4, name="mine")
