@@ -47,9 +47,10 @@ def set_finetune(net: nn.Module, regime: str, seed: int = 0) -> FinetuneReport:
     if regime not in REGIMES:
         raise ValueError(f"regime must be one of {', '.join(REGIMES)}, got {regime!r}.")
     fixed = {p for n, p in net.named_parameters() if n in getattr(net, "fixed", ())}
-    backbone = [module for name, module in net.named_modules() if isinstance(net, CloudNetwork) and net.in_backbone(name)]
+    inside = [name for name, _ in net.named_modules() if isinstance(net, CloudNetwork) and net.in_backbone(name)]
+    backbone = [net.get_submodule(name) for name in inside]
     frozen = regime not in ("all", "scratch")
-    if frozen and not any(True for module in backbone for _ in module.parameters(recurse=False)):
+    if frozen and not any(inside):  # but for the network itself, whose name is empty
         raise ValueError(f"Regime {regime!r} freezes a backbone, but {type(net).__name__} has none: use 'all' or 'scratch'.")
     if regime == "scratch":
         _draw_anew(net, fixed, seed)

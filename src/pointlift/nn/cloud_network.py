@@ -270,7 +270,7 @@ class CloudNetwork(nn.Module):
         return self
 
 
-def level_feature(module: str, channels: int, num_points: int | None = None) -> dict[str, Any]:
+def level_feature(module: str, channels: Any, num_points: Any = None) -> dict[str, Any]:
     """An entry of `feature_info` for a level of `num_points` centres per cloud; None: it keeps all points."""
     if num_points is None:
         return {"num_chs": channels, "reduction": 1, "module": module}

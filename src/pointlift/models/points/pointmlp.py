@@ -147,7 +147,8 @@ class PointMLP(CloudNetwork):
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:
-        return [level_feature(f"stages.{i}", stage.norm.num_features, stage.npoint) for i, stage in enumerate(self.stages)]
+        stages: Any = self.stages
+        return [level_feature(f"stages.{i}", stage.norm.num_features, stage.npoint) for i, stage in enumerate(stages)]
 
     def forward_features(self, cloud: PointBatch) -> Tensor:
         """(B, channels of the last stage): one embedding per cloud.

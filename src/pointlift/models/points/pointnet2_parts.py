@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from pointlift.core.sparse_tensor import PointBatch
+from pointlift.core.sparse_tensor import PointBatch, SparseTensor
 from pointlift.models.points.pointnet2 import MSG, PerScale, PointNet2, Start, Widths
 from pointlift.nn.classifier import classifier
 from pointlift.nn.feature_propagation import FeaturePropagation
@@ -111,7 +111,7 @@ class PointNet2Parts(PointNet2):
             coarse_xyz, coarse_offsets = xyz, offsets
         return features
 
-    def forward(self, cloud: PointBatch) -> Tensor:
+    def forward(self, cloud: PointBatch | SparseTensor) -> Tensor:
         """(N, num_classes) logits, one row per point. Raises TypeError for voxels, and as `forward_features`."""
         return super().forward(cloud)
 
