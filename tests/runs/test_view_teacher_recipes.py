@@ -76,7 +76,8 @@ def test_a_network_that_knows_photographs_learns_modelnet10(real_data: Path, tmp
     )  # fmt: skip
     result = recipe.run(out=tmp_path / "run")
     assert result.metrics["val_accuracy"] > 0.5
-    teacher, views, data = (recipe.arguments[k] for k in ("teacher", "views", "data"))
+    settings: Any = recipe.experiment
+    teacher, views, data = settings.teacher, settings.views, settings.data
     net, content = open_teacher(result.checkpoint, teacher)
     fixed = [n for n, p in build_teacher(teacher, 10, 32, 0).named_parameters() if not p.requires_grad]
     assert fixed == ["trunk.layer2.0.shortcut.weight", "trunk.layer3.0.shortcut.weight"] and net.embed_dim == 512
