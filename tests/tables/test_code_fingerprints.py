@@ -262,12 +262,17 @@ def test_what_training_reaches_and_what_not() -> None:
 
 
 def test_all_named_modules_exist_here() -> None:
-    for name in (*code_fingerprints.MEASURES, *code_fingerprints.UNRELATED):
-        assert (
-            CODES.file(name)
-            or CODES.root.joinpath(*name.split(".")[1:]).is_dir()
-            or name == "pointlift.tasks.report"
-        ), name
+    for name in (*code_fingerprints.MEASURES, *code_fingerprints.UNRELATED, code_fingerprints.RUNNER):
+        assert CODES.file(name), name
+
+
+def test_other_networks_readers_and_methods_of_this_package_do_not_count() -> None:
+    reached = CODES.reachable([CODES.methods["image2point"], code_fingerprints.RUNNER], named_in(DEMO))
+    for part in ("points.dgcnn", "points.pointmlp", "images.bagnet", "voxels.linear_network"):
+        assert f"pointlift.models.{part}" not in reached
+    for part in ("modelnet", "scanobjectnn", "shapenetpart", "mesh_folder", "pixels"):
+        assert f"pointlift.data.sources.{part}" not in reached
+    assert {"pointlift.models.images.fractal_resnet", "pointlift.data.sources.procedural_shapes"} <= set(reached)
 
 
 def test_a_moved_operation_and_a_moved_network_of_this_package(tmp_path: Path) -> None:
