@@ -32,7 +32,6 @@ RUNNER = "pointlift.runs.run"  # stands above the methods, so that none of them 
 UNRELATED = (
     "pointlift.report",
     "pointlift.commands",
-    "pointlift.runs.report",
     "pointlift.runs.recipes",
     "pointlift.runs.recipe_files",
     "pointlift.tasks.report",
