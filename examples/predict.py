@@ -33,7 +33,8 @@ def main() -> None:
     names, clouds = args.files, list(args.files)  # a file's name or an (N, 3) array: both will do
     if not names:
         shapes = pl.open_dataset("procedural:shapes?classes=chair,lamp&test=2", "test")
-        names, clouds = [sample.path for sample in shapes], [sample.xyz for sample in shapes]
+        names = [f"{shapes.classes[sample.label]} {i}" for i, sample in enumerate(shapes)]
+        clouds = [sample.xyz for sample in shapes]
 
     found = predictor(clouds)
     for name, answer in zip(names, found):

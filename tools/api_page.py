@@ -1,10 +1,12 @@
-"""docs/api.md from the docstrings of the public names. `python tools/api_page.py` writes it; a test compares."""
+"""docs/api.md from the docstrings of the public names. `python tools/api_surface.py --write` writes it too; a test compares."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import sys
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,20 @@ from api_surface import MODULES, describe
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "api.md"
 HEAD = """# Public names
 
-Made by `python tools/api_page.py` from the docstrings, which say more: `help(pointlift.voxelize)`. Names that are not here may change
-without notice.
+Made by `python tools/api_surface.py --write` from the docstrings, which say more: `help(pointlift.voxelize)`.
+Names that are not here may change without notice.
 """
 
 
 def first_sentence(value: Any) -> str:
-    """The beginning of a docstring, up to its first full stop or empty line."""
-    text = inspect.getdoc(value) or ""
-    paragraph = " ".join(text.split("\n\n")[0].split())
-    end = paragraph.find(". ")
-    return paragraph if end < 0 else paragraph[: end + 1]
+    """The beginning of a docstring, up to its first full stop or empty line; of a type with a few values, these."""
+    if (choices := typing.get_args(value)) and not inspect.isclass(value):
+        return f"One of {', '.join(map(repr, choices))}." if typing.get_origin(value) is typing.Literal else "A type."
+    if not callable(value) and not inspect.ismodule(value):
+        return "A constant."
+    paragraph = " ".join((inspect.getdoc(value) or "").split("\n\n")[0].split())
+    end = re.search(r"(?<!et al)\.(?= [A-Z`\"({\[])", paragraph)
+    return paragraph if end is None else paragraph[: end.end()]
 
 
 def section(module_name: str) -> list[str]:
@@ -33,9 +38,9 @@ def section(module_name: str) -> list[str]:
     lines = ["", f"## {module_name}", "", first_sentence(module), ""]
     for name in sorted(module.__all__):
         value = getattr(module, name)
-        arguments = describe(value) if callable(value) else ""
-        called = f"{name}{arguments}" if arguments.startswith("(") else name
-        lines.append(f"- `{called}`: {first_sentence(value) if callable(value) or inspect.ismodule(value) else 'a constant.'}")
+        is_called = inspect.isclass(value) or inspect.isroutine(value)
+        arguments = describe(value) if is_called else ""
+        lines.append(f"- `{name}{arguments if arguments.startswith('(') else ''}`: {first_sentence(value)}")
     return lines
 
 

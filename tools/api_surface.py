@@ -1,4 +1,5 @@
-"""The public names of pointlift and their arguments. `python tools/api_surface.py --write` pins them in tests/api_surface.json.
+"""The public names of pointlift and their arguments. `python tools/api_surface.py --write` pins them in tests/api_surface.json, and
+writes docs/api.md.
 
 Run it after a deliberate change of the public interface, and say in CHANGELOG.md what changed.
 """
@@ -36,10 +37,18 @@ MODULES = (
     "pointlift.ops.raster",
     "pointlift.core.mesh",
     "pointlift.data",
+    "pointlift.models.config",
     "pointlift.methods.base",
     "pointlift.methods.method",
+    "pointlift.methods.classification",
+    "pointlift.methods.cloud_classifiers",
+    "pointlift.methods.optim",
+    "pointlift.methods.trainer_config",
     "pointlift.runs.run",
+    "pointlift.runs.result",
     "pointlift.tasks",
+    "pointlift.tasks.task",
+    "pointlift.tasks.predictor",
     "pointlift.views",
     "pointlift.weights.image_weights",
     "pointlift.weights.cloud_weights",
@@ -73,7 +82,10 @@ def surface() -> dict[str, dict[str, str]]:
 if __name__ == "__main__":
     text = json.dumps(surface(), indent=1) + "\n"
     if "--write" in sys.argv[1:]:
+        import api_page  # which imports this file
+
         FILE.write_text(text, encoding="utf-8")
-        print(f"wrote {FILE}")
+        api_page.PAGE.write_text(api_page.page(), encoding="utf-8")
+        print(f"wrote {FILE} and {api_page.PAGE}")
     else:
         print(text, end="")

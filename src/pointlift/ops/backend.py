@@ -30,6 +30,8 @@ class BackendError(RuntimeError):
 
 
 class Choice(NamedTuple):
+    """The implementation that runs, and why in words."""
+
     name: Backend
     reason: str
 
@@ -60,7 +62,11 @@ def _declined(name: str, operation: str, device: torch.device, dtype: torch.dtyp
         return None
     if device.type != "cuda":
         return f"the tensors are on {device.type}"
-    if importlib.util.find_spec(f"pointlift.ops.{operation}.cuda") is None:
+    try:
+        kernel = importlib.util.find_spec(f"pointlift.ops.{operation}.cuda")
+    except ModuleNotFoundError:  # an operation of the user's own
+        kernel = None
+    if kernel is None:
         return f"there is no triton kernel for {operation} yet"
     return None
 
