@@ -27,7 +27,14 @@ from file_writers import (
 )
 
 from pointlift.data.errors import DataError, MissingDataError
-from pointlift.data.files.points import DEFAULT_MESH_POINTS, SUPPORTED, PointFile, is_supported, read_content, read_points
+from pointlift.data.files.points import (
+    DEFAULT_MESH_POINTS,
+    SUPPORTED,
+    PointFile,
+    is_supported,
+    read_content,
+    read_points,
+)
 
 
 @CLOUDS

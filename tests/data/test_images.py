@@ -15,7 +15,12 @@ from pointlift.data.images import IMAGE_SOURCES
 from pointlift.data.images.image_set import ImageSet, read_image
 from pointlift.data.images.open import describe_image_datasets, open_images
 from pointlift.data.procedural.fractals.fractal_images import FractalImages, write_fractaldb
-from pointlift.data.procedural.fractals.systems import render, search_categories, weight_table, write_categories
+from pointlift.data.procedural.fractals.systems import (
+    render,
+    search_categories,
+    weight_table,
+    write_categories,
+)
 from pointlift.data.sources.options import split_source, typed_value
 
 

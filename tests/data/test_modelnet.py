@@ -13,7 +13,12 @@ import pytest
 from file_writers import VERTICES, write_off
 
 from pointlift.data.errors import DataError, MissingDataError
-from pointlift.data.sources.modelnet import modelnet_layout, read_modelnet_h5, read_modelnet_off, read_modelnet_txt
+from pointlift.data.sources.modelnet import (
+    modelnet_layout,
+    read_modelnet_h5,
+    read_modelnet_off,
+    read_modelnet_txt,
+)
 
 CLASSES = ("bed", "night_stand", "sofa")
 

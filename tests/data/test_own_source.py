@@ -14,7 +14,13 @@ from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.sources import SOURCES
 from pointlift.data.sources.check import check_dataset
-from pointlift.data.sources.open import available_splits, dataset_spec, describe_source, open_clouds, open_dataset
+from pointlift.data.sources.open import (
+    available_splits,
+    dataset_spec,
+    describe_source,
+    open_clouds,
+    open_dataset,
+)
 from pointlift.data.sources.spec import DatasetSpec
 from pointlift.data.training_clouds import load_splits
 

@@ -11,7 +11,12 @@ import pytest
 
 from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.sources.check import check_dataset
-from pointlift.data.sources.shapenetpart import OFFICIAL, is_shapenetpart, read_shapenetpart, shapenetpart_labels
+from pointlift.data.sources.shapenetpart import (
+    OFFICIAL,
+    is_shapenetpart,
+    read_shapenetpart,
+    shapenetpart_labels,
+)
 
 SYNSETS = {"Cap": "02954340", "Mug": "03797390"}
 

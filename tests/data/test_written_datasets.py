@@ -10,7 +10,12 @@ from PIL import Image
 
 from pointlift.core.mesh import Mesh
 from pointlift.data.errors import DataError, MissingDataError
-from pointlift.data.procedural.writers.objects import write_modelnet_h5, write_modelnet_txt, write_off, write_shapenetpart
+from pointlift.data.procedural.writers.objects import (
+    write_modelnet_h5,
+    write_modelnet_txt,
+    write_off,
+    write_shapenetpart,
+)
 from pointlift.data.procedural.writers.scans import write_scanobjectnn, write_scanobjectnn_raw
 from pointlift.data.procedural.writers.views import write_views
 from pointlift.data.sources.check import check_dataset

@@ -10,7 +10,11 @@ import pytest
 import torch
 from scipy.optimize import linprog
 
-from pointlift.evaluate import halfspace_rademacher_bound, halfspace_rademacher_estimate, linear_rademacher_estimate
+from pointlift.evaluate import (
+    halfspace_rademacher_bound,
+    halfspace_rademacher_estimate,
+    linear_rademacher_estimate,
+)
 
 
 def separable(z: np.ndarray, above: np.ndarray) -> bool:

@@ -18,7 +18,12 @@ from pointlift.data.loader import make_loader
 from pointlift.methods.method import DivergenceError
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.pointcmt.generator import CloudDistance, PointGenerator
-from pointlift.methods.pointcmt.student import PointCMTStudent, TransferConfig, classifier_enhancement, feature_enhancement
+from pointlift.methods.pointcmt.student import (
+    PointCMTStudent,
+    TransferConfig,
+    classifier_enhancement,
+    feature_enhancement,
+)
 from pointlift.methods.pointcmt.taught_clouds import FEATURES, TaughtClouds
 
 EXACT = CloudDistance(matching="exact")

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from pointlift.evaluate import summarize
-from pointlift.report import console_table, csv_table, format_mean_std, markdown_table, write_csv, write_markdown
+from pointlift.report import (
+    console_table,
+    csv_table,
+    format_mean_std,
+    markdown_table,
+    write_csv,
+    write_markdown,
+)
 from pointlift.report.tables import display_width, format_cell
 
 HEADER = ["method", "accuracy", "epochs"]

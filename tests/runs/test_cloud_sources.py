@@ -14,7 +14,11 @@ import pointlift
 from pointlift.commands.main import main
 from pointlift.data.config import DataConfig
 from pointlift.data.procedural.writers.meshes import write_mesh_folder
-from pointlift.data.procedural.writers.objects import MODELNET40_CLASSES, write_modelnet_txt, write_shapenetpart
+from pointlift.data.procedural.writers.objects import (
+    MODELNET40_CLASSES,
+    write_modelnet_txt,
+    write_shapenetpart,
+)
 from pointlift.data.procedural.writers.scans import write_scanobjectnn, write_scanobjectnn_raw
 from pointlift.data.training_clouds import load_splits, preprocessing
 from pointlift.tasks import open_task

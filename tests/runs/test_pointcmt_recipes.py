@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pointlift.data.procedural.writers.objects import MODELNET40_CLASSES, write_modelnet_h5, write_modelnet_txt
+from pointlift.data.procedural.writers.objects import (
+    MODELNET40_CLASSES,
+    write_modelnet_h5,
+    write_modelnet_txt,
+)
 from pointlift.data.procedural.writers.scans import write_scanobjectnn
 from pointlift.data.procedural.writers.views import write_views
 from pointlift.methods.pointcmt.generator import load_generator

@@ -13,7 +13,15 @@ import yaml
 from pointlift.methods import METHODS
 from pointlift.methods.base import Experiment, Place, Training
 from pointlift.runs.recipe_files import RecipeError, list_recipes
-from pointlift.runs.recipes import Recipe, argument_types, describe, load_recipe, recipe_help, resolve, resolve_recipe
+from pointlift.runs.recipes import (
+    Recipe,
+    argument_types,
+    describe,
+    load_recipe,
+    recipe_help,
+    resolve,
+    resolve_recipe,
+)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,13 @@ from pointlift.runs.record import RunRecord
 from pointlift.runs.result import RunResult
 from pointlift.teachers import features as view_features
 from pointlift.teachers.features import features_key, features_of, teacher_features
-from pointlift.teachers.files import TeacherConfig, build_teacher, open_teacher, save_teacher, teacher_identity
+from pointlift.teachers.files import (
+    TeacherConfig,
+    build_teacher,
+    open_teacher,
+    save_teacher,
+    teacher_identity,
+)
 from pointlift.weights.checkpoints import CheckpointError
 
 TEACHER = TeacherConfig(NAME)

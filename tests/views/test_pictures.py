@@ -12,7 +12,16 @@ from torch import Tensor
 from pointlift.core.mesh import Mesh
 from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.procedural.shapes import CLASSES, make_mesh
-from pointlift.views import RIGS, Rig, in_unit_sphere, project_cloud, render_fragments, render_mesh, rig, simple_view_images
+from pointlift.views import (
+    RIGS,
+    Rig,
+    in_unit_sphere,
+    project_cloud,
+    render_fragments,
+    render_mesh,
+    rig,
+    simple_view_images,
+)
 
 
 def shape(name: str, seed: int = 0) -> Mesh:

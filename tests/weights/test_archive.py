@@ -15,7 +15,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import pointlift as pl
-from pointlift.methods.pointcmt.generator import GeneratorError, PointGenerator, load_generator, save_generator
+from pointlift.methods.pointcmt.generator import (
+    GeneratorError,
+    PointGenerator,
+    load_generator,
+    save_generator,
+)
 from pointlift.teachers.files import TeacherConfig, open_teacher, save_teacher, teacher_identity
 from pointlift.teachers.statistics import trained_statistics
 from pointlift.teachers.view_network import SimpleViewBackbone, ViewNetwork

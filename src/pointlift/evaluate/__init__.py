@@ -2,7 +2,14 @@
 
 from pointlift.evaluate.classification import ClassificationResult, classification_metrics
 from pointlift.evaluate.collapse import CDNVResult, cdnv
-from pointlift.evaluate.curves import PairedDifference, Summary, epochs_to_target, paired_difference, speedup, summarize
+from pointlift.evaluate.curves import (
+    PairedDifference,
+    Summary,
+    epochs_to_target,
+    paired_difference,
+    speedup,
+    summarize,
+)
 from pointlift.evaluate.embedding import tsne
 from pointlift.evaluate.rademacher import (
     RademacherEstimate,
@@ -10,7 +17,13 @@ from pointlift.evaluate.rademacher import (
     halfspace_rademacher_estimate,
     linear_rademacher_estimate,
 )
-from pointlift.evaluate.transfer_bound import PairError, TransferBound, deviation_term, nearest_mean_error, transfer_bound
+from pointlift.evaluate.transfer_bound import (
+    PairError,
+    TransferBound,
+    deviation_term,
+    nearest_mean_error,
+    transfer_bound,
+)
 
 __all__ = [
     "CDNVResult",

@@ -37,7 +37,11 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pointlift.evaluate.collapse import CDNVResult, cdnv, checked_features
-from pointlift.evaluate.rademacher import halfspace_rademacher_bound, halfspace_rademacher_estimate, linear_rademacher_estimate
+from pointlift.evaluate.rademacher import (
+    halfspace_rademacher_bound,
+    halfspace_rademacher_estimate,
+    linear_rademacher_estimate,
+)
 
 __all__ = ["PairError", "TransferBound", "deviation_term", "nearest_mean_error", "transfer_bound"]
 

@@ -1,16 +1,13 @@
 """Thin modules on the operations: what an inflated network is made of."""
 
-from pointlift.nn.cloud_network import CloudNetwork, takes_points
+from pointlift.nn.cloud_network import CloudNetwork
 from pointlift.nn.conv import SparseConv3d
 from pointlift.nn.norm import SparseBatchNorm, SparseBatchNormAct, SparseGroupNorm
 from pointlift.nn.pool import SparseAvgPool3d, SparseGlobalPool, SparseMaxPool3d, SparseUpsample
 from pointlift.nn.regularise import SparseChannelDropout, SparseDropPath
 
-PointNetwork = CloudNetwork  # until no room names it any more
-
 __all__ = [
     "CloudNetwork",
-    "PointNetwork",
     "SparseAvgPool3d",
     "SparseBatchNorm",
     "SparseBatchNormAct",
@@ -21,5 +18,4 @@ __all__ = [
     "SparseGroupNorm",
     "SparseMaxPool3d",
     "SparseUpsample",
-    "takes_points",
 ]

@@ -13,7 +13,7 @@ from pointlift.core.sparse_tensor import PointBatch, SparseTensor
 from pointlift.ops.ragged import check_values, trusted_values
 from pointlift.ops.voxelize import voxelize
 
-__all__ = ["CloudNetwork", "level_feature", "takes_points"]
+__all__ = ["CloudNetwork", "level_feature"]
 
 
 class CloudNetwork(nn.Module):
@@ -275,11 +275,6 @@ def level_feature(module: str, channels: Any, num_points: Any = None) -> dict[st
     if num_points is None:
         return {"num_chs": channels, "reduction": 1, "module": module}
     return {"num_chs": channels, "reduction": None, "module": module, "num_points": num_points}
-
-
-def takes_points(net: nn.Module) -> bool:
-    """Whether `net` sees the points themselves; every other network sees voxels."""
-    return getattr(net, "takes", "voxels") == "points"
 
 
 def _chosen(indices: int | Sequence[int] | None, count: int) -> list[int]:

@@ -21,7 +21,7 @@ from pointlift.core.sparse_tensor import PointBatch, SparseTensor
 from pointlift.inflation import set_finetune
 from pointlift.models import create_model
 from pointlift.models.factory import POINT_NETWORKS, is_own_code
-from pointlift.nn import CloudNetwork, takes_points
+from pointlift.nn import CloudNetwork
 from pointlift.weights.archive import digest, read_archive, write_archive
 from pointlift.weights.image_weights import ImageWeightsReport, load_image_weights
 from pointlift.weights.kernel_orders import KernelSource, kernel_order
@@ -265,7 +265,7 @@ def _golden_points(coords: Tensor, features: Tensor) -> PointBatch:
 def _logits(net: nn.Module, coords: Tensor, features: Tensor) -> Tensor:
     """(2, num_classes) of a copy of `net` on the CPU, so that its mode, device and caches stay as they are."""
     copied = copy.deepcopy(net).cpu().float().eval()
-    golden = _golden_points(coords, features) if takes_points(net) else SparseTensor(features, coords, batch_size=2)
+    golden = _golden_points(coords, features) if getattr(net, "takes", "voxels") == "points" else SparseTensor(features, coords, batch_size=2)
     with torch.autocast("cpu", enabled=False):
         logits: Tensor = copied(golden)
     return logits.detach().contiguous()

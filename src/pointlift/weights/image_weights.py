@@ -10,7 +10,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from pointlift.weights.archive import write_archive
-from pointlift.weights.files import WeightsError, choose_section, read_content, refuse_non_finite, sections, training_states
+from pointlift.weights.files import (
+    WeightsError,
+    choose_section,
+    read_content,
+    refuse_non_finite,
+    sections,
+    training_states,
+)
 from pointlift.weights.naming import SCHEMES, Naming, WeightFile, recognise
 
 __all__ = ["ImageWeightsReport", "WeightsError", "load_image_weights", "read_tensors", "save_image_model"]

@@ -7,8 +7,18 @@ from pathlib import Path
 from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.images.image_set import ImageSet, RenderedImages
 from pointlift.data.images.spec import ImageSpec
-from pointlift.data.procedural.fractals.fractal_images import FLIPS, FractalImages, held_out_instances, small_fractals
-from pointlift.data.procedural.fractals.systems import PUBLISHED_SIZE, Mode, read_categories, search_categories
+from pointlift.data.procedural.fractals.fractal_images import (
+    FLIPS,
+    FractalImages,
+    held_out_instances,
+    small_fractals,
+)
+from pointlift.data.procedural.fractals.systems import (
+    PUBLISHED_SIZE,
+    Mode,
+    read_categories,
+    search_categories,
+)
 from pointlift.data.sources.spec import KnownDataset
 
 __all__ = ["FRACTALS", "FRACTAL_CSV", "make_fractals", "read_fractal_csv"]

@@ -20,7 +20,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchmetrics import MeanMetric
 
-from pointlift.data.procedural.fractals.fractal_images import FractalImages, held_out_instances, small_fractals
+from pointlift.data.procedural.fractals.fractal_images import (
+    FractalImages,
+    held_out_instances,
+    small_fractals,
+)
 from pointlift.data.procedural.fractals.systems import FractalCategory, search_categories
 from pointlift.methods.classification import Classification
 from pointlift.methods.optim import OptimConfig

@@ -11,7 +11,12 @@ from pointlift.data.pictures.config import ViewConfig
 from pointlift.methods.base import Experiment, Place, Training, optimizer_steps
 from pointlift.methods.cloud_classifiers import cloud_facts, cloud_loaders
 from pointlift.methods.optim import OptimConfig
-from pointlift.methods.pointcmt.generator import CloudDistance, GeneratorTraining, PointGenerator, save_generator
+from pointlift.methods.pointcmt.generator import (
+    CloudDistance,
+    GeneratorTraining,
+    PointGenerator,
+    save_generator,
+)
 from pointlift.methods.pointcmt.taught_clouds import teach, teacher_file
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.teachers.files import TeacherConfig, open_teacher

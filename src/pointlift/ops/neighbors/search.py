@@ -10,7 +10,15 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from pointlift.ops._numba.point_lanes import LANES, bits_at_most, bits_at_most_gap, bits_within, bound_of, count, first
+from pointlift.ops._numba.point_lanes import (
+    LANES,
+    bits_at_most,
+    bits_at_most_gap,
+    bits_within,
+    bound_of,
+    count,
+    first,
+)
 from pointlift.ops._numba.simd import fetch_add
 from pointlift.ops._numba.sorted_rows import WIDTHS, hold
 from pointlift.ops.neighbors.tree import Forest, gap, leaves_of, own_leaves

@@ -9,7 +9,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pointlift.core.sparse_tensor import INT32_MAX, CoordinateMaps, GridError, Level, PointBatch, SparseTensor, pack_coords
+from pointlift.core.sparse_tensor import (
+    INT32_MAX,
+    CoordinateMaps,
+    GridError,
+    Level,
+    PointBatch,
+    SparseTensor,
+    pack_coords,
+)
 from pointlift.ops.backend import Backend, implementation
 
 __all__ = ["Reduce", "voxelize"]

@@ -8,7 +8,14 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 
 from pointlift.data.dataset import CloudDataset
-from pointlift.data.procedural.shapes import CLASSES, make_cloud, make_mesh, make_shapes, mesh_seed, part_range
+from pointlift.data.procedural.shapes import (
+    CLASSES,
+    make_cloud,
+    make_mesh,
+    make_shapes,
+    mesh_seed,
+    part_range,
+)
 
 
 def features(xyz: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:

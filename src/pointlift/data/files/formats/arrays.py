@@ -13,7 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from pointlift.data.errors import DataError
-from pointlift.data.files.formats.content import DAMAGED, FileContent, Floats, from_columns, read_bytes, scale_colors
+from pointlift.data.files.formats.content import (
+    DAMAGED,
+    FileContent,
+    Floats,
+    from_columns,
+    read_bytes,
+    scale_colors,
+)
 
 __all__ = ["read_h5", "read_npy", "read_npz"]
 

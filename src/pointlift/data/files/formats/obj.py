@@ -7,7 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from pointlift.data.errors import DataError
-from pointlift.data.files.formats.content import FileContent, Ints, fan_triangles, parse_numbers, read_bytes, scale_colors
+from pointlift.data.files.formats.content import (
+    FileContent,
+    Ints,
+    fan_triangles,
+    parse_numbers,
+    read_bytes,
+    scale_colors,
+)
 
 __all__ = ["read_obj"]
 

@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from pointlift.data.errors import DataError
-from pointlift.data.files.formats.content import FileContent, Floats, Ints, fan_triangles, parse_numbers, read_bytes, scale_colors
+from pointlift.data.files.formats.content import (
+    FileContent,
+    Floats,
+    Ints,
+    fan_triangles,
+    parse_numbers,
+    read_bytes,
+    scale_colors,
+)
 
 __all__ = ["read_off"]
 

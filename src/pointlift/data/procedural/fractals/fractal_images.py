@@ -15,7 +15,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pointlift.data.procedural.fractals.systems import TRAJECTORY_SEED, FractalCategory, Mode, render, weight_table
+from pointlift.data.procedural.fractals.systems import (
+    TRAJECTORY_SEED,
+    FractalCategory,
+    Mode,
+    render,
+    weight_table,
+)
 from pointlift.system.atomic import atomic_write
 
 FLIPS = 4

@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from pointlift.data.procedural.shapes.builder import Builder, Dice, Family
-from pointlift.data.procedural.shapes.primitives import Mesh, box, ellipsoid, extrude, frustum, place, rod, rotation, superellipse
+from pointlift.data.procedural.shapes.primitives import (
+    Mesh,
+    box,
+    ellipsoid,
+    extrude,
+    frustum,
+    place,
+    rod,
+    rotation,
+    superellipse,
+)
 from pointlift.data.procedural.shapes.supports import FOUR_POINT, PEDESTALS, board, support
 
 __all__ = ["BED", "BOOKSHELF", "TABLE"]

@@ -7,7 +7,17 @@ from itertools import pairwise
 import numpy as np
 
 from pointlift.data.procedural.shapes.builder import Builder, Dice, Family
-from pointlift.data.procedural.shapes.primitives import Mesh, box, ellipsoid, frustum, loft, place, rod, rotation, torus
+from pointlift.data.procedural.shapes.primitives import (
+    Mesh,
+    box,
+    ellipsoid,
+    frustum,
+    loft,
+    place,
+    rod,
+    rotation,
+    torus,
+)
 from pointlift.data.procedural.shapes.supports import FOUR_POINT, PEDESTALS, board, support
 
 __all__ = ["CHAIR", "SOFA", "STOOL"]

@@ -6,7 +6,16 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from pointlift.data.procedural.shapes.builder import Builder, Dice, Family
-from pointlift.data.procedural.shapes.primitives import Mesh, ellipsoid, frustum, keep, lathe, place, torus, tube
+from pointlift.data.procedural.shapes.primitives import (
+    Mesh,
+    ellipsoid,
+    frustum,
+    keep,
+    lathe,
+    place,
+    torus,
+    tube,
+)
 
 __all__ = ["BOTTLE", "MUG", "VASE"]
 
