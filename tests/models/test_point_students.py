@@ -21,9 +21,9 @@ from pointlift.inflation import set_finetune
 from pointlift.models.points.dgcnn import DGCNN
 from pointlift.models.points.pointmlp import PointMLP, pointmlp_elite
 from pointlift.models.points.rscnn import RSCNN
-from pointlift.nn import PointNetwork
+from pointlift.nn import CloudNetwork
 
-SMALL: dict[Callable[..., PointNetwork], dict[str, Any]] = {
+SMALL: dict[Callable[..., CloudNetwork], dict[str, Any]] = {
     DGCNN: {"k": 8, "widths": (8, 16), "embedding": 32, "head": (24,)},
     RSCNN: {"npoint": (40, 12), "radii": (0.4, 0.8), "nsample": (12, 8), "widths": (16, 32), "raised": 8, "embedding": 48, "head": (24,)},
     PointMLP: {
@@ -41,7 +41,7 @@ every_student = pytest.mark.parametrize("build", SMALL, ids=lambda build: build.
 
 
 @torch.no_grad()
-def moved(net: PointNetwork) -> PointNetwork:
+def moved(net: CloudNetwork) -> CloudNetwork:
     """In evaluation mode, with the statistics of a batch and other weights of the normalisations, so that none is the identity."""
     generator = torch.Generator().manual_seed(1)
     norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm1d)]
@@ -68,7 +68,7 @@ def test_parameter_counts() -> None:
 
 @every_student
 @torch.no_grad()
-def test_a_batch_of_any_sizes_is_every_cloud_alone(build: Callable[..., PointNetwork]) -> None:
+def test_a_batch_of_any_sizes_is_every_cloud_alone(build: Callable[..., CloudNetwork]) -> None:
     torch.manual_seed(0)
     net = moved(build(in_channels=5, **SMALL[build]))
     for sizes in ((90, 24, 23, 3, 1), (60, 60, 60)):  # more points than centres and neighbours, fewer, and one; and all of one size
@@ -81,7 +81,7 @@ def test_a_batch_of_any_sizes_is_every_cloud_alone(build: Callable[..., PointNet
 
 @every_student
 @torch.no_grad()
-def test_the_order_of_points_does_not_matter(build: Callable[..., PointNetwork]) -> None:
+def test_the_order_of_points_does_not_matter(build: Callable[..., CloudNetwork]) -> None:
     """But for the first, where farthest point sampling begins; and balls must hold all their points, of which queries take the first."""
     torch.manual_seed(0)
     net = moved(build(**{**SMALL[build], **({"nsample": (80, 40)} if build is RSCNN else {})}))
@@ -94,7 +94,7 @@ def test_the_order_of_points_does_not_matter(build: Callable[..., PointNetwork])
 
 @every_student
 @torch.no_grad()
-def test_features_behind_the_coordinates_are_seen_and_coordinates_come_from_xyz(build: Callable[..., PointNetwork]) -> None:
+def test_features_behind_the_coordinates_are_seen_and_coordinates_come_from_xyz(build: Callable[..., CloudNetwork]) -> None:
     torch.manual_seed(0)
     net = moved(build(in_channels=5, **SMALL[build]))
     ((xyz, features),) = clouds(60, channels=2)
@@ -110,7 +110,7 @@ def test_features_behind_the_coordinates_are_seen_and_coordinates_come_from_xyz(
 
 
 @every_student
-def test_arguments_build_the_same_network(build: Callable[..., PointNetwork]) -> None:
+def test_arguments_build_the_same_network(build: Callable[..., CloudNetwork]) -> None:
     for changes in ({}, {**SMALL[build], "in_channels": 6, "num_classes": 3, "dropout": 0.1}):
         net = build(**changes)
         again = type(net)(**json.loads(json.dumps(net.arguments)))
@@ -119,7 +119,7 @@ def test_arguments_build_the_same_network(build: Callable[..., PointNetwork]) ->
 
 
 @every_student
-def test_regimes(build: Callable[..., PointNetwork]) -> None:
+def test_regimes(build: Callable[..., CloudNetwork]) -> None:
     net = build(**SMALL[build])
     set_finetune(net, "io")
     learns = {n for n, p in net.named_parameters() if p.requires_grad}
@@ -142,7 +142,7 @@ def test_regimes(build: Callable[..., PointNetwork]) -> None:
 
 
 @every_student
-def test_every_parameter_gets_a_gradient(build: Callable[..., PointNetwork]) -> None:
+def test_every_parameter_gets_a_gradient(build: Callable[..., CloudNetwork]) -> None:
     torch.manual_seed(0)
     net = build(**SMALL[build])
     net(batch(clouds(50, 40, 2))).square().sum().backward()
@@ -175,7 +175,7 @@ def normalised(dataset: CloudDataset) -> list[Sample]:
 
 
 @every_student
-def test_it_learns_shapes(build: Callable[..., PointNetwork]) -> None:
+def test_it_learns_shapes(build: Callable[..., CloudNetwork]) -> None:
     """A few steps on four classes of embedded shapes: far above chance on unseen objects. (Four classes suffice.)"""
     classes = ("aeroplane", "bottle", "chair", "table")
     train, test = (normalised(make_shapes(n, 192, seed, split, 0.0, classes)) for n, seed, split in ((24, 0, "train"), (10, 0, "test")))
@@ -218,13 +218,13 @@ def test_it_learns_shapes(build: Callable[..., PointNetwork]) -> None:
         (PointMLP, {"sigma": "class"}, "sample or batch"),
     ],
 )
-def test_bad_arguments(build: Callable[..., PointNetwork], changes: dict[str, Any], words: str) -> None:
+def test_bad_arguments(build: Callable[..., CloudNetwork], changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         build(**{**SMALL[build], **changes})
 
 
 @every_student
-def test_bad_clouds(build: Callable[..., PointNetwork]) -> None:
+def test_bad_clouds(build: Callable[..., CloudNetwork]) -> None:
     net = build(in_channels=6, **SMALL[build])
     xyz = torch.rand(30, 3)
     with pytest.raises(ValueError, match="takes features of 6 channels that start with xyz, got none"):

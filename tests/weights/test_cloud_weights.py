@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import pointlift as pl
 from pointlift.models.images.pointcontrast_resnet import pointcontrast_resnet34
-from pointlift.nn import PointNetwork
+from pointlift.nn import CloudNetwork
 from pointlift.weights.checkpoints import save_checkpoint
 from pointlift.weights.cloud_weights import load_point_weights
 from pointlift.weights.image_weights import WeightsError
@@ -325,7 +325,7 @@ def test_a_checkpoint_of_another_backbone(tmp_path: Path) -> None:
 
 
 def test_networks_of_points_keep_what_is_not_their_input(tmp_path: Path) -> None:
-    class Points(PointNetwork):
+    class Points(CloudNetwork):
         def __init__(self, channels: int, classes: int) -> None:
             super().__init__({"channels": channels}, ["lift"])
             self.lift, self.stem, self.head = nn.Linear(channels, 4), nn.Linear(4, 4), nn.Linear(4, classes)

@@ -6,11 +6,8 @@ from pointlift.nn.norm import SparseBatchNorm, SparseBatchNormAct, SparseGroupNo
 from pointlift.nn.pool import SparseAvgPool3d, SparseGlobalPool, SparseMaxPool3d, SparseUpsample
 from pointlift.nn.regularise import SparseChannelDropout, SparseDropPath
 
-PointNetwork = CloudNetwork  # until no room names it any more
-
 __all__ = [
     "CloudNetwork",
-    "PointNetwork",
     "SparseAvgPool3d",
     "SparseBatchNorm",
     "SparseBatchNormAct",
