@@ -177,7 +177,7 @@ def create_model(
         build = inflate if kind == "inflated" else resolve(LIFTED_NETWORKS[kind])
     _check_arguments(name, build, arguments)
     net: Any
-    if build is inflate:
+    if build is inflate and image is not None:
         net = build(image, **shape, **arguments)
     else:
         # drawn from a seed like every new layer of an inflated network
