@@ -35,7 +35,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_voting_stands_beside_the_plain_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = classifier(tmp_path / "net.safetensors", ("table", "mug", "lamp"), n_points=128)
     for votes, out in ((1, "plain"), (4, "voted")):
-        assert evaluate(str(path), SHAPES, "test", str(tmp_path / out), 4, 7, votes=votes) == 0
+        assert (
+            evaluate(str(path), data=SHAPES, out=str(tmp_path / out), batch_size=4, seed=7, votes=votes) == 0
+        )
     plain, voted = (json.loads((tmp_path / out / "metrics.json").read_text()) for out in ("plain", "voted"))
     assert (
         "voting" not in plain
@@ -56,7 +58,7 @@ def test_voting_stands_beside_the_plain_number(tmp_path: Path, capsys: pytest.Ca
     expected = classification_metrics(mean, np.array([s.label for s in samples]), task.predictor.classes)
     assert voted["voting"]["metrics"]["confusion"] == expected.confusion.tolist()
     with pytest.raises(ValueError, match="--votes is 0"):
-        evaluate(str(path), SHAPES, "test", None, 4, 7, votes=0)
+        evaluate(str(path), data=SHAPES, votes=0)
 
 
 def test_a_checkpoint_of_parts_is_evaluated(
@@ -64,7 +66,7 @@ def test_a_checkpoint_of_parts_is_evaluated(
 ) -> None:
     fitted = json.loads((trained.parent / "result.json").read_text())["metrics"]
     source = f"procedural:shapes?classes=table,mug,lamp&test={PART_DATA.test_per_class}"
-    assert evaluate(str(trained), source, "test", str(tmp_path / "out"), 5, 0, votes=3) == 0
+    assert evaluate(str(trained), data=source, out=str(tmp_path / "out"), batch_size=5, votes=3) == 0
     content = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert content["metrics"]["instance_miou"] == pytest.approx(fitted["val_instance_miou"], abs=1e-6)
     assert content["metrics"]["class_miou"] == pytest.approx(fitted["val_class_miou"], abs=1e-6)
@@ -78,12 +80,12 @@ def test_a_checkpoint_of_parts_is_evaluated(
     with pytest.raises(
         DataError, match=r"does not know the category aeroplane, it was trained with .*classes="
     ):
-        evaluate(str(trained), "procedural:shapes?test=1", "test", str(tmp_path / "no"), 5, 0)
+        evaluate(str(trained), data="procedural:shapes?test=1", out=str(tmp_path / "no"))
     with pytest.raises(DataError, match="has no parts"):
-        evaluate(str(trained), f"folder:{tmp_path}", "test", str(tmp_path / "no"), 5, 0)
+        evaluate(str(trained), data=f"folder:{tmp_path}", out=str(tmp_path / "no"))
     other = write_shapenetpart(tmp_path / "part", 1, 1, 0, (60, 90), classes=("mug",))
     with pytest.raises(DataError, match="category Mug"):
-        evaluate(str(trained), f"shapenetpart:{other}", "test", str(tmp_path / "no"), 5, 0)
+        evaluate(str(trained), data=f"shapenetpart:{other}", out=str(tmp_path / "no"))
 
 
 def test_parts_of_a_file(trained: Path, tmp_path: Path) -> None:
@@ -135,7 +137,7 @@ def test_files_are_predicted(trained: Path, tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "bad.xyz").write_text("no numbers here")
     files = [str(tmp_path / f"{name}.xyz") for name in ("a", "bad", "b")]
     out, folder = str(tmp_path / "parts.json"), str(tmp_path / "ply")
-    assert predict(str(trained), files, out, folder, category="mug") == 2
+    assert predict(str(trained), files, out=out, ply=folder, category="mug") == 2
     content = json.loads(Path(out).read_text())
     good, bad, same = content["predictions"]
     assert sum(good["parts"].values()) == good["points"] == 200 and all(
@@ -149,7 +151,7 @@ def test_files_are_predicted(trained: Path, tmp_path: Path, capsys: pytest.Captu
     assert counts == good["parts"] and np.allclose(vertex["x"], sample.xyz[:, 0], atol=1e-5)
     said = capsys.readouterr().err
     assert "warning" not in said and "1 of 3 files could not be read" in said
-    assert predict(str(trained), files[:1], out) == 0
+    assert predict(str(trained), files[:1], out=out) == 0
     said = capsys.readouterr().err
     assert (
         "chosen among those of all categories" in said
@@ -157,10 +159,13 @@ def test_files_are_predicted(trained: Path, tmp_path: Path, capsys: pytest.Captu
         and said.count("\n") == 1
     )
     html = str(tmp_path / "view.html")
-    assert view(files[:1], html, str(trained)) == 0 and capsys.readouterr().err == said
-    assert view(files[:1], html, str(trained), category="mug") == 0 and capsys.readouterr().err == ""
+    assert view(files[:1], out=html, checkpoint=str(trained)) == 0 and capsys.readouterr().err == said
+    assert (
+        view(files[:1], out=html, checkpoint=str(trained), category="mug") == 0
+        and capsys.readouterr().err == ""
+    )
     with pytest.raises(ValueError, match="category 'cup'"):
-        predict(str(trained), files, out, category="cup")
+        predict(str(trained), files, out=out, category="cup")
 
 
 def test_other_checkpoints_have_no_parts(tmp_path: Path) -> None:

@@ -92,8 +92,8 @@ def test_a_task_in_a_file_of_its_own_serves_the_checkpoints_that_name_it(
     monkeypatch.setitem(TASKS, "width", f"{code}:Width")
     assert open_task(checkpoint).name == "width"
     out, html = tmp_path / "p.json", tmp_path / "view.html"
-    assert predict(checkpoint, [str(cloud)], str(out)) == 0
-    assert view([str(cloud)], str(html), checkpoint) == 0 and " wide" in html.read_text()
+    assert predict(checkpoint, [str(cloud)], out=str(out)) == 0
+    assert view([str(cloud)], out=str(html), checkpoint=checkpoint) == 0 and " wide" in html.read_text()
     (found,) = json.loads(out.read_text())["predictions"]
     expected = float(np.ptp(np.load(cloud).astype(np.float32)[:, 0]))
     assert found == {"file": str(cloud), "points": 150, "extent": expected}
@@ -102,9 +102,9 @@ def test_a_task_in_a_file_of_its_own_serves_the_checkpoints_that_name_it(
         and f"{expected:.2f} wide" in capsys.readouterr().out
     )
     for refused, command in (
-        ("embed", lambda: embed(checkpoint, [str(cloud)], str(tmp_path / "e.npz"))),
-        ("evaluate", lambda: evaluate(checkpoint, "procedural:shapes", out=str(tmp_path / "ev"))),
-        ("predict --ply", lambda: predict(checkpoint, [str(cloud)], str(out), ply=str(tmp_path / "ply"))),
+        ("embed", lambda: embed(checkpoint, [str(cloud)], out=str(tmp_path / "e.npz"))),
+        ("evaluate", lambda: evaluate(checkpoint, data="procedural:shapes", out=str(tmp_path / "ev"))),
+        ("predict --ply", lambda: predict(checkpoint, [str(cloud)], out=str(out), ply=str(tmp_path / "ply"))),
     ):
         with pytest.raises(ValueError, match=f"of the task width, which has no {refused}"):
             command()
@@ -112,7 +112,7 @@ def test_a_task_in_a_file_of_its_own_serves_the_checkpoints_that_name_it(
         ValueError,
         match="--category mug is for checkpoints of part segmentation, this one is of the task width",
     ):
-        predict(checkpoint, [str(cloud)], str(out), category="mug")
+        predict(checkpoint, [str(cloud)], out=str(out), category="mug")
 
 
 def test_predictor_answers_for_files_arrays_and_lists(cloud: Path, tmp_path: Path) -> None:

@@ -17,8 +17,12 @@ from pointlift.runs.run import run
 from pointlift.weights.checkpoints import save_checkpoint
 
 ENCODER: dict[str, Any] = {
-    "npoint": [32, 8], "radii": [0.4, 0.8], "nsample": [12, 8], "mlps": [[16, 24], [24, 48]], "global_mlp": [64],
-}  # fmt: skip
+    "npoint": [32, 8],
+    "radii": [0.4, 0.8],
+    "nsample": [12, 8],
+    "mlps": [[16, 24], [24, 48]],
+    "global_mlp": [64],
+}
 PART_DATA = DataConfig(
     classes=["table", "mug", "lamp"],
     train_per_class=6,

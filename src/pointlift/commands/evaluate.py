@@ -28,8 +28,8 @@ def evaluate(
         seed: of the t-SNE picture and of points sampled on meshes. A folder without splits is divided as in
             training, whatever it is.
         image_model: name or file.py:function of the image model, for checkpoints made from one of your own.
-        votes: also measure with the mean of so many differently scaled copies of every cloud, beside the plain
-            numbers (1: no voting).
+        votes: also measure with the mean of so many differently scaled copies of every cloud, beside the
+            plain numbers (1: no voting).
 
     Examples:
         pointlift evaluate runs/mine/model.safetensors --data folder:my_scans --split test

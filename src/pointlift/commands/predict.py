@@ -22,8 +22,8 @@ def predict(
     image_model: str | None = None,
     category: str | None = None,
 ) -> int:
-    """Class probabilities of your own clouds and meshes, or the part of every point. A file that cannot be read
-    is named, the others go on.
+    """Class probabilities of your own clouds and meshes, or the part of every point. A file that cannot be
+    read is named, the others go on.
 
     Args:
         checkpoint: a .safetensors file that pointlift wrote.
