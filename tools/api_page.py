@@ -1,4 +1,4 @@
-"""docs/api.md from the docstrings of the public names. `python tools/api_surface.py --write` writes it too; a test compares."""
+"""docs/api.md from the docstrings of the public names; `python tools/api_surface.py --write` writes it too."""
 
 from __future__ import annotations
 
@@ -22,9 +22,13 @@ Names that are not here may change without notice.
 
 
 def first_sentence(value: Any) -> str:
-    """The beginning of a docstring, up to its first full stop or empty line; of a type with a few values, these."""
+    """The beginning of a docstring, up to a full stop or an empty line; of a type with a few values, these."""
     if (choices := typing.get_args(value)) and not inspect.isclass(value):
-        return f"One of {', '.join(map(repr, choices))}." if typing.get_origin(value) is typing.Literal else "A type."
+        return (
+            f"One of {', '.join(map(repr, choices))}."
+            if typing.get_origin(value) is typing.Literal
+            else "A type."
+        )
     if not callable(value) and not inspect.ismodule(value):
         return "A constant."
     paragraph = " ".join((inspect.getdoc(value) or "").split("\n\n")[0].split())

@@ -3,7 +3,7 @@
     python tools/modelnet10_study.py FEW_SHOT --data FOLDER [--out results/modelnet10] [--workers 2] [--work runs/modelnet10]
 
 FOLDER holds modelnet10_ply_hdf5_1024/ (ModelNet10 in the layout of modelnet40_ply_hdf5_2048), weights2d/ and models2d/. A study is a
-list of cells; every (cell, seed) is one `fit_image2point` run in one thread, finished runs are not repeated, and a killed study goes on
+list of cells; every (cell, seed) is one image2point run in one thread, finished runs are not repeated, and a killed study goes on
 where it stopped. Writes STUDY.csv (a row per run), STUDY.json (protocol) and STUDY.md (mean, spread, paired differences with 95 %
 intervals).
 """
@@ -111,9 +111,10 @@ STUDIES = {"few_shot": few_shot, "why": why, "norms": norms, "full": full, "sque
 def run_one(cell: Cell, seed: int, root: Path, work: Path) -> dict[str, Any]:
     """Train one cell with one seed, or read what it measured before."""
     import torch
-    from fitting import fit_image2point
 
+    import pointlift as pl
     from pointlift.data.config import DataConfig
+    from pointlift.methods.image2point import Image2Point
     from pointlift.methods.optim import OptimConfig
     from pointlift.methods.trainer_config import TrainerConfig
     from pointlift.models.config import ModelConfig
@@ -133,9 +134,8 @@ def run_one(cell: Cell, seed: int, root: Path, work: Path) -> dict[str, Any]:
     trainer = TrainerConfig(accelerator="cpu", enable_progress_bar=False, evaluate_every=optim["epochs"])
     folder = work / f"{cell.name.replace(' / ', '_').replace(', ', '_').replace(' ', '_').replace('+', '-')}_seed{seed}"
     with _quiet():
-        result = fit_image2point(
-            ModelConfig(**model), DataConfig(**data), OptimConfig(**optim), trainer, seed, folder, (folder / "last.ckpt").is_file()
-        )
+        recipe = Image2Point(ModelConfig(**model), DataConfig(**data), OptimConfig(**optim), trainer, seed)
+        result = pl.fit(recipe, folder, resume=(folder / "last.ckpt").is_file())
     measured = {k: round(v, 5) for k, v in result.metrics.items() if k != "lr"}
     said = ("rule", "axis", "regime", "head", "stem", "shortcut_kernel")
     settings = {**{k: "matrix" if isinstance(v, list) else v for k, v in model.items() if k in said}, **cell.data, **optim}

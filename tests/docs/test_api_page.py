@@ -36,7 +36,11 @@ def test_the_page_is_what_the_tool_makes(tool: ModuleType) -> None:
 
 
 def test_every_name_says_what_it_is(tool: ModuleType) -> None:
-    silent = [line for line in tool.page().splitlines() if line.startswith("- ") and not line.partition("`: ")[2].strip()]
+    silent = [
+        line
+        for line in tool.page().splitlines()
+        if line.startswith("- ") and not line.partition("`: ")[2].strip()
+    ]
     assert not silent, f"without a docstring: {silent}"
 
 
