@@ -1,11 +1,12 @@
 """Pictures of meshes and clouds on the CPU: pointlift beside Open3D's and embree's ray casting and torch.
 
-    python benchmarks/raster.py [--threads 2] [--rounds 9] [--only TEXT] [--tiny] [--out results/bench/raster.json]
+    python benchmarks/raster.py [--threads 2] [--rounds 9] [--only TEXT] [--tiny]
+        [--out results/bench/raster.json]
 
-20 views of 224 x 224 pixels of a closed mesh, from a new mesh to depth, face and normal of every pixel: ray casters build their search
-tree inside the measured time, as every new mesh needs one, and get their rays ready-made. embree through trimesh gives faces only.
-Candidates take turns; the share of pixels whose face differs from pointlift's stands beside each time. A peer that is not installed is
-left out and listed as such.
+20 views of 224 x 224 pixels of a closed mesh, from a new mesh to depth, face and normal of every pixel: ray
+casters build their search tree inside the measured time, as every new mesh needs one, and get their rays
+ready-made. embree through trimesh gives faces only. Candidates take turns; the share of pixels whose face
+differs from pointlift's stands beside each time. A peer that is not installed is left out and listed as such.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ def bumpy_sphere(faces: int) -> tuple[Tensor, Tensor]:
     around = 2 * rings
     u, v = np.meshgrid(np.arange(around) * (2 * np.pi / around), np.linspace(1e-3, np.pi - 1e-3, rings + 1))
     radius = 1 + 0.25 * np.sin(3 * u) * np.sin(4 * v) + 0.1 * np.cos(7 * v + 2 * u)
-    points = (radius[..., None] * np.stack([np.sin(v) * np.cos(u), np.cos(v), np.sin(v) * np.sin(u)], -1)).reshape(-1, 3)
+    points = (
+        radius[..., None] * np.stack([np.sin(v) * np.cos(u), np.cos(v), np.sin(v) * np.sin(u)], -1)
+    ).reshape(-1, 3)
     i, j = np.meshgrid(np.arange(rings), np.arange(around), indexing="ij")
     a, b = (i * around + j).ravel(), (i * around + (j + 1) % around).ravel()
     corners = np.concatenate([np.stack([a, b, a + around], 1), np.stack([b, b + around, a + around], 1)])
@@ -43,7 +46,9 @@ def bumpy_sphere(faces: int) -> tuple[Tensor, Tensor]:
 
 
 def rays(cameras: Cameras, size: int) -> np.ndarray:
-    """(V, size, size, 6) float32: origin and direction of every pixel of perspective cameras; directions have depth 1."""
+    """(V, size, size, 6) float32: origin and direction of every pixel of perspective cameras;
+    directions have depth 1.
+    """
     at = (2 * np.arange(size) + 1) / size - 1
     out = []
     for down, right, forward in cameras.rotations.numpy():
@@ -64,7 +69,9 @@ def meshes(faces: int, views: int, size: int, threads: int, peers: dict[str, Any
         "pointlift, shaded colour": lambda: shade(vertices, corners, cameras, size),
     }
     if faces * views * size * size < 10**9:
-        candidates["reference"] = lambda: rasterize(vertices, corners, cameras, size, normal=True, backend="reference")
+        candidates["reference"] = lambda: rasterize(
+            vertices, corners, cameras, size, normal=True, backend="reference"
+        )
     open3d, trimesh = peers["open3d"], peers["trimesh"] if peers["embreex"] is not None else None
 
     def with_open3d() -> Any:
@@ -116,7 +123,12 @@ def points(clouds: int, size: int) -> Workload:
             for i in (0, 1, 2):
                 for j in (0, 1, 2):
                     seen = (row + i >= 0) & (row + i < size + 2) & (column + j >= 0) & (column + j < size + 2)
-                    place = (cloud[seen] * len(turns) + k) * (size + 2) ** 2 + (row[seen] + i) * (size + 2) + column[seen] + j
+                    place = (
+                        (cloud[seen] * len(turns) + k) * (size + 2) ** 2
+                        + (row[seen] + i) * (size + 2)
+                        + column[seen]
+                        + j
+                    )
                     images.view(-1).scatter_reduce_(0, place, depth[seen], "amin")
         inner = images.reshape(clouds, len(turns), size + 2, size + 2)[:, :, 1:-1, 1:-1]
         return torch.where(inner.isfinite(), inner, 0.0)
@@ -160,14 +172,20 @@ def main() -> None:
     found = {name: optional(name) for name in ("open3d", "embreex", "trimesh")}
     peers = {name: module for name, (module, _) in found.items()}
     content: dict[str, Any] = {
-        "environment": environment(), "peers": {name: version for name, (_, version) in found.items()}, "tiny": args.tiny, "workloads": [],
+        "environment": environment(), "peers": {name: version for name, (_, version) in found.items()},
+        "tiny": args.tiny, "workloads": [],
     }  # fmt: skip
     views, size = (2, 48) if args.tiny else (20, 224)
-    workloads = [meshes(faces, views, size, args.threads, peers) for faces in ((500,) if args.tiny else (5000, 200_000))]
+    workloads = [
+        meshes(faces, views, size, args.threads, peers)
+        for faces in ((500,) if args.tiny else (5000, 200_000))
+    ]
     workloads.append(points(2, 32) if args.tiny else points(32, 128))
     for name, candidates, errors in workloads:
         if args.only in name:
-            content["workloads"].append({"name": name, "errors": errors(), "seconds": interleave(candidates, args.rounds)})
+            content["workloads"].append(
+                {"name": name, "errors": errors(), "seconds": interleave(candidates, args.rounds)}
+            )
             show(content["workloads"][-1])
     content["environment"] = environment_after(content["environment"])
     write_json(args.out, content)

@@ -1,11 +1,13 @@
 """Chamfer and earth mover's distances of clouds on the CPU: pointlift beside POT, geomloss, scipy and torch.
 
-    python benchmarks/set_distances.py [--threads 2] [--rounds 7] [--only TEXT] [--tiny] [--out results/bench/set_distances.json]
+    python benchmarks/set_distances.py [--threads 2] [--rounds 7] [--only TEXT] [--tiny]
+        [--out results/bench/set_distances.json]
 
-Candidates take turns on the same clouds. Beside every time stands the error of the result. Earth mover's distances: the mean of
-|distance - optimum| over the pairs, divided by the mean optimum (scipy, float64), and whether what came back is a bijection. Chamfer: the
-largest relative error of value and gradients from torch.cdist in float64 without its matrix-product mode. POT and geomloss are measured
-where they can be imported; geomloss and the reference on two pairs, their times scaled to the batch.
+Candidates take turns on the same clouds. Beside every time stands the error of the result. Earth mover's
+distances: the mean of |distance - optimum| over the pairs, divided by the mean optimum (scipy, float64), and
+whether what came back is a bijection. Chamfer: the largest relative error of value and gradients from
+torch.cdist in float64 without its matrix-product mode. POT and geomloss are measured where they can be
+imported; geomloss and the reference on two pairs, their times scaled to the batch.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ def pot_pair(ot: Any, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.asarray(plan).argmax(1)
 
 
-def transport(a: np.ndarray, b: np.ndarray, threads: int, ot: Any, geomloss: Any) -> tuple[dict[str, Run], dict[str, int]]:
+def transport(
+    a: np.ndarray, b: np.ndarray, threads: int, ot: Any, geomloss: Any
+) -> tuple[dict[str, Run], dict[str, int]]:
     """Candidates, each giving bijections (B, n) or distances (B,), and how many pairs each is run on."""
     x, y = torch.from_numpy(a), torch.from_numpy(b)
     pairs = len(a)
@@ -58,9 +62,13 @@ def transport(a: np.ndarray, b: np.ndarray, threads: int, ot: Any, geomloss: Any
     runs: dict[str, Run] = {
         "pointlift auction 1e-2": lambda: match_points(x, y, epsilon=1e-2).assignment.numpy(),
         "pointlift auction 1e-3": lambda: match_points(x, y, epsilon=1e-3).assignment.numpy(),
-        "pointlift auction 1e-2, prices of before": lambda: match_points(x, y, epsilon=1e-2, prices=before).assignment.numpy(),
+        "pointlift auction 1e-2, prices of before": lambda: match_points(
+            x, y, epsilon=1e-2, prices=before
+        ).assignment.numpy(),
         "scipy linear_sum_assignment": each(scipy_pair),
-        "reference": lambda: match_points(x[:FEW], y[:FEW], epsilon=1e-2, backend="reference").assignment.numpy(),
+        "reference": lambda: match_points(
+            x[:FEW], y[:FEW], epsilon=1e-2, backend="reference"
+        ).assignment.numpy(),
     }
     if ot is not None:
         runs["POT emd"] = each(lambda one, other: pot_pair(ot, one, other))
@@ -72,7 +80,12 @@ def transport(a: np.ndarray, b: np.ndarray, threads: int, ot: Any, geomloss: Any
 
 def transport_errors(a: np.ndarray, b: np.ndarray, runs: dict[str, Run]) -> Errors:
     """Mean error over mean optimum of every candidate, and 1 where it gave bijections."""
-    optimum = np.array([np.linalg.norm(p - q[scipy_pair(p, q)], axis=1).mean() for p, q in zip(a.astype(np.float64), b.astype(np.float64))])
+    optimum = np.array(
+        [
+            np.linalg.norm(p - q[scipy_pair(p, q)], axis=1).mean()
+            for p, q in zip(a.astype(np.float64), b.astype(np.float64))
+        ]
+    )
     errors: Errors = {}
     for name, run in runs.items():
         found = np.asarray(run())
@@ -82,7 +95,10 @@ def transport_errors(a: np.ndarray, b: np.ndarray, runs: dict[str, Run]) -> Erro
             value = np.array([np.linalg.norm(p - q[rows], axis=1).mean() for p, q, rows in zip(a, b, found)])
             bijective = float(all(np.array_equal(np.sort(rows), np.arange(rows.size)) for rows in found))
         own = optimum[: len(value)]
-        errors[name] = {"relative_error": float(np.abs(value - own).mean() / own.mean()), "bijection": bijective}
+        errors[name] = {
+            "relative_error": float(np.abs(value - own).mean() / own.mean()),
+            "bijection": bijective,
+        }
     return errors
 
 
@@ -95,7 +111,9 @@ def bench_transport(pairs: int, n: int, rounds: int, threads: int, peers: dict[s
     seconds = interleave(runs, rounds, warmup=0, budget=12.0)
     for name, count in counts.items():
         if count != pairs:
-            seconds[name] = {k: v * (pairs / count if k != "runs" else 1) for k, v in seconds[name].items()} | {"measured_pairs": count}
+            seconds[name] = {
+                k: v * (pairs / count if k != "runs" else 1) for k, v in seconds[name].items()
+            } | {"measured_pairs": count}
     return {"name": f"earth mover, {pairs} x {n}", "errors": errors, "seconds": seconds}
 
 
@@ -112,7 +130,9 @@ def bmm_chamfer(a: Tensor, b: Tensor) -> Tensor:
     return d.amin(2).mean(1) + d.amin(1).mean(1)
 
 
-def both_ways(call: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def both_ways(
+    call: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Value and gradients."""
     x, y = a.detach().requires_grad_(), b.detach().requires_grad_()
     value = call(x, y)
@@ -134,9 +154,15 @@ def bench_chamfer(pairs: int, n: int, rounds: int) -> dict[str, Any]:
     errors = {}
     for name, call in calls.items():
         found = both_ways(call, a, b)
-        errors[name] = {"relative_error": max(float((f - e).abs().max() / e.abs().max()) for f, e in zip(found, exact))}
+        errors[name] = {
+            "relative_error": max(float((f - e).abs().max() / e.abs().max()) for f, e in zip(found, exact))
+        }
     runs: dict[str, Run] = {name: (lambda call=call: both_ways(call, a, b)) for name, call in calls.items()}
-    return {"name": f"Chamfer, {pairs} x {n}, forward + backward", "errors": errors, "seconds": interleave(runs, 5 * rounds, budget=6.0)}
+    return {
+        "name": f"Chamfer, {pairs} x {n}, forward + backward",
+        "errors": errors,
+        "seconds": interleave(runs, 5 * rounds, budget=6.0),
+    }
 
 
 def show(row: dict[str, Any]) -> None:
@@ -147,7 +173,8 @@ def show(row: dict[str, Any]) -> None:
         error = row["errors"][name]
         note = "" if error.get("bijection", 1.0) else ", not a bijection"
         print(
-            f"   {name:<42}{1e3 * s['median']:10.2f} ms (min {1e3 * s['min']:.2f}, n={s['runs']:.0f})  {s['median'] / own:7.2f} x"
+            f"   {name:<42}{1e3 * s['median']:10.2f} ms (min {1e3 * s['min']:.2f}, n={s['runs']:.0f})  "
+            f"{s['median'] / own:7.2f} x"
             f"   error {error['relative_error']:.1e}{note}"
         )
 
@@ -173,13 +200,17 @@ def main() -> None:
     matched = [(4, 128)] if args.tiny else [(32, 256), (32, 1024)]
     paired = [(2, 256), (16, 32)] if args.tiny else [(8, 2048), (128, 32), (32, 1024)]
     tasks = [(f"Chamfer {b} x {n}", lambda b=b, n=n: bench_chamfer(b, n, args.rounds)) for b, n in paired]
-    tasks += [(f"earth mover {b} x {n}", lambda b=b, n=n: bench_transport(b, n, args.rounds, args.threads, peers)) for b, n in matched]
+    tasks += [
+        (f"earth mover {b} x {n}", lambda b=b, n=n: bench_transport(b, n, args.rounds, args.threads, peers))
+        for b, n in matched
+    ]
     for name, task in tasks:
         if args.only in name:
             content["workloads"].append(task())
             show(content["workloads"][-1])
             content["environment"] = environment_after(content["environment"])
-            write_json(args.out, content)  # after every workload: the slow peers of the last one may be interrupted
+            # after every workload: the slow peers of the last one may be interrupted
+            write_json(args.out, content)
     print(f"\nwritten: {args.out}")
 
 

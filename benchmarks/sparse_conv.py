@@ -1,10 +1,13 @@
-"""Sparse convolution on the CPU: pointlift beside its own torch reference and spconv, as shares of the machine's sgemm rate.
+"""Sparse convolution on the CPU: pointlift beside its own torch reference and spconv,
+as shares of the machine's sgemm rate.
 
-    python benchmarks/sparse_conv.py [--threads 2] [--rounds 9] [--spconv FOLDER] [--only TEXT] [--out results/bench/sparse_conv.json]
+    python benchmarks/sparse_conv.py [--threads 2] [--rounds 9] [--spconv FOLDER] [--only TEXT]
+        [--out results/bench/sparse_conv.json]
 
-Every candidate is checked against the float64 reference before it is timed. Only real pairs count as work: 2 P C_in C_out operations
-forward, three times that forward + backward; weight packing and autograd are inside the measured time, the kernel map (made once per
-cloud) is its own row. spconv is measured where it is installed (or found in --spconv), with one thread and with all, its errors beside it.
+Every candidate is checked against the float64 reference before it is timed. Only real pairs count as work: 2
+P C_in C_out operations forward, three times that forward + backward; weight packing and autograd are inside
+the measured time, the kernel map (made once per cloud) is its own row. spconv is measured where it is
+installed (or found in --spconv), with one thread and with all, its errors beside it.
 """
 
 from __future__ import annotations
@@ -50,7 +53,8 @@ def load_spconv(folder: str | None) -> tuple[Any, str]:
         return None, f"not installed ({missing})"
     core = importlib.import_module("spconv.pytorch.cppcore")
     ops = importlib.import_module("spconv.pytorch.ops")
-    if not torch.cuda.is_available():  # it asks for a CUDA stream for CPU tensors too, which a CUDA build of torch refuses without a driver
+    # it asks for a CUDA stream for CPU tensors too, which a CUDA build of torch refuses without a driver
+    if not torch.cuda.is_available():
         core.get_current_stream = ops.get_current_stream = lambda: 0
     return module, str(importlib.import_module("spconv").__version__)
 
@@ -60,7 +64,9 @@ class Peer:
 
     def __init__(self, spconv: Any, coords: Tensor, features: Tensor, weight: Tensor):
         _, c_in, c_out = weight.shape
-        self.layer = spconv.SubMConv3d(c_in, c_out, 3, bias=False, indice_key="k", algo=spconv.ConvAlgo.Native)
+        self.layer = spconv.SubMConv3d(
+            c_in, c_out, 3, bias=False, indice_key="k", algo=spconv.ConvAlgo.Native
+        )
         with torch.no_grad():
             # (K, C_in, C_out) -> (C_out, 3, 3, 3, C_in); its first spatial axis is our x
             self.layer.weight.copy_(weight.reshape(3, 3, 3, c_in, c_out).permute(4, 0, 1, 2, 3))
@@ -82,7 +88,16 @@ class Peer:
     def map(self) -> Any:
         x = self.tensor(self.input.features[:, :1].contiguous())
         return self.spconv.ops.get_indice_pairs(
-            x.indices, x.batch_size, x.spatial_shape, self.spconv.ConvAlgo.Native, [3] * 3, [1] * 3, [0] * 3, [1] * 3, [0] * 3, True
+            x.indices,
+            x.batch_size,
+            x.spatial_shape,
+            self.spconv.ConvAlgo.Native,
+            [3] * 3,
+            [1] * 3,
+            [0] * 3,
+            [1] * 3,
+            [0] * 3,
+            True,
         )
 
 
@@ -105,7 +120,9 @@ def relative_error(value: Tensor, exact: Tensor) -> float:
     return float((value.double() - exact).abs().max() / exact.abs().max())
 
 
-def forward_backward(conv: Callable[[Tensor], Tensor], x: Tensor, weight: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def forward_backward(
+    conv: Callable[[Tensor], Tensor], x: Tensor, weight: Tensor, grad: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     leaf = x.detach().requires_grad_()
     weight.grad = None
     out = conv(leaf)
@@ -136,7 +153,14 @@ def bench_map(name: str, coords: Tensor, spconv: Any, rounds: int) -> dict[str, 
     times = interleave(runs, rounds)
     speedup = times["torch searchsorted"]["median"] / times["pointlift"]["median"]
     pairs = int((exact >= 0).sum())
-    return {"workload": name, "voxels": len(coords), "pairs": pairs, "seconds": times, "speedup": speedup, "target": TARGET_MAP}
+    return {
+        "workload": name,
+        "voxels": len(coords),
+        "pairs": pairs,
+        "seconds": times,
+        "speedup": speedup,
+        "target": TARGET_MAP,
+    }
 
 
 def candidates(
@@ -154,14 +178,21 @@ def candidates(
     return found
 
 
-def bench_conv(name: str, coords: Tensor, channels: int, spconv: Any, rounds: int, threads: int) -> dict[str, Any]:
+def bench_conv(
+    name: str, coords: Tensor, channels: int, spconv: Any, rounds: int, threads: int
+) -> dict[str, Any]:
     g = torch.Generator().manual_seed(0)
     tensor = SparseTensor(torch.randn(len(coords), channels, generator=g), coords)
     kmap, _ = kernel_map(tensor.maps, tensor.level, 3)
     x, grad = tensor.features, torch.randn(len(coords), channels, generator=g)
     weight = (torch.randn(27, channels, channels, generator=g) / (8 * channels) ** 0.5).requires_grad_()
     exact_weight = weight.detach().double().requires_grad_()
-    exact = forward_backward(lambda f: sparse_conv(f, exact_weight, kmap, backend="reference"), x.double(), exact_weight, grad.double())
+    exact = forward_backward(
+        lambda f: sparse_conv(f, exact_weight, kmap, backend="reference"),
+        x.double(),
+        exact_weight,
+        grad.double(),
+    )
     forward: dict[str, Run] = {"sgemm": sgemm_rate()}
     both: dict[str, Run] = {"sgemm": forward["sgemm"]}
     errors: dict[str, list[float]] = {}
@@ -173,14 +204,23 @@ def bench_conv(name: str, coords: Tensor, channels: int, spconv: Any, rounds: in
             gw = gw.permute(1, 2, 3, 4, 0).reshape(weight.shape)
         errors[who] = [relative_error(a, b) for a, b in zip((out, gx, gw), exact)]
     if max(errors["pointlift"]) > 1e-4:
-        raise SystemExit(f"pointlift is wrong on {name} with {channels} channels (errors {errors['pointlift']}): nothing was timed.")
+        raise SystemExit(
+            f"pointlift is wrong on {name} with {channels} channels (errors {errors['pointlift']}): "
+            "nothing was timed."
+        )
     times = {"forward": interleave(forward, rounds), "forward+backward": interleave(both, rounds)}
     work = 2.0 * kmap.pairs.start[-1] * channels * channels
     shares = {}
     for kind, factor in (("forward", 1), ("forward+backward", 3)):
         peak = 2.0 * 2048**3 / times[kind]["sgemm"]["median"]
-        shares[kind] = {who: factor * work / t["median"] / peak for who, t in times[kind].items() if who != "sgemm"}
-    target = dict(zip(("forward", "forward+backward"), TARGETS.get(channels, (None, None)))) if channels in TARGETS else None
+        shares[kind] = {
+            who: factor * work / t["median"] / peak for who, t in times[kind].items() if who != "sgemm"
+        }
+    target = (
+        dict(zip(("forward", "forward+backward"), TARGETS.get(channels, (None, None))))
+        if channels in TARGETS
+        else None
+    )
     return {
         "workload": name,
         "channels": channels,
@@ -202,25 +242,36 @@ def show_map(row: dict[str, Any]) -> None:
 
 
 def show_conv(row: dict[str, Any]) -> None:
-    title = f"{row['channels']} -> {row['channels']} channels, {row['workload']}: {row['voxels']} voxels, {row['pairs']} pairs"
+    title = (
+        f"{row['channels']} -> {row['channels']} channels, {row['workload']}: {row['voxels']} voxels, "
+        f"{row['pairs']} pairs"
+    )
     print(f"\n{title}; sgemm {row['sgemm_gflops']:.0f} GFLOP/s")
     for kind, shares in row["share_of_sgemm"].items():
         asked = "" if row["target"] is None else f" (asked for: {row['target'][kind]:.2f})"
         for who, share in shares.items():
             t = row["seconds"][kind][who]
-            errors = " ".join(f"{e:.0e}" for e in row["relative_error_out_input_weight"][who][: 1 if kind == "forward" else 3])
+            errors = " ".join(
+                f"{e:.0e}"
+                for e in row["relative_error_out_input_weight"][who][: 1 if kind == "forward" else 3]
+            )
             note = asked if who == "pointlift" else ""
             print(
-                f"  {kind:16s} {who:18s} {t['median'] * 1e3:9.2f} ms  [{t['q1'] * 1e3:.2f} {t['q3'] * 1e3:.2f}]"
+                f"  {kind:16s} {who:18s} {t['median'] * 1e3:9.2f} ms  [{t['q1'] * 1e3:.2f} "
+                f"{t['q3'] * 1e3:.2f}]"
                 f"  {share:.2f} of sgemm{note}  error {errors}"
             )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--spconv", metavar="FOLDER", help="where spconv is installed, if not in this environment")
+    parser.add_argument(
+        "--spconv", metavar="FOLDER", help="where spconv is installed, if not in this environment"
+    )
     parser.add_argument("--only", default="", help="workloads whose name contains this text")
     parser.add_argument("--out", type=Path, default=Path("results/bench/sparse_conv.json"))
     args = parser.parse_args()
@@ -235,7 +286,9 @@ def main() -> None:
         show_map(content["maps"][-1])
     for name, channels in CASES:
         if name in coords:
-            content["convolutions"].append(bench_conv(name, coords[name], channels, spconv, args.rounds, args.threads))
+            content["convolutions"].append(
+                bench_conv(name, coords[name], channels, spconv, args.rounds, args.threads)
+            )
             show_conv(content["convolutions"][-1])
     content["environment"]["load_average_after"] = environment()["load_average"]
     content["environment"]["threading_layer"] = environment()["threading_layer"]

@@ -1,4 +1,6 @@
-"""Fair timing: candidates take turns, medians with quartiles, the machine's own matrix product beside them, everything written down."""
+"""Fair timing: candidates take turns, medians with quartiles,
+the machine's own matrix product beside them, everything written down.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,9 @@ def environment() -> dict[str, Any]:
 
 
 def environment_after(before: dict[str, Any]) -> dict[str, Any]:
-    """`environment` of before a run, with what only the end of it tells: the load it ran under, and the layer that its kernels started."""
+    """`environment` of before a run, with what only the end of it tells:
+    the load it ran under, and the layer that its kernels started.
+    """
     now = environment()
     return {**before, "load_average_after": now["load_average"], "threading_layer": now["threading_layer"]}
 

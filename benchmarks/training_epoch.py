@@ -1,10 +1,13 @@
-"""One epoch of an inflated ResNet-18 (64-512 channels) on 512 clouds of 1,024 points at voxel 0.05, batch 32: where the time goes.
+"""One epoch of an inflated ResNet-18 (64-512 channels) on 512 clouds of 1,024 points at voxel 0.05,
+batch 32: where the time goes.
 
-    python benchmarks/training_epoch.py [--threads 2] [--clouds 512] [--model resnet18] [--out results/bench/training_epoch.json]
+    python benchmarks/training_epoch.py [--threads 2] [--clouds 512] [--model resnet18]
+        [--out results/bench/training_epoch.json]
 
-Trains everything (regime all, the largest backward pass) on the embedded shapes, after one warm-up batch that compiles the kernels.
-Reports clouds per second, peak memory of the process, and the share of time in matrix products (sparse convolutions and linear
-layers, forward and backward) by torch's profiler, measured on extra batches because profiling itself costs time.
+Trains everything (regime all, the largest backward pass) on the embedded shapes, after one warm-up batch that
+compiles the kernels. Reports clouds per second, peak memory of the process, and the share of time in matrix
+products (sparse convolutions and linear layers, forward and backward) by torch's profiler, measured on extra
+batches because profiling itself costs time.
 """
 
 from __future__ import annotations
@@ -71,7 +74,8 @@ def measure(model: str, clouds: int, points: int, voxel: float, batch: int) -> d
     largest = sorted(events, key=lambda e: -e.self_cpu_time_total)[:8]
     return {
         "model": model, "clouds": len(times) * batch, "points": points, "voxel": voxel, "batch": batch,
-        "voxels_per_cloud": seen / (len(times) * batch), "seconds": total, "clouds_per_second": len(times) * batch / total,
+        "voxels_per_cloud": seen / (len(times) * batch), "seconds": total,
+        "clouds_per_second": len(times) * batch / total,
         "median_step_seconds": sorted(times)[len(times) // 2], "peak_memory_gib": peak_memory(),
         "memory_before_the_network_gib": before, "gemm_share": products / everything,
         "largest": {e.key: e.self_cpu_time_total / everything for e in largest},
@@ -79,25 +83,34 @@ def measure(model: str, clouds: int, points: int, voxel: float, batch: int) -> d
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clouds", type=int, default=512)
     parser.add_argument("--points", type=int, default=1024)
     parser.add_argument("--voxel", type=float, default=0.05)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--model", default="resnet18")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "results" / "bench" / "training_epoch.json")
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parent.parent / "results" / "bench" / "training_epoch.json"
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     sgemm = 2 * 2048**3 / interleave({"sgemm": sgemm_rate()})["sgemm"]["median"]
     row = measure(args.model, args.clouds, args.points, args.voxel, args.batch)
     print(f"{row['model']}, {row['clouds']} clouds, {row['voxels_per_cloud']:.0f} voxels each")
     print(f"{row['seconds']:.1f} s, {row['clouds_per_second']:.1f} clouds/s; sgemm {sgemm / 1e9:.0f} GFLOP/s")
-    print(f"peak memory {row['peak_memory_gib']:.2f} GiB, of which {row['memory_before_the_network_gib']:.2f} GiB before the network")
+    print(
+        f"peak memory {row['peak_memory_gib']:.2f} GiB, "
+        f"of which {row['memory_before_the_network_gib']:.2f} GiB before the network"
+    )
     print(f"matrix products take {100 * row['gemm_share']:.0f} % of the time:")
     for name, share in row["largest"].items():
         print(f"  {100 * share:5.1f} %  {name}")
-    write_json(args.out, {"environment": environment(), "threads": args.threads, "sgemm_gflops": sgemm / 1e9, **row})
+    write_json(
+        args.out, {"environment": environment(), "threads": args.threads, "sgemm_gflops": sgemm / 1e9, **row}
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Seeded clouds that every benchmark of pointlift runs on: a batch of objects, a room, a LiDAR sweep.
 
-numpy only. The definitions, and the order in which random numbers are drawn, are fixed: figures of different versions compare.
+numpy only. The definitions, and the order in which random numbers are drawn, are fixed:
+figures of different versions compare.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ def _cylinder(rng: np.random.Generator, n: int) -> Array:
 def _torus(rng: np.random.Generator, n: int) -> Array:
     big, small = rng.uniform(0.4, 0.7), rng.uniform(0.1, 0.3)
     u, v = rng.uniform(0, 2 * np.pi, size=(2, n))
-    return np.stack([(big + small * np.cos(v)) * np.cos(u), (big + small * np.cos(v)) * np.sin(u), small * np.sin(v)], 1)
+    return np.stack(
+        [(big + small * np.cos(v)) * np.cos(u), (big + small * np.cos(v)) * np.sin(u), small * np.sin(v)], 1
+    )
 
 
 def _rotation(rng: np.random.Generator) -> Array:
@@ -73,10 +76,14 @@ def objects(batch: int = 32, n: int = 2048, seed: int = 0) -> Array:
 
 
 def room(n: int = 200_000, seed: int = 1) -> Array:
-    """(n, 3) float32, metres: floor and walls of 6 x 5 x 3 m with 25 boxes of furniture, 3 mm noise, 7 degrees off the axes."""
+    """(n, 3) float32, metres: floor and walls of 6 x 5 x 3 m with 25 boxes of furniture, 3 mm noise,
+    7 degrees off the axes.
+    """
     rng = np.random.default_rng(seed)
     width, depth, height = 6.0, 5.0, 3.0
-    faces: list[tuple[Array, Array, Array]] = [(np.zeros(3), np.array([width, 0, 0]), np.array([0, depth, 0]))]
+    faces: list[tuple[Array, Array, Array]] = [
+        (np.zeros(3), np.array([width, 0, 0]), np.array([0, depth, 0]))
+    ]
     up = np.array([0, 0, height])
     ex, ey = (width, 0, 0), (0, depth, 0)
     for origin, along in (((0, 0, 0), ex), (ey, ex), ((0, 0, 0), ey), (ex, ey)):
@@ -88,18 +95,42 @@ def room(n: int = 200_000, seed: int = 1) -> Array:
         ex = np.array([np.cos(turn), np.sin(turn), 0]) * size[0]
         ey = np.array([-np.sin(turn), np.cos(turn), 0]) * size[1]
         ez = np.array([0, 0, size[2]])
-        faces += [(corner, ex, ez), (corner + ey, ex, ez), (corner, ey, ez), (corner + ex, ey, ez), (corner + ez, ex, ey)]
+        faces += [
+            (corner, ex, ez),
+            (corner + ey, ex, ez),
+            (corner, ey, ez),
+            (corner + ex, ey, ez),
+            (corner + ez, ex, ey),
+        ]
     area = np.array([np.linalg.norm(np.cross(u, v)) for _, u, v in faces])
     counts = rng.multinomial(n, area / area.sum())
-    p = np.concatenate([o + rng.uniform(size=(m, 1)) * u + rng.uniform(size=(m, 1)) * v for (o, u, v), m in zip(faces, counts)])
+    p = np.concatenate(
+        [
+            o + rng.uniform(size=(m, 1)) * u + rng.uniform(size=(m, 1)) * v
+            for (o, u, v), m in zip(faces, counts)
+        ]
+    )
     p = p + rng.normal(scale=0.003, size=(n, 3))
     y = np.deg2rad(7.0)
-    p = p @ np.array([[np.cos(y), np.sin(y), 0], [-np.sin(y), np.cos(y), 0], [0, 0, 1]]) + (0.017, 0.023, 0.011)
+    p = p @ np.array([[np.cos(y), np.sin(y), 0], [-np.sin(y), np.cos(y), 0], [0, 0, 1]]) + (
+        0.017,
+        0.023,
+        0.011,
+    )
     return p[rng.permutation(n)].astype(np.float32)
 
 
-def lidar(seed: int = 2, beams: int = 64, azimuths: int = 1800, boxes: int = 90, height: float = 1.73, reach: float = 80.0) -> Array:
-    """(N, 3) float32, metres: one turn of a 64-beam scanner over flat ground with cars and houses, 2 cm noise of range."""
+def lidar(
+    seed: int = 2,
+    beams: int = 64,
+    azimuths: int = 1800,
+    boxes: int = 90,
+    height: float = 1.73,
+    reach: float = 80.0,
+) -> Array:
+    """(N, 3) float32, metres: one turn of a 64-beam scanner over flat ground with cars and houses,
+    2 cm noise of range.
+    """
     rng = np.random.default_rng(seed)
     elevation = np.deg2rad(np.linspace(2.0, -24.8, beams))
     azimuth = np.linspace(0, 2 * np.pi, azimuths, endpoint=False)
@@ -126,7 +157,9 @@ def lidar(seed: int = 2, beams: int = 64, azimuths: int = 1800, boxes: int = 90,
 
 
 def voxel_coords(points: Array, size: float) -> Array:
-    """(M, 4) int32 batch, x, y, z >= 0 of the voxels of points (N, 3) or (B, N, 3), in lexicographic order."""
+    """(M, 4) int32 batch, x, y, z >= 0 of the voxels of points (N, 3) or (B, N, 3),
+    in lexicographic order.
+    """
     clouds = points.reshape(1, -1, 3) if points.ndim == 2 else points
     batch = np.repeat(np.arange(clouds.shape[0]), clouds.shape[1])
     cell = np.floor(clouds.reshape(-1, 3).astype(np.float64) / size).astype(np.int64)

@@ -65,7 +65,9 @@ _ROOMS = ("data", "nn", "ops")
 
 
 def __getattr__(name: str) -> Any:
-    """Public names are imported when first used, so that `import pointlift` and `pointlift --help` answer at once."""
+    """Public names are imported when first used, so that `import pointlift` and `pointlift --help` answer at
+    once.
+    """
     import importlib
 
     if name in _ROOMS:

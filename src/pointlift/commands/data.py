@@ -58,8 +58,8 @@ def data_prepare(
     points: int = 2048,
     seed: int = 0,
 ) -> int:
-    """Write a data source in another layout: your folder of meshes and clouds as one h5, or the embedded shapes
-    as any dataset.
+    """Write a data source in another layout: your folder of meshes and clouds as one h5, or the embedded
+    shapes as any dataset.
 
     Args:
         source: folder:FOLDER or procedural:shapes.
@@ -90,17 +90,25 @@ def data_prepare(
             write_shapenetpart(out, train, test, seed=shapes_seed)
         print(f"wrote {out}: {train} training and {test} test objects per class")
     elif layout != "modelnet-h5":
-        raise DataError(f"{source} can be written as modelnet-h5 only, {layout} needs the meshes of procedural:shapes")
+        raise DataError(
+            f"{source} can be written as modelnet-h5 only, {layout} needs the meshes of procedural:shapes"
+        )
     else:
         counts = _convert(source, Path(out), points, seed)
-        print(f"wrote {out}: " + ", ".join(f"{n} {split} clouds" for split, n in counts.items()) + f" of {points} points")
+        print(
+            f"wrote {out}: "
+            + ", ".join(f"{n} {split} clouds" for split, n in counts.items())
+            + f" of {points} points"
+        )
     if layout != "shapenetpart":
         print(f"next: pointlift data check modelnet:{out}")
     return 0
 
 
 def _convert(source: str, out: Path, points: int, seed: int) -> dict[str, int]:
-    """Every split as ply_data_<split><k>.h5 of exactly `points` points, with the lists of ModelNet's layout."""
+    """Every split as ply_data_<split><k>.h5 of exactly `points` points,
+    with the lists of ModelNet's layout.
+    """
     from pointlift.data.errors import DataError
     from pointlift.data.sources.open import available_splits, open_clouds
     from pointlift.system.atomic import atomic_folder
@@ -133,7 +141,10 @@ def _write_split(folder: Path, split: str, dataset: CloudDataset, points: int, s
     for k, start in enumerate(range(0, len(order), PER_FILE)):
         chunk = [_exactly(dataset[int(i)], points, seed, int(i)) for i in order[start : start + PER_FILE]]
         names.append(f"ply_data_{split}{k}.h5")
-        write_h5(folder / names[-1], [replace(s, xyz=turned(s.xyz, dataset.up_axis, UP), features=None) for s in chunk])
+        write_h5(
+            folder / names[-1],
+            [replace(s, xyz=turned(s.xyz, dataset.up_axis, UP), features=None) for s in chunk],
+        )
     (folder / f"{split}_files.txt").write_text("".join(f"{n}\n" for n in names), encoding="utf-8")
 
 

@@ -17,8 +17,8 @@ def demo(
     """Show the whole idea on embedded data: offline, a few minutes on two cores.
 
     An image network that never saw a point cloud is inflated to 3D and learns to tell 3D shapes apart from a
-    few examples of each class. Four ways to fine-tune it are compared, from a handful of trained parameters to
-    all of them, with the same network trained from scratch beside them.
+    few examples of each class. Four ways to fine-tune it are compared, from a handful of trained parameters
+    to all of them, with the same network trained from scratch beside them.
 
     Args:
         out: folder for report.html, model.safetensors and results.csv.

@@ -72,13 +72,17 @@ class DemoResults:
 
     @property
     def showcase(self) -> RunOutcome:
-        """The run that the report looks into and whose network is kept: the first seed of the best regime, not the luckiest run."""
+        """The run that the report looks into and whose network is kept:
+        the first seed of the best regime, not the luckiest run.
+        """
         return self.of(self.best)[0]
 
     @cached_property
     def baseline(self) -> str:
         """What the target is taken from: scratch, or the weakest regime where scratch was left out."""
-        return "scratch" if "scratch" in self.regimes else min(self.regimes, key=lambda r: self.accuracy(r).mean)
+        return (
+            "scratch" if "scratch" in self.regimes else min(self.regimes, key=lambda r: self.accuracy(r).mean)
+        )
 
     @cached_property
     def target(self) -> float:
@@ -97,14 +101,30 @@ class DemoResults:
 
     def table(self, collapse: dict[str, float] | None = None) -> tuple[list[str], list[list[Any]]]:
         """Header and one row per regime; with CDNV where it is given."""
-        header = ["regime", "accuracy %", "class mean %", "trained", "trained %", f"epochs to {self.target:.1f} %", "s per run"]
+        header = [
+            "regime",
+            "accuracy %",
+            "class mean %",
+            "trained",
+            "trained %",
+            f"epochs to {self.target:.1f} %",
+            "s per run",
+        ]
         rows: list[list[Any]] = []
         for regime in self.regimes:
             runs = self.of(regime)
             means = summarize([100 * o.result.metrics["val_class_accuracy"] for o in runs])
             seconds = sum(o.result.seconds for o in runs) / len(runs)
             share = f"{runs[0].share:.2f}"
-            row = [regime, self.accuracy(regime), means, runs[0].result.trainable, share, self.epochs(regime)[0], seconds]
+            row = [
+                regime,
+                self.accuracy(regime),
+                means,
+                runs[0].result.trainable,
+                share,
+                self.epochs(regime)[0],
+                seconds,
+            ]
             rows.append(row + ([f"{collapse[regime]:.2f}"] if collapse else []))
         return header + (["CDNV"] if collapse else []), rows
 
@@ -113,10 +133,34 @@ class DemoResults:
         rows: list[list[Any]] = []
         for regime in self.regimes:
             for o, reached in zip(self.of(regime), self.epochs(regime)[1]):
-                values = [o.accuracy, 100 * o.result.metrics["val_class_accuracy"], 100 * o.result.best["val_accuracy"]]
-                rows.append([regime, o.seed, *values, reached, self.target, o.result.trainable, o.result.total, o.result.seconds])
+                values = [
+                    o.accuracy,
+                    100 * o.result.metrics["val_class_accuracy"],
+                    100 * o.result.best["val_accuracy"],
+                ]
+                rows.append(
+                    [
+                        regime,
+                        o.seed,
+                        *values,
+                        reached,
+                        self.target,
+                        o.result.trainable,
+                        o.result.total,
+                        o.result.seconds,
+                    ]
+                )
         accuracies = ["accuracy %", "class mean %", "best epoch %"]
-        return ["regime", "seed", *accuracies, "epochs to target", "target %", "trained", "parameters", "seconds"], rows
+        return [
+            "regime",
+            "seed",
+            *accuracies,
+            "epochs to target",
+            "target %",
+            "trained",
+            "parameters",
+            "seconds",
+        ], rows
 
     def target_in_words(self) -> str:
         """What the target is, for captions."""
@@ -160,20 +204,33 @@ def write_demo_report(results: DemoResults) -> Path:
     report.section("Result").table(header, rows, note, best=_best(results))
     report.text(verdict(results))
     seeds = {regime: {regime: [o.accuracy for o in results.of(regime)]} for regime in results.regimes}
-    report.figure(result_bars(seeds, "accuracy (%)", ("chance", 100 / len(predictor.classes))), "Every dot is one seed.")
+    report.figure(
+        result_bars(seeds, "accuracy (%)", ("chance", 100 / len(predictor.classes))), "Every dot is one seed."
+    )
     report.figure(_share_picture(results), "How much of the network learns, against how well it then does.")
     report.section("Curves")
-    add_curves(report, {regime: [o.rows for o in results.of(regime)] for regime in results.regimes}, results.target)
+    add_curves(
+        report, {regime: [o.rows for o in results.of(regime)] for regime in results.regimes}, results.target
+    )
     metrics = classification_metrics(output.probabilities, output.labels, predictor.classes)
     report.section(f"A closer look: {results.best}, seed {results.showcase.seed}")
     report.text("This is the network in model.safetensors: the first seed of the best regime.")
     add_measurements(report, metrics, output, results.showcase.seed)
     report.section("Clouds and predictions")
-    report.cloud_viewer(viewer_clouds(predictor, samples, output), "Test clouds; wrong ones first.", predictor.trained_up)
-    report.section("What became of the image network").code(predictor.net.report.render())  # type: ignore[union-attr,operator]
+    report.cloud_viewer(
+        viewer_clouds(predictor, samples, output), "Test clouds; wrong ones first.", predictor.trained_up
+    )
+    report.section("What became of the image network").code(
+        predictor.net.report.render()  # type: ignore[union-attr,operator]
+    )
     report.section("Protocol").text(_protocol(results))
-    protocol = json.loads((results.showcase.result.checkpoint.parent / "protocol.json").read_text(encoding="utf-8"))
-    report.code(json.dumps(protocol["recipe"], indent=2), "The recipe of the network above; the other runs differ in regime and seed.")
+    protocol = json.loads(
+        (results.showcase.result.checkpoint.parent / "protocol.json").read_text(encoding="utf-8")
+    )
+    report.code(
+        json.dumps(protocol["recipe"], indent=2),
+        "The recipe of the network above; the other runs differ in regime and seed.",
+    )
     report.section("Environment").definitions(environment())
     return report.write(folder / "report.html")
 

@@ -1,7 +1,8 @@
 """`pointlift demo`: the whole idea on embedded data, offline, in minutes.
 
-Few-shot classification of the procedural shapes, from the embedded image network, in several regimes and seeds. Runs are small, so
-they are spread over processes of one thread each; a demo that was interrupted goes on where it stopped.
+Few-shot classification of the procedural shapes, from the embedded image network, in several regimes and
+seeds. Runs are small, so they are spread over processes of one thread each; a demo that was interrupted goes
+on where it stopped.
 """
 
 from __future__ import annotations
@@ -72,10 +73,17 @@ class Job:
 
 
 def run_demo(
-    out: str, seeds: int, shots: int, epochs: int, test_per_class: int, regimes: list[str] | None, workers: int | None = None
+    out: str,
+    seeds: int,
+    shots: int,
+    epochs: int,
+    test_per_class: int,
+    regimes: list[str] | None,
+    workers: int | None = None,
 ) -> int:
-    """Train, compare, report. workers: processes; 1 trains in this one. Raises ValueError for settings out of range and
-    FileNotFoundError where the embedded image network is missing: it is never replaced by random weights."""
+    """Train, compare, report. workers: processes; 1 trains in this one. Raises ValueError for settings out of
+    range and FileNotFoundError where the embedded image network is missing: it is never replaced by random
+    weights."""
     chosen = tuple(dict.fromkeys(regimes or DEFAULT_REGIMES))
     _check(chosen, seeds=seeds, shots=shots, epochs=epochs, test_per_class=test_per_class)
     read_weights()
@@ -85,10 +93,21 @@ def run_demo(
     runs = [(regime, seed) for seed in range(seeds) for regime in chosen]
     workers = min(len(runs), available_cores(), MAX_WORKERS) if workers is None else workers
     threads = 1 if workers > 1 else None
-    jobs = [Job(r, s, folder / "runs" / f"{r.replace('+', '-')}_seed{s}", data, epochs, threads) for r, s in runs]
-    print(f"{len(CLASSES)} classes of 3D shapes; of each, {shots} examples to learn from and {test_per_class} unseen ones to be tested on")
-    print("fractal_resnet, which has only ever seen pictures of fractals, becomes a 3D network and is fine-tuned in each regime")
-    print(f"{len(jobs)} runs of {epochs} epochs in {workers} process{'es' if workers > 1 else ''}; the first waits for its kernels\n")
+    jobs = [
+        Job(r, s, folder / "runs" / f"{r.replace('+', '-')}_seed{s}", data, epochs, threads) for r, s in runs
+    ]
+    print(
+        f"{len(CLASSES)} classes of 3D shapes; of each, {shots} examples to learn from and {test_per_class} "
+        "unseen ones to be tested on"
+    )
+    print(
+        "fractal_resnet, which has only ever seen pictures of fractals, "
+        "becomes a 3D network and is fine-tuned in each regime"
+    )
+    print(
+        f"{len(jobs)} runs of {epochs} epochs in {workers} process{'es' if workers > 1 else ''}; "
+        "the first waits for its kernels\n"
+    )
     outcomes = _train(jobs, workers)
     results = DemoResults(folder, chosen, outcomes, shots, test_per_class, data)
     _copy(results.showcase.result.checkpoint, folder / "model.safetensors")
@@ -97,7 +116,10 @@ def run_demo(
     print()
     print_results(results)
     print(f"\nreport      {folder / 'report.html'}   (open it in a browser; it needs no network)")
-    print(f"network     {folder / 'model.safetensors'}   (regime {results.showcase.regime}, seed {results.showcase.seed})")
+    print(
+        f"network     {folder / 'model.safetensors'}   (regime {results.showcase.regime}, "
+        f"seed {results.showcase.seed})"
+    )
     print(f"numbers     {folder / 'results.csv'}\n{time.perf_counter() - started:.0f} s in all. Next:")
     print(f"  pointlift predict {folder / 'model.safetensors'} YOUR_FILE.ply")
     print("  pointlift fit image2point/your_own_folder.yaml --data.source folder:YOUR_FOLDER")
@@ -119,7 +141,9 @@ def _data(folder: Path, shots: int, test_per_class: int) -> DataConfig:
     place = folder / "data" / f"shapes_{pool}_{test_per_class}_{POINTS}"
     if not (place / "shape_names.txt").is_file():
         write_modelnet_h5(place, pool, test_per_class, POINTS, seed=0, normals=False)
-    return DataConfig(f"modelnet:{place.resolve()}", n_points=POINTS, voxel_size=VOXEL, shots=shots, batch_size=BATCH)
+    return DataConfig(
+        f"modelnet:{place.resolve()}", n_points=POINTS, voxel_size=VOXEL, shots=shots, batch_size=BATCH
+    )
 
 
 def _train(jobs: list[Job], workers: int) -> list[RunOutcome]:
@@ -131,7 +155,11 @@ def _train(jobs: list[Job], workers: int) -> list[RunOutcome]:
         found[job] = outcome
         accuracy = 100 * outcome.result.metrics["val_accuracy"]
         line = f"[{len(found):>2}/{len(jobs)}] {job.regime:<8} seed {job.seed}: accuracy {accuracy:5.1f} %"
-        print(f"{line}, trained {outcome.share:6.2f} % of the network   ({time.perf_counter() - started:.0f} s)", flush=True)
+        print(
+            f"{line}, trained {outcome.share:6.2f} % of the network   ({time.perf_counter() - started:.0f} "
+            "s)",
+            flush=True,
+        )
 
     if workers == 1:
         for job in jobs:
@@ -146,8 +174,8 @@ def _train(jobs: list[Job], workers: int) -> list[RunOutcome]:
                     finished(futures[future], future.result())
             except BrokenProcessPool:
                 raise OSError(
-                    "a process of the demo was ended from outside, probably for lack of memory: run the same command again, "
-                    "finished runs are kept"
+                    "a process of the demo was ended from outside, probably for lack of memory: "
+                    "run the same command again, finished runs are kept"
                 ) from None
             except KeyboardInterrupt:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -156,7 +184,9 @@ def _train(jobs: list[Job], workers: int) -> list[RunOutcome]:
                     worker.join()
                 for job in jobs:
                     RunFolder(job.folder).clean()
-                raise KeyboardInterrupt("interrupted: run the same command again, it goes on where it stopped") from None
+                raise KeyboardInterrupt(
+                    "interrupted: run the same command again, it goes on where it stopped"
+                ) from None
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -175,8 +205,13 @@ def train_one(job: Job) -> RunOutcome:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No output of the training engine: a demo of twelve runs would drown in it. Errors and interruptions still come through."""
-    loggers = [logging.getLogger(n) for n in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")]
+    """No output of the training engine: a demo of twelve runs would drown in it.
+    Errors and interruptions still come through.
+    """
+    loggers = [
+        logging.getLogger(n)
+        for n in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+    ]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

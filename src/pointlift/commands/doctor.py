@@ -1,4 +1,6 @@
-"""`pointlift doctor`: what is installed, which kernels run here and why, and whether they compute what they should."""
+"""`pointlift doctor`: what is installed, which kernels run here and why,
+and whether they compute what they should.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,29 @@ if TYPE_CHECKING:
 __all__ = ["doctor"]
 
 OPERATIONS = (
-    "voxelize", "kernel_map", "sparse_conv", "sparse_pool", "sampling", "neighbors", "feature_neighbors", "neighbor_pool", "interpolate",
-    "distances", "depth_maps", "raster",
+    "voxelize", "kernel_map", "sparse_conv", "sparse_pool", "sampling", "neighbors", "feature_neighbors",
+    "neighbor_pool", "interpolate", "distances", "depth_maps", "raster",
 )  # fmt: skip
-FACTS = ("pointlift", "commit", "python", "torch", "numba", "numpy", "timm", "lightning", "triton", "os", "cpu", "cores", "memory_gib")
+FACTS = (
+    "pointlift",
+    "commit",
+    "python",
+    "torch",
+    "numba",
+    "numpy",
+    "timm",
+    "lightning",
+    "triton",
+    "os",
+    "cpu",
+    "cores",
+    "memory_gib",
+)
 
 
 def doctor(*, warm: bool = False) -> int:
-    """Versions, devices, which kernels run here and why, and a numeric self-test. Exit code 1 when the self-test
-    fails.
+    """Versions, devices, which kernels run here and why, and a numeric self-test. Exit code 1 when the
+    self-test fails.
 
     Args:
         warm: compile every kernel now, so that no later command waits for it.
@@ -53,7 +69,10 @@ def doctor(*, warm: bool = False) -> int:
     checks = self_test()
     print(console_table(["self-test", "largest relative error", ""], list(_rows(checks))))
     threads = torch.get_num_threads()
-    print(f"numba runs on {parallel_layer()} with {threads} threads; compiled kernels are kept in {cache_folder()}")
+    print(
+        f"numba runs on {parallel_layer()} with {threads} threads; "
+        f"compiled kernels are kept in {cache_folder()}"
+    )
     print(speed_hint())
     asset_ok = _asset_line()
     failed = [c.name for c in checks if not c.passed]
@@ -61,7 +80,10 @@ def doctor(*, warm: bool = False) -> int:
         told = f"{len(failed)} of {len(checks)} checks FAILED: {', '.join(failed)}"
         print(f"\n{told}. Please report this with the output above.")
     else:
-        print(f"\nall {len(checks)} checks passed" + (": you are ready, try  pointlift demo" if asset_ok else ""))
+        print(
+            f"\nall {len(checks)} checks passed"
+            + (": you are ready, try  pointlift demo" if asset_ok else "")
+        )
     return 0 if asset_ok and not failed else 1
 
 
@@ -86,7 +108,9 @@ def _choices() -> Iterator[list[str]]:
             groups: dict[str, tuple[list[str], str]] = {}
             for dtype in (torch.float32, torch.float64, torch.bfloat16):
                 choice = choose(operation, torch.device(device), dtype)
-                groups.setdefault(choice.name, ([], choice.reason))[0].append(str(dtype).removeprefix("torch."))
+                groups.setdefault(choice.name, ([], choice.reason))[0].append(
+                    str(dtype).removeprefix("torch.")
+                )
             for kernel, (dtypes, reason) in groups.items():
                 yield [operation, device, ", ".join(dtypes), kernel, reason]
 

@@ -25,7 +25,10 @@ def fit(recipe: str, *overrides: str, resume: bool = False, print_config: bool =
 
     if "--help" in overrides:
         print("usage: pointlift fit RECIPE [--key value ...] [--resume] [--print_config]\n")
-        print("Every key of the recipe can be overridden; --print_config prints the result, --resume goes on with a run.\n")
+        print(
+            "Every key of the recipe can be overridden; --print_config prints the result, "
+            "--resume goes on with a run.\n"
+        )
         print(recipe_help(recipe), end="")
         return 0
     resolved = resolve_recipe(recipe, overrides)

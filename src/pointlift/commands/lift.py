@@ -32,7 +32,8 @@ def lift(
     """Turn an image model into a 3D network, say what became of every tensor, and write it as a checkpoint.
 
     Args:
-        model: a timm name, 'fractal_resnet' (ships with pointlift), or file.py:function of your own image model.
+        model: a timm name, 'fractal_resnet' (ships with pointlift),
+            or file.py:function of your own image model.
         out: the checkpoint to write (.safetensors).
         weights: file with weights of the image model (.safetensors, .pth); without it see --pretrained.
         pretrained: whether timm downloads the model's weights (default: yes, unless --weights is given or the
@@ -61,7 +62,10 @@ def lift(
     from pointlift.nn import CloudNetwork
     from pointlift.weights.checkpoints import save_checkpoint
 
-    itself = f"{model} is a network of clouds itself and needs no lifting: name an image model, or train it with pointlift fit."
+    itself = (
+        f"{model} is a network of clouds itself and needs no lifting: name an image model, "
+        "or train it with pointlift fit."
+    )
     if model in POINT_NETWORKS:
         raise ValueError(itself)
     image, origin = _image_network(model, pretrained, weights)
@@ -114,8 +118,8 @@ def lift(
 def _image_network(name: str, pretrained: bool | None, weights: str | None) -> tuple[nn.Module, str]:
     """The image model with its weights, and where they come from in words.
 
-    pretrained None means yes, unless weights are given or the model is the user's own (whose function brings its
-    weights). Raises what `image_with_weights` raises.
+    pretrained None means yes, unless weights are given or the model is the user's own (whose function brings
+    its weights). Raises what `image_with_weights` raises.
     """
     from pointlift.models.config import ModelConfig
     from pointlift.models.factory import is_own_code
@@ -124,13 +128,19 @@ def _image_network(name: str, pretrained: bool | None, weights: str | None) -> t
     if pretrained is None:
         pretrained = weights is None and not is_own_code(name)
     if weights is not None and pretrained:
-        raise ValueError("both pretrained weights and a file of weights are asked for: leave one of them out.")
+        raise ValueError(
+            "both pretrained weights and a file of weights are asked for: leave one of them out."
+        )
     config = ModelConfig(image_model=name, weights=weights)
-    return image_with_weights(config, pretrained, True, "give --weights FILE, or use --pretrained false for random ones")
+    return image_with_weights(
+        config, pretrained, True, "give --weights FILE, or use --pretrained false for random ones"
+    )
 
 
 def _suited(kind: str, inflation: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of `pointlift.inflate` where the network is inflated; asking for one where it is not is an error."""
+    """The arguments of `pointlift.inflate` where the network is inflated;
+    asking for one where it is not is an error.
+    """
     import inspect
 
     from pointlift.inflation import inflate

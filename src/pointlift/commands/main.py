@@ -1,4 +1,6 @@
-"""The command line: every command is a function in a file of its own, which imports whatever is heavy only when it is called."""
+"""The command line: every command is a function in a file of its own,
+which imports whatever is heavy only when it is called.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ COMMANDS: Commands = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code. 0 done, 1 a check failed, 2 bad input (one sentence on stderr), 130 interrupted."""
+    """Run one command; returns the exit code. 0 done, 1 a check failed,
+    2 bad input (one sentence on stderr), 130 interrupted.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         if not words or words[0] in ("-h", "--help", "help"):
@@ -72,7 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def overview() -> str:
     """What `pointlift --help` prints."""
     around = {"width": 100, "subsequent_indent": " " * 16}
-    rows = [textwrap.fill(summary(c), initial_indent=f"  {name:<13} ", **around) for name, c in COMMANDS.items()]  # type: ignore[arg-type]
+    rows = [
+        textwrap.fill(summary(c), initial_indent=f"  {name:<13} ", **around) for name, c in COMMANDS.items()
+    ]  # type: ignore[arg-type]
     listed = "\n".join(rows)
     return f"""pointlift {_version()}: turns networks that were trained on images into networks that understand point clouds.
 

@@ -1,4 +1,6 @@
-"""What the user is told: one sentence for an error that they can do something about, warnings without lines of code."""
+"""What the user is told: one sentence for an error that they can do something about,
+warnings without lines of code.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,13 @@ __all__ = ["explain", "plain_warnings"]
 
 @contextlib.contextmanager
 def plain_warnings() -> Iterator[None]:
-    """Warnings of pointlift as one sentence on stderr, without the line of code; everybody else's as Python shows them."""
+    """Warnings of pointlift as one sentence on stderr, without the line of code;
+    everybody else's as Python shows them.
+    """
 
-    def show(message: Warning | str, category: type[Warning], filename: str, *where: Any, **options: Any) -> None:
+    def show(
+        message: Warning | str, category: type[Warning], filename: str, *where: Any, **options: Any
+    ) -> None:
         if f"{os.sep}pointlift{os.sep}" in filename and category is UserWarning:
             print(f"pointlift: warning: {message}", file=sys.stderr)
         else:

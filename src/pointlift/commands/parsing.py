@@ -1,6 +1,8 @@
-"""From the words of a command line to a function call: jsonargparse's subcommands, made of typed and documented functions.
+"""From the words of a command line to a function call:
+jsonargparse's subcommands, made of typed and documented functions.
 
-Parameters before the `*` of a function are its words, those behind it its --options. Help and examples stand in its docstring.
+Parameters before the `*` of a function are its words, those behind it its --options.
+Help and examples stand in its docstring.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ def parse(words: Sequence[str], commands: Commands) -> Callable[[], int]:
     """The call that a command line asks for. --help prints and raises SystemExit.
 
     Raises:
-        UsageError: an unknown command or option (with the nearest name), a missing argument, a value of another type.
+        UsageError: an unknown command or option (with the nearest name), a missing argument,
+            a value of another type.
     """
     import jsonargparse
 
@@ -49,7 +52,9 @@ def parse(words: Sequence[str], commands: Commands) -> Callable[[], int]:
         found = _parser(commands).parse_args(list(words))
     except (jsonargparse.ArgumentError, TypeError) as error:
         message = " ".join(str(error).split())
-        sentence = _unknown_command(words, commands) if name is None else _sentence(name, commands[name], message)
+        sentence = (
+            _unknown_command(words, commands) if name is None else _sentence(name, commands[name], message)
+        )
         raise UsageError(sentence) from None
     assert name is not None
     values = found[name.replace(" ", ".")].as_dict()
@@ -63,7 +68,9 @@ def parse(words: Sequence[str], commands: Commands) -> Callable[[], int]:
 
 
 def _fit_words(words: Sequence[str]) -> list[str]:
-    """fit's own flags, then the recipe, then the options of the recipe's method, among which is the help on these."""
+    """fit's own flags, then the recipe, then the options of the recipe's method,
+    among which is the help on these.
+    """
     own = [w for w in words if w in ("--resume", "--print_config")]
     rest = [w for w in words if w not in (*own, *HELP)]
     asked = ["--help"] if any(w in HELP for w in words) else []
@@ -71,7 +78,8 @@ def _fit_words(words: Sequence[str]) -> list[str]:
         return [*(f"{w}=true" for w in own), rest[0], *asked, *rest[1:]]
     if not asked:
         raise UsageError(
-            "fit needs a recipe as its first word, e.g. pointlift fit image2point/demo.yaml (pointlift fit --help lists them)"
+            "fit needs a recipe as its first word, e.g. "
+            "pointlift fit image2point/demo.yaml (pointlift fit --help lists them)"
         )
     return asked
 
@@ -117,7 +125,9 @@ def _command_parser(name: str, function: Callable[..., int]) -> Any:
         elif parameter.kind is not parameter.KEYWORD_ONLY:
             number: dict[str, Any] = {"nargs": "+" if several else "?"} if several or not required else {}
             parser.add_argument(key, type=str, metavar=key.upper(), help=texts[key], **number)
-            places.append({"+": f"{key.upper()} ...", "?": f"[{key.upper()}]"}.get(number.get("nargs", ""), key.upper()))
+            places.append(
+                {"+": f"{key.upper()} ...", "?": f"[{key.upper()}]"}.get(number.get("nargs", ""), key.upper())
+            )
         else:
             more: dict[str, Any] = {} if required else {"default": parameter.default}
             if several:
@@ -144,7 +154,10 @@ def _epilog(name: str, function: Callable[..., int]) -> str:
     from pointlift.runs.recipe_files import list_recipes
 
     shipped = "".join(f"  {recipe}\n" for recipe in list_recipes())
-    return f"recipes that ship with pointlift:\n{shipped}\nexamples:\n{lines}\nThe keys of one recipe: pointlift fit RECIPE --help\n"
+    return (
+        f"recipes that ship with pointlift:\n{shipped}\nexamples:\n{lines}\nThe keys of one recipe: "
+        "pointlift fit RECIPE --help\n"
+    )
 
 
 def _formatter() -> type[argparse.HelpFormatter]:
@@ -177,7 +190,11 @@ def _note(default: Any) -> str:
     """What --help says behind the text of an option."""
     if default is inspect.Parameter.empty:
         return " (required)"
-    return "" if default is None else f" (default: {str(default).lower() if isinstance(default, bool) else default})"
+    return (
+        ""
+        if default is None
+        else f" (default: {str(default).lower() if isinstance(default, bool) else default})"
+    )
 
 
 # ------------------------------------------------------------------------------------------------ errors
@@ -202,11 +219,17 @@ def _sentence(name: str, function: Callable[..., int], message: str) -> str:
     options = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     if unknown := re.match(r"unrecognized arguments:.*?(--[^\s=]+)", message):
         listed = ", ".join(f"--{option}" for option in options) or "no options"
-        hint = did_you_mean(unknown[1], [f"--{option}" for option in options], cutoff=0.5) or f"{name} has {listed}"
+        hint = (
+            did_you_mean(unknown[1], [f"--{option}" for option in options], cutoff=0.5)
+            or f"{name} has {listed}"
+        )
         return f"unknown option {unknown[1]}, {hint}"
     shown = f"(pointlift {name} --help shows how it is called)"
     if missing := re.match(r"the following arguments are required: (.*)", message):
-        return f"the argument {' and '.join(key.rpartition('.')[2] for key in missing[1].split(', '))} is missing {shown}"
+        return (
+            f"the argument {' and '.join(key.rpartition('.')[2] for key in missing[1].split(', '))} is "
+            f"missing {shown}"
+        )
     if wrong := re.match(r'Parser key "([\w.]+)".*[vV]alue: (.*)$', message):
         key, value = wrong[1].rpartition(".")[2], wrong[2]
         return f"--{key} is {value!r}, expected {_in_words(_element_type(hints[key])[1])} {shown}"

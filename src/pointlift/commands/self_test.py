@@ -1,4 +1,6 @@
-"""Whether the kernels compute what they should here, and how fast: numbers against torch's own and against the references."""
+"""Whether the kernels compute what they should here, and how fast:
+numbers against torch's own and against the references.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-11}
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the self-test: what was compared, the largest error relative to the largest value, and whether it is small enough."""
+    """One line of the self-test: what was compared, the largest error relative to the largest value,
+    and whether it is small enough.
+    """
 
     name: str
     error: float
@@ -40,9 +44,11 @@ class Check:
 
 
 def self_test(seed: int = 0) -> list[Check]:
-    """Convolution and pooling on a full grid against torch's dense ones, with gradients; voxelization against a plain mean.
+    """Convolution and pooling on a full grid against torch's dense ones, with gradients;
+    voxelization against a plain mean.
 
-    Point operations and views are held against the torch reference, the assignment of the auction against the exact one.
+    Point operations and views are held against the torch reference,
+    the assignment of the auction against the exact one.
     """
     checks = []
     for dtype in (torch.float32, torch.float64):
@@ -63,23 +69,39 @@ def self_test(seed: int = 0) -> list[Check]:
     return checks
 
 
-def _full_grid(side: int, clouds: int, channels: int, dtype: torch.dtype, seed: int) -> tuple[Tensor, SparseTensor]:
+def _full_grid(
+    side: int, clouds: int, channels: int, dtype: torch.dtype, seed: int
+) -> tuple[Tensor, SparseTensor]:
     """(B, C, side, side, side) random values, and the same as voxels."""
     generator = torch.Generator().manual_seed(seed)
-    dense = torch.randn(clouds, channels, side, side, side, generator=generator, dtype=torch.float64).to(dtype)
+    dense = torch.randn(clouds, channels, side, side, side, generator=generator, dtype=torch.float64).to(
+        dtype
+    )
     axis = torch.arange(side)
     coords = torch.cartesian_prod(torch.arange(clouds), axis, axis, axis).to(torch.int32)
     return dense, SparseTensor(dense.permute(0, 2, 3, 4, 1).reshape(-1, channels).contiguous(), coords)
 
 
-def _conv_errors(kernel: int, stride: int, groups: int, dtype: torch.dtype, seed: int) -> tuple[float, float, float]:
+def _conv_errors(
+    kernel: int, stride: int, groups: int, dtype: torch.dtype, seed: int
+) -> tuple[float, float, float]:
     dense, sparse = _full_grid(8, 2, 6, dtype, seed)
     generator = torch.Generator().manual_seed(seed + 1)
-    weight = torch.randn(kernel**3, 6 // groups, 8, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+    weight = (
+        torch.randn(kernel**3, 6 // groups, 8, generator=generator, dtype=torch.float64)
+        .to(dtype)
+        .requires_grad_()
+    )
     x = sparse.features.clone().requires_grad_()
     kmap, level = kernel_map(sparse.maps, sparse.level, kernel, stride)
     out = sparse.at_level(sparse_conv(x, weight, kmap, groups=groups), level).dense()
-    dense_weight = weight.detach().reshape(kernel, kernel, kernel, 6 // groups, 8).permute(4, 3, 0, 1, 2).contiguous().requires_grad_()
+    dense_weight = (
+        weight.detach()
+        .reshape(kernel, kernel, kernel, 6 // groups, 8)
+        .permute(4, 3, 0, 1, 2)
+        .contiguous()
+        .requires_grad_()
+    )
     dense.requires_grad_()
     padding = kernel // 2 if kernel % 2 else 0
     expected = functional.conv3d(dense, dense_weight, stride=stride, padding=padding, groups=groups)
@@ -100,7 +122,9 @@ def _pool_errors(dtype: torch.dtype, seed: int) -> dict[str, float]:
         "max": (sparse_max_pool, functional.max_pool3d),
         "mean": (sparse_avg_pool, functional.avg_pool3d),
     }
-    found = {mode: sparse.at_level(own(sparse.features, kmap), level).dense() for mode, (own, _) in pools.items()}
+    found = {
+        mode: sparse.at_level(own(sparse.features, kmap), level).dense() for mode, (own, _) in pools.items()
+    }
     return {mode: _relative(found[mode], dense_pool(dense, 2)) for mode, (_, dense_pool) in pools.items()}
 
 
@@ -117,7 +141,9 @@ def _voxelize_error(seed: int) -> float:
 
 
 def _point_errors(dtype: torch.dtype, seed: int) -> dict[str, float]:
-    """Sampling, searches (in a small cloud and in a large one), grouping and interpolation, with gradients; a wrong row counts as 1."""
+    """Sampling, searches (in a small cloud and in a large one), grouping and interpolation, with gradients;
+    a wrong row counts as 1.
+    """
     generator = torch.Generator().manual_seed(seed)
     xyz = torch.rand(7000, 3, generator=generator, dtype=torch.float64).to(dtype)
     offsets = torch.tensor([0, 300, 7000])
@@ -139,14 +165,21 @@ def _point_errors(dtype: torch.dtype, seed: int) -> dict[str, float]:
             found["interpolation"].append([spread, *torch.autograd.grad(spread.square().sum(), features)])
             found["features"].append([feature_knn(features.detach()[:300], 6, offsets[:2])])
             pooled = [neighbor_max(features, near), neighbor_sum(features, near)]
-            found["pooling"].append([*pooled, *(torch.autograd.grad(p.square().sum(), features)[0] for p in pooled)])
+            found["pooling"].append(
+                [*pooled, *(torch.autograd.grad(p.square().sum(), features)[0] for p in pooled)]
+            )
     return {label: max(_difference(a, b) for a, b in zip(*pair)) for label, pair in found.items()}
 
 
 def _distance_errors(dtype: torch.dtype, seed: int) -> dict[str, float]:
-    """Chamfer distance with gradients; by how much the auction's assignment costs more than its bound allows."""
+    """Chamfer distance with gradients; by how much the auction's assignment costs more than its bound
+    allows.
+    """
     generator = torch.Generator().manual_seed(seed)
-    a, b = (torch.rand(3, 90, 3, generator=generator, dtype=torch.float64).to(dtype).requires_grad_() for _ in range(2))
+    a, b = (
+        torch.rand(3, 90, 3, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+        for _ in range(2)
+    )
     found = []
     choices: tuple[Backend | None, ...] = (None, "reference")
     for name in choices:
@@ -154,15 +187,28 @@ def _distance_errors(dtype: torch.dtype, seed: int) -> dict[str, float]:
             value = chamfer_distance(a, b)
             found.append([value, *torch.autograd.grad(value.sum(), (a, b))])
     bound = 1e-3
-    excess = earth_movers_distance(a, b, epsilon=bound).distance - earth_movers_distance(a, b, "exact").distance - bound
-    return {"chamfer": max(_difference(x, y) for x, y in zip(*found)), "assignment": max(float(excess.detach().max()), 0.0)}
+    excess = (
+        earth_movers_distance(a, b, epsilon=bound).distance
+        - earth_movers_distance(a, b, "exact").distance
+        - bound
+    )
+    return {
+        "chamfer": max(_difference(x, y) for x, y in zip(*found)),
+        "assignment": max(float(excess.detach().max()), 0.0),
+    }
 
 
 def _view_errors(seed: int) -> dict[str, float]:
-    """Six views of 40 points and of the triangles between them; where a pixel shows another face, that counts as 1."""
+    """Six views of 40 points and of the triangles between them;
+    where a pixel shows another face, that counts as 1.
+    """
     generator = torch.Generator().manual_seed(seed)
     xyz = torch.rand(40, 3, generator=generator) - 0.5
-    mesh, cloud, cameras = Mesh(xyz, torch.arange(39).reshape(13, 3)), PointBatch.from_list([xyz]), rig("simpleview-6")
+    mesh, cloud, cameras = (
+        Mesh(xyz, torch.arange(39).reshape(13, 3)),
+        PointBatch.from_list([xyz]),
+        rig("simpleview-6"),
+    )
     found: dict[str, list[list[Tensor]]] = {"triangles": [], "shading": [], "points": [], "depth maps": []}
     choices: tuple[Backend | None, ...] = (None, "reference")
     for name in choices:
@@ -175,7 +221,9 @@ def _view_errors(seed: int) -> dict[str, float]:
 
 
 def _difference(value: Tensor, expected: Tensor) -> float:
-    return _relative(value, expected) if value.is_floating_point() else float(not torch.equal(value, expected))
+    return (
+        _relative(value, expected) if value.is_floating_point() else float(not torch.equal(value, expected))
+    )
 
 
 def _relative(value: Tensor, expected: Tensor) -> float:
@@ -184,7 +232,9 @@ def _relative(value: Tensor, expected: Tensor) -> float:
 
 
 def warm_kernels() -> float:
-    """Compile every numba kernel for the types that training and inference use; returns the seconds it took."""
+    """Compile every numba kernel for the types that training and inference use;
+    returns the seconds it took.
+    """
     start = time.perf_counter()
     self_test()
     modes: tuple[Reduce, ...] = ("mean", "first", "max")
@@ -195,7 +245,10 @@ def warm_kernels() -> float:
         _, sparse = _full_grid(4, 1, 8, dtype, 0)
         for groups in (1, 8):
             for kernel, stride in ((3, 1), (3, 2)):
-                x, weight = sparse.features.clone().requires_grad_(), torch.ones(kernel**3, 8 // groups, 8, dtype=dtype, requires_grad=True)
+                x, weight = (
+                    sparse.features.clone().requires_grad_(),
+                    torch.ones(kernel**3, 8 // groups, 8, dtype=dtype, requires_grad=True),
+                )
                 kmap, _ = kernel_map(sparse.maps, sparse.level, kernel, stride)
                 sparse_conv(x, weight, kmap, groups=groups).sum().backward()
                 for pool in (sparse_max_pool, sparse_avg_pool):
@@ -204,7 +257,9 @@ def warm_kernels() -> float:
 
 
 def speed_hint() -> str:
-    """How close a sparse convolution on a random surface comes to the machine's matrix product, in one line."""
+    """How close a sparse convolution on a random surface comes to the machine's matrix product,
+    in one line.
+    """
     side, channels = 40, 64
     axis = torch.arange(side)
     grid = torch.cartesian_prod(axis, axis, axis)

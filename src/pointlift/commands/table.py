@@ -20,16 +20,16 @@ def table(
     no_wait: bool = False,
     list: bool = False,
 ) -> int:
-    """Run a table or figure of the papers and print it beside the paper's numbers; what is already there is not
-    run again.
+    """Run a table or figure of the papers and print it beside the paper's numbers; what is already there is
+    not run again.
 
     Results are shared by all tables, runners and machines that use the same --out: a job array of the same
     command divides the work. A run that was killed goes on where it stopped.
 
     Args:
         id: the table, e.g. image2point/4, or a YAML file of your own.
-        scale: toy (embedded data, minutes), full (the paper's recipe and data), or another scale that the table
-            has.
+        scale: toy (embedded data, minutes), full (the paper's recipe and data), or another scale that the
+            table has.
         only: a row, a column or "row / column", by parts of their names.
         jobs: runs at once; the cores and GPUs are divided among them.
         out: the results directory.
@@ -50,7 +50,8 @@ def table(
         return list_all(out, data)
     if id is None:
         raise UsageError(
-            "table needs the name of a table, e.g. pointlift table image2point/4 (pointlift table --list names all of them)"
+            "table needs the name of a table, e.g. pointlift table image2point/4 (pointlift table --list "
+            "names all of them)"
         )
     from pointlift.tables.run import run_table
 

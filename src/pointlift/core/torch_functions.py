@@ -1,8 +1,8 @@
 """How torch functions act on a SparseTensor.
 
-An image network sees activations (B, C, H, W). A SparseTensor stands in for one: dimension 1 is the channels, the spatial
-dimensions are the occupied voxels. What acts on every pixel acts on the features (M, C); what averages over the image averages
-over each cloud; what cannot be said about voxels is refused by name.
+An image network sees activations (B, C, H, W). A SparseTensor stands in for one: dimension 1 is the channels,
+the spatial dimensions are the occupied voxels. What acts on every pixel acts on the features (M, C); what
+averages over the image averages over each cloud; what cannot be said about voxels is refused by name.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ def _per_voxel(x: SparseTensor, other: Any) -> Any:
         same = sparse.maps is x.maps and sparse.level == x.level
         if not same and (sparse.coords.shape != x.coords.shape or not torch.equal(sparse.coords, x.coords)):
             raise ValueError(
-                f"Two SparseTensors can only be combined on the same voxels, got {sparse.coords.shape[0]} voxels of stride "
-                f"{sparse.stride} and {x.coords.shape[0]} of stride {x.stride}: derive both from one voxelization, at one stride."
+                "Two SparseTensors can only be combined on the same voxels, "
+                f"got {sparse.coords.shape[0]} voxels of stride {sparse.stride} and {x.coords.shape[0]} of "
+                f"stride {x.stride}: derive both from one voxelization, at one stride."
             )
         return sparse.features
     if isinstance(other, Tensor) and other.ndim == 4:
@@ -45,12 +46,17 @@ def _per_voxel(x: SparseTensor, other: Any) -> Any:
         elif other.shape[:3] == (1, 1, 1):
             other = other[0, 0]
         else:
-            raise UnsupportedOnVoxels(f"A tensor of shape {tuple(other.shape)} has no place on voxels: only (1 or B, C, 1, 1) broadcasts.")
+            raise UnsupportedOnVoxels(
+                f"A tensor of shape {tuple(other.shape)} has no place on voxels: only (1 or B, C, 1, "
+                "1) broadcasts."
+            )
         if other.shape[0] == x.batch_size != 1:
             other = other[x.batch]
         elif other.shape[0] != 1:
-            raise ValueError(f"A tensor of {other.shape[0]} rows meets a SparseTensor of {x.batch_size} clouds: give one row per cloud, "
-                             "or one for all.")
+            raise ValueError(
+                f"A tensor of {other.shape[0]} rows meets a SparseTensor of {x.batch_size} clouds: "
+                "give one row per cloud, or one for all."
+            )
     elif isinstance(other, Tensor) and other.ndim == 3 and other.shape[1:] == (1, 1):
         other = other.reshape(1, -1)
     return other
@@ -58,7 +64,9 @@ def _per_voxel(x: SparseTensor, other: Any) -> Any:
 
 def _binary(func: Callable[..., Tensor]) -> Callable[..., SparseTensor]:
     def apply(a: Any, b: Any, *args: Any, **kwargs: Any) -> SparseTensor:
-        if isinstance(a, SparseArithmetic) and not (isinstance(b, SparseArithmetic) and a.level.stride == 0 and b.level.stride != 0):
+        if isinstance(a, SparseArithmetic) and not (
+            isinstance(b, SparseArithmetic) and a.level.stride == 0 and b.level.stride != 0
+        ):
             return a.with_features(func(a.features, _per_voxel(a, b), *args, **kwargs))  # type: ignore
         return b.with_features(func(_per_voxel(b, a), b.features, *args, **kwargs))
 
@@ -78,7 +86,9 @@ def _unchanged(x: SparseTensor, *args: Any, **kwargs: Any) -> SparseTensor:
 
 def _check_channel_dim(dim: int, name: str) -> None:
     if dim not in (1, -1, -3):  # -1 of channels-last code, -3 of (B, C, H, W)
-        raise UnsupportedOnVoxels(f"{name} on a SparseTensor works along the channels (dim 1), got dim {dim}.")
+        raise UnsupportedOnVoxels(
+            f"{name} on a SparseTensor works along the channels (dim 1), got dim {dim}."
+        )
 
 
 def _cat(tensors: Sequence[SparseTensor], dim: int = 0, **kwargs: Any) -> SparseTensor:
@@ -109,12 +119,16 @@ def _pooled(x: SparseTensor, mode: str) -> SparseTensor:
 
 
 def _reduce(mode: str) -> Callable[..., Any]:
-    def apply(x: SparseTensor, dim: Any = None, keepdim: bool = False, dtype: torch.dtype | None = None) -> Any:
+    def apply(
+        x: SparseTensor, dim: Any = None, keepdim: bool = False, dtype: torch.dtype | None = None
+    ) -> Any:
         x = x if dtype is None else x.type(dtype)
         dims = sorted(d % 4 for d in ((dim,) if isinstance(dim, int) else tuple(dim or ())))
         if dims not in ([2, 3], [1, 2]):
-            raise UnsupportedOnVoxels(f"{mode} over dimensions {dim} has no meaning on voxels: only both spatial dimensions (2, 3) "
-                                      "together.")
+            raise UnsupportedOnVoxels(
+                f"{mode} over dimensions {dim} has no meaning on voxels: only both spatial dimensions (2, 3) "
+                "together."
+            )
         out = _pooled(x, mode)
         return out if keepdim else out.features
 
@@ -124,7 +138,9 @@ def _reduce(mode: str) -> Callable[..., Any]:
 def _adaptive(mode: str) -> Callable[..., SparseTensor]:
     def apply(x: SparseTensor, output_size: Any, *args: Any, **kwargs: Any) -> SparseTensor:
         if output_size not in (1, (1, 1), [1, 1]):
-            raise UnsupportedOnVoxels(f"Adaptive pooling to {output_size} has no meaning on voxels: only to one value per cloud.")
+            raise UnsupportedOnVoxels(
+                f"Adaptive pooling to {output_size} has no meaning on voxels: only to one value per cloud."
+            )
         return _pooled(x, mode)
 
     return apply
@@ -132,7 +148,9 @@ def _adaptive(mode: str) -> Callable[..., SparseTensor]:
 
 def _flatten(x: SparseTensor, start_dim: int = 0, end_dim: int = -1) -> Any:
     if start_dim != 1 or end_dim not in (-1, 3):
-        raise UnsupportedOnVoxels(f"flatten({start_dim}, {end_dim}) has no meaning on voxels: only flatten(1) after global pooling.")
+        raise UnsupportedOnVoxels(
+            f"flatten({start_dim}, {end_dim}) has no meaning on voxels: only flatten(1) after global pooling."
+        )
     # before global pooling there is nothing to flatten yet: the network's head pools
     return x.features if x.level.stride == 0 else x
 
@@ -146,19 +164,23 @@ def _permute(x: SparseTensor, *dims: Any) -> SparseTensor:
 
 def _layer_norm(x: SparseTensor, normalized_shape: Sequence[int], *args: Any, **kwargs: Any) -> SparseTensor:
     if len(normalized_shape) != 1:
-        raise UnsupportedOnVoxels(f"layer_norm over {tuple(normalized_shape)} has no meaning on voxels: only over the channels.")
+        raise UnsupportedOnVoxels(
+            f"layer_norm over {tuple(normalized_shape)} has no meaning on voxels: only over the channels."
+        )
     return x.with_features(F.layer_norm(x.features, normalized_shape, *args, **kwargs))
 
 
 _ON_FEATURES = (
-    torch.relu, torch.relu_, F.relu, F.relu6, F.silu, F.gelu, torch.sigmoid, torch.sigmoid_, F.sigmoid, torch.tanh, F.tanh, F.hardswish,
-    F.hardsigmoid, F.hardtanh, F.leaky_relu, F.elu, F.selu, F.celu, F.softplus, F.softsign, F.mish, F.prelu, F.logsigmoid, F.dropout,
-    F.alpha_dropout, torch.exp, torch.log, torch.sqrt, torch.rsqrt, torch.abs, torch.neg, torch.clamp, torch.clamp_min, torch.square,
-    torch.clone, F.linear, F.batch_norm, torch.nan_to_num, torch.zeros_like, torch.ones_like, torch.detach,
+    torch.relu, torch.relu_, F.relu, F.relu6, F.silu, F.gelu, torch.sigmoid, torch.sigmoid_, F.sigmoid,
+    torch.tanh, F.tanh, F.hardswish, F.hardsigmoid, F.hardtanh, F.leaky_relu, F.elu, F.selu, F.celu,
+    F.softplus, F.softsign, F.mish, F.prelu, F.logsigmoid, F.dropout, F.alpha_dropout, torch.exp, torch.log,
+    torch.sqrt, torch.rsqrt, torch.abs, torch.neg, torch.clamp, torch.clamp_min, torch.square, torch.clone,
+    F.linear, F.batch_norm, torch.nan_to_num, torch.zeros_like, torch.ones_like, torch.detach,
 )  # fmt: skip
 _BINARY = (
-    torch.add, torch.sub, torch.mul, torch.div, torch.true_divide, torch.multiply, torch.maximum, torch.minimum, torch.pow, torch.rsub,
-    Tensor.add, Tensor.sub, Tensor.mul, Tensor.div, Tensor.__radd__, Tensor.__rsub__, Tensor.__rmul__, Tensor.__rtruediv__,
+    torch.add, torch.sub, torch.mul, torch.div, torch.true_divide, torch.multiply, torch.maximum,
+    torch.minimum, torch.pow, torch.rsub, Tensor.add, Tensor.sub, Tensor.mul, Tensor.div, Tensor.__radd__,
+    Tensor.__rsub__, Tensor.__rmul__, Tensor.__rtruediv__,
 )  # fmt: skip
 _HANDLERS: dict[Any, Callable[..., Any]] = {
     **{f: _features(f) for f in _ON_FEATURES},
@@ -181,18 +203,23 @@ _HANDLERS: dict[Any, Callable[..., Any]] = {
 
 
 class SparseArithmetic:
-    """The torch-facing side of `SparseTensor`: functions, operators and the few methods that image networks call."""
+    """The torch-facing side of `SparseTensor`: functions,
+    operators and the few methods that image networks call.
+    """
 
     features: Tensor
     level: Level
 
     @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         handler = _HANDLERS.get(func)
         if handler is None:
             name = getattr(func, "__name__", str(func))
             raise UnsupportedOnVoxels(
-                f"torch function '{name}' is not defined on a SparseTensor: apply it to .features, or replace the module that calls it."
+                f"torch function '{name}' is not defined on a SparseTensor: apply it to .features, or "
+                "replace the module that calls it."
             )
         return handler(*args, **(kwargs or {}))
 
@@ -234,17 +261,29 @@ class SparseArithmetic:
         return self.features.shape[0]
 
     def __getitem__(self, index: Any) -> SparseTensor:
-        """Channels only, as an image network slices them: x[:, a:b], with or without `:` for the spatial dimensions."""
+        """Channels only, as an image network slices them: x[:, a:b], with or without `:`
+        for the spatial dimensions.
+        """
         whole = slice(None)
         parts = index if isinstance(index, tuple) else (index,)
         parts = tuple(p for p in parts if p is not Ellipsis)
-        if len(parts) < 2 or parts[0] != whole or not isinstance(parts[1], slice) or any(p != whole for p in parts[2:]):
-            raise UnsupportedOnVoxels("A SparseTensor can be indexed by channels only, x[:, a:b]: use .features and .coords for rows.")
+        if (
+            len(parts) < 2
+            or parts[0] != whole
+            or not isinstance(parts[1], slice)
+            or any(p != whole for p in parts[2:])
+        ):
+            raise UnsupportedOnVoxels(
+                "A SparseTensor can be indexed by channels only, x[:, a:b]: "
+                "use .features and .coords for rows."
+            )
         return self._replace(self.features[:, parts[1]])
 
     # dtype and device
     def to(self, *args: Any, **kwargs: Any) -> SparseTensor:
-        """A device, a dtype, or both: the features take both, coordinates and cached maps follow to the device."""
+        """A device, a dtype, or both: the features take both,
+        coordinates and cached maps follow to the device.
+        """
         features = self.features.to(*args, **kwargs)
         maps = self.maps.to(features.device)  # type: ignore[attr-defined]
         return type(self)(features, maps.coords(self.level), maps=maps, level=self.level)  # type: ignore
@@ -279,7 +318,8 @@ class SparseArithmetic:
     def detach(self) -> SparseTensor:
         return self._replace(self.features.detach())
 
-    # operators; in-place ones change the object, so that `x.add_(shortcut)` without an assignment does what it says
+    # operators; in-place ones change the object, so that `x.add_(shortcut)` without an assignment does what
+    # it says
     def __add__(self, other: Any) -> SparseTensor:
         return torch.add(self, other)  # type: ignore
 
@@ -310,10 +350,14 @@ class SparseArithmetic:
     div = __truediv__
 
     def _become(self, result: SparseTensor) -> SparseTensor:
-        """This very object with the features of `result`, as after an in-place function: whoever else holds it sees them too."""
+        """This very object with the features of `result`, as after an in-place function:
+        whoever else holds it sees them too.
+        """
         if result.level != self.level:
-            raise ValueError(f"An in-place operation cannot change voxels of stride {self.level.stride} into voxels of stride "
-                             f"{result.level.stride}.")
+            raise ValueError(
+                f"An in-place operation cannot change voxels of stride {self.level.stride} into voxels of "
+                f"stride {result.level.stride}."
+            )
         self.features = result.features
         return self  # type: ignore
 

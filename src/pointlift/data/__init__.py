@@ -1,4 +1,6 @@
-"""Point clouds, pictures and meshes: reading files and datasets, transforming clouds, and making batches of them."""
+"""Point clouds, pictures and meshes: reading files and datasets, transforming clouds,
+and making batches of them.
+"""
 
 from __future__ import annotations
 

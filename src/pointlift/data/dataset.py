@@ -30,13 +30,15 @@ class CloudDataset(Dataset[Sample]):
         classes: class names; ``Sample.label`` indexes them.
         name: what the dataset is called in messages and reports.
         up_axis: which axis points up: ``"x"``, ``"y"`` or ``"z"``.
-        meshes: ``meshes(i)`` is the surface that cloud ``i`` was sampled from, where there are surfaces. It may be read when it is asked
-            for, and stands as its file has it: turned as the cloud is, but not centred or scaled with it.
+        meshes: ``meshes(i)`` is the surface that cloud ``i`` was sampled from, where there are surfaces. It
+            may be read when it is asked for, and stands as its file has it: turned as the cloud is, but not
+            centred or scaled with it.
 
     Use :meth:`from_paths` for clouds that are read when they are asked for.
 
     Attributes:
-        part_labels: which parts (``Sample.part``) the objects of every class have, where points are labelled; set by readers.
+        part_labels: which parts (``Sample.part``) the objects of every class have,
+            where points are labelled; set by readers.
 
     Raises:
         ValueError: a label outside ``-1 .. len(classes) - 1``, or an unknown up axis.
@@ -70,11 +72,13 @@ class CloudDataset(Dataset[Sample]):
     ) -> CloudDataset:
         """A dataset that calls ``read(path, label, index)`` each time a cloud is asked for.
 
-        ``read`` and ``meshes`` must be picklable (a module-level function, a partial of one, or a callable object) to be used with
-        DataLoader workers, and must not depend on anything but their arguments.
+        ``read`` and ``meshes`` must be picklable (a module-level function, a partial of one, or a callable
+        object) to be used with DataLoader workers, and must not depend on anything but their arguments.
         """
         if len(paths) != len(labels):
-            raise ValueError(f"{name}: {len(paths)} paths but {len(labels)} labels, one label per path is expected")
+            raise ValueError(
+                f"{name}: {len(paths)} paths but {len(labels)} labels, one label per path is expected"
+            )
         dataset = cls.__new__(cls)
         fixed = np.asarray(labels, dtype=np.int64)
         dataset._set(_Lazy(list(paths), fixed, read), fixed, classes, name, up_axis, list(paths), meshes)
@@ -95,8 +99,8 @@ class CloudDataset(Dataset[Sample]):
         bad = np.flatnonzero((labels < -1) | (labels >= len(classes)))
         if len(bad):
             raise ValueError(
-                f"{name}: label {labels[bad[0]]} of cloud {bad[0]} ({paths[bad[0]] or 'in memory'}) is out of range, "
-                f"0 to {len(classes) - 1} is expected ({len(classes)} classes)"
+                f"{name}: label {labels[bad[0]]} of cloud {bad[0]} ({paths[bad[0]] or 'in memory'}) is out "
+                f"of range, 0 to {len(classes) - 1} is expected ({len(classes)} classes)"
             )
         self._get, self.labels, self.paths = get, labels, paths
         self.classes, self.name, self.up_axis, self.meshes = tuple(classes), name, up_axis, meshes
@@ -112,7 +116,8 @@ class CloudDataset(Dataset[Sample]):
     def draw(self, index: int, rng: np.random.Generator) -> Sample:
         """Cloud ``index`` as one pass of training sees it, with ``rng`` as the only randomness.
 
-        The same as ``dataset[index]``, except in datasets whose clouds are made anew for every pass, such as crops of images.
+        The same as ``dataset[index]``, except in datasets whose clouds are made anew for every pass,
+        such as crops of images.
         """
         return self[index]
 
@@ -126,7 +131,10 @@ class CloudDataset(Dataset[Sample]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"{self.name}: object {index} does not exist, there are {len(self)}")
         if self.meshes is None:
-            raise DataError(f"{self.name}: has clouds only, no meshes; render from meshes:<folder>, or project the clouds instead")
+            raise DataError(
+                f"{self.name}: has clouds only, no meshes; render from meshes:<folder>, "
+                "or project the clouds instead"
+            )
         return self.meshes(int(index) % len(self))
 
     def subset(self, indices: Iterable[int]) -> CloudDataset:
@@ -143,17 +151,28 @@ class CloudDataset(Dataset[Sample]):
         part = CloudDataset.__new__(CloudDataset)
         paths = [self.paths[i] for i in chosen]
         meshes = None if self.meshes is None else _Picked(self.meshes, chosen)
-        part._set(_Picked(self._get, chosen), self.labels[chosen], self.classes, self.name, self.up_axis, paths, meshes)
+        part._set(
+            _Picked(self._get, chosen),
+            self.labels[chosen],
+            self.classes,
+            self.name,
+            self.up_axis,
+            paths,
+            meshes,
+        )
         part.part_labels = self.part_labels
         return part
 
     def in_memory(self) -> CloudDataset:
-        """The same clouds, all read now: for data that are read in every epoch and fit into memory. Meshes stay where they are.
+        """The same clouds, all read now: for data that are read in every epoch and fit into memory.
+        Meshes stay where they are.
 
         Raises:
             DataError: whatever is wrong with the first cloud that cannot be read.
         """
-        held = CloudDataset([self[i] for i in range(len(self))], self.classes, self.name, self.up_axis, self.meshes)
+        held = CloudDataset(
+            [self[i] for i in range(len(self))], self.classes, self.name, self.up_axis, self.meshes
+        )
         held.part_labels = self.part_labels
         return held
 
@@ -162,13 +181,17 @@ class CloudDataset(Dataset[Sample]):
         return np.bincount(self.labels[self.labels >= 0], minlength=len(self.classes)).astype(np.int64)
 
     def __repr__(self) -> str:
-        return f"CloudDataset({self.name}: {len(self)} clouds, {len(self.classes)} classes, {self.up_axis} up)"
+        return (
+            f"CloudDataset({self.name}: {len(self)} clouds, {len(self.classes)} classes, {self.up_axis} up)"
+        )
 
 
 class _Lazy:
     """Reads one cloud per call; an object rather than a closure so that workers can pickle it."""
 
-    def __init__(self, paths: list[str], labels: npt.NDArray[np.int64], read: Callable[[str, int, int], Sample]) -> None:
+    def __init__(
+        self, paths: list[str], labels: npt.NDArray[np.int64], read: Callable[[str, int, int], Sample]
+    ) -> None:
         self.paths, self.labels, self.read = paths, labels, read
 
     def __call__(self, index: int) -> Sample:
@@ -188,10 +211,11 @@ class _Picked(Generic[Item]):
 def collate(samples: Sequence[Sample]) -> PointBatch:
     """Join clouds into one batch. What not every cloud has is left out, but for features.
 
-    Features are kept when every cloud has them, with the same number of channels. In ``labels``: ``"class"`` ``(B,)`` int64,
-    ``"part"`` and ``"instance"`` ``(N,)``, ``"boxes"`` and ``"box_labels"`` lists of ``(K, 7)`` and ``(K,)``, one per cloud. In
-    ``extras``: ``"pose"`` ``(B, 4, 4)`` float64, and of the extras of the clouds arrays of one shape as a tensor ``(B, ...)``, of
-    several shapes as a list, samples as a batch of their own.
+    Features are kept when every cloud has them, with the same number of channels. In ``labels``: ``"class"``
+    ``(B,)`` int64, ``"part"`` and ``"instance"`` ``(N,)``, ``"boxes"`` and ``"box_labels"`` lists of
+    ``(K, 7)`` and ``(K,)``, one per cloud. In ``extras``: ``"pose"`` ``(B, 4, 4)`` float64, and of the extras
+    of the clouds arrays of one shape as a tensor ``(B, ...)``, of several shapes as a list, samples as a
+    batch of their own.
 
     Raises:
         ValueError: no clouds; features in some clouds only; different numbers of channels.
@@ -200,11 +224,17 @@ def collate(samples: Sequence[Sample]) -> PointBatch:
         raise ValueError("cannot make a batch of 0 clouds, at least one is expected")
     with_features = [s.features for s in samples if s.features is not None]
     if with_features and len(with_features) != len(samples):
-        without = next(s.path or f"cloud {i} of the batch" for i, s in enumerate(samples) if s.features is None)
-        raise ValueError(f"{without} has no features but other clouds of the batch have; give all of them features or none")
+        without = next(
+            s.path or f"cloud {i} of the batch" for i, s in enumerate(samples) if s.features is None
+        )
+        raise ValueError(
+            f"{without} has no features but other clouds of the batch have; give all of them features or none"
+        )
     channels = sorted({f.shape[1] for f in with_features})
     if len(channels) > 1:
-        raise ValueError(f"clouds of one batch have {channels} feature channels, one common number is expected")
+        raise ValueError(
+            f"clouds of one batch have {channels} feature channels, one common number is expected"
+        )
     labels: dict[str, Any] = {"class": torch.tensor([s.label for s in samples], dtype=torch.int64)}
     for name in ("part", "instance"):
         if (values := _of_all(samples, name)) is not None:

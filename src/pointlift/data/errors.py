@@ -9,7 +9,9 @@ __all__ = ["DataError", "MissingDataError", "worker_errors"]
 
 
 class DataError(ValueError):
-    """A file, folder or dataset cannot be used; the message is one sentence saying what, where and how to fix it."""
+    """A file, folder or dataset cannot be used; the message is one sentence saying what,
+    where and how to fix it.
+    """
 
 
 class MissingDataError(DataError, FileNotFoundError):
@@ -21,7 +23,9 @@ class MissingDataError(DataError, FileNotFoundError):
 
 @contextmanager
 def worker_errors() -> Iterator[None]:
-    """An error of data or files that a loader's process raised arrives wrapped in its traceback; here it is its own sentence again."""
+    """An error of data or files that a loader's process raised arrives wrapped in its traceback;
+    here it is its own sentence again.
+    """
     try:
         yield
     except (ValueError, OSError) as error:

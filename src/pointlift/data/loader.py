@@ -1,4 +1,6 @@
-"""Batches of clouds whose order and augmentation are a function of (seed, epoch, index) and of nothing else."""
+"""Batches of clouds whose order and augmentation are a function of (seed, epoch, index) and of nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +24,18 @@ Key = tuple[int, int]
 
 
 class EpochSampler(Sampler[Key]):
-    """Gives (epoch, index) pairs; the epoch travels with the index, so that worker processes need no other news of it.
+    """Gives (epoch, index) pairs; the epoch travels with the index,
+    so that worker processes need no other news of it.
 
     Args:
         n: number of items, such as clouds.
         shuffle: a new order in every epoch, drawn from (seed, epoch).
         seed: of the order.
-        rank, world_size: which part of every epoch is this process'. Process r takes positions r, r + world_size, ...
-            of the common order, so that the processes' k-th batches together are the k-th batch of a single process with
-            the global batch size. Where the items do not divide, the first ones of a shuffled order are repeated; in the
-            order of the data none is given twice, and processes have unequal shares.
+        rank, world_size: which part of every epoch is this process'. Process r takes positions r, r +
+            world_size, ... of the common order, so that the processes' k-th batches together are the k-th
+            batch of a single process with the global batch size. Where the items do not divide, the first
+            ones of a shuffled order are repeated; in the order of the data none is given twice, and processes
+            have unequal shares.
 
     Raises:
         ValueError: no items for this process, or a rank outside 0 .. world_size - 1.
@@ -41,7 +45,9 @@ class EpochSampler(Sampler[Key]):
 
     def __init__(self, n: int, shuffle: bool, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
         if not 0 <= rank < world_size:
-            raise ValueError(f"rank {rank} of {world_size} processes does not exist, 0 to {world_size - 1} is expected")
+            raise ValueError(
+                f"rank {rank} of {world_size} processes does not exist, 0 to {world_size - 1} is expected"
+            )
         self.n, self.shuffle, self.seed, self.rank, self.world_size = n, shuffle, seed, rank, world_size
         self.epoch = 0
         self.skip = 0  # so many are left out at the start: those that a resumed epoch has seen
@@ -70,7 +76,9 @@ class EpochSampler(Sampler[Key]):
 
 
 class KeyedData(Dataset[Any]):
-    """What a loader reads: items that are looked up by (epoch, index), and how a batch is made of them. Pickles, for loader processes."""
+    """What a loader reads: items that are looked up by (epoch, index),
+    and how a batch is made of them. Pickles, for loader processes.
+    """
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -88,9 +96,11 @@ class KeyedClouds(KeyedData):
 
     Args:
         dataset: the clouds.
-        transform: applied to every cloud, with a generator made from (seed, epoch, index of the cloud); None: none.
+        transform: applied to every cloud, with a generator made from (seed, epoch, index of the cloud);
+            None: none.
         seed: of the transform, and of clouds that are made anew for every pass.
-        anew: a pass of training, for which datasets whose clouds are made anew for every pass (``CloudDataset.draw``) do so.
+        anew: a pass of training, for which datasets whose clouds are made anew for every pass
+            (``CloudDataset.draw``) do so.
         join: makes a batch of samples.
     """
 
@@ -124,9 +134,10 @@ class KeyedClouds(KeyedData):
 class EpochLoader(DataLoader[Any]):
     """A DataLoader of the batches that ``dataset`` makes of its items, which ``sampler`` names.
 
-    It can be resumed in the middle of an epoch: :meth:`state_dict` says how many batches have been handed out, and after
-    :meth:`load_state_dict` the next iteration over that epoch goes on behind them. Lightning calls both, and
-    ``sampler.set_epoch`` at the start of every epoch; it must be told ``use_distributed_sampler=False``.
+    It can be resumed in the middle of an epoch: :meth:`state_dict` says how many batches have been handed
+    out, and after :meth:`load_state_dict` the next iteration over that epoch goes on behind them. Lightning
+    calls both, and ``sampler.set_epoch`` at the start of every epoch; it must be told
+    ``use_distributed_sampler=False``.
     """
 
     sampler: EpochSampler
@@ -150,7 +161,8 @@ class EpochLoader(DataLoader[Any]):
             collate_fn=dataset.collate,
             drop_last=drop_last,
             persistent_workers=num_workers > 0,
-            generator=torch.Generator().manual_seed(seed),  # DataLoader draws worker seeds: not from the global generator
+            # DataLoader draws worker seeds: not from the global generator
+            generator=torch.Generator().manual_seed(seed),
         )
 
     def set_epoch(self, epoch: int) -> None:
@@ -164,7 +176,8 @@ class EpochLoader(DataLoader[Any]):
         self._resume = None
         self._handed_out = start
         self.sampler.skip = start * (self.batch_size or 1)
-        # the iterator asks the sampler for its first keys at once when there are workers, and at the first batch without
+        # the iterator asks the sampler for its first keys at once when there are workers,
+        # and at the first batch without
         with worker_errors():
             for batch in super().__iter__():
                 self._handed_out += 1
@@ -175,7 +188,9 @@ class EpochLoader(DataLoader[Any]):
         return {"epoch": self.sampler.epoch, "batches": self._handed_out}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on behind ``state["batches"]`` batches when ``state["epoch"]`` is iterated next; other epochs start at their beginning."""
+        """Go on behind ``state["batches"]`` batches when ``state["epoch"]`` is iterated next;
+        other epochs start at their beginning.
+        """
         self._resume = (int(state["epoch"]), int(state["batches"]))
         self.sampler.set_epoch(int(state["epoch"]))
 
@@ -196,10 +211,11 @@ def make_loader(
     Args:
         dataset: the clouds.
         batch_size: clouds per batch (of each process).
-        shuffle: a pass of training: a new order in every epoch, see ``set_epoch``, and datasets that make their clouds anew for every
-            pass (``CloudDataset.draw``) do so.
+        shuffle: a pass of training: a new order in every epoch, see ``set_epoch``, and datasets that make
+            their clouds anew for every pass (``CloudDataset.draw``) do so.
         seed: of order and augmentation.
-        augment: a transform applied to every cloud, with a generator made from (seed, epoch, index of the cloud).
+        augment: a transform applied to every cloud, with a generator made from (seed, epoch,
+            index of the cloud).
         num_workers: processes that read and augment; the batches do not depend on it.
         drop_last: leave out the last batch of an epoch when it is smaller than the others.
         rank, world_size: this process and how many share every epoch; see :class:`EpochSampler`.
@@ -211,7 +227,10 @@ def make_loader(
         raise ValueError(f"batch_size is {batch_size}, at least 1 is expected")
     sampler = EpochSampler(len(dataset), shuffle, seed, rank, world_size)
     if drop_last and len(sampler) < batch_size:
-        raise ValueError(f"{dataset.name}: {len(sampler)} clouds give no full batch of {batch_size}, use a smaller batch_size")
+        raise ValueError(
+            f"{dataset.name}: {len(sampler)} clouds give no full batch of {batch_size}, "
+            "use a smaller batch_size"
+        )
     data = KeyedClouds(dataset, augment, seed, anew=shuffle)
     return EpochLoader(data, batch_size, sampler, num_workers, drop_last, seed)
 
@@ -219,12 +238,13 @@ def make_loader(
 class Loaders(lightning.LightningDataModule):
     """The loaders of a run, whatever its batches are of.
 
-    Every training step takes ``batch_size`` items of a common order and shares them equally among the devices, so that the
-    mean of the devices' gradients is the gradient of the whole batch; an incomplete last batch of an epoch is left out. In
-    evaluation every item is seen once.
+    Every training step takes ``batch_size`` items of a common order and shares them equally among the
+    devices, so that the mean of the devices' gradients is the gradient of the whole batch; an incomplete last
+    batch of an epoch is left out. In evaluation every item is seen once.
 
     Args:
-        train, val, test: what is trained on, what every epoch is evaluated on, and what at the end (None: nothing more).
+        train, val, test: what is trained on, what every epoch is evaluated on,
+            and what at the end (None: nothing more).
         batch_size: items per training step, over all devices.
         seed: of the order.
         world_size: devices.
@@ -258,11 +278,18 @@ class Loaders(lightning.LightningDataModule):
         setting: str = "data.batch_size",
     ) -> None:
         super().__init__()
-        self.train, self.val, self.test, self.order, self.seed, self.num_workers = train, val, test, order, seed, num_workers
+        self.train, self.val, self.test, self.order, self.seed, self.num_workers = (
+            train,
+            val,
+            test,
+            order,
+            seed,
+            num_workers,
+        )
         if batch_size % world_size:
             raise ValueError(
-                f"{setting} is {batch_size} {items} over all devices, which {world_size} devices cannot share equally: "
-                f"use a multiple of {world_size}."
+                f"{setting} is {batch_size} {items} over all devices, "
+                f"which {world_size} devices cannot share equally: use a multiple of {world_size}."
             )
         self.local_batch = min(batch_size, len(train)) // world_size
         self.evaluation_batch = evaluation_batch or batch_size // world_size
@@ -281,7 +308,9 @@ class Loaders(lightning.LightningDataModule):
         return self._loader(self.test, False)
 
     def _loader(self, data: KeyedData, training: bool) -> EpochLoader:
-        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+        rank, world_size = (
+            (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+        )
         sampler = self.order(len(data), training, self.seed, rank, world_size)
         size = self.local_batch if training else self.evaluation_batch
         return EpochLoader(data, size, sampler, self.num_workers, training, self.seed)

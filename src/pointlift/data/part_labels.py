@@ -18,7 +18,8 @@ class PartLabels:
     Attributes:
         categories: names, in the order of ``Sample.label``.
         parts: for every category the labels of its parts, which ``Sample.part`` holds.
-        names: of the P parts, in the order of their labels; a part of the table need not occur in any category.
+        names: of the P parts, in the order of their labels;
+            a part of the table need not occur in any category.
 
     Raises:
         ValueError: no categories, a category without parts or with one twice, or a label outside 0 .. P - 1.
@@ -31,13 +32,14 @@ class PartLabels:
     def __post_init__(self) -> None:
         if not self.categories or len(self.categories) != len(self.parts):
             raise ValueError(
-                f"part labels: got {len(self.categories)} categories and {len(self.parts)} lists of parts, one of each is expected"
+                f"part labels: got {len(self.categories)} categories and {len(self.parts)} lists of parts, "
+                "one of each is expected"
             )
         for category, parts in zip(self.categories, self.parts):
             if not parts or len(set(parts)) != len(parts) or min(parts) < 0 or max(parts) >= len(self.names):
                 raise ValueError(
-                    f"part labels: category {category} has the parts {list(parts)}, different ones of 0 to {len(self.names) - 1} are "
-                    "expected"
+                    f"part labels: category {category} has the parts {list(parts)}, different ones of 0 to "
+                    f"{len(self.names) - 1} are expected"
                 )
 
     def __len__(self) -> int:

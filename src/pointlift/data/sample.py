@@ -26,14 +26,16 @@ class Sample:
         path: where the cloud came from, for messages.
         part: ``(N,)`` int64 part label of every point, or None; of scenes the semantic label.
         instance: ``(N,)`` int64 number of the object that every point belongs to, -1 for none; or None.
-        boxes: ``(K, 7)`` float32 boxes, as centre x, y, z, size along x, y, z, and heading about the up axis in radians; or None.
+        boxes: ``(K, 7)`` float32 boxes, as centre x, y, z, size along x, y, z,
+            and heading about the up axis in radians; or None.
         box_labels: ``(K,)`` int64 class of every box, or None.
-        pose: ``(4, 4)`` float64 from the coordinates of the sensor, or of the frame, to those of the world; or None.
-        extras: what else travels with the cloud, which transforms leave alone: arrays of one row per cloud, other samples; under
-            ``"frames"`` the pictures that belong to it, ``(F, H, W, 3)`` uint8.
+        pose: ``(4, 4)`` float64 from the coordinates of the sensor, or of the frame,
+            to those of the world; or None.
+        extras: what else travels with the cloud, which transforms leave alone: arrays of one row per cloud,
+            other samples; under ``"frames"`` the pictures that belong to it, ``(F, H, W, 3)`` uint8.
 
-    Transforms of points carry ``part`` and ``instance`` along; boxes and pose they leave alone, so that a method which learns from them
-    says what moving a cloud means for them.
+    Transforms of points carry ``part`` and ``instance`` along; boxes and pose they leave alone, so that a
+    method which learns from them says what moving a cloud means for them.
 
     Raises:
         ValueError: arrays of another shape than stated. Types are converted.
@@ -60,7 +62,9 @@ class Sample:
         if self.features is not None:
             features = np.ascontiguousarray(self.features, dtype=np.float32)
             if features.ndim != 2 or len(features) != len(xyz):
-                raise ValueError(f"{where}: features have shape {features.shape}, ({len(xyz)}, C) is expected")
+                raise ValueError(
+                    f"{where}: features have shape {features.shape}, ({len(xyz)}, C) is expected"
+                )
             object.__setattr__(self, "features", features)
         boxes = 0 if self.boxes is None else len(self.boxes)
         for name, what, dtype, shape in (

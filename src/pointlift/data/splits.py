@@ -16,8 +16,9 @@ Indices = npt.NDArray[np.int64]
 def k_shot(labels: Labels, k: int, seed: int, classes: Sequence[str] | None = None) -> Indices:
     """Indices of ``k`` clouds of every class, drawn without replacement.
 
-    The clouds drawn for a class depend on the seed, the class and how many clouds it has, not on other classes; a
-    larger ``k`` with the same seed keeps those of a smaller one, so that curves over ``k`` are nested.
+    The clouds drawn for a class depend on the seed, the class and how many clouds it has, not on other
+    classes; a larger ``k`` with the same seed keeps those of a smaller one, so that curves over ``k`` are
+    nested.
 
     Args:
         labels: ``(n,)`` class of every cloud; -1 (unknown) is never drawn.
@@ -36,7 +37,10 @@ def k_shot(labels: Labels, k: int, seed: int, classes: Sequence[str] | None = No
     members = _members(labels, classes)
     for label, indices in members.items():
         if len(indices) < k:
-            raise ValueError(f"class {_name(label, classes)} has {len(indices)} clouds, {k} are needed for {k}-shot; use a smaller k")
+            raise ValueError(
+                f"class {_name(label, classes)} has {len(indices)} clouds, {k} are needed for {k}-shot; "
+                "use a smaller k"
+            )
     return np.sort(np.concatenate([_order(seed, label, indices)[:k] for label, indices in members.items()]))
 
 
@@ -60,12 +64,18 @@ def fraction(labels: Labels, share: float, seed: int, classes: Sequence[str] | N
     if not 0 < share <= 1:
         raise ValueError(f"the share is {share}, more than 0 and at most 1 is expected (1 % is 0.01)")
     members = _members(labels, classes)
-    kept = [_order(seed, label, indices)[: max(1, int(np.floor(share * len(indices) + 0.5)))] for label, indices in members.items()]
+    kept = [
+        _order(seed, label, indices)[: max(1, int(np.floor(share * len(indices) + 0.5)))]
+        for label, indices in members.items()
+    ]
     return np.sort(np.concatenate(kept))
 
 
-def holdout(labels: Labels, share: float, seed: int, classes: Sequence[str] | None = None) -> tuple[Indices, Indices]:
-    """Split into (kept, held out), with about ``share`` of every class held out: at least one, and at least one kept.
+def holdout(
+    labels: Labels, share: float, seed: int, classes: Sequence[str] | None = None
+) -> tuple[Indices, Indices]:
+    """Split into (kept, held out), with about ``share`` of every class held out:
+    at least one, and at least one kept.
 
     Raises:
         ValueError: a share outside (0, 1), or a class with a single cloud, which cannot be on both sides.
@@ -76,7 +86,10 @@ def holdout(labels: Labels, share: float, seed: int, classes: Sequence[str] | No
     held = []
     for label, indices in members.items():
         if len(indices) < 2:
-            raise ValueError(f"class {_name(label, classes)} has 1 cloud, at least 2 are needed to hold one out; add clouds")
+            raise ValueError(
+                f"class {_name(label, classes)} has 1 cloud, at least 2 are needed to hold one out; "
+                "add clouds"
+            )
         count = min(max(1, int(np.floor(share * len(indices) + 0.5))), len(indices) - 1)
         held.append(_order(seed, label, indices)[:count])
     out = np.sort(np.concatenate(held))

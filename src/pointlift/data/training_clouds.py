@@ -1,4 +1,6 @@
-"""From `DataConfig` to batches: opening a source, drawing the training subset, preprocessing, sharing batches among devices."""
+"""From `DataConfig` to batches: opening a source, drawing the training subset, preprocessing,
+sharing batches among devices.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ Kind = Literal["objects", "parts"]
 
 @dataclass(frozen=True)
 class CloudSplits:
-    """The clouds of a run. val: what every epoch is evaluated on. test: evaluated once at the end, None where val is the test split."""
+    """The clouds of a run. val: what every epoch is evaluated on. test:
+    evaluated once at the end, None where val is the test split.
+    """
 
     train: CloudDataset
     val: CloudDataset
@@ -55,21 +59,31 @@ class CloudSplits:
             "clouds": {name: len(s) for name, s in splits.items()},
             "clouds_per_class_train": self.train.counts().tolist(),
             "source": self.train.name,
-            "evaluated_every_epoch_on": "held-out part of the training split" if self.test is not None else "test split",
+            "evaluated_every_epoch_on": "held-out part of the training split"
+            if self.test is not None
+            else "test split",
         }
 
 
 def open_dataset(config: DataConfig, split: str, seed: int = 0, kind: Kind = "objects") -> CloudDataset:
-    """The `split` ("train" or "test") of `config.source`, all its clouds, unprocessed; see `pointlift.data.sources.open.open_clouds`.
+    """The `split` ("train" or "test") of `config.source`, all its clouds, unprocessed; see
+    `pointlift.data.sources.open.open_clouds`.
 
-    kind: "parts" where every point needs a part label, and with them the dataset its `part_labels`. Raises DataError for a source without
-    parts and, with MissingDataError, for what is wrong with the files, ValueError for settings that the source does not have.
+    kind: "parts" where every point needs a part label, and with them the dataset its `part_labels`. Raises
+    DataError for a source without parts and, with MissingDataError, for what is wrong with the files,
+    ValueError for settings that the source does not have.
     """
     spec = parse_source(config.source).spec
     if kind == "parts" and spec.kind != "parts":
-        raise DataError(f"{config.source!r} has no parts, expected shapenetpart:FOLDER (the official layout) or procedural:shapes")
+        raise DataError(
+            f"{config.source!r} has no parts, expected shapenetpart:FOLDER (the official layout) or "
+            "procedural:shapes"
+        )
     if config.classes is not None and "classes" not in spec.settings:
-        raise ValueError(f"data.classes picks among the embedded shapes, but data.source is {config.source!r}: leave it out.")
+        raise ValueError(
+            f"data.classes picks among the embedded shapes, but data.source is {config.source!r}: "
+            "leave it out."
+        )
     points = config.n_points if config.read_points is None or split != "train" else config.read_points
     settings = {option: getattr(config, name) for option, name in spec.settings.items()}
     seed = settings.pop("seed", seed)  # of the dataset's objects, whatever the run's
@@ -96,7 +110,10 @@ def load_splits(config: DataConfig, seed: int, kind: Kind = "objects") -> CloudS
     elif config.share is not None:
         train = train.subset(fraction(train.labels, config.share, draw, classes))
     if kind == "parts" and (len(train) < 2 or len(test) < 1):
-        raise DataError(f"{train.name}: {len(train)} shapes to train on and {len(test)} to test on, at least 2 and 1 are expected")
+        raise DataError(
+            f"{train.name}: {len(train)} shapes to train on and {len(test)} to test on, "
+            "at least 2 and 1 are expected"
+        )
     if len(train) < 2:
         raise ValueError(f"{train.name}: {len(train)} clouds to train on, at least 2 are expected.")
     return CloudSplits(train, test if val is None else val, None if val is None else test)
@@ -106,20 +123,30 @@ def _check_classes(train: CloudDataset, test: CloudDataset) -> None:
     """Raises ValueError where two splits have different classes, or fewer than two."""
     if train.classes != test.classes:
         odd = sorted(set(train.classes) ^ set(test.classes))
-        raise ValueError(f"{train.name}: train and test have different classes ({', '.join(odd[:4]) or 'in another order'}).")
+        raise ValueError(
+            f"{train.name}: train and test have different classes "
+            f"({', '.join(odd[:4]) or 'in another order'})."
+        )
     if len(train.classes) < 2:
-        raise ValueError(f"{train.name}: {len(train.classes)} class ({', '.join(train.classes)}), at least 2 are expected to tell apart.")
+        raise ValueError(
+            f"{train.name}: {len(train.classes)} class ({', '.join(train.classes)}), "
+            "at least 2 are expected to tell apart."
+        )
 
 
 def preprocessing(config: DataConfig, channels: int, training: bool) -> Transform:
-    """What happens to a cloud before it is voxelized: normalise, thin out, augment (training only), pick the features."""
+    """What happens to a cloud before it is voxelized: normalise, thin out, augment (training only),
+    pick the features.
+    """
     steps: list[Transform] = [UnitSphere()] if config.normalise == "unit-sphere" else []
     if training and config.fps_points is not None and config.read_points is not None:
         steps += [AtMost(config.read_points, "first"), FarthestPoints(config.fps_points)]
     if config.n_points is not None:
         steps.append(AtMost(config.n_points, "random" if training else "first"))
     if training and config.augment:
-        steps.append(modelnet_augmentation() if config.augmentation == "image2point" else scale_shift_augmentation())
+        steps.append(
+            modelnet_augmentation() if config.augmentation == "image2point" else scale_shift_augmentation()
+        )
     return Compose([*steps, PickFeatures(config.features, channels)])
 
 
@@ -152,7 +179,9 @@ class CloudData(Loaders):
         self.splits, self.config, self.channels = splits, config, channels
         seen = preprocessing(config, channels, training=False)
         super().__init__(
-            KeyedClouds(splits.train, training or preprocessing(config, channels, training=True), seed, True, collate),
+            KeyedClouds(
+                splits.train, training or preprocessing(config, channels, training=True), seed, True, collate
+            ),
             KeyedClouds(splits.val, seen, seed, False, collate),
             None if splits.test is None else KeyedClouds(splits.test, seen, seed, False, collate),
             batch_size=config.batch_size,

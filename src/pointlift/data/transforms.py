@@ -1,8 +1,8 @@
 """Transforms of clouds: numpy in, numpy out, an explicit generator, never in place.
 
-Each is a small frozen object called with a sample and a generator, so that they pickle, compare and print. A transform
-draws the same number of random values for a given cloud whatever the values are, so that changing one probability does
-not shift the stream of the next transform's draws for other reasons than its own.
+Each is a small frozen object called with a sample and a generator, so that they pickle, compare and print. A
+transform draws the same number of random values for a given cloud whatever the values are, so that changing
+one probability does not shift the stream of the next transform's draws for other reasons than its own.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def take_points(sample: Sample, rows: IntArray) -> Sample:
 
 
 def unit_sphere(xyz: FloatArray) -> npt.NDArray[np.float32]:
-    """``(N, 3)`` moved to their centroid and scaled so that the farthest lies at distance 1 (as PointNet and ModelNet's h5 do).
+    """``(N, 3)`` moved to their centroid and scaled so that the farthest lies at distance 1 (as PointNet and
+    ModelNet's h5 do).
 
     One point, or points that are all equal, end at the origin. Computed in float64.
 
@@ -73,7 +74,9 @@ def unit_sphere(xyz: FloatArray) -> npt.NDArray[np.float32]:
 
 
 def turned(xyz: npt.NDArray[Any], up: str, wanted: str) -> npt.NDArray[np.float32]:
-    """``(N, 3)`` rotated by thirds of a turn about the diagonal, so that axis ``up`` becomes axis ``wanted``."""
+    """``(N, 3)`` rotated by thirds of a turn about the diagonal,
+    so that axis ``up`` becomes axis ``wanted``.
+    """
     return np.asarray(np.roll(xyz, AXES[wanted] - AXES[up], axis=1), dtype=np.float32)
 
 
@@ -160,7 +163,11 @@ class Jitter:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         apply, noise = rng.random() < self.p, self.sigma * (rng.random(sample.xyz.shape) - 0.5)
-        return replace(sample, xyz=sample.xyz + np.clip(noise, -self.clip, self.clip).astype(np.float32)) if apply else sample
+        return (
+            replace(sample, xyz=sample.xyz + np.clip(noise, -self.clip, self.clip).astype(np.float32))
+            if apply
+            else sample
+        )
 
 
 @dataclass(frozen=True)
@@ -170,7 +177,8 @@ class Rotate:
     Attributes:
         axis: ``"x"``, ``"y"`` or ``"z"``; a dataset's ``up_axis``.
         reach: radians; pi (the default) is any angle.
-        normals_at: first of the three feature columns that are normals and turn along, None where there are none.
+        normals_at: first of the three feature columns that are normals and turn along,
+            None where there are none.
     """
 
     axis: str = "y"
@@ -188,7 +196,10 @@ class Rotate:
             columns = slice(self.normals_at, self.normals_at + 3)
             if features is None or features[:, columns].shape[1] != 3:
                 where = sample.path or "a sample"
-                raise ValueError(f"{where}: has no normals in feature columns {columns.start} to {columns.stop - 1} to rotate")
+                raise ValueError(
+                    f"{where}: has no normals in feature columns {columns.start} to {columns.stop - 1} to "
+                    "rotate"
+                )
             features = features.copy()
             features[:, columns] = features[:, columns] @ turn.T
         return replace(sample, xyz=sample.xyz @ turn.T, features=features)
@@ -208,7 +219,8 @@ def rotation(axis: str, angle: float) -> npt.NDArray[np.float32]:
 class PointDropout:
     """Drops every point with a probability that is itself drawn, U(0, max_ratio); at least one point stays.
 
-    PointNet++'s random input dropout (0.875 there), without its padding: clouds here may have any number of points.
+    PointNet++'s random input dropout (0.875 there), without its padding:
+    clouds here may have any number of points.
     """
 
     max_ratio: float = 0.875
@@ -241,8 +253,8 @@ class Resample:
 
     Attributes:
         n: number of points.
-        method: ``"random"`` draws without replacement; ``"first"`` takes the first n. A cloud with fewer points keeps
-            all of them and repeats random ones.
+        method: ``"random"`` draws without replacement; ``"first"`` takes the first n. A cloud with fewer
+            points keeps all of them and repeats random ones.
     """
 
     n: int
@@ -250,12 +262,17 @@ class Resample:
 
     def __post_init__(self) -> None:
         if self.n < 1 or self.method not in ("random", "first"):
-            raise ValueError(f"Resample(n={self.n}, method={self.method!r}): n of 1 or more and 'random' or 'first' are expected")
+            raise ValueError(
+                f"Resample(n={self.n}, method={self.method!r}): "
+                "n of 1 or more and 'random' or 'first' are expected"
+            )
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         have = len(sample)
         if not have:
-            raise ValueError(f"{sample.path or 'a sample'}: cannot draw {self.n} points from a cloud of 0 points")
+            raise ValueError(
+                f"{sample.path or 'a sample'}: cannot draw {self.n} points from a cloud of 0 points"
+            )
         if have >= self.n:
             rows = rng.permutation(have)[: self.n] if self.method == "random" else np.arange(self.n)
         else:
@@ -276,7 +293,9 @@ class AtMost:
 
 @dataclass(frozen=True)
 class FarthestPoints:
-    """The ``n`` points that farthest point sampling takes, a random one first; a cloud with fewer keeps them as they are."""
+    """The ``n`` points that farthest point sampling takes, a random one first;
+    a cloud with fewer keeps them as they are.
+    """
 
     n: int
 
@@ -290,7 +309,9 @@ class FarthestPoints:
 
 @dataclass(frozen=True)
 class PickFeatures:
-    """What the network sees of a point: "xyz" (as augmented), "own" or "xyz+own"; ``channels`` is what must come out."""
+    """What the network sees of a point: "xyz" (as augmented), "own" or "xyz+own";
+    ``channels`` is what must come out.
+    """
 
     kind: str
     channels: int
@@ -298,7 +319,9 @@ class PickFeatures:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         where, own = sample.path or "a cloud", sample.features
         if self.kind != "xyz" and own is None:
-            raise ValueError(f"{where} has no features of its own, as data.features {self.kind!r} asks for: use 'xyz'.")
+            raise ValueError(
+                f"{where} has no features of its own, as data.features {self.kind!r} asks for: use 'xyz'."
+            )
         if own is None or self.kind == "xyz":
             features = sample.xyz
         else:
@@ -312,13 +335,15 @@ class PickFeatures:
 
 
 def modelnet_augmentation() -> Compose:
-    """The training augmentation of Image2Point's ModelNet40 experiments, in its order and ranges: shuffle, scale, shift, jitter."""
+    """The training augmentation of Image2Point's ModelNet40 experiments, in its order and ranges:
+    shuffle, scale, shift, jitter.
+    """
     return Compose([Shuffle(), Scale(), Shift(), Jitter()])
 
 
 def scale_shift_augmentation() -> Compose:
-    """The training augmentation that PointCMT, DGCNN, RS-CNN and PointMLP share (facts 4.2, 5.3-5.5): shuffle, every axis times
-    U(2/3, 3/2), then plus U(-0.2, 0.2)."""
+    """The training augmentation that PointCMT, DGCNN, RS-CNN and PointMLP share (facts 4.2, 5.3-5.5):
+    shuffle, every axis times U(2/3, 3/2), then plus U(-0.2, 0.2)."""
     return Compose([Shuffle(), Scale(2 / 3, 3 / 2, p=1.0), Shift(0.2, p=1.0)])
 
 
@@ -326,8 +351,8 @@ def scale_shift_augmentation() -> Compose:
 class Augment:
     """A transform whose randomness depends on (seed, epoch, index) alone.
 
-    So a cloud is augmented the same way however many workers or processes there are, in which order clouds are asked
-    for, and whether the run was interrupted and resumed.
+    So a cloud is augmented the same way however many workers or processes there are, in which order clouds
+    are asked for, and whether the run was interrupted and resumed.
 
     Attributes:
         transform: what is applied.
@@ -344,4 +369,6 @@ class Augment:
 
 def _check_probability(transform: Scale | Shift | Jitter | PointDropout) -> None:
     if not 0 <= transform.p <= 1:
-        raise ValueError(f"{type(transform).__name__}(p={transform.p}): a probability between 0 and 1 is expected")
+        raise ValueError(
+            f"{type(transform).__name__}(p={transform.p}): a probability between 0 and 1 is expected"
+        )

@@ -1,4 +1,6 @@
-"""Measuring what a network has learned: metrics with their protocol, uncertainty over seeds, neural collapse, embeddings."""
+"""Measuring what a network has learned: metrics with their protocol, uncertainty over seeds,
+neural collapse, embeddings.
+"""
 
 from pointlift.evaluate.classification import ClassificationResult, classification_metrics
 from pointlift.evaluate.collapse import CDNVResult, cdnv

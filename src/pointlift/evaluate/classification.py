@@ -1,4 +1,6 @@
-"""Accuracy of a classifier: overall, per class, averaged over classes, and the confusion matrix behind all of them."""
+"""Accuracy of a classifier: overall, per class, averaged over classes,
+and the confusion matrix behind all of them.
+"""
 
 from __future__ import annotations
 
@@ -63,16 +65,24 @@ class ClassificationResult:
             f"class-mean accuracy {100 * self.class_mean_accuracy:.2f} %, {self.n} samples"
         )
         missing = self.classes_without_samples
-        return line if not missing else f"{line}; no samples of {', '.join(missing)} (left out of the class mean)"
+        return (
+            line
+            if not missing
+            else f"{line}; no samples of {', '.join(missing)} (left out of the class mean)"
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types only; the accuracies are there for the reader, `from_dict` needs classes and confusion."""
+        """Plain types only; the accuracies are there for the reader,
+        `from_dict` needs classes and confusion.
+        """
         per_class = self.per_class_accuracy
         return {
             "n": self.n,
             "overall_accuracy": self.overall_accuracy,
             "class_mean_accuracy": self.class_mean_accuracy,
-            "per_class_accuracy": {c: None if np.isnan(a) else float(a) for c, a in zip(self.classes, per_class, strict=True)},
+            "per_class_accuracy": {
+                c: None if np.isnan(a) else float(a) for c, a in zip(self.classes, per_class, strict=True)
+            },
             "classes_without_samples": list(self.classes_without_samples),
             "classes": list(self.classes),
             "confusion": self.confusion.tolist(),
@@ -80,18 +90,26 @@ class ClassificationResult:
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> ClassificationResult:
-        """Inverse of `to_dict`. Raises ValueError when classes or confusion are missing or do not fit together."""
+        """Inverse of `to_dict`. Raises ValueError when classes or confusion are missing or do not fit
+        together.
+        """
         if not isinstance(data, dict) or "classes" not in data or "confusion" not in data:
-            raise ValueError("a stored classification result needs the keys 'classes' and 'confusion'; write it with to_json()")
+            raise ValueError(
+                "a stored classification result needs the keys 'classes' and 'confusion'; "
+                "write it with to_json()"
+            )
         classes = tuple(str(name) for name in data["classes"])
         confusion = np.asarray(data["confusion"], dtype=np.int64)
         if confusion.shape != (len(classes), len(classes)):
             raise ValueError(
-                f"the stored confusion matrix has shape {confusion.shape}, expected {(len(classes),) * 2} for {len(classes)} classes; "
-                "the file is damaged or was edited"
+                f"the stored confusion matrix has shape {confusion.shape}, expected {(len(classes),) * 2} "
+                f"for {len(classes)} classes; the file is damaged or was edited"
             )
         if (confusion < 0).any() or confusion.sum() == 0:
-            raise ValueError("the stored confusion matrix must hold counts >= 0 of at least one sample; the file was edited")
+            raise ValueError(
+                "the stored confusion matrix must hold counts >= 0 of at least one sample; "
+                "the file was edited"
+            )
         return ClassificationResult(classes, confusion)
 
     def to_json(self) -> str:
@@ -104,7 +122,9 @@ class ClassificationResult:
         return ClassificationResult.from_dict(json.loads(text))
 
 
-def classification_metrics(scores: Tensor | ArrayLike, labels: Tensor | ArrayLike, classes: Sequence[str]) -> ClassificationResult:
+def classification_metrics(
+    scores: Tensor | ArrayLike, labels: Tensor | ArrayLike, classes: Sequence[str]
+) -> ClassificationResult:
     """Compares the highest-scoring class of each sample with its label.
 
     Args:
@@ -113,20 +133,28 @@ def classification_metrics(scores: Tensor | ArrayLike, labels: Tensor | ArrayLik
         classes: the C class names, in index order.
 
     Raises:
-        ValueError: shapes that do not fit, no samples, NaN scores, labels that are no integers or out of range.
+        ValueError: shapes that do not fit, no samples, NaN scores,
+            labels that are no integers or out of range.
     """
     names = tuple(classes)
     score = to_numpy(scores)
     truth = to_numpy(labels)
     if score.ndim != 2 or score.shape[1] != len(names):
-        raise ValueError(f"scores must have shape (n, {len(names)}) for {len(names)} classes, got {score.shape}")
+        raise ValueError(
+            f"scores must have shape (n, {len(names)}) for {len(names)} classes, got {score.shape}"
+        )
     if truth.shape != (score.shape[0],):
-        raise ValueError(f"labels must have shape ({score.shape[0]},), one per row of scores, got {truth.shape}")
+        raise ValueError(
+            f"labels must have shape ({score.shape[0]},), one per row of scores, got {truth.shape}"
+        )
     if score.shape[0] == 0:
         raise ValueError("no samples to evaluate: scores has 0 rows; check that the test split is not empty")
     if np.isnan(score).any():
         bad = int(np.isnan(score).any(axis=1).sum())
-        raise ValueError(f"scores of {bad} of {len(score)} samples are NaN, expected numbers; the network diverged or its input has NaN")
+        raise ValueError(
+            f"scores of {bad} of {len(score)} samples are NaN, expected numbers; "
+            "the network diverged or its input has NaN"
+        )
     truth = check_labels(truth, len(names))
     flat = truth * len(names) + score.argmax(axis=1)
     confusion = np.bincount(flat, minlength=len(names) ** 2).reshape(len(names), len(names))
@@ -142,12 +170,17 @@ def to_numpy(values: Tensor | ArrayLike) -> NDArray[Any]:
 
 
 def check_labels(labels: NDArray[Any], num_classes: int | None = None) -> NDArray[np.int64]:
-    """int64 copy of class indices; ValueError unless all are integers in 0..num_classes-1 (any integer >= 0 for None)."""
+    """int64 copy of class indices; ValueError unless all are integers in 0..num_classes-1 (any integer >= 0
+    for None).
+    """
     if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"labels must be integers, got {labels.dtype}; pass class indices, not names or probabilities")
+        raise ValueError(
+            f"labels must be integers, got {labels.dtype}; pass class indices, not names or probabilities"
+        )
     if labels.size and (labels.min() < 0 or (num_classes is not None and labels.max() >= num_classes)):
         expected = "at least 0" if num_classes is None else f"in 0..{num_classes - 1}"
         raise ValueError(
-            f"labels must be {expected}, got {labels.min()}..{labels.max()}; leave out samples without a label (-1) before evaluating"
+            f"labels must be {expected}, got {labels.min()}..{labels.max()}; leave out samples without a "
+            "label (-1) before evaluating"
         )
     return labels.astype(np.int64)

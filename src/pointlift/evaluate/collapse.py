@@ -27,7 +27,9 @@ class CDNVResult:
     counts: NDArray[np.int64]
     """(C,) samples per class."""
     excluded: tuple[int, ...]
-    """Classes with fewer than two samples: they have no variance to speak of, and counting it as 0 would flatter the mean."""
+    """Classes with fewer than two samples: they have no variance to speak of,
+    and counting it as 0 would flatter the mean.
+    """
 
     def explain(self, classes: Sequence[str] | None = None) -> str:
         """One line for console and report, naming what was left out."""
@@ -51,25 +53,27 @@ class CDNVResult:
 
 
 def cdnv(features: Tensor | ArrayLike, labels: Tensor | ArrayLike) -> CDNVResult:
-    """Class-distance normalized variance V(i, j) = (Var_i + Var_j) / (2 |mu_i - mu_j|^2) (Image2Point v2, equation (1)).
+    """Class-distance normalized variance V(i, j) = (Var_i + Var_j) / (2 |mu_i - mu_j|^2) (Image2Point v2,
+    equation (1)).
 
-    Var_c is the mean squared Euclidean distance of the class's features to their mean mu_c (divided by n, not n - 1: the
-    paper takes the uniform distribution over the samples). All arithmetic is float64. Pairs whose means coincide get
-    infinity. C is the highest label + 1.
+    Var_c is the mean squared Euclidean distance of the class's features to their mean mu_c (divided by n, not
+    n - 1: the paper takes the uniform distribution over the samples). All arithmetic is float64. Pairs whose
+    means coincide get infinity. C is the highest label + 1.
 
     Args:
         features: (n, p) embeddings, e.g. of the penultimate layer.
         labels: (n,) class indices.
 
     Raises:
-        ValueError: shapes that do not fit, NaN or infinite features, or fewer than two classes with at least two samples.
+        ValueError: shapes that do not fit, NaN or infinite features,
+            or fewer than two classes with at least two samples.
     """
     x, y, counts = checked_features(features, labels)
     included = np.flatnonzero(counts >= 2)
     if len(included) < 2:
         raise ValueError(
-            f"the CDNV compares classes, so at least 2 classes need at least 2 samples each, got {len(included)} such classes "
-            f"among {len(x)} samples; embed more samples"
+            "the CDNV compares classes, so at least 2 classes need at least 2 samples each, got "
+            f"{len(included)} such classes among {len(x)} samples; embed more samples"
         )
     means, variances = _moments(x - x.mean(axis=0), y, included)
     pairwise = np.full((len(counts), len(counts)), np.nan)
@@ -79,13 +83,17 @@ def cdnv(features: Tensor | ArrayLike, labels: Tensor | ArrayLike) -> CDNVResult
         value = np.divide(spread, 2.0 * distance, out=np.full(len(included), np.inf), where=distance > 0)
         value[row] = np.nan
         pairwise[label, included] = value
-    return CDNVResult(pairwise, float(np.nanmean(pairwise)), counts, tuple(int(c) for c in np.flatnonzero(counts < 2)))
+    return CDNVResult(
+        pairwise, float(np.nanmean(pairwise)), counts, tuple(int(c) for c in np.flatnonzero(counts < 2))
+    )
 
 
 def checked_features(
     features: Tensor | ArrayLike, labels: Tensor | ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """(n, p) float64 features, (n,) int64 labels and (C,) samples per class. Raises ValueError as `cdnv` says."""
+    """(n, p) float64 features, (n,) int64 labels and (C,) samples per class.
+    Raises ValueError as `cdnv` says.
+    """
     x = to_numpy(features).astype(np.float64)
     y = to_numpy(labels)
     if x.ndim != 2 or x.shape[1] == 0:
@@ -93,12 +101,16 @@ def checked_features(
     if y.shape != (x.shape[0],):
         raise ValueError(f"labels must have shape ({x.shape[0]},), one per row of features, got {y.shape}")
     if not np.isfinite(x).all():
-        raise ValueError(f"features hold {int((~np.isfinite(x)).sum())} NaN or infinite values, expected finite numbers")
+        raise ValueError(
+            f"features hold {int((~np.isfinite(x)).sum())} NaN or infinite values, expected finite numbers"
+        )
     y = check_labels(y)
     return x, y, np.bincount(y).astype(np.int64)
 
 
-def _moments(x: NDArray[np.float64], y: NDArray[np.int64], included: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _moments(
+    x: NDArray[np.float64], y: NDArray[np.int64], included: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Means (C', p) and variances (C',) of the included classes, in two passes."""
     means = np.empty((len(included), x.shape[1]))
     variances = np.empty(len(included))

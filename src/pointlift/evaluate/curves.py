@@ -1,4 +1,6 @@
-"""How fast and how surely: epochs until a target accuracy, and means with honest uncertainty over few seeds."""
+"""How fast and how surely: epochs until a target accuracy,
+and means with honest uncertainty over few seeds.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from scipy import stats
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean of a few runs. `std` is the sample standard deviation (ddof = 1); both it and the interval are NaN for n = 1."""
+    """Mean of a few runs. `std` is the sample standard deviation (ddof = 1);
+    both it and the interval are NaN for n = 1.
+    """
 
     mean: float
     std: float
@@ -72,22 +76,29 @@ class PairedDifference:
 
 
 def epochs_to_target(accuracy_per_epoch: Sequence[float], target: float) -> int | None:
-    """Number of epochs (the first is 1) after which the accuracy first reached `target`; None if it never did.
+    """Number of epochs (the first is 1) after which the accuracy first reached `target`;
+    None if it never did.
 
     Raises:
         ValueError: no epochs, or a NaN target.
     """
     values = np.asarray(accuracy_per_epoch, dtype=np.float64)
     if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"accuracy_per_epoch must be a non-empty list with one accuracy per epoch, got shape {values.shape}")
+        raise ValueError(
+            "accuracy_per_epoch must be a non-empty list with one accuracy per epoch, "
+            f"got shape {values.shape}"
+        )
     if math.isnan(target):
         raise ValueError("the target accuracy is NaN, expected a number in the unit of the accuracies")
     reached = np.flatnonzero(values >= target)
     return int(reached[0]) + 1 if reached.size else None
 
 
-def speedup(accuracy_per_epoch: Sequence[float], baseline_per_epoch: Sequence[float], target: float | None = None) -> float | None:
-    """How many times fewer epochs a run needs than a baseline: baseline epochs / own epochs to the same accuracy.
+def speedup(
+    accuracy_per_epoch: Sequence[float], baseline_per_epoch: Sequence[float], target: float | None = None
+) -> float | None:
+    """How many times fewer epochs a run needs than a baseline:
+    baseline epochs / own epochs to the same accuracy.
 
     Args:
         target: accuracy to reach; by default the baseline's best one.
@@ -126,11 +137,14 @@ def paired_difference(a: Sequence[float], b: Sequence[float], confidence: float 
     """Mean of a[i] - b[i] with the t interval of paired runs; run i of both must share its seed and its data.
 
     Raises:
-        ValueError: different lengths, fewer than two pairs, values that are not finite, or a confidence outside (0, 1).
+        ValueError: different lengths, fewer than two pairs, values that are not finite,
+            or a confidence outside (0, 1).
     """
     x, y = _finite(a, "a"), _finite(b, "b")
     if len(x) != len(y) or len(x) < 2:
-        raise ValueError(f"a paired difference needs two lists of the same length >= 2, got {len(x)} and {len(y)} values")
+        raise ValueError(
+            f"a paired difference needs two lists of the same length >= 2, got {len(x)} and {len(y)} values"
+        )
     difference = x - y
     mean = float(difference.mean())
     std, half = _t_half_width(difference, confidence)

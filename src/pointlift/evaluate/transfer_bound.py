@@ -3,26 +3,29 @@
     L(f)  <=  16 Avg[V / s]  +  6 sqrt(log(4n) / 2n) + 2 / n  +  2 E[Rad(H_f)]
     error     collapse          deviation                        complexity
 
-L(f) is the expected error of telling two random target classes apart by the nearest class mean, the means estimated from n samples of
-each class. V is the CDNV of pairs of *source* classes, seen through the source's adaptor. H_f holds the 0/1 decisions of all
-classifiers e and adaptors g around the frozen network f.
+L(f) is the expected error of telling two random target classes apart by the nearest class mean, the means
+estimated from n samples of each class. V is the CDNV of pairs of *source* classes, seen through the source's
+adaptor. H_f holds the 0/1 decisions of all classifiers e and adaptors g around the frozen network f.
 
 What is estimated, and of what:
 
-- Avg[V / s] is an average over the classes at hand; the theorem takes the expectation over the distribution that classes come from.
-- H_f ranges over adaptors g before the frozen network as well, whose supremum cannot be computed. Here g is frozen too: the features are
-  what they are, and only the classifier varies. The complexity term is that of a smaller class than the theorem's, hence too small for
-  a network whose input layer was trained on the target's samples; for a frozen network with a new classifier it is the right one.
-- The statement and its proof have different constants: 6 and 2 in the statement, 3 and 1/2 in inequality (11). The statement follows
-  from the proof and is the default; constants="proof" takes the sharper ones. Both should be read with care: the deviation bound that
-  the proof cites has log(2/delta), which is log(8n) for its delta = 1/(4n), where (6) prints log(4n) (the statement's 6 covers that,
-  the proof's 3 does not), and (9) takes the training error of the nearest class mean for the smallest of all half-spaces.
-- s is p2, the dimension of the features (f: R^p1 -> R^p2), if every class is spherically symmetric, else 1. It is not p squared: two
-  standard normal classes at distance 1 have V = p and an error of 31 %, more than 16 V / p^2 from p = 53 on. Symmetry is an assumption
-  that the caller states; nothing here checks it.
+- Avg[V / s] is an average over the classes at hand;
+  the theorem takes the expectation over the distribution that classes come from.
+- H_f ranges over adaptors g before the frozen network as well, whose supremum cannot be computed. Here g is
+  frozen too: the features are what they are, and only the classifier varies. The complexity term is that of a
+  smaller class than the theorem's, hence too small for a network whose input layer was trained on the
+  target's samples; for a frozen network with a new classifier it is the right one.
+- The statement and its proof have different constants: 6 and 2 in the statement, 3 and 1/2 in inequality
+  (11). The statement follows from the proof and is the default; constants="proof" takes the sharper ones.
+  Both should be read with care: the deviation bound that the proof cites has log(2/delta), which is log(8n)
+  for its delta = 1/(4n), where (6) prints log(4n) (the statement's 6 covers that, the proof's 3 does not),
+  and (9) takes the training error of the nearest class mean for the smallest of all half-spaces.
+- s is p2, the dimension of the features (f: R^p1 -> R^p2), if every class is spherically symmetric, else 1.
+  It is not p squared: two standard normal classes at distance 1 have V = p and an error of 31 %, more than 16
+  V / p^2 from p = 53 on. Symmetry is an assumption that the caller states; nothing here checks it.
 
-With the numbers of samples of few-shot learning the bound exceeds 1 and says nothing about the error ("vacuous"); its use is to compare
-collapse terms.
+With the numbers of samples of few-shot learning the bound exceeds 1 and says nothing about the error
+("vacuous"); its use is to compare collapse terms.
 """
 
 from __future__ import annotations
@@ -51,7 +54,9 @@ Constants = Literal["statement", "proof"]
 
 @dataclass(frozen=True)
 class PairError:
-    """Error of nearest-class-mean classification on pairs of classes, the theorem's L(f) with frozen features (equation (4), k = 2)."""
+    """Error of nearest-class-mean classification on pairs of classes,
+    the theorem's L(f) with frozen features (equation (4), k = 2).
+    """
 
     mean: float
     """Over all pairs and draws; a fraction in 0-1, chance is 0.5."""
@@ -67,7 +72,9 @@ class PairError:
 
 @dataclass(frozen=True)
 class TransferBound:
-    """The bound, term by term, beside the error that was measured. `explain()` for people, `to_dict()` for files."""
+    """The bound, term by term, beside the error that was measured.
+    `explain()` for people, `to_dict()` for files.
+    """
 
     cdnv: float
     """Avg V over pairs of source classes."""
@@ -76,7 +83,9 @@ class TransferBound:
     n: int
     constants: Constants
     rademacher: float
-    """Average over target classes of the (estimated) empirical Rademacher complexity on n of their samples."""
+    """Average over target classes of the (estimated) empirical Rademacher complexity on n of their
+    samples.
+    """
     complexity: Complexity
     """What `rademacher` is: "halfspaces-bound" (an upper bound), or an estimate."""
     error: float
@@ -110,25 +119,39 @@ class TransferBound:
 
     def explain(self) -> str:
         """A few lines for console and report."""
-        kind = "upper bound of all half-spaces" if self.complexity == "halfspaces-bound" else f"estimate, {self.complexity.split('-')[0]}"
+        kind = (
+            "upper bound of all half-spaces"
+            if self.complexity == "halfspaces-bound"
+            else f"estimate, {self.complexity.split('-')[0]}"
+        )
         s = "s = 1" if self.symmetry == 1 else f"s = {self.symmetry}, assuming spherical symmetry"
         lines = [
             f"collapse    {self.collapse_term:10.4f}   16 * CDNV {self.cdnv:.4f} / s ({s})",
-            f"deviation   {self.deviation_term:10.4f}   n = {self.n} samples per class, constants of the {self.constants}",
-            f"complexity  {self.complexity_term:10.4f}   2 * Rademacher complexity of the classifier ({kind}; adaptor frozen)",
-            f"bound       {self.total:10.4f}   {'vacuous: no error exceeds 1' if self.vacuous else 'on the expected error'}",
+            f"deviation   {self.deviation_term:10.4f}   n = {self.n} samples per class, "
+            f"constants of the {self.constants}",
+            f"complexity  {self.complexity_term:10.4f}   2 * Rademacher complexity of the classifier "
+            f"({kind}; adaptor frozen)",
+            f"bound       {self.total:10.4f}   "
+            f"{'vacuous: no error exceeds 1' if self.vacuous else 'on the expected error'}",
             f"measured    {self.error:10.4f}   nearest class mean on {self.pairs} pairs of target classes",
         ]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types for JSON; infinite numbers become the string 'inf'."""
-        terms = {name: getattr(self, name) for name in ("collapse_term", "deviation_term", "complexity_term", "total", "vacuous")}
-        return {k: "inf" if isinstance(v, float) and math.isinf(v) else v for k, v in {**asdict(self), **terms}.items()}
+        terms = {
+            name: getattr(self, name)
+            for name in ("collapse_term", "deviation_term", "complexity_term", "total", "vacuous")
+        }
+        return {
+            k: "inf" if isinstance(v, float) and math.isinf(v) else v
+            for k, v in {**asdict(self), **terms}.items()
+        }
 
 
 def deviation_term(n: int, constants: Constants = "statement") -> float:
-    """What n samples per class may deviate by: 6 sqrt(log(4n) / 2n) + 2 / n; constants="proof": 3 sqrt(log(4n) / 2n) + 1 / 2n.
+    """What n samples per class may deviate by: 6 sqrt(log(4n) / 2n) + 2 / n; constants="proof":
+    3 sqrt(log(4n) / 2n) + 1 / 2n.
 
     Raises ValueError for n < 1 or unknown constants.
     """
@@ -140,10 +163,14 @@ def deviation_term(n: int, constants: Constants = "statement") -> float:
     return 6.0 * root + 2.0 / n if constants == "statement" else 3.0 * root + 0.5 / n
 
 
-def nearest_mean_error(features: Tensor | ArrayLike, labels: Tensor | ArrayLike, n: int, draws: int = 10, seed: int = 0) -> PairError:
-    """Average error of the nearest-class-mean rule over all pairs of classes, trained on n samples each, tested on all others.
+def nearest_mean_error(
+    features: Tensor | ArrayLike, labels: Tensor | ArrayLike, n: int, draws: int = 10, seed: int = 0
+) -> PairError:
+    """Average error of the nearest-class-mean rule over all pairs of classes,
+    trained on n samples each, tested on all others.
 
-    Both classes of a pair count alike, whatever their sizes. A sample as far from one mean as from the other counts as half an error.
+    Both classes of a pair count alike, whatever their sizes.
+    A sample as far from one mean as from the other counts as half an error.
 
     Args:
         features: (N, p) of the target task. labels: (N,) class indices.
@@ -151,7 +178,8 @@ def nearest_mean_error(features: Tensor | ArrayLike, labels: Tensor | ArrayLike,
         draws: how often training samples are drawn anew. seed: of the draws.
 
     Raises:
-        ValueError: shapes that do not fit, NaN or infinite features, n or draws below 1, fewer than two classes with more than n samples.
+        ValueError: shapes that do not fit, NaN or infinite features, n or draws below 1,
+            fewer than two classes with more than n samples.
     """
     x, y, counts = checked_features(features, labels)
     if n < 1 or draws < 1:
@@ -159,14 +187,16 @@ def nearest_mean_error(features: Tensor | ArrayLike, labels: Tensor | ArrayLike,
     included = np.flatnonzero(counts > n)
     if len(included) < 2:
         raise ValueError(
-            f"pairs of classes are compared, so at least 2 classes need more than n = {n} samples, got {len(included)} such classes among "
-            f"{len(x)} samples; use a smaller n, or more samples"
+            f"pairs of classes are compared, so at least 2 classes need more than n = {n} samples, got "
+            f"{len(included)} such classes among {len(x)} samples; use a smaller n, or more samples"
         )
     rng = np.random.default_rng(seed)
     errors = np.array([_one_draw([x[y == c] for c in included], n, rng) for _ in range(draws)])
     spread = float(errors.std(ddof=1) / math.sqrt(draws)) if draws > 1 else 0.0
     excluded = tuple(int(c) for c in np.flatnonzero(counts <= n))
-    return PairError(float(errors.mean()), spread, len(included) * (len(included) - 1) // 2, n, draws, excluded)
+    return PairError(
+        float(errors.mean()), spread, len(included) * (len(included) - 1) // 2, n, draws, excluded
+    )
 
 
 def _one_draw(members: Sequence[NDArray[np.float64]], n: int, rng: np.random.Generator) -> float:
@@ -197,27 +227,36 @@ def transfer_bound(
     """The terms of Theorem 1 on features of a source and a target task, and the error measured on the target.
 
     Args:
-        source, source_labels: (M, p) features of the source's samples (images), (M,) classes. Where these are not at hand, give the
-            target's: in the theorem's setting (case 1) mapped target classes are distributed like source classes.
+        source, source_labels: (M, p) features of the source's samples (images), (M,) classes. Where these are
+            not at hand, give the target's: in the theorem's setting (case 1) mapped target classes are
+            distributed like source classes.
         target, target_labels: (N, p) features of the target's samples (clouds), (N,) classes.
         n: training samples per target class.
         spherically_symmetric: assume it of every source class, which divides the first term by p.
-        complexity: "halfspaces-bound", an upper bound for all nearest-class-mean (equally: linear) decisions on n points in p
-            dimensions; "halfspaces-estimate", Monte Carlo with a heuristic search, from below; "linear-estimate", Monte Carlo for linear
-            functions with weights of norm up to `radius`, real-valued, so it scales with the features.
+        complexity: "halfspaces-bound", an upper bound for all nearest-class-mean (equally: linear) decisions
+            on n points in p dimensions; "halfspaces-estimate", Monte Carlo with a heuristic search, from
+            below; "linear-estimate", Monte Carlo for linear functions with weights of norm up to `radius`,
+            real-valued, so it scales with the features.
         radius: of "linear-estimate". draws, seed: of training samples; see `nearest_mean_error`.
 
     Raises:
-        ValueError: as `cdnv` and `nearest_mean_error` do, for features of different widths, or an unknown option.
+        ValueError: as `cdnv` and `nearest_mean_error` do, for features of different widths,
+            or an unknown option.
     """
     collapse: CDNVResult = cdnv(source, source_labels)
     deviation_term(n, constants)  # refuses bad options before the long part
     if complexity not in ("halfspaces-bound", "halfspaces-estimate", "linear-estimate"):
-        raise ValueError(f"complexity must be 'halfspaces-bound', 'halfspaces-estimate' or 'linear-estimate', got {complexity!r}")
+        raise ValueError(
+            "complexity must be 'halfspaces-bound', 'halfspaces-estimate' or 'linear-estimate', "
+            f"got {complexity!r}"
+        )
     x, y, counts = checked_features(target, target_labels)
     width = checked_features(source, source_labels)[0].shape[1]
     if width != x.shape[1]:
-        raise ValueError(f"source features have {width} channels and target features {x.shape[1]}, expected the same layer of one network")
+        raise ValueError(
+            f"source features have {width} channels and target features {x.shape[1]}, "
+            "expected the same layer of one network"
+        )
     measured = nearest_mean_error(x, y, n, draws, seed)
     if complexity == "halfspaces-bound":
         value = halfspace_rademacher_bound(n, width)
@@ -229,4 +268,6 @@ def transfer_bound(
         else:
             value = float(np.mean([halfspace_rademacher_estimate(s, seed=seed).value for s in samples]))
     symmetry = width if spherically_symmetric else 1
-    return TransferBound(collapse.mean, symmetry, n, constants, value, complexity, measured.mean, measured.pairs)
+    return TransferBound(
+        collapse.mean, symmetry, n, constants, value, complexity, measured.mean, measured.pairs
+    )

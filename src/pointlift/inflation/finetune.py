@@ -1,4 +1,6 @@
-"""Fine-tuning regimes of Image2Point: which parameters learn, and which batch statistics move (v2 section 4, facts 1.5)."""
+"""Fine-tuning regimes of Image2Point: which parameters learn,
+and which batch statistics move (v2 section 4, facts 1.5).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ REGIMES = ("io", "io+stats", "io+bn", "all", "scratch")
 
 @dataclass(frozen=True)
 class FinetuneReport:
-    """Trainable and total parameters of a network in a regime. Frozen 2D weights of a learned transform count as parameters."""
+    """Trainable and total parameters of a network in a regime.
+    Frozen 2D weights of a learned transform count as parameters.
+    """
 
     regime: str
     trainable: int
@@ -29,7 +33,10 @@ class FinetuneReport:
 
     def render(self) -> str:
         times = f", {self.total / self.trainable:.1f}x fewer" if 0 < self.trainable < self.total else ""
-        return f"regime {self.regime}: {self.trainable:,} of {self.total:,} parameters are trained ({100 * self.ratio:.2f} %{times})"
+        return (
+            f"regime {self.regime}: {self.trainable:,} of {self.total:,} parameters are trained "
+            f"({100 * self.ratio:.2f} %{times})"
+        )
 
     def __str__(self) -> str:
         return self.render()
@@ -38,20 +45,27 @@ class FinetuneReport:
 def set_finetune(net: nn.Module, regime: str, seed: int = 0) -> FinetuneReport:
     """Choose what of `net` learns.
 
-    io: input and output layer; the backbone's normalisation keeps the image statistics (eval mode). io+stats: the same parameters,
-    while mean and variance of the batch normalisations move ("mu, sigma"). io+bn: also their weights and biases. all: everything.
-    scratch: everything, after all weights were drawn anew from `seed`. A learned filter transformation T always learns; its 2D weights
-    never do. `net.fixed`, what the image network itself never trained, stays as it is in every regime.
+    io: input and output layer; the backbone's normalisation keeps the image statistics (eval mode). io+stats:
+    the same parameters, while mean and variance of the batch normalisations move ("mu, sigma"). io+bn: also
+    their weights and biases. all: everything.
+    scratch: everything, after all weights were drawn anew from `seed`. A learned filter transformation T
+    always learns; its 2D weights never do. `net.fixed`, what the image network itself never trained, stays as
+    it is in every regime.
     Raises ValueError for an unknown regime, or one that needs a backbone on a network that has none.
     """
     if regime not in REGIMES:
         raise ValueError(f"regime must be one of {', '.join(REGIMES)}, got {regime!r}.")
     fixed = {p for n, p in net.named_parameters() if n in getattr(net, "fixed", ())}
-    inside = [name for name, _ in net.named_modules() if isinstance(net, CloudNetwork) and net.in_backbone(name)]
+    inside = [
+        name for name, _ in net.named_modules() if isinstance(net, CloudNetwork) and net.in_backbone(name)
+    ]
     backbone = [net.get_submodule(name) for name in inside]
     frozen = regime not in ("all", "scratch")
     if frozen and not any(inside):  # but for the network itself, whose name is empty
-        raise ValueError(f"Regime {regime!r} freezes a backbone, but {type(net).__name__} has none: use 'all' or 'scratch'.")
+        raise ValueError(
+            f"Regime {regime!r} freezes a backbone, but {type(net).__name__} has none: "
+            "use 'all' or 'scratch'."
+        )
     if regime == "scratch":
         _draw_anew(net, fixed, seed)
     for parameter in net.parameters():
@@ -73,7 +87,9 @@ def set_finetune(net: nn.Module, regime: str, seed: int = 0) -> FinetuneReport:
 
 
 def _draw_anew(net: nn.Module, fixed: set[nn.Parameter], seed: int) -> None:
-    """New weights for all but `fixed`, which get their values back where a layer's own initialisation reached them."""
+    """New weights for all but `fixed`, which get their values back where a layer's own initialisation reached
+    them.
+    """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         before = [(p, p.clone()) for p in fixed]

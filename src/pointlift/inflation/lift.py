@@ -41,19 +41,25 @@ def inflate(
 ) -> InflatedNetwork:
     """A sparse 3D network with the weights and the forward of `image_model`, which itself is not changed.
 
-    rule: how a K x K kernel becomes K x K x K (`pointlift.inflation.rules`): "repeat" along `axis` (both papers), "mean", "center",
-    "T1", "T2", "T3", any matrix T (K*K, K**3), or "learned" / "learned-shared" (v1: T per layer or per network is trained, 2D weights
-    stay frozen) with start "default" (T = repeat) or "random". 1x1 convolutions are copied.
-    stem: "linear" (v2: one k3 convolution + BN in place of the image stem), "three-conv" (v1) or "inflate" (keep the image stem).
-    head: "linear", "linear-bn" (v2's listing) or "mlp" (v1). shortcut_kernel: 1, or 2 for the released code's shortcuts.
-    load_stages: numbers (from 1) of the stages that keep image weights, the others are drawn anew (v2 table 9); None: all.
-    seed: for everything that is drawn. voxel_size: edge of the voxels that the network makes of clouds, in their units.
+    rule: how a K x K kernel becomes K x K x K (`pointlift.inflation.rules`): "repeat" along `axis` (both
+    papers), "mean", "center", "T1", "T2", "T3", any matrix T (K*K, K**3), or "learned" / "learned-shared"
+    (v1: T per layer or per network is trained, 2D weights stay frozen) with start "default" (T = repeat) or
+    "random". 1x1 convolutions are copied.
+    stem: "linear" (v2: one k3 convolution + BN in place of the image stem),
+    "three-conv" (v1) or "inflate" (keep the image stem).
+    head: "linear", "linear-bn" (v2's listing) or "mlp" (v1). shortcut_kernel:
+    1, or 2 for the released code's shortcuts.
+    load_stages: numbers (from 1) of the stages that keep image weights,
+    the others are drawn anew (v2 table 9); None: all.
+    seed: for everything that is drawn. voxel_size: edge of the voxels that the network makes of clouds,
+    in their units.
 
-    Weights are float32 whatever the image network's dtype. What the image network itself never trained (`requires_grad` False: a fixed
-    filter, a constant shortcut) stays frozen, unless all of it is frozen. The network comes back in training mode, on the image
-    network's device.
+    Weights are float32 whatever the image network's dtype. What the image network itself never trained
+    (`requires_grad` False: a fixed filter, a constant shortcut) stays frozen, unless all of it is frozen. The
+    network comes back in training mode, on the image network's device.
 
-    Raises InflationError naming the module and the remedy for what has no counterpart on voxels, ValueError for unknown options.
+    Raises InflationError naming the module and the remedy for what has no counterpart on voxels,
+    ValueError for unknown options.
     """
     if not isinstance(rule, (str, Tensor)):
         rule = torch.as_tensor(rule)
@@ -72,8 +78,9 @@ def inflate(
         torch.manual_seed(seeds[1])
         new_stem = make_stem(stem, in_channels, channels)
         arguments: dict[str, Any] = {
-            "rule": rule if isinstance(rule, str) else rule.tolist(), "axis": axis, "in_channels": in_channels, "num_classes": num_classes,
-            "stem": stem, "head": head, "shortcut_kernel": shortcut_kernel,
+            "rule": rule if isinstance(rule, str) else rule.tolist(), "axis": axis,
+            "in_channels": in_channels, "num_classes": num_classes, "stem": stem, "head": head,
+            "shortcut_kernel": shortcut_kernel,
             "load_stages": None if load_stages is None else list(load_stages), "start": start, "seed": seed,
         }  # fmt: skip
         inputs = structure.stem if stem == "inflate" else []
@@ -88,18 +95,28 @@ def inflate(
 
 
 def _copy_of(image_model: nn.Module) -> nn.Module:
-    """A float32 copy on the CPU, where every part of the new network is made and tried before it moves to its device."""
+    """A float32 copy on the CPU, where every part of the new network is made and tried before it moves to its
+    device.
+    """
     try:
         backbone = copy.deepcopy(image_model).to("cpu", torch.float32)
     except (RuntimeError, TypeError) as error:
-        raise InflationError(f"The image network cannot be copied ({error}): remove reparametrisations and hooks from it first.") from error
+        raise InflationError(
+            f"The image network cannot be copied ({error}): "
+            "remove reparametrisations and hooks from it first."
+        ) from error
     if not any(p.requires_grad for p in backbone.parameters()):
-        backbone.requires_grad_(True)  # a whole network is frozen to be used as it is, not because its weights are constants
+        # a whole network is frozen to be used as it is, not because its weights are constants
+        backbone.requires_grad_(True)
     return backbone
 
 
-def _complete(report: InflationReport, image_model: nn.Module, net: InflatedNetwork, swapper: Swapper) -> None:
-    """Rows for what belongs to no swapped leaf: second names of shared modules, parameters of blocks, and everything that is new."""
+def _complete(
+    report: InflationReport, image_model: nn.Module, net: InflatedNetwork, swapper: Swapper
+) -> None:
+    """Rows for what belongs to no swapped leaf: second names of shared modules, parameters of blocks,
+    and everything that is new.
+    """
     state = net.state_dict(keep_vars=True)
     image = image_model.state_dict(keep_vars=True)
     told = {r.name: r for r in report.rows}
@@ -120,8 +137,12 @@ def _complete(report: InflationReport, image_model: nn.Module, net: InflatedNetw
             report.rows.append(TensorFate(name, "copied", shape, shape, target, "of a block"))
         else:
             shuffle(state[target])
-            report.rows.append(TensorFate(name, "re-initialised", shape, shape, target, "stage not loaded, values shuffled"))
-    report.rows[:] = [replace(r, shape_3d=tuple(state[r.target].shape)) if r.target else r for r in report.rows]
+            report.rows.append(
+                TensorFate(name, "re-initialised", shape, shape, target, "stage not loaded, values shuffled")
+            )
+    report.rows[:] = [
+        replace(r, shape_3d=tuple(state[r.target].shape)) if r.target else r for r in report.rows
+    ]
     filled = {r.target for r in report.rows}
     for name, tensor in state.items():
         if name not in filled:
@@ -129,11 +150,17 @@ def _complete(report: InflationReport, image_model: nn.Module, net: InflatedNetw
             report.rows.append(TensorFate(name, "re-initialised", None, tuple(tensor.shape), name, note))
 
 
-def _check_options(rule: str | Tensor, axis: str, stem: str, head: str, shortcut_kernel: int, start: str) -> None:
+def _check_options(
+    rule: str | Tensor, axis: str, stem: str, head: str, shortcut_kernel: int, start: str
+) -> None:
     rule_matrix(rule if isinstance(rule, str) else "repeat", axis, 3)  # raises for unknown names
     if isinstance(rule, Tensor) and rule.ndim != 2:
         raise ValueError(f"A matrix rule must have shape (K*K, K**3), got {tuple(rule.shape)}.")
-    for name, value, known in (("stem", stem, STEMS), ("head", head, HEADS), ("start", start, ("default", "random"))):
+    for name, value, known in (
+        ("stem", stem, STEMS),
+        ("head", head, HEADS),
+        ("start", start, ("default", "random")),
+    ):
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}.")
     if shortcut_kernel not in (1, 2):
@@ -144,21 +171,27 @@ def _check_options(rule: str | Tensor, axis: str, stem: str, head: str, shortcut
 
 def _check_numbers(in_channels: int, num_classes: int, seed: int) -> None:
     if in_channels < 1 or num_classes < 1:
-        raise ValueError(f"in_channels and num_classes must be at least 1, got {in_channels} and {num_classes}.")
+        raise ValueError(
+            f"in_channels and num_classes must be at least 1, got {in_channels} and {num_classes}."
+        )
     if not 0 <= seed < 2**63:
         raise ValueError(f"seed must be from 0 to 2**63 - 1, got {seed}.")
 
 
 def _check_structure(structure: Structure, stem: str, load_stages: Sequence[int] | None) -> None:
-    """Raises ValueError for stages that the network does not have, InflationError for a stem that one layer cannot stand in for."""
+    """Raises ValueError for stages that the network does not have,
+    InflationError for a stem that one layer cannot stand in for.
+    """
     wrong = [s for s in load_stages or () if not 1 <= s <= len(structure.stages)]
     if wrong:
-        raise ValueError(f"load_stages names stage {wrong[0]}, but this network has stages 1 to {len(structure.stages)} "
-                         f"({', '.join(structure.stages)}).")
+        raise ValueError(
+            f"load_stages names stage {wrong[0]}, but this network has stages 1 to {len(structure.stages)} "
+            f"({', '.join(structure.stages)})."
+        )
     if stem != "inflate" and structure.branching_stem is not None:
         raise InflationError(
-            f"{structure.first_conv} and {structure.branching_stem} both look at the picture, so there is no single input layer to "
-            "replace: use stem='inflate'."
+            f"{structure.first_conv} and {structure.branching_stem} both look at the picture, "
+            "so there is no single input layer to replace: use stem='inflate'."
         )
 
 
@@ -179,8 +212,10 @@ def _swapper(
         if k == 1:
             return torch.ones(1, 1)
         if tuple(rule.shape) != (k * k, k**3):
-            raise InflationError(f"{name} has a kernel of {k} x {k}, which needs T of shape {(k * k, k**3)}, got {tuple(rule.shape)}: use "
-                                 "a named rule.")
+            raise InflationError(
+                f"{name} has a kernel of {k} x {k}, which needs T of shape {(k * k, k**3)}, "
+                f"got {tuple(rule.shape)}: use a named rule."
+            )
         return rule.float()
 
     def transform(k: int) -> nn.Parameter:
@@ -194,20 +229,40 @@ def _swapper(
     def loaded(name: str) -> bool:
         return not any(name.startswith(s + ".") or name == s for s in left_out)
 
-    learned: Callable[[int], nn.Parameter] | None = transform if rule in ("learned", "learned-shared") else None
+    learned: Callable[[int], nn.Parameter] | None = (
+        transform if rule in ("learned", "learned-shared") else None
+    )
     along = isinstance(rule, str) and rule in ("repeat", "mean", "center", "learned", "learned-shared")
     note = f"{rule} along {axis}" if along else rule if isinstance(rule, str) else "given matrix T"
     if learned is not None:
         note = f"{rule} T, {start} start"
-    return Swapper(report, matrix, str(note), learned, loaded, frozenset(structure.shortcuts if shortcut_kernel == 2 else ()))
+    return Swapper(
+        report,
+        matrix,
+        str(note),
+        learned,
+        loaded,
+        frozenset(structure.shortcuts if shortcut_kernel == 2 else ()),
+    )
 
 
-def _swap_all(backbone: nn.Module, structure: Structure, swapper: Swapper, stem: str, in_channels: int) -> int:
+def _swap_all(
+    backbone: nn.Module, structure: Structure, swapper: Swapper, stem: str, in_channels: int
+) -> int:
     """Swap every leaf of `backbone` in place; returns the channels that the stem has to deliver."""
-    last_conv = next((s.module for s in reversed(structure.steps) if s.name in structure.stem and isinstance(s.module, nn.Conv2d)), None)
+    last_conv = next(
+        (
+            s.module
+            for s in reversed(structure.steps)
+            if s.name in structure.stem and isinstance(s.module, nn.Conv2d)
+        ),
+        None,
+    )
     if last_conv is None and stem != "inflate":
-        raise InflationError(f"No convolution stands before {structure.stages[0]}, so there is no input layer to replace: use "
-                             "stem='inflate'.")
+        raise InflationError(
+            f"No convolution stands before {structure.stages[0]}, so there is no input layer to replace: use "
+            "stem='inflate'."
+        )
     dropped = _dropped_head(structure)
     found = list(leaves(backbone))
     first_name: dict[nn.Module, str] = {}
@@ -221,9 +276,13 @@ def _swap_all(backbone: nn.Module, structure: Structure, swapper: Swapper, stem:
             made[leaf] = _drop(swapper.report, name, leaf, "image stem")
         elif first_name[leaf] in dropped:
             pools = isinstance(leaf, (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d))
-            made[leaf] = SparseGlobalPool("mean") if pools else _drop(swapper.report, name, leaf, "image head")
+            made[leaf] = (
+                SparseGlobalPool("mean") if pools else _drop(swapper.report, name, leaf, "image head")
+            )
         elif first_name[leaf] not in structure.ran:
-            made[leaf] = _drop(swapper.report, name, leaf, "did not run on a picture") if leaf.state_dict() else leaf
+            made[leaf] = (
+                _drop(swapper.report, name, leaf, "did not run on a picture") if leaf.state_dict() else leaf
+            )
         else:
             made[leaf] = swapper.swap(name, leaf)
         set_module(backbone, name, made[leaf])
@@ -240,15 +299,23 @@ def _drop(report: InflationReport, name: str, leaf: nn.Module, note: str) -> nn.
 
 
 def _dropped_head(structure: Structure) -> set[str]:
-    """Leaves of the image head that make room for the paper's: the classifier, what follows it, and what needs a map of fixed size."""
+    """Leaves of the image head that make room for the paper's:
+    the classifier, what follows it, and what needs a map of fixed size.
+    """
     by_name = {s.name: s for s in structure.steps}
-    first = next((i for i, s in enumerate(structure.steps) if structure.head and s.name == structure.head[0]), len(structure.steps))
+    first = next(
+        (i for i, s in enumerate(structure.steps) if structure.head and s.name == structure.head[0]),
+        len(structure.steps),
+    )
     width = structure.steps[first - 1].shape[1] if first else 0
     dropped: set[str] = set()
     broken = False
     for name in structure.head:
         module = by_name[name].module
-        if isinstance(module, (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)) and module.output_size not in (1, (1, 1)):
+        if isinstance(module, (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)) and module.output_size not in (
+            1,
+            (1, 1),
+        ):
             dropped.add(name)
         fixed_size = isinstance(module, nn.Linear) and module.in_features != width
         fixed_size |= isinstance(module, nn.Conv2d) and tuple(module.kernel_size) != (1, 1)
@@ -261,7 +328,9 @@ def _dropped_head(structure: Structure) -> set[str]:
 
 
 def _flatten_dropped(backbone: nn.Module, dropped: set[str]) -> None:
-    """A container of which everything with weights was dropped goes as a whole: its forward may ask for image sizes."""
+    """A container of which everything with weights was dropped goes as a whole:
+    its forward may ask for image sizes.
+    """
     parents = {n.rpartition(".")[0] for n in dropped}
     for parent in sorted(parents - {""}, key=len):
         inner = [n for n, _ in leaves(backbone) if n.startswith(parent + ".")]
@@ -270,29 +339,38 @@ def _flatten_dropped(backbone: nn.Module, dropped: set[str]) -> None:
 
 
 def _adapt_input(backbone: nn.Module, name: str, in_channels: int, report: InflationReport) -> None:
-    """Give the first convolution `in_channels` inputs: image channels are summed and shared out, so that a grey
-    input keeps its response."""
+    """Give the first convolution `in_channels` inputs: image channels are summed and shared out, so that a
+    grey input keeps its response."""
     conv = backbone.get_submodule(name)
     have = int(conv.in_channels)  # type: ignore
     if have == in_channels:
         return
     tensor = getattr(conv, "weight", None)
     if tensor is None or int(conv.groups) != 1:  # type: ignore
-        raise InflationError(f"{name} cannot be adapted from {have} to {in_channels} input channels: use stem='linear'.")
+        raise InflationError(
+            f"{name} cannot be adapted from {have} to {in_channels} input channels: use stem='linear'."
+        )
     conv.weight = nn.Parameter(tensor.detach().sum(1, keepdim=True).expand(-1, in_channels, -1) / in_channels)
     conv.in_channels = in_channels  # type: ignore
     report.notes.append(f"{name}: {have} input channels averaged into {in_channels}")
 
 
 def _map_modules(image_model: nn.Module, structure: Structure) -> list[str]:
-    """Modules of the image network whose outputs are its intermediate maps: those that timm lists, else its stages."""
+    """Modules of the image network whose outputs are its intermediate maps:
+    those that timm lists, else its stages.
+    """
     known = getattr(image_model, "feature_info", None)
-    listed = [str(i["module"]) for i in known if isinstance(i, dict) and i.get("module")] if isinstance(known, list) else []
+    listed = (
+        [str(i["module"]) for i in known if isinstance(i, dict) and i.get("module")]
+        if isinstance(known, list)
+        else []
+    )
     return listed or structure.stages
 
 
 def _trial(net: InflatedNetwork, in_channels: int, map_modules: Sequence[str] = ()) -> int:
-    """Run the swapped network on two small random clouds, as in use and as in training; returns the width of its embedding.
+    """Run the swapped network on two small random clouds, as in use and as in training;
+    returns the width of its embedding.
 
     Fills the network's `maps_info` with those of `map_modules` that gave a map. Turns any failure into an
     InflationError that names the place. The network's buffers come out unchanged.
@@ -303,7 +381,11 @@ def _trial(net: InflatedNetwork, in_channels: int, map_modules: Sequence[str] = 
     device = next(net.parameters()).device
     voxels = SparseTensor(torch.randn(coords.shape[0], in_channels, generator=generator), coords).to(device)
     running: list[str] = []
-    handles = [m.register_forward_pre_hook(lambda _m, _a, n=n: running.append(n)) for n, m in net.named_modules() if n]
+    handles = [
+        m.register_forward_pre_hook(lambda _m, _a, n=n: running.append(n))
+        for n, m in net.named_modules()
+        if n
+    ]
     was_training = net.training
     before = {n: b.clone() for n, b in net.named_buffers()}
     try:
@@ -313,11 +395,20 @@ def _trial(net: InflatedNetwork, in_channels: int, map_modules: Sequence[str] = 
             net.eval()
             handles += _measured(net, map_modules)
             embedding = net.forward_features(voxels)
-    except (UnsupportedOnVoxels, AttributeError, RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+    except (
+        UnsupportedOnVoxels,
+        AttributeError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        IndexError,
+        AssertionError,
+    ) as error:
         where = running[-1].removeprefix("backbone.") if running else ""
         raise InflationError(
-            f"The image network cannot run on voxels: {_in_words(error)}, after entering {where or 'its forward'}. "
-            "Replace that part of the image network, or choose a network of convolutions, normalisations and pooling."
+            f"The image network cannot run on voxels: {_in_words(error)}, after entering "
+            f"{where or 'its forward'}. Replace that part of the image network, "
+            "or choose a network of convolutions, normalisations and pooling."
         ) from error
     finally:
         for h in handles:
@@ -326,13 +417,17 @@ def _trial(net: InflatedNetwork, in_channels: int, map_modules: Sequence[str] = 
         for n, b in net.named_buffers():
             b.copy_(before[n])
     if embedding.ndim != 2 or embedding.shape[0] != 2:
-        raise InflationError(f"The image network's trunk gave {tuple(embedding.shape)} for two clouds instead of (2, C): its head was not "
-                             "recognised.")
+        raise InflationError(
+            f"The image network's trunk gave {tuple(embedding.shape)} for two clouds instead of (2, C): "
+            "its head was not recognised."
+        )
     return int(embedding.shape[1])
 
 
 def _measured(net: InflatedNetwork, map_modules: Sequence[str]) -> list[RemovableHandle]:
-    """Hooks that note channels and stride of the maps that `map_modules` of the trunk give, in their order."""
+    """Hooks that note channels and stride of the maps that `map_modules` of the trunk give,
+    in their order.
+    """
     modules = dict(net.named_modules())
     found: dict[str, dict[str, Any]] = {}
 
@@ -341,7 +436,11 @@ def _measured(net: InflatedNetwork, map_modules: Sequence[str]) -> list[Removabl
             found[name] = {"num_chs": int(out.features.shape[1]), "reduction": out.stride, "module": name}
             net.maps_info = [found[n] for n in names if n in found]
 
-    names = [f"backbone.{n}" for n in map_modules if not isinstance(modules.get(f"backbone.{n}"), (type(None), nn.Identity))]
+    names = [
+        f"backbone.{n}"
+        for n in map_modules
+        if not isinstance(modules.get(f"backbone.{n}"), (type(None), nn.Identity))
+    ]
     return [modules[name].register_forward_hook(partial(note, name)) for name in names]
 
 

@@ -1,4 +1,6 @@
-"""The inflated network: the paper's input layer, the image network's trunk on voxels, the paper's output layer."""
+"""The inflated network: the paper's input layer, the image network's trunk on voxels,
+the paper's output layer.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,9 @@ class _Voxel(nn.Sequential):
 
 
 def make_stem(kind: str, in_channels: int, channels: int) -> nn.Module:
-    """linear: k3 convolution + BN, no activation (v2 listing 1, v1 listing 5). three-conv: three k3 convolutions with strides 1, 1, 2,
-    each with BN and ReLU (v1 listing 3). inflate: nothing, the image network's own stem is inflated instead."""
+    """linear: k3 convolution + BN, no activation (v2 listing 1, v1 listing 5). three-conv: three k3
+    convolutions with strides 1, 1, 2, each with BN and ReLU (v1 listing 3). inflate: nothing, the image
+    network's own stem is inflated instead."""
     if kind == "linear":
         return _Voxel(SparseConv3d(in_channels, channels, 3), SparseBatchNorm(channels))
     if kind == "three-conv":
@@ -38,23 +41,29 @@ def make_stem(kind: str, in_channels: int, channels: int) -> nn.Module:
 
 
 def make_head(kind: str, channels: int, num_classes: int) -> nn.Module:
-    """On pooled features (B, C). linear: one fully connected layer (v2 section 3). linear-bn: the same with BN on the logits (v2
-    listing 1, v1 listing 5). mlp: C -> 1024 with BN and ReLU -> classes (v1 listing 3)."""
+    """On pooled features (B, C). linear: one fully connected layer (v2 section 3). linear-bn: the same with
+    BN on the logits (v2 listing 1, v1 listing 5). mlp: C -> 1024 with BN and ReLU -> classes (v1 listing 3).
+    """
     if kind == "linear":
         return nn.Sequential(nn.Linear(channels, num_classes))
     if kind == "linear-bn":
         return nn.Sequential(nn.Linear(channels, num_classes), nn.BatchNorm1d(num_classes))
     if kind == "mlp":
-        return nn.Sequential(nn.Linear(channels, 1024), nn.BatchNorm1d(1024), nn.ReLU(), nn.Linear(1024, num_classes))
+        return nn.Sequential(
+            nn.Linear(channels, 1024), nn.BatchNorm1d(1024), nn.ReLU(), nn.Linear(1024, num_classes)
+        )
     raise ValueError(f"head must be one of {', '.join(HEADS)}, got {kind!r}.")
 
 
 class InflatedNetwork(CloudNetwork):
     """Image2Point's network for classification: `head(pool(backbone(stem(voxels))))`.
 
-    report says what became of every tensor of the image network; arguments are the keyword arguments of `inflate` that made it.
-    input_modules: leaves of the backbone that are the input layer beside the stem, where that is inflated and not replaced.
-    feature_info: maps of the trunk, measured on a small cloud. fixed: what the image network itself never trained.
+    report says what became of every tensor of the image network;
+    arguments are the keyword arguments of `inflate` that made it.
+    input_modules: leaves of the backbone that are the input layer beside the stem,
+        where that is inflated and not replaced.
+    feature_info: maps of the trunk, measured on a small cloud. fixed:
+        what the image network itself never trained.
     """
 
     takes = "voxels"
@@ -81,7 +90,9 @@ class InflatedNetwork(CloudNetwork):
         return self.maps_info or super().feature_info
 
     def forward_map(self, cloud: PointBatch | SparseTensor) -> SparseTensor:
-        """The last feature map on voxels: what the last module of the trunk gave before pooling over the cloud."""
+        """The last feature map on voxels: what the last module of the trunk gave before pooling over the
+        cloud.
+        """
         maps: list[SparseTensor] = []
 
         def keep(module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
@@ -104,10 +115,14 @@ class InflatedNetwork(CloudNetwork):
         return out.flatten(1)
 
     def draw_anew(self) -> None:
-        """Every layer's own reset_parameters; weights that no layer resets keep their values, shuffled. `fixed` ones stay."""
+        """Every layer's own reset_parameters; weights that no layer resets keep their values,
+        shuffled. `fixed` ones stay.
+        """
         fixed = {p for n, p in self.named_parameters() if n in self.fixed}
         for module in self.modules():
             if isinstance(module, TransformedConv3d):
                 module.scramble()
-                module.transform.copy_(first_transform(module.kernel_size, self.arguments["axis"], self.arguments["start"]))
+                module.transform.copy_(
+                    first_transform(module.kernel_size, self.arguments["axis"], self.arguments["start"])
+                )
             draw_layer(module, fixed)

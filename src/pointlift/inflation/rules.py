@@ -1,11 +1,11 @@
 """2D kernel -> 3D kernel.
 
-Every rule is one linear map T (K*K, K**3) applied to the flattened 2D kernel (Image2Point v1, section 3 and listing 2), so a rule is
-a matrix and a learned rule is a parameter. Rows of T are the pixels (row, column) of the 2D kernel; columns are the voxels
-(dx, dy, dz), z fastest.
+Every rule is one linear map T (K*K, K**3) applied to the flattened 2D kernel (Image2Point v1, section 3 and
+listing 2), so a rule is a matrix and a learned rule is a parameter. Rows of T are the pixels (row, column) of
+the 2D kernel; columns are the voxels (dx, dy, dz), z fastest.
 
-In the plane that is perpendicular to the new axis, image rows run along the first and image columns along the second of the two
-remaining axes: for axis z, (row, column) = (x, y).
+In the plane that is perpendicular to the new axis, image rows run along the first and image columns along the
+second of the two remaining axes: for axis z, (row, column) = (x, y).
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def _along(axis: int, kernel_size: int) -> Tensor:
 
 
 def _diagonal(kernel_size: int) -> Tensor:
-    """T that copies the 2D kernel along the diagonal of the x-z plane: the copy at dz is shifted by dz in x, and wraps around."""
+    """T that copies the 2D kernel along the diagonal of the x-z plane:
+    the copy at dz is shifted by dz in x, and wraps around.
+    """
     k, middle = kernel_size, kernel_size // 2
     matrix = torch.zeros(k, k, k, k, k)
     for x in range(k):
@@ -49,9 +51,10 @@ def _diagonal(kernel_size: int) -> Tensor:
 def rule_matrix(rule: str, axis: str, kernel_size: int) -> Tensor:
     """T (K*K, K**3) float32 of a named rule.
 
-    repeat: K copies along `axis` (both papers' default; no rescaling). mean: the same divided by K, as I3D does. center: one copy in
-    the slice dz = 0, zeros elsewhere. T1, T2, T3: the handcrafted orientations of v1's figure 3, which the paper shows as a picture
-    only; here T1 copies along x, T2 along y, T3 along the x-z diagonal, while its default T is repeat along z.
+    repeat: K copies along `axis` (both papers' default; no rescaling). mean: the same divided by K, as I3D
+    does. center: one copy in the slice dz = 0, zeros elsewhere. T1, T2, T3: the handcrafted orientations of
+    v1's figure 3, which the paper shows as a picture only; here T1 copies along x, T2 along y, T3 along the
+    x-z diagonal, while its default T is repeat along z.
     A learned rule starts from repeat. Raises ValueError for an unknown rule or axis.
     """
     if axis not in AXES:
@@ -84,10 +87,14 @@ def rule_matrix(rule: str, axis: str, kernel_size: int) -> Tensor:
 def released_transform(name: str) -> Tensor:
     """T (9, 27) of the released code's options "x-axis", "y-axis", "z-axis" in our axes (facts 1.4).
 
-    Its names do not denote the axis that is copied: z-axis copies along y with (row, column) = (z, x), y-axis along z with (y, x),
-    x-axis along x with (y, z).
+    Its names do not denote the axis that is copied: z-axis copies along y with (row, column) = (z, x), y-axis
+    along z with (y, x), x-axis along x with (y, z).
     """
-    pixel = {"z-axis": lambda x, y, z: (z, x), "y-axis": lambda x, y, z: (y, x), "x-axis": lambda x, y, z: (y, z)}
+    pixel = {
+        "z-axis": lambda x, y, z: (z, x),
+        "y-axis": lambda x, y, z: (y, x),
+        "x-axis": lambda x, y, z: (y, z),
+    }
     if name not in pixel:
         raise ValueError(f"The released options are {', '.join(pixel)}, got {name!r}.")
     matrix = torch.zeros(3, 3, 3, 3, 3)
@@ -100,5 +107,7 @@ def released_transform(name: str) -> Tensor:
 
 
 def inflate_kernel(weight: Tensor, matrix: Tensor) -> Tensor:
-    """(K**3, C_in / groups, C_out) from a Conv2d weight (C_out, C_in / groups, K, K) and T (K*K, K**3); differentiable in both."""
+    """(K**3, C_in / groups, C_out) from a Conv2d weight (C_out, C_in / groups, K,
+    K) and T (K*K, K**3); differentiable in both.
+    """
     return torch.einsum("oia,ad->dio", weight.flatten(2), matrix.to(weight.dtype))

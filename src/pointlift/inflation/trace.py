@@ -1,4 +1,5 @@
-"""What an image network does, watched on one picture: which leaves run, in which order, and where its stem, stages and head are.
+"""What an image network does, watched on one picture:
+which leaves run, in which order, and where its stem, stages and head are.
 
 Everything is decided by module types, tensor shapes and the flow of tensors, never by names.
 """
@@ -34,9 +35,10 @@ class Step:
 
 @dataclass
 class Structure:
-    """steps: leaves that map a tensor to a tensor, in execution order. stem, head: names of leaves. stages: names of the trunk's stages in
-    order. classifier: name of the last linear map or None. shortcuts: 1x1 convolutions beside a residual block's main path. ran: names of
-    all leaves that were called, whatever they take and give."""
+    """steps: leaves that map a tensor to a tensor, in execution order. stem, head: names of leaves. stages:
+    names of the trunk's stages in order. classifier: name of the last linear map or None. shortcuts: 1x1
+    convolutions beside a residual block's main path. ran: names of all leaves that were called, whatever they
+    take and give."""
 
     steps: list[Step]
     stem: list[str]
@@ -53,14 +55,20 @@ class Structure:
 
     @property
     def branching_stem(self) -> str | None:
-        """Another layer that looks at the picture itself, which a single new input layer cannot stand in for; or None."""
+        """Another layer that looks at the picture itself, which a single new input layer cannot stand in for;
+        or None.
+        """
         first = next(s for s in self.steps if s.name == self.first_conv)
         return next((s.name for s in self.steps if s.source == first.source and s is not first), None)
 
 
 def is_leaf(module: nn.Module) -> bool:
-    """A module that is swapped or kept as a whole: no children, or a normalisation that carries its activation."""
-    return not any(True for _ in module.children()) or isinstance(module, (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm))
+    """A module that is swapped or kept as a whole: no children,
+    or a normalisation that carries its activation.
+    """
+    return not any(True for _ in module.children()) or isinstance(
+        module, (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+    )
 
 
 def leaves(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
@@ -74,7 +82,9 @@ def leaves(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]
 
 @dataclass
 class _Watched:
-    """What one run shows: steps, shapes of containers' outputs, leaves called, and the tensors, whose ids are unique while they live."""
+    """What one run shows: steps, shapes of containers' outputs, leaves called, and the tensors,
+    whose ids are unique while they live.
+    """
 
     steps: list[Step] = field(default_factory=list)
     outputs: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -140,8 +150,8 @@ def _run(model: nn.Module, channels: int) -> _Watched:
         for module, mode in modes.items():
             module.training = mode
     raise InflationError(
-        f"The image network does not run on a {channels}-channel picture ({type(failure).__name__}: {failure}): "
-        f"pass a network that maps (B, {channels}, H, W) to logits."
+        f"The image network does not run on a {channels}-channel picture ({type(failure).__name__}: "
+        f"{failure}): pass a network that maps (B, {channels}, H, W) to logits."
     ) from failure
 
 
@@ -167,8 +177,8 @@ def _is_chain(steps: list[Step]) -> bool:
 def _find_stem(steps: list[Step]) -> list[str]:
     """Leaves before the first stage.
 
-    The stem is the leading run of single layers beside the stages (or one short chain of them in a module of its own). Where all
-    layers stand in one flat row, it ends before the second convolution.
+    The stem is the leading run of single layers beside the stages (or one short chain of them in a module of
+    its own). Where all layers stand in one flat row, it ends before the second convolution.
     """
     prefix = ""
     while True:
@@ -194,7 +204,9 @@ def _find_stem(steps: list[Step]) -> list[str]:
 
 
 def _find_stages(steps: list[Step], stem: list[str], head: list[str]) -> list[str]:
-    """Children with convolutions of the one module that holds the whole trunk, but for single convolutions after it."""
+    """Children with convolutions of the one module that holds the whole trunk,
+    but for single convolutions after it.
+    """
     outside = {*stem, *head}
     trunk = [s for s in steps if s.name not in outside]
     prefix = ""
@@ -209,13 +221,21 @@ def _find_stages(steps: list[Step], stem: list[str], head: list[str]) -> list[st
 
 
 def _find_head(steps: list[Step]) -> tuple[list[str], str | None]:
-    """Names from the first leaf after the last feature map on, and the classifier: the last leaf with weights, if it is a
-    linear map of channels."""
-    resizing = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)  # to a fixed size, for the fully connected layers that follow
-    spatial = [i for i, s in enumerate(steps) if len(s.shape) == 4 and s.shape[2] * s.shape[3] > 1 and not isinstance(s.module, resizing)]
+    """Names from the first leaf after the last feature map on, and the classifier: the last leaf with
+    weights, if it is a linear map of channels."""
+    # to a fixed size, for the fully connected layers that follow
+    resizing = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+    spatial = [
+        i
+        for i, s in enumerate(steps)
+        if len(s.shape) == 4 and s.shape[2] * s.shape[3] > 1 and not isinstance(s.module, resizing)
+    ]
     weighted = [i for i, s in enumerate(steps) if any(True for _ in s.module.parameters(recurse=False))]
     if not spatial or not weighted:
-        raise InflationError("The image network has no feature map: pass a convolutional network that maps (B, 3, H, W) to logits.")
+        raise InflationError(
+            "The image network has no feature map: pass a convolutional network that maps (B, 3, H, "
+            "W) to logits."
+        )
     last = weighted[-1]
     module = steps[last].module
     fully_connected = isinstance(module, nn.Linear) and len(steps[last].shape) == 2
@@ -225,7 +245,9 @@ def _find_head(steps: list[Step]) -> tuple[list[str], str | None]:
 
 
 def _find_shortcuts(steps: list[Step], containers: dict[str, tuple[int, ...]]) -> list[str]:
-    """1x1 convolutions that share their input with another convolution and already have their block's output shape."""
+    """1x1 convolutions that share their input with another convolution and already have their block's output
+    shape.
+    """
     found = []
     convs = [s for s in steps if isinstance(s.module, nn.Conv2d)]
     for i, s in enumerate(convs):
@@ -249,18 +271,33 @@ def _find_shortcuts(steps: list[Step], containers: dict[str, tuple[int, ...]]) -
 
 
 def structure_of(model: nn.Module) -> Structure:
-    """Watch `model` on one picture and say what its parts are. Raises InflationError where it is no convolutional image network."""
+    """Watch `model` on one picture and say what its parts are.
+    Raises InflationError where it is no convolutional image network.
+    """
     convs = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
     if not convs:
-        raise InflationError(f"{type(model).__name__} has no Conv2d: inflation needs a 2D convolutional network (any of timm's or "
-                             "torchvision's).")
+        raise InflationError(
+            f"{type(model).__name__} has no Conv2d: inflation needs a 2D convolutional network (any of "
+            "timm's or torchvision's)."
+        )
     seen = _run(model, convs[0].in_channels)
     steps = seen.steps
     if not any(isinstance(s.module, nn.Conv2d) for s in steps):
-        raise InflationError(f"{type(model).__name__} ran no Conv2d on a picture: inflation needs a 2D convolutional network.")
+        raise InflationError(
+            f"{type(model).__name__} ran no Conv2d on a picture: inflation needs a 2D convolutional network."
+        )
     first = next(i for i, s in enumerate(steps) if isinstance(s.module, nn.Conv2d))
     steps = steps[first:] if first and not any(True for _ in steps[0].module.parameters()) else steps
     head, classifier = _find_head(steps)
     stem = _find_stem(steps)
     stages = _find_stages(steps, stem, head)
-    return Structure(steps, stem, stages, head, classifier, _find_shortcuts(steps, seen.outputs), seen.outputs, frozenset(seen.ran))
+    return Structure(
+        steps,
+        stem,
+        stages,
+        head,
+        classifier,
+        _find_shortcuts(steps, seen.outputs),
+        seen.outputs,
+        frozenset(seen.ran),
+    )

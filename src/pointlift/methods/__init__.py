@@ -1,4 +1,5 @@
-"""Kinds of training by name. A method declares itself in its own file; this dict is all that has to know of it.
+"""Kinds of training by name. A method declares itself in its own file;
+this dict is all that has to know of it.
 
 A recipe names one of these, or a class in a file of the user's own: `method: my_method.py:MyMethod`.
 """

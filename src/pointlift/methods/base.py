@@ -1,4 +1,6 @@
-"""What a method declares of itself: its recipe, what is best, what its checkpoints are for, the stages before it."""
+"""What a method declares of itself: its recipe, what is best, what its checkpoints are for,
+the stages before it.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ class Place:
     Attributes:
         folder: of this run, or of this stage of it.
         root: of the whole run: `folder`, or the folder of the run that this is a stage of.
-        stages: model.safetensors of the stages that are finished, of this run and of the one that it is a stage of, by name.
+        stages: model.safetensors of the stages that are finished,
+            of this run and of the one that it is a stage of, by name.
     """
 
     folder: Path
@@ -47,10 +50,13 @@ class Training:
         module: the method around its network. data: its loaders.
         epochs: length of the run.
         save: writes the network and a protocol to a path.
-        facts: what the method adds to the protocol, or says otherwise than it would; "data", of its splits, always.
+        facts: what the method adds to the protocol, or says otherwise than it would;
+            "data", of its splits, always.
         told: what it adds to result.json.
-        also: other modules to evaluate on the same splits in the end; their metrics carry the name as a prefix.
-        after: what is left to do in the run's folder once its result is written, given the seconds it took; by the first process.
+        also: other modules to evaluate on the same splits in the end;
+            their metrics carry the name as a prefix.
+        after: what is left to do in the run's folder once its result is written,
+            given the seconds it took; by the first process.
         stops_early: whether trainer.early_stop_patience has a meaning here.
     """
 
@@ -67,7 +73,9 @@ class Training:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a run without training found: numbers, None for one that there is none of; rows of metrics.csv; the time it took."""
+    """What a run without training found: numbers, None for one that there is none of;
+    rows of metrics.csv; the time it took.
+    """
 
     metrics: dict[str, float | None]
     rows: list[dict[str, Any]]
@@ -80,7 +88,8 @@ class Measurement:
     """What is measured without training.
 
     Attributes:
-        work: with the content of the last note (None at the beginning) and a function that notes where it is; goes on behind that note.
+        work: with the content of the last note (None at the beginning) and a function that notes where it is;
+            goes on behind that note.
         facts: of the protocol.
     """
 
@@ -92,9 +101,10 @@ class Measurement:
 class Experiment(ABC):
     """A recipe: the groups of a method's settings, each a dataclass, with their defaults, and the seed.
 
-    A method is a subclass. Class attributes: `method`, its name in METHODS and in recipe.yaml; `out`, where its runs go; `best`, the column
-    of metrics.csv that says which epoch was best, and whether that is the highest or the lowest, None where none is chosen; `task`, the one
-    of `pointlift.tasks` that its checkpoints serve, None for networks that see no clouds.
+    A method is a subclass. Class attributes: `method`, its name in METHODS and in recipe.yaml; `out`, where
+    its runs go; `best`, the column of metrics.csv that says which epoch was best, and whether that is the
+    highest or the lowest, None where none is chosen; `task`, the one of `pointlift.tasks` that its
+    checkpoints serve, None for networks that see no clouds.
     """
 
     method: ClassVar[str]
@@ -105,7 +115,10 @@ class Experiment(ABC):
     def groups(self) -> dict[str, Any]:
         """The settings as plain values, in their order: what recipe.yaml holds beside the method."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value for name, value in values.items()}
+        return {
+            name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+            for name, value in values.items()
+        }
 
     def check(self, place: Place) -> None:  # noqa: B027  (most have nothing to add)
         """Refuse what does not fit together before anything is written or trained. Raises ValueError."""
@@ -115,7 +128,9 @@ class Experiment(ABC):
         return {}
 
     def origins(self, place: Place) -> dict[str, str]:
-        """{"NAME_sha256": checksum} of the networks that this one learns from; a run goes on with the same ones only."""
+        """{"NAME_sha256": checksum} of the networks that this one learns from;
+        a run goes on with the same ones only.
+        """
         return {}
 
     @abstractmethod
@@ -132,7 +147,9 @@ class Experiment(ABC):
 
     def summary(self, result: Any) -> str:
         """What is printed after a run: its numbers and the time."""
-        numbers = ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items() if name.startswith("val_"))
+        numbers = ", ".join(
+            f"{name} {value:.4g}" for name, value in result.metrics.items() if name.startswith("val_")
+        )
         return f"{numbers} after the last epoch; {result.seconds:.0f} s"
 
 

@@ -45,7 +45,8 @@ class Labelling(Method):
 
     def on_train_epoch_end(self) -> None:
         accuracy = self.train_accuracy.compute()
-        if bool(accuracy.isfinite()):  # not so when none of the epoch's clouds had a label, which some methods allow
+        # not so when none of the epoch's clouds had a label, which some methods allow
+        if bool(accuracy.isfinite()):
             self.log("train_accuracy", accuracy)
         self.train_accuracy.reset()
         super().on_train_epoch_end()
@@ -59,12 +60,19 @@ class Classification(Labelling):
         num_classes: C.
         regime, optim, seed, total_steps: of `Method`.
 
-    Batches are `PointBatch` with labels["class"] (B,). Logged once per epoch: train_loss and train_accuracy (of the augmented batches as
-    they passed), val_loss, val_accuracy (overall) and val_class_accuracy (mean over classes that occur), lr. Raises ValueError for a cloud
-    without a class, and as `Method` does.
+    Batches are `PointBatch` with labels["class"] (B,). Logged once per epoch: train_loss and train_accuracy
+    (of the augmented batches as they passed), val_loss, val_accuracy (overall) and val_class_accuracy (mean
+    over classes that occur), lr. Raises ValueError for a cloud without a class, and as `Method` does.
     """
 
-    columns: ClassVar[tuple[str, ...]] = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_class_accuracy", "lr")
+    columns: ClassVar[tuple[str, ...]] = (
+        "train_loss",
+        "train_accuracy",
+        "val_loss",
+        "val_accuracy",
+        "val_class_accuracy",
+        "lr",
+    )
     prominent: ClassVar[str] = "accuracy"
 
     def __init__(
@@ -105,12 +113,18 @@ class Classification(Labelling):
         support = counts.sum(1)
         per_class = counts.diagonal()[support > 0] / support[support > 0]
         accuracy = (counts.diagonal().sum() / counts.sum()).float()
-        return {"loss": self.val_loss.compute(), "accuracy": accuracy, "class_accuracy": per_class.mean().float()}
+        return {
+            "loss": self.val_loss.compute(),
+            "accuracy": accuracy,
+            "class_accuracy": per_class.mean().float(),
+        }
 
 
 def known_classes(batch: PointBatch) -> Tensor:
     """(B,) int64; a cloud without a known class cannot be learned from, nor judged: ValueError."""
     target: Tensor = batch.labels["class"]
     if bool((target < 0).any()):
-        raise ValueError(f"{int((target < 0).sum())} clouds of a batch have no class (label -1): leave them out.")
+        raise ValueError(
+            f"{int((target < 0).sum())} clouds of a batch have no class (label -1): leave them out."
+        )
     return target

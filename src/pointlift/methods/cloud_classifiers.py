@@ -34,7 +34,8 @@ class CloudClassifier(Experiment):
     def student(
         self, splits: CloudSplits, seed: int, **loading: Any
     ) -> tuple[CloudData, CloudNetwork, dict[str, Any]]:
-        """The loaders of `splits`, the network `model`, and how it is trained: keyword arguments of `Classification`.
+        """The loaders of `splits`, the network `model`, and how it is trained:
+        keyword arguments of `Classification`.
 
         seed: of new weights and of the steps; the loaders have the recipe's. loading: of `CloudData`.
         """
@@ -42,10 +43,15 @@ class CloudClassifier(Experiment):
         clouds = cloud_loaders(splits, run.data, run.model.in_channels, run.seed, run.trainer, **loading)
         net = build_network(run.model, len(splits.train.classes), seed, run.data.voxel_size)
         steps = optimizer_steps(clouds.steps_per_epoch, run.optim.epochs, run.trainer)
-        return clouds, net, {"regime": run.model.regime, "optim": run.optim, "seed": seed, "total_steps": steps}
+        return (
+            clouds,
+            net,
+            {"regime": run.model.regime, "optim": run.optim, "seed": seed, "total_steps": steps},
+        )
 
     def judged(self) -> CloudDataset:
-        splits = load_splits(self.data, self.seed)  # type: ignore[attr-defined]  # every one of them has these groups
+        # every one of them has these groups
+        splits = load_splits(self.data, self.seed)  # type: ignore[attr-defined]
         return splits.val if splits.test is None else splits.test
 
     def summary(self, result: Any) -> str:
@@ -58,7 +64,9 @@ class CloudClassifier(Experiment):
         if teacher is not None:
             lines.append(f"accuracy of its teacher {100 * teacher:.1f} %")
         share = 100 * result.trainable / result.total
-        return "\n".join([*lines, f"{result.trainable:,} of {result.total:,} parameters were trained ({share:.2f} %)"])
+        return "\n".join(
+            [*lines, f"{result.trainable:,} of {result.total:,} parameters were trained ({share:.2f} %)"]
+        )
 
 
 def cloud_loaders(
@@ -120,4 +128,6 @@ def classifier_training(
     def save(path: Path, protocol: dict[str, Any]) -> None:
         save_checkpoint(path, net, {**config, "protocol": protocol})
 
-    return Training(module, clouds, optim.epochs, save, {**cloud_facts(clouds), **(facts or {})}, also=also or {})
+    return Training(
+        module, clouds, optim.epochs, save, {**cloud_facts(clouds), **(facts or {})}, also=also or {}
+    )

@@ -1,4 +1,5 @@
-"""Image2Point: fine-tune an inflated image network on point clouds (Xu et al., v2 sections 3-4 and appendix A; v1 section 4).
+"""Image2Point: fine-tune an inflated image network on point clouds (Xu et al.,
+v2 sections 3-4 and appendix A; v1 section 4).
 
 inflate the image network                                       pointlift.inflate
 freeze what the regime says                                     set_finetune
@@ -27,9 +28,11 @@ __all__ = ["Image2Point"]
 
 @dataclass(frozen=True)
 class Image2Point(CloudClassifier):
-    """Fine-tune (or train from scratch) an inflated image network, or any network of clouds, on labelled clouds.
+    """Fine-tune (or train from scratch) an inflated image network, or any network of clouds,
+    on labelled clouds.
 
-    The defaults are the paper's for ModelNet (v2, appendix A). The last epoch is what is reported and exported (facts T12).
+    The defaults are the paper's for ModelNet (v2, appendix A).
+    The last epoch is what is reported and exported (facts T12).
     """
 
     method: ClassVar[str] = "image2point"

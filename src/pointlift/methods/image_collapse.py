@@ -1,6 +1,8 @@
-"""`method: image_collapse` of a recipe: how far an image network's classes have collapsed on the pictures it was trained on.
+"""`method: image_collapse` of a recipe: how far an image network's classes have collapsed on the pictures it
+was trained on.
 
-The CDNV of the penultimate features on the training and the validation pictures (Image2Point v2, appendix B.5 and table 11, ImageNet1K).
+The CDNV of the penultimate features on the training and the validation pictures (Image2Point v2,
+appendix B.5 and table 11, ImageNet1K).
 """
 
 from __future__ import annotations
@@ -40,9 +42,11 @@ class CollapseModelConfig:
     """The image network and its weights.
 
     Attributes:
-        image_model: a timm name, "torchvision:NAME", "fractal_resnet", "pointcontrast_resnet34" or "path/to/net.py:function" (your own).
+        image_model: a timm name, "torchvision:NAME", "fractal_resnet", "pointcontrast_resnet34" or
+            "path/to/net.py:function" (your own).
         pretrained: take the weights that belong to the name. weights: a file of weights to load instead.
-        weights_may_differ: modules that `weights` may lack or hold in another shape; the classifier plays no part, so ["fc"] is fine.
+        weights_may_differ: modules that `weights` may lack or hold in another shape;
+            the classifier plays no part, so ["fc"] is fine.
         image_options: keyword arguments of what makes the network.
         classifier: dotted name of the last linear map, whose input is measured; null finds it.
     """
@@ -61,10 +65,12 @@ class CollapseDataConfig:
 
     Attributes:
         source: see `pointlift.data.images.open.open_images`.
-        limit_per_class: at most so many pictures of a class and split, drawn from the run's seed; null takes all.
+        limit_per_class: at most so many pictures of a class and split, drawn from the run's seed;
+            null takes all.
         size, resize: side of the central window in pixels, and of the shorter side before (null: as it is).
-        mean, std: of the three channels, pixels in 0-1; null takes what the weights were trained with, where their file (written by
-            image_pretraining) or the network (timm's, the embedded one) says so, and ImageNet's otherwise.
+        mean, std: of the three channels, pixels in 0-1; null takes what the weights were trained with, where
+            their file (written by image_pretraining) or the network (timm's, the embedded one) says so, and
+            ImageNet's otherwise.
         batch_size, num_workers: results do not depend on the number of workers.
     """
 
@@ -79,20 +85,32 @@ class CollapseDataConfig:
 
     def __post_init__(self) -> None:
         if self.size < 1 or (self.resize is not None and self.resize < self.size):
-            raise ValueError(f"data: size is {self.size} and resize {self.resize}, expected a size of 1 or more and resize no smaller.")
-        if self.batch_size < 1 or self.num_workers < 0 or (self.limit_per_class is not None and self.limit_per_class < 2):
             raise ValueError(
-                f"data: batch_size is {self.batch_size}, num_workers {self.num_workers}, limit_per_class {self.limit_per_class}; expected "
-                "at least 1, 0 and 2 (a single picture has no variance)."
+                f"data: size is {self.size} and resize {self.resize}, "
+                "expected a size of 1 or more and resize no smaller."
+            )
+        if (
+            self.batch_size < 1
+            or self.num_workers < 0
+            or (self.limit_per_class is not None and self.limit_per_class < 2)
+        ):
+            raise ValueError(
+                f"data: batch_size is {self.batch_size}, num_workers {self.num_workers}, limit_per_class "
+                f"{self.limit_per_class}; expected at least 1, 0 and 2 (a single picture has no variance)."
             )
         for name, value in (("mean", self.mean), ("std", self.std)):
             if value is not None and (len(value) != 3 or (name == "std" and min(value) <= 0)):
-                raise ValueError(f"data: {name} is {value}, expected three numbers{', above 0' if name == 'std' else ''}, or null.")
+                raise ValueError(
+                    f"data: {name} is {value}, expected three numbers{', above 0' if name == 'std' else ''}, "
+                    "or null."
+                )
 
 
 @dataclass(frozen=True)
 class CollapseRunConfig:
-    """device: "cpu", "cuda", "cuda:1", ... or "auto". save_every: batches between two notes of where the run is, for --resume."""
+    """device: "cpu", "cuda", "cuda:1", ... or "auto". save_every:
+    batches between two notes of where the run is, for --resume.
+    """
 
     device: str = "auto"
     save_every: int = 100
@@ -109,15 +127,19 @@ class CollapseRunConfig:
             return torch.empty(0, device=self.device).device
         except (RuntimeError, AssertionError) as error:
             reason = str(error).strip().split("\n")[0]
-            raise ValueError(f"run: device is {self.device!r}, which cannot be used here ({reason}); use auto or cpu.") from None
+            raise ValueError(
+                f"run: device is {self.device!r}, which cannot be used here ({reason}); use auto or cpu."
+            ) from None
 
 
 @dataclass(frozen=True)
 class ImageCollapse(Experiment):
-    """CDNV of an image network's penultimate features on both splits of an image source: cdnv_train, cdnv_val.
+    """CDNV of an image network's penultimate features on both splits of an image source:
+    cdnv_train, cdnv_val.
 
-    Pictures stream through: memory is classes x features, so that all of ImageNet fits. With `resume` a run goes on behind the last batch it
-    noted and ends with the same numbers. seed: of `data.limit_per_class` only. A number is null where two classes have the very same mean.
+    Pictures stream through: memory is classes x features, so that all of ImageNet fits. With `resume` a run
+    goes on behind the last batch it noted and ends with the same numbers. seed: of `data.limit_per_class`
+    only. A number is null where two classes have the very same mean.
     """
 
     method: ClassVar[str] = "image_collapse"
@@ -129,7 +151,9 @@ class ImageCollapse(Experiment):
     seed: int = 0
 
     def build(self, place: Place) -> Measurement:
-        """Raises ValueError for networks and settings that do not fit, DataError for what is wrong with the pictures."""
+        """Raises ValueError for networks and settings that do not fit,
+        DataError for what is wrong with the pictures.
+        """
         pictures = [open_images(self.data.source, split) for split in SPLITS]
         if self.data.limit_per_class is not None:
             pictures = [images.limited(self.data.limit_per_class, self.seed) for images in pictures]
@@ -143,17 +167,28 @@ class ImageCollapse(Experiment):
             results: dict[str, CDNVResult] = {}
             for split, images in zip(SPLITS, pictures):
                 with worker_errors(), _seen(classifier) as seen:
-                    moments = _embed(network, seen, images, split, self.data, self.run, (mean, std), progress, note)
+                    moments = _embed(
+                        network, seen, images, split, self.data, self.run, (mean, std), progress, note
+                    )
                 results[split] = moments.cdnv()
                 print(f"{split}: {results[split].explain(images.classes)}")
             return _measured(results, progress)
 
         described = [{"source": p.name, "pictures": len(p), "classes": len(p.classes)} for p in pictures]
-        facts = {"data": described, "features": f"input of {name}", "view": "central", "mean": mean, "std": std}
+        facts = {
+            "data": described,
+            "features": f"input of {name}",
+            "view": "central",
+            "mean": mean,
+            "std": std,
+        }
         return Measurement(work, facts)
 
     def summary(self, result: Any) -> str:
-        return ", ".join(f"{name} {value}" for name, value in result.metrics.items()) + f"; {result.seconds:.0f} s"
+        return (
+            ", ".join(f"{name} {value}" for name, value in result.metrics.items())
+            + f"; {result.seconds:.0f} s"
+        )
 
 
 @dataclass
@@ -166,13 +201,17 @@ class _Progress:
 
     def state(self) -> dict[str, Any]:
         """As it is noted for --resume."""
-        moments = {split: {k: torch.from_numpy(v) for k, v in m.state().items()} for split, m in self.moments.items()}
+        moments = {
+            split: {k: torch.from_numpy(v) for k, v in m.state().items()} for split, m in self.moments.items()
+        }
         return {"moments": moments, "batches": self.batches, "seconds": self.seconds}
 
     @staticmethod
     def restore(state: dict[str, Any]) -> _Progress:
         """What `state` noted."""
-        moments = {s: ClassMoments.restore({k: v.numpy() for k, v in m.items()}) for s, m in state["moments"].items()}
+        moments = {
+            s: ClassMoments.restore({k: v.numpy() for k, v in m.items()}) for s, m in state["moments"].items()
+        }
         return _Progress(moments, dict(state["batches"]), float(state["seconds"]))
 
 
@@ -196,18 +235,24 @@ def _embed(
     order.skip = done * data.batch_size
     views = CroppedImages(images, CenterCrop(data.size, data.resize))
     generator = torch.Generator().manual_seed(0)  # of worker seeds; nothing is drawn from it
-    loader = DataLoader(views, data.batch_size, sampler=order, num_workers=data.num_workers, generator=generator)
+    loader = DataLoader(
+        views, data.batch_size, sampler=order, num_workers=data.num_workers, generator=generator
+    )
     started = time.perf_counter()
     for pixels, labels in loader:
         network(normalise(pixels.to(place), mean, std))
         if len(seen) != 1:
-            raise ValueError(f"the classifier ran {len(seen)} times on one batch, expected once: name another one (model.classifier).")
+            raise ValueError(
+                f"the classifier ran {len(seen)} times on one batch, expected once: "
+                "name another one (model.classifier)."
+            )
         features = seen.pop()
         features = features.flatten(2).mean(2) if features.ndim == 4 else features
         if features.ndim != 2:
             shape = tuple(features.shape)
             raise ValueError(
-                f"the classifier takes features of shape {shape}, expected one vector per picture: name another (model.classifier)."
+                f"the classifier takes features of shape {shape}, expected one vector per picture: name "
+                "another (model.classifier)."
             )
         if split not in progress.moments:
             progress.moments[split] = ClassMoments(len(images.classes), features.shape[1])
@@ -236,7 +281,9 @@ def _seen(classifier: nn.Module) -> Iterator[list[Tensor]]:
 
 def _network(model: CollapseModelConfig) -> nn.Module:
     shared = ("image_model", "image_options", "weights", "weights_may_differ")
-    return load_image_network(ModelConfig(**{name: getattr(model, name) for name in shared}), model.pretrained)
+    return load_image_network(
+        ModelConfig(**{name: getattr(model, name) for name in shared}), model.pretrained
+    )
 
 
 def _measured(results: dict[str, CDNVResult], progress: _Progress) -> Measured:

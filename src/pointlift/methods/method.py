@@ -27,22 +27,23 @@ class DivergenceError(ValueError):
 class Method(lightning.LightningModule):
     """Trains `net`: optimiser, schedule, random stream of every step, divergence, and the means of an epoch.
 
-    A method gives `losses(batch)`, `batch_size(batch)`, and what it measures in evaluation: `evaluate(batch)` takes a batch in and
-    `measures()` gives the numbers, which are logged as val_NAME and test_NAME.
+    A method gives `losses(batch)`, `batch_size(batch)`, and what it measures in evaluation: `evaluate(batch)`
+    takes a batch in and `measures()` gives the numbers, which are logged as val_NAME and test_NAME.
 
     Args:
         net: what learns.
         regime: what of it learns, see `set_finetune`; None leaves it as it is.
         optim: optimizer, schedule, smoothing of labels, statistics of batch normalisation.
-        seed: of new weights (regime "scratch") and of everything random in a step, which follows from (seed, epoch, batch, rank) alone,
-            so that a resumed run goes on as if it had never stopped.
-        total_steps: length of the schedule in optimizer steps; None asks Lightning, which then cannot resume within an epoch (it makes the
-            loaders before it restores their place).
+        seed: of new weights (regime "scratch") and of everything random in a step, which follows from
+            (seed, epoch, batch, rank) alone, so that a resumed run goes on as if it had never stopped.
+        total_steps: length of the schedule in optimizer steps; None asks Lightning, which then cannot resume
+            within an epoch (it makes the loaders before it restores their place).
 
-    Class attributes: columns, the numbers of a row of metrics.csv; prominent, the one that the progress bar shows; loss_scale, what the
-    reported loss is multiplied by before it is differentiated; former_names, beginnings of names in last.ckpt that older versions wrote.
-    Logged once per epoch: train_loss, lr and what the method measures. Raises ValueError for options that `net` has no use for, and
-    DivergenceError when the loss becomes NaN or infinite.
+    Class attributes: columns, the numbers of a row of metrics.csv; prominent, the one that the progress bar
+    shows; loss_scale, what the reported loss is multiplied by before it is differentiated; former_names,
+    beginnings of names in last.ckpt that older versions wrote. Logged once per epoch: train_loss, lr and what
+    the method measures. Raises ValueError for options that `net` has no use for, and DivergenceError when the
+    loss becomes NaN or infinite.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("train_loss", "val_loss", "lr")
@@ -62,7 +63,8 @@ class Method(lightning.LightningModule):
         self.optim, self.seed, self.total_steps = optim or OptimConfig(), seed, total_steps
         if self.optim.bn_momentum is not None and not _batch_norms(net):
             raise ValueError(
-                f"optim: bn_momentum is {self.optim.bn_momentum}, but {type(net).__name__} has no batch normalisation: leave it null."
+                f"optim: bn_momentum is {self.optim.bn_momentum}, but {type(net).__name__} has no batch "
+                "normalisation: leave it null."
             )
         self.net = net
         self.finetune: FinetuneReport | None = None if regime is None else set_finetune(net, regime, seed)
@@ -70,7 +72,7 @@ class Method(lightning.LightningModule):
         self._plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
 
-    # ------------------------------------------------------------------------------------------------ what a method gives
+    # ------------------------------------------------------------------------------------ what a method gives
 
     def losses(self, batch: Any) -> dict[str, Tensor]:
         """{"loss": what is learned from, and its terms, which go to the loggers}: means over the batch."""
@@ -96,11 +98,13 @@ class Method(lightning.LightningModule):
         """The parameters that the optimizer moves."""
         return [p for p in self.net.parameters() if p.requires_grad]
 
-    # ------------------------------------------------------------------------------------------------ training
+    # ------------------------------------------------------------------------------------ training
 
     @staticmethod
     def epoch_mean() -> MeanMetric:
-        """A mean over an epoch, part of last.ckpt: an epoch that is resumed in its middle is averaged as a whole."""
+        """A mean over an epoch, part of last.ckpt: an epoch that is resumed in its middle is averaged as a
+        whole.
+        """
         metric = MeanMetric()
         metric.persistent(True)
         return metric
@@ -111,10 +115,15 @@ class Method(lightning.LightningModule):
         if self.trainer.is_global_zero:
             trainable = sum(p.numel() for p in self.net.parameters() if p.requires_grad)
             total = sum(p.numel() for p in self.net.parameters())
-            print(self.finetune or f"{trainable:,} of {total:,} parameters are trained ({trainable / total:.2%})")
+            print(
+                self.finetune
+                or f"{trainable:,} of {total:,} parameters are trained ({trainable / total:.2%})"
+            )
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Everything of this step that is not in the batch: the random stream, and the momentum of the batch statistics."""
+        """Everything of this step that is not in the batch:
+        the random stream, and the momentum of the batch statistics.
+        """
         # dropout and its like draw from torch's global stream
         key = np.random.SeedSequence([self.seed, self.current_epoch, batch_idx, self.global_rank])
         torch.manual_seed(int(key.generate_state(1, np.uint64)[0]) >> 1)
@@ -138,14 +147,16 @@ class Method(lightning.LightningModule):
         if not math.isfinite(value := float(loss.detach())):
             what = "NaN" if math.isnan(value) else "infinite"
             raise DivergenceError(
-                f"loss became {what} at step {self.global_step} (epoch {self.current_epoch}): lower the learning rate (it is "
-                f"{self._current_lr():.3g} at this step, --optim.lr {self.optim.lr:g}), or clip gradients "
-                "(--trainer.gradient_clip_val 1)."
+                f"loss became {what} at step {self.global_step} (epoch {self.current_epoch}): "
+                f"lower the learning rate (it is {self._current_lr():.3g} at this step, --optim.lr "
+                f"{self.optim.lr:g}), or clip gradients (--trainer.gradient_clip_val 1)."
             )
         return value
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's means, then let the plateau schedule see its loss, before the checkpoint of the epoch is written."""
+        """Log the epoch's means, then let the plateau schedule see its loss,
+        before the checkpoint of the epoch is written.
+        """
         loss = self.train_loss.compute()
         self.log("train_loss", loss)
         self.log("lr", self._current_lr())
@@ -153,7 +164,7 @@ class Method(lightning.LightningModule):
             self._plateau.step(float(loss))
         self.train_loss.reset()
 
-    # ------------------------------------------------------------------------------------------------ evaluation
+    # ------------------------------------------------------------------------------------ evaluation
 
     def on_validation_epoch_start(self) -> None:
         self.begin_evaluation()
@@ -177,29 +188,39 @@ class Method(lightning.LightningModule):
         for name, value in self.measures().items():
             self.log(f"{split}_{name}", value, prog_bar=name == self.prominent)
 
-    # ------------------------------------------------------------------------------------------------ optimisation
+    # ------------------------------------------------------------------------------------ optimisation
 
     def configure_optimizers(self) -> Optimization:
-        """The optimizer over what learns, its learning rate set before every step (plateau: after every epoch).
+        """The optimizer over what learns, its learning rate set before every step (plateau:
+        after every epoch).
 
         Raises ValueError where nothing learns.
         """
         parameters = self.trained_parameters()
         if not parameters:
-            raise ValueError("No parameter of the network is trainable: choose a regime with pointlift.set_finetune.")
+            raise ValueError(
+                "No parameter of the network is trainable: choose a regime with pointlift.set_finetune."
+            )
         optimizer = self.optim.make(parameters)
-        if self.optim.schedule == "plateau":  # stepped here: Lightning would do so only after the epoch's checkpoint was written
-            self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=10, min_lr=1e-5)
+        # stepped here: Lightning would do so only after the epoch's checkpoint was written
+        if self.optim.schedule == "plateau":
+            self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimizer, factor=0.5, patience=10, min_lr=1e-5
+            )
             if self._plateau_state is not None:
                 self._plateau.load_state_dict(self._plateau_state)
             return optimizer
         total, epochs = self._length()
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.optim.lr_factor(step, total, epochs))
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: self.optim.lr_factor(step, total, epochs)
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _length(self) -> tuple[int, int]:
         """Of the run: optimizer steps, epochs."""
-        total = self.total_steps if self.total_steps is not None else int(self.trainer.estimated_stepping_batches)
+        total = (
+            self.total_steps if self.total_steps is not None else int(self.trainer.estimated_stepping_batches)
+        )
         return total, int(self.trainer.max_epochs or 1)
 
     def _current_lr(self) -> float:
@@ -207,14 +228,16 @@ class Method(lightning.LightningModule):
         assert not isinstance(optimizer, list)
         return float(optimizer.param_groups[0]["lr"])
 
-    # ------------------------------------------------------------------------------------------------ last.ckpt
+    # ------------------------------------------------------------------------------------ last.ckpt
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self._plateau is not None:
             checkpoint["plateau"] = self._plateau.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The plateau schedule goes on; names that an older version wrote become today's, means that are gone are left out."""
+        """The plateau schedule goes on; names that an older version wrote become today's,
+        means that are gone are left out.
+        """
         self._plateau_state = checkpoint.get("plateau")
         stored, own = checkpoint["state_dict"], self.state_dict()
         for old, new in self.former_names.items():

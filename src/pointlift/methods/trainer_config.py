@@ -10,12 +10,15 @@ __all__ = ["TrainerConfig"]
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """How Lightning runs it; see the Lightning documentation for accelerator, devices, strategy, num_nodes and precision.
+    """How Lightning runs it; see the Lightning documentation for accelerator, devices, strategy,
+    num_nodes and precision.
 
     Attributes:
         accumulate_grad_batches: batches per optimizer step, each of `data.batch_size` clouds.
-        early_stop_patience: stop after so many epochs without a better `early_stop_metric` (losses: lower is better); null never.
-        early_stop_metric: a column of metrics.csv, such as val_accuracy, val_class_accuracy, val_loss or train_loss.
+        early_stop_patience: stop after so many epochs without a better `early_stop_metric` (losses:
+            lower is better); null never.
+        early_stop_metric: a column of metrics.csv, such as val_accuracy, val_class_accuracy,
+            val_loss or train_loss.
         evaluate_every: evaluate after every so many epochs, and after the last.
         max_steps: stop after so many optimizer steps; -1 never. A cosine then ends there.
         gradient_clip_val: largest norm of the gradient; null does not clip.
@@ -42,11 +45,19 @@ class TrainerConfig:
     wandb: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("devices", "num_nodes", "accumulate_grad_batches", "log_every_n_steps", "evaluate_every"):
+        for name in (
+            "devices",
+            "num_nodes",
+            "accumulate_grad_batches",
+            "log_every_n_steps",
+            "evaluate_every",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"trainer: {name} is {getattr(self, name)}, expected at least 1.")
         for name in ("early_stop_patience", "checkpoint_every_n_steps"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"trainer: {name} is {value}, expected at least 1, or null.")
         if self.max_steps < -1 or self.max_steps == 0:
-            raise ValueError(f"trainer: max_steps is {self.max_steps}, expected at least 1, or -1 for no limit.")
+            raise ValueError(
+                f"trainer: max_steps is {self.max_steps}, expected at least 1, or -1 for no limit."
+            )

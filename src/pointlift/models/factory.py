@@ -16,10 +16,19 @@ from pointlift.inflation import inflate
 from pointlift.nn import CloudNetwork
 from pointlift.system.own_code import load_own, named
 
-__all__ = ["NETWORKS", "create_model", "image_network", "is_own_code", "list_models", "network_kind", "resolve"]
+__all__ = [
+    "NETWORKS",
+    "create_model",
+    "image_network",
+    "is_own_code",
+    "list_models",
+    "network_kind",
+    "resolve",
+]
 
 NETWORKS = ("auto", "inflated", "point-vit", "simpleview")
-# names of our own; everything else is one of timm's image models. What makes a network is imported when it is first asked for
+# names of our own; everything else is one of timm's image models.
+# What makes a network is imported when it is first asked for
 IMAGE_NETWORKS: dict[str, str] = {
     "fractal_resnet": "pointlift.models.images.fractal_resnet:fractal_resnet",
     "pointcontrast_resnet34": "pointlift.models.images.pointcontrast_resnet:pointcontrast_resnet34",
@@ -57,12 +66,12 @@ def resolve(entry: str | Callable[..., nn.Module]) -> Callable[..., nn.Module]:
 
 
 def image_network(name: str, pretrained: bool = False, options: Mapping[str, Any] | None = None) -> nn.Module:
-    """The 2D network `name`: "fractal_resnet" (embedded weights), a timm name, "torchvision:squeezenet1_1" or "file.py:function" of the
-    user's own.
+    """The 2D network `name`: "fractal_resnet" (embedded weights), a timm name, "torchvision:squeezenet1_1" or
+    "file.py:function" of the user's own.
 
-    options: keyword arguments of whatever makes it, e.g. {"layers": [1, 1, 1, 1]} for timm's ResNets. The user's
-    function returns an nn.Module with whatever weights it wants; a `CloudNetwork` is used as it is. Only timm and
-    torchvision download weights, and only when `pretrained`.
+    options: keyword arguments of whatever makes it, e.g. {"layers": [1, 1, 1, 1]} for timm's ResNets. The
+    user's function returns an nn.Module with whatever weights it wants; a `CloudNetwork` is used as it is.
+    Only timm and torchvision download weights, and only when `pretrained`.
     Raises ValueError for an unknown name or option, FileNotFoundError for a missing file.
     """
     options = dict(options or {})
@@ -75,8 +84,12 @@ def image_network(name: str, pretrained: bool = False, options: Mapping[str, Any
     base = name.split(".")[0]
     if not timm.is_model(base):
         near = difflib.get_close_matches(base, [*IMAGE_NETWORKS, *POINT_NETWORKS, *timm.list_models()], 3)
-        hint = f" Did you mean {', '.join(near)}?" if near else " pointlift.list_models('*resnet*') lists names."
-        raise ValueError(f"There is no model named {name!r}.{hint} Your own network is named as path/to/file.py:function.")
+        hint = (
+            f" Did you mean {', '.join(near)}?" if near else " pointlift.list_models('*resnet*') lists names."
+        )
+        raise ValueError(
+            f"There is no model named {name!r}.{hint} Your own network is named as path/to/file.py:function."
+        )
     return _made(name, lambda: timm.create_model(name, pretrained=pretrained, **options), options)
 
 
@@ -93,7 +106,9 @@ def _made(name: str, make: Callable[[], nn.Module], options: Mapping[str, Any]) 
         if not options:
             raise
         given = ", ".join(f"{k}={v!r}" for k, v in options.items())
-        raise ValueError(f"{name} cannot be made with the options {given} ({type(error).__name__}: {error}).") from error
+        raise ValueError(
+            f"{name} cannot be made with the options {given} ({type(error).__name__}: {error})."
+        ) from error
 
 
 def _from_torchvision(name: str, pretrained: bool, options: Mapping[str, Any]) -> nn.Module:
@@ -115,7 +130,9 @@ def _from_file(name: str, options: Mapping[str, Any]) -> nn.Module:
         network = build(**options)
     except Exception as error:  # the user's own code: whatever it raises is theirs, and says so
         given = f"with {', '.join(options)}" if options else "without arguments"
-        raise ValueError(f"{function} in {path} fails when it is called {given} ({type(error).__name__}: {error}).") from error
+        raise ValueError(
+            f"{function} in {path} fails when it is called {given} ({type(error).__name__}: {error})."
+        ) from error
     if not isinstance(network, nn.Module):
         raise ValueError(f"{function} in {path} must return a torch.nn.Module, got {type(network).__name__}.")
     return network
@@ -124,8 +141,9 @@ def _from_file(name: str, options: Mapping[str, Any]) -> nn.Module:
 def network_kind(name: str, network: str = "auto", image: nn.Module | None = None) -> str:
     """How `name` becomes a network of clouds: "own" (it is one), "inflated", or a key of LIFTED_NETWORKS.
 
-    network: "auto" lifts vision transformers to "point-vit" and inflates everything else. image: the image model, which auto looks at.
-    Raises ValueError for an unknown network or one that is not made from image models.
+    network: "auto" lifts vision transformers to "point-vit" and inflates everything else. image: the image
+    model, which auto looks at. Raises ValueError for an unknown network or one that is not made from image
+    models.
     """
     if network not in NETWORKS:
         near = difflib.get_close_matches(network, [*NETWORKS, *POINT_NETWORKS], 1)
@@ -133,7 +151,10 @@ def network_kind(name: str, network: str = "auto", image: nn.Module | None = Non
         raise ValueError(f"network is {network!r}, {hint}")
     if name in POINT_NETWORKS or isinstance(image, CloudNetwork):
         if network != "auto":
-            raise ValueError(f"{name} is a network of clouds itself, which network {network!r} cannot be made from: leave network out.")
+            raise ValueError(
+                f"{name} is a network of clouds itself, which network {network!r} cannot be made from: "
+                "leave network out."
+            )
         return "own"
     if network == "auto":
         return "point-vit" if isinstance(image, timm.models.VisionTransformer) else "inflated"
@@ -153,19 +174,27 @@ def create_model(
 ) -> CloudNetwork:
     """A point-cloud classifier: an image model inflated or lifted, or one of our own 3D networks.
 
-    name: a timm name ("resnet18.a1_in1k", "vit_base_patch16_224"), "fractal_resnet", "torchvision:NAME", "file.py:function", or a
-    network of our own, such as "pointnet2-ssg" (`pointlift.list_models` has them). network: what is made of an image model, see
-    `network_kind`. image_options: keyword arguments of the image model. image_model: the image model itself, where it is already there.
+    name: a timm name ("resnet18.a1_in1k", "vit_base_patch16_224"), "fractal_resnet", "torchvision:NAME",
+    "file.py:function", or a network of our own, such as "pointnet2-ssg" (`pointlift.list_models` has them).
+    network: what is made of an image model, see `network_kind`. image_options: keyword arguments of the image
+    model. image_model: the image model itself, where it is already there.
     voxel_size: edge of the voxels that the network makes of clouds, in their units.
     arguments: of `pointlift.inflate`, or of the network's class; and `seed`, from which new layers are drawn.
-    Raises ValueError for an unknown name or argument, InflationError for an image model that cannot be inflated.
+    Raises ValueError for an unknown name or argument,
+    InflationError for an image model that cannot be inflated.
     """
     own = name in POINT_NETWORKS
     if own and pretrained:
         raise ValueError(f"{name} has no pre-trained weights: leave pretrained out.")
     if own and (image_options or image_model is not None):
         raise ValueError(f"{name} is not made from an image model: leave image_options and image_model out.")
-    image = None if own else image_model if image_model is not None else image_network(name, pretrained, image_options)
+    image = (
+        None
+        if own
+        else image_model
+        if image_model is not None
+        else image_network(name, pretrained, image_options)
+    )
     shape: dict[str, Any] = {"num_classes": num_classes, "in_channels": in_channels}
     kind = network_kind(name, network, image)
     build: Callable[..., nn.Module]
@@ -200,7 +229,7 @@ def _check_arguments(name: str, build: Callable[..., nn.Module], arguments: Mapp
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names that `create_model` knows and that match a shell pattern: ours first, then timm's. Not every one of timm's inflates:
-    docs/models.md says which do."""
+    """Names that `create_model` knows and that match a shell pattern: ours first, then timm's. Not every one
+    of timm's inflates: docs/models.md says which do."""
     own = [n for n in (*IMAGE_NETWORKS, *POINT_NETWORKS) if fnmatch.fnmatch(n, pattern)]
     return own + list(timm.list_models(pattern))

@@ -1,4 +1,6 @@
-"""What all networks of clouds have in common, whether they see the points themselves or the voxels these fall in."""
+"""What all networks of clouds have in common, whether they see the points themselves or the voxels these fall
+in.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,16 @@ class CloudNetwork(nn.Module):
         input_modules: dotted names of the modules that are its input layer.
 
     Attributes:
-        takes: what `forward_features` works on. Every network is called with a PointBatch; one that takes voxels makes them itself, and
-            may be called with a SparseTensor too.
-        kind: how it came to be: "own", or what was made of an image model ("inflated", "point-vit", "simpleview").
-        voxel_size: edge of its voxels, in the units of the clouds. Not among `arguments`: it belongs to the clouds.
+        takes: what `forward_features` works on. Every network is called with a PointBatch; one that takes
+            voxels makes them itself, and may be called with a SparseTensor too.
+        kind: how it came to be: "own", or what was made of an image model ("inflated",
+            "point-vit", "simpleview").
+        voxel_size: edge of its voxels, in the units of the clouds. Not among `arguments`:
+            it belongs to the clouds.
         head: the output layer.
-        feature_info: per intermediate map {"module": its dotted name, "num_chs": its channels, "reduction": its stride in finest voxels,
-            pixels or points; None where it has a fixed number of points instead, "num_points"}, as timm has it.
+        feature_info: per intermediate map {"module": its dotted name, "num_chs": its channels, "reduction":
+            its stride in finest voxels, pixels or points; None where it has a fixed number of points instead,
+            "num_points"}, as timm has it.
         regime: what `set_finetune` chose last. frozen_statistics: whether it keeps the backbone's statistics.
         fixed: names of parameters that no regime trains or draws anew.
     """
@@ -52,7 +57,7 @@ class CloudNetwork(nn.Module):
         self.frozen_statistics = False
         self._tail: list[nn.Module] = []
 
-    # ------------------------------------------------------------------------------------------------ forward
+    # -------------------------------------------------------------------------------------- forward
 
     def as_input(self, cloud: PointBatch | SparseTensor) -> Any:
         """The cloud as this network takes it: itself, or its voxels. Raises TypeError for anything else."""
@@ -61,15 +66,22 @@ class CloudNetwork(nn.Module):
                 return cloud
             if isinstance(cloud, PointBatch):
                 return voxelize(cloud, self.voxel_size, origin="cloud")
-            raise TypeError(f"{type(self).__name__} takes a PointBatch or a SparseTensor, got {type(cloud).__name__}: make one of them "
-                            "with PointBatch.from_list or pointlift.voxelize.")
+            raise TypeError(
+                f"{type(self).__name__} takes a PointBatch or a SparseTensor, got {type(cloud).__name__}: "
+                "make one of them with PointBatch.from_list or pointlift.voxelize."
+            )
         if not isinstance(cloud, PointBatch):
-            raise TypeError(f"{type(self).__name__} takes a PointBatch, got {type(cloud).__name__}: give it the cloud, not its voxels.")
+            raise TypeError(
+                f"{type(self).__name__} takes a PointBatch, got {type(cloud).__name__}: give it the cloud, "
+                "not its voxels."
+            )
         check_values("xyz", cloud.xyz)
         return cloud
 
     def _features(self, given: Any) -> Tensor:
-        """`forward_features` of `as_input`'s cloud, whose values were checked: no operation waits for a device to check them again."""
+        """`forward_features` of `as_input`'s cloud, whose values were checked:
+        no operation waits for a device to check them again.
+        """
         with trusted_values():
             return self.forward_features(given)
 
@@ -78,7 +90,9 @@ class CloudNetwork(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define forward_features.")
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
-        """(B, num_classes) logits of what `forward_features` gave, or with `pre_logits` what `classifier` sees."""
+        """(B, num_classes) logits of what `forward_features` gave,
+        or with `pre_logits` what `classifier` sees.
+        """
         out: Tensor
         if not pre_logits:
             out = self.head(features)
@@ -96,7 +110,7 @@ class CloudNetwork(nn.Module):
         """(B, D): what `classifier` sees, so that `classifier(embed(cloud))` are the logits."""
         return self.forward_head(self._features(self.as_input(cloud)), pre_logits=True)
 
-    # ------------------------------------------------------------------------------------------------ intermediate maps
+    # -------------------------------------------------------------------------------------- intermediate maps
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:
@@ -114,13 +128,14 @@ class CloudNetwork(nn.Module):
 
         Args:
             cloud: as for `forward`.
-            indices: which maps: None all, a number n the last n, or a list of them, negative ones counted from the end.
+            indices: which maps: None all, a number n the last n, or a list of them,
+                negative ones counted from the end.
             intermediates_only: give the list alone.
 
         Returns:
-            A map is a SparseTensor of a network on voxels, and a PointBatch of one on points, whose points are the centres that are left
-            there; networks on pictures have maps (B, views, C, H, W), and an embedding is (B, C). Raises ValueError for indices that
-            are not there.
+            A map is a SparseTensor of a network on voxels, and a PointBatch of one on points, whose points
+            are the centres that are left there; networks on pictures have maps (B, views, C, H, W), and an
+            embedding is (B, C). Raises ValueError for indices that are not there.
         """
         info = self.feature_info
         chosen = _chosen(indices, len(info))
@@ -131,7 +146,9 @@ class CloudNetwork(nn.Module):
 
         given = self.as_input(cloud)
         named = [i for i in chosen if info[i]["module"]]
-        handles = [self.get_submodule(info[i]["module"]).register_forward_hook(partial(keep, i)) for i in named]
+        handles = [
+            self.get_submodule(info[i]["module"]).register_forward_hook(partial(keep, i)) for i in named
+        ]
         try:
             features = self._features(given)
         finally:
@@ -149,7 +166,8 @@ class CloudNetwork(nn.Module):
         maps: list[Any] = []
         for out in outputs:
             if isinstance(out, SparseTensor):
-                maps.append(out.with_features(out.features))  # later layers may change the object, as activations in place do
+                # later layers may change the object, as activations in place do
+                maps.append(out.with_features(out.features))
             elif isinstance(out, tuple):
                 maps.append(PointBatch.trusted(*out))
             elif isinstance(cloud, PointBatch) and len(out) == len(cloud.xyz):
@@ -158,24 +176,30 @@ class CloudNetwork(nn.Module):
                 maps.append(out)
         return maps
 
-    # ------------------------------------------------------------------------------------------------ the output layer
+    # -------------------------------------------------------------------------------------- the output layer
 
     @property
     def classifier(self) -> nn.Linear:
-        """The linear layer that makes the logits, whose rows are the classes: PointCMT's Cls(.) (section 3.1).
+        """The linear layer that makes the logits, whose rows are the classes:
+        PointCMT's Cls(.) (section 3.1).
 
         Raises TypeError for a network whose output layer does not end with one.
         """
         last = self._head_layers()[1][-1:]
         if not last or not isinstance(last[0], nn.Linear):
             layers = [self.head, *self.head.children()]
-            raise TypeError(f"The head of this {type(self).__name__} ends with {type(layers[-1]).__name__}, expected a Linear layer.")
+            raise TypeError(
+                f"The head of this {type(self).__name__} ends with {type(layers[-1]).__name__}, "
+                "expected a Linear layer."
+            )
         return last[0]
 
     def reset_classifier(self, num_classes: int) -> None:
-        """A new last linear layer, and what follows it, for other classes; 0 takes it away, so that the network gives embeddings.
+        """A new last linear layer, and what follows it, for other classes;
+        0 takes it away, so that the network gives embeddings.
 
-        Drawn from torch's global stream. Raises ValueError for a negative number, TypeError for an output layer without a linear one.
+        Drawn from torch's global stream. Raises ValueError for a negative number,
+        TypeError for an output layer without a linear one.
         """
         if num_classes < 0:
             raise ValueError(f"num_classes must be at least 0, got {num_classes}.")
@@ -190,13 +214,17 @@ class CloudNetwork(nn.Module):
         self.arguments = {**self.arguments, "num_classes": num_classes}
 
     def _tail_place(self) -> tuple[nn.Module, list[str]]:
-        """The module that holds the last linear layer, and the names there of that layer and of what follows it."""
+        """The module that holds the last linear layer, and the names there of that layer and of what follows
+        it.
+        """
         if not isinstance(self.head, nn.Sequential):
             return self, ["head"] if self._tail or isinstance(self.head, nn.Linear) else []
         count = len(self.head)
         first = count - len(self._tail)
         if not self._tail:
-            first = max((i for i, layer in enumerate(self.head) if isinstance(layer, nn.Linear)), default=count)
+            first = max(
+                (i for i, layer in enumerate(self.head) if isinstance(layer, nn.Linear)), default=count
+            )
         return self.head, [str(i) for i in range(first, count)]
 
     def _head_layers(self) -> tuple[list[nn.Module], list[nn.Module]]:
@@ -205,55 +233,74 @@ class CloudNetwork(nn.Module):
         tail = [place.get_submodule(name) for name in names]
         return [] if place is self else list(self.head.children())[: -len(tail) or None], tail
 
-    # ------------------------------------------------------------------------------------------------ clouds
+    # -------------------------------------------------------------------------------------- clouds
 
     def check_clouds(self, cloud: PointBatch) -> None:
-        """Raises ValueError for no clouds, for an empty one, and for a single one where training needs batch statistics of clouds."""
+        """Raises ValueError for no clouds, for an empty one,
+        and for a single one where training needs batch statistics of clouds.
+        """
         counts = cloud.offsets.diff().tolist()
         if not counts or not all(counts):
-            which = f"cloud {counts.index(0)} of {len(counts)} has no points" if counts else "got a batch of 0 clouds"
-            raise ValueError(f"{type(self).__name__}: {which}, expected at least one: leave empty clouds out.")
-        if self.training and len(counts) < 2 and any(isinstance(m, nn.BatchNorm1d) and m.training for m in self.head.modules()):
+            which = (
+                f"cloud {counts.index(0)} of {len(counts)} has no points"
+                if counts
+                else "got a batch of 0 clouds"
+            )
             raise ValueError(
-                f"{type(self).__name__}: got 1 cloud in training mode, batch normalisation needs at least 2: use larger batches, or eval()."
+                f"{type(self).__name__}: {which}, expected at least one: leave empty clouds out."
+            )
+        if (
+            self.training
+            and len(counts) < 2
+            and any(isinstance(m, nn.BatchNorm1d) and m.training for m in self.head.modules())
+        ):
+            raise ValueError(
+                f"{type(self).__name__}: got 1 cloud in training mode, batch normalisation needs at least 2: "
+                "use larger batches, or eval()."
             )
 
     def extra_features(self, cloud: PointBatch) -> Tensor | None:
         """(N, in_channels - 3): what points carry beside their coordinates; None with in_channels 3.
 
-        Raises ValueError for features of another width, and for such that are NaN or infinite: coordinates cannot be (`PointBatch`).
+        Raises ValueError for features of another width, and for such that are NaN or infinite:
+        coordinates cannot be (`PointBatch`).
         """
         if self.in_channels == 3:
             return None
         if cloud.features is None or cloud.features.shape[1] != self.in_channels:
             got = "none" if cloud.features is None else f"{cloud.features.shape[1]} channels"
             raise ValueError(
-                f"This {type(self).__name__} takes features of {self.in_channels} channels that start with xyz, got {got}: set "
-                "data.features to xyz+own, or build the network with other in_channels."
+                f"This {type(self).__name__} takes features of {self.in_channels} channels that start with "
+                f"xyz, got {got}: set data.features to xyz+own, or build the network with other in_channels."
             )
         extra = cloud.features[:, 3:].to(cloud.xyz.dtype)
         bad = ~torch.isfinite(extra).all(dim=1)
         if bool(bad.any()):
             raise ValueError(
-                f"{type(self).__name__}: {int(bad.sum())} of {len(bad)} points have NaN or infinite features (first: row "
-                f"{int(bad.nonzero()[0])}), expected numbers: remove these points, or set data.features to xyz."
+                f"{type(self).__name__}: {int(bad.sum())} of {len(bad)} points have NaN or infinite features "
+                f"(first: row {int(bad.nonzero()[0])}), expected numbers: remove these points, "
+                "or set data.features to xyz."
             )
         return extra
 
-    # ------------------------------------------------------------------------------------------------ training
+    # -------------------------------------------------------------------------------------- training
 
     def draw_anew(self) -> None:
-        """All weights from torch's global stream, as a new network of this kind has them; `set_finetune` seeds it for "scratch".
+        """All weights from torch's global stream, as a new network of this kind has them;
+        `set_finetune` seeds it for "scratch".
 
-        Every layer's own reset_parameters, which networks with another initialisation override. Raises TypeError for parameters that no
-        such layer holds.
+        Every layer's own reset_parameters, which networks with another initialisation override. Raises
+        TypeError for parameters that no such layer holds.
         """
         for name, module in self.named_modules():
             if not list(module.parameters(recurse=False)):
                 continue
             reset = getattr(module, "reset_parameters", None)
             if not callable(reset):
-                raise TypeError(f"{type(self).__name__} must override draw_anew: {name or 'it'} has parameters and no reset_parameters.")
+                raise TypeError(
+                    f"{type(self).__name__} must override draw_anew: "
+                    f"{name or 'it'} has parameters and no reset_parameters."
+                )
             reset()
 
     def in_backbone(self, name: str) -> bool:
@@ -281,7 +328,11 @@ def _chosen(indices: int | Sequence[int] | None, count: int) -> list[int]:
     """Rising rows of `feature_info`, as timm reads its indices."""
     if indices is None:
         return list(range(count))
-    wanted = list(range(count - indices, count)) if isinstance(indices, int) else [i + count if i < 0 else i for i in indices]
+    wanted = (
+        list(range(count - indices, count))
+        if isinstance(indices, int)
+        else [i + count if i < 0 else i for i in indices]
+    )
     if not wanted or min(wanted) < 0 or max(wanted) >= count:
         raise ValueError(f"indices must name some of {count} intermediate maps, got {indices!r}.")
     return sorted(set(wanted))

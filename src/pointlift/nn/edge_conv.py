@@ -1,4 +1,6 @@
-"""EdgeConv, the layer of DGCNN (Wang et al., ACM Transactions on Graphics 2019, section 3.1, equations 7 and 8; facts 5.3)."""
+"""EdgeConv, the layer of DGCNN (Wang et al., ACM Transactions on Graphics 2019, section 3.1,
+equations 7 and 8; facts 5.3).
+"""
 
 from __future__ import annotations
 
@@ -14,19 +16,21 @@ __all__ = ["EdgeConv"]
 class EdgeConv(nn.Module):
     """f'_i = max over neighbours j of LeakyReLU(BatchNorm(W [x_j - x_i, x_i])).
 
-    No tensor of edges is made. With W = [W_a, W_b] an edge is y_ij = u_j + v_i, where u = W_a x and v = (W_b - W_a) x; per channel,
-    normalisation and activation rise with y, or fall where the normalisation's weight is negative, so the maximum is that of the
-    greatest or the least u_j. In training, mean and variance are those over all edges, as BatchNorm2d on a tensor of edges has them.
+    No tensor of edges is made. With W = [W_a, W_b] an edge is y_ij = u_j + v_i, where u = W_a x and v =
+    (W_b - W_a) x; per channel, normalisation and activation rise with y, or fall where the normalisation's
+    weight is negative, so the maximum is that of the greatest or the least u_j. In training, mean and
+    variance are those over all edges, as BatchNorm2d on a tensor of edges has them.
 
-    slope: of the LeakyReLU; at least 0, so that it never turns around. Raises ValueError for channels or a slope out of range.
+    slope: of the LeakyReLU; at least 0, so that it never turns around.
+    Raises ValueError for channels or a slope out of range.
     """
 
     def __init__(self, in_channels: int, out_channels: int, slope: float = 0.2) -> None:
         super().__init__()
         if in_channels < 1 or out_channels < 1 or not 0 <= slope <= 1:
             raise ValueError(
-                f"EdgeConv: got in_channels={in_channels}, out_channels={out_channels}, slope={slope}; expected channels of at least 1 "
-                "and a slope between 0 and 1."
+                f"EdgeConv: got in_channels={in_channels}, out_channels={out_channels}, slope={slope}; "
+                "expected channels of at least 1 and a slope between 0 and 1."
             )
         self.in_channels, self.out_channels, self.slope = in_channels, out_channels, float(slope)
         self.linear = nn.Linear(2 * in_channels, out_channels, bias=False)
@@ -38,9 +42,14 @@ class EdgeConv(nn.Module):
         Raises ValueError for wrong shapes, rows that do not exist, and in training mode for a single edge.
         """
         if features.ndim != 2 or features.shape[1] != self.in_channels:
-            raise ValueError(f"EdgeConv: features must have shape (N, {self.in_channels}), got {tuple(features.shape)}.")
+            raise ValueError(
+                f"EdgeConv: features must have shape (N, {self.in_channels}), got {tuple(features.shape)}."
+            )
         if index.ndim != 2 or index.shape[0] != len(features):  # a single row would be spread to all points
-            raise ValueError(f"EdgeConv: index must have shape ({len(features)}, k), a row per point, got {tuple(index.shape)}.")
+            raise ValueError(
+                f"EdgeConv: index must have shape ({len(features)}, k), a row per point, "
+                f"got {tuple(index.shape)}."
+            )
         neighbour, own = self.linear.weight.split(self.in_channels, dim=1)
         # under autocast the products are in lower precision; sums over edges are not
         u = F.linear(features, neighbour).to(features.dtype)
@@ -61,7 +70,11 @@ class EdgeConv(nn.Module):
     def _track(self, mean: Tensor, variance: Tensor, edges: int) -> None:
         """Moves the running statistics as torch's batch normalisation does: with the unbiased variance."""
         norm = self.norm
-        assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
+        assert (
+            norm.running_mean is not None
+            and norm.running_var is not None
+            and norm.num_batches_tracked is not None
+        )
         norm.num_batches_tracked += 1
         momentum = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
         norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), momentum)
@@ -69,11 +82,14 @@ class EdgeConv(nn.Module):
 
 
 def _edge_statistics(u: Tensor, v: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and (biased) variance (C,) of u_j + v_i over all edges (i, j), from centred u and v: nothing large cancels."""
+    """Mean and (biased) variance (C,) of u_j + v_i over all edges (i, j), from centred u and v:
+    nothing large cancels.
+    """
     edges = index.numel()
     if edges < 2:
         raise ValueError(
-            f"EdgeConv: got {edges} edges in training mode, batch normalisation needs at least 2: use larger clouds, or eval()."
+            f"EdgeConv: got {edges} edges in training mode, batch normalisation needs at least 2: "
+            "use larger clouds, or eval()."
         )
     share = torch.bincount(index.reshape(-1), minlength=len(u)).to(u.dtype) / edges
     u_mean, v_mean = share @ u, v.mean(0)

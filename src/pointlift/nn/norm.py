@@ -13,7 +13,8 @@ __all__ = ["SparseBatchNorm", "SparseBatchNormAct", "SparseGroupNorm"]
 
 
 class SparseBatchNorm(nn.BatchNorm1d):
-    """Batch normalisation over all occupied voxels of the batch; parameters and buffers as in BatchNorm2d, which it stands in for.
+    """Batch normalisation over all occupied voxels of the batch;
+    parameters and buffers as in BatchNorm2d, which it stands in for.
 
     Raises ValueError in training mode for fewer than two voxels, whose variance is undefined.
     """
@@ -22,8 +23,8 @@ class SparseBatchNorm(nn.BatchNorm1d):
         f = x.features
         if self.training and f.shape[0] < 2:
             raise ValueError(
-                f"Batch normalisation in training mode needs at least 2 voxels at stride {x.stride}, got {f.shape[0]}: "
-                "use larger batches, a smaller voxel size, or eval mode."
+                f"Batch normalisation in training mode needs at least 2 voxels at stride {x.stride}, "
+                f"got {f.shape[0]}: use larger batches, a smaller voxel size, or eval mode."
             )
         return x.with_features(super().forward(f))
 
@@ -41,7 +42,9 @@ class SparseBatchNormAct(nn.Module):
 
 
 class SparseGroupNorm(nn.Module):
-    """Group normalisation: statistics per cloud and group of channels, over that cloud's voxels. weight, bias: (C,)."""
+    """Group normalisation: statistics per cloud and group of channels, over that cloud's voxels.
+    weight, bias: (C,).
+    """
 
     def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True):
         super().__init__()
@@ -57,7 +60,8 @@ class SparseGroupNorm(nn.Module):
         return x.with_features(torch.cat(parts)) if parts else x
 
     def _one(self, f: Tensor) -> Tensor:
-        # one cloud (M_b, C) as one image (1, C, M_b); F.group_norm would refuse a cloud of one voxel with one channel per group
+        # one cloud (M_b, C) as one image (1, C, M_b); F.group_norm would refuse a cloud of one voxel with one
+        # channel per group
         return torch.group_norm(f.t()[None], self.num_groups, self.weight, self.bias, self.eps)[0].t()
 
     def extra_repr(self) -> str:

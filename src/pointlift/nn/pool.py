@@ -15,9 +15,15 @@ __all__ = ["SparseAvgPool3d", "SparseGlobalPool", "SparseMaxPool3d", "SparseUpsa
 class _Pool(nn.Module):
     def __init__(self, kernel_size: int, stride: int | None = None, dilation: int = 1):
         super().__init__()
-        self.kernel_size, self.stride, self.dilation = kernel_size, kernel_size if stride is None else stride, dilation
+        self.kernel_size, self.stride, self.dilation = (
+            kernel_size,
+            kernel_size if stride is None else stride,
+            dilation,
+        )
         if kernel_size < 1 or self.stride < 1:
-            raise ValueError(f"kernel_size and stride must be at least 1, got {kernel_size} and {self.stride}.")
+            raise ValueError(
+                f"kernel_size and stride must be at least 1, got {kernel_size} and {self.stride}."
+            )
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}"
@@ -34,7 +40,9 @@ class SparseMaxPool3d(_Pool):
 
 
 class SparseAvgPool3d(_Pool):
-    """Mean of the occupied voxels under the kernel (divisor="present") or of all of them, empty ones as zeros ("kernel")."""
+    """Mean of the occupied voxels under the kernel (divisor="present") or of all of them,
+    empty ones as zeros ("kernel").
+    """
 
     def __init__(self, kernel_size: int, stride: int | None = None, divisor: str = "present"):
         super().__init__(kernel_size, stride)
@@ -48,7 +56,9 @@ class SparseAvgPool3d(_Pool):
 
 
 class SparseGlobalPool(nn.Module):
-    """One value per cloud and channel: mean (default), max or sum over its voxels; zeros for an empty cloud."""
+    """One value per cloud and channel: mean (default), max or sum over its voxels;
+    zeros for an empty cloud.
+    """
 
     def __init__(self, mode: str = "mean"):
         super().__init__()
@@ -57,7 +67,11 @@ class SparseGlobalPool(nn.Module):
         self.mode = mode
 
     def forward(self, x: SparseTensor) -> SparseTensor:
-        return x if x.stride == 0 else x.at_level(pool_clouds(x.features, x.maps.offsets(x.level), self.mode), CLOUD)
+        return (
+            x
+            if x.stride == 0
+            else x.at_level(pool_clouds(x.features, x.maps.offsets(x.level), self.mode), CLOUD)
+        )
 
     def extra_repr(self) -> str:
         return self.mode

@@ -1,4 +1,6 @@
-"""Set abstraction, the layer of PointNet++ (Qi et al., NeurIPS 2017, sections 3.2 and 3.3; facts 5.1, 5.2)."""
+"""Set abstraction, the layer of PointNet++ (Qi et al., NeurIPS 2017, sections 3.2 and 3.3;
+facts 5.1, 5.2).
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,15 @@ __all__ = ["GlobalSetAbstraction", "SetAbstraction", "shared_mlp"]
 def shared_mlp(in_channels: int, widths: Sequence[int], bias: bool = False) -> nn.Sequential:
     """Linear, BatchNorm1d and ReLU for every width, on rows (R, in_channels) -> (R, widths[-1]).
 
-    Element i holds the three layers of width i. The same as 1x1 convolutions, without their permutations. `bias`: of the linear layers,
-    which the normalisation behind them makes redundant; released networks with 1,475,688 parameters have it.
+    Element i holds the three layers of width i. The same as 1x1 convolutions, without their permutations.
+    `bias`: of the linear layers, which the normalisation behind them makes redundant; released networks with
+    1,475,688 parameters have it.
     """
     layers: list[nn.Module] = []
     for wide, out in pairwise([in_channels, *widths]):
-        layers.append(nn.Sequential(nn.Linear(wide, out, bias=bias), nn.BatchNorm1d(out), nn.ReLU(inplace=True)))
+        layers.append(
+            nn.Sequential(nn.Linear(wide, out, bias=bias), nn.BatchNorm1d(out), nn.ReLU(inplace=True))
+        )
     return nn.Sequential(*layers)
 
 
@@ -31,13 +36,16 @@ class SetAbstraction(nn.Module):
 
         centres  <- farthest point sampling, `npoint` of each cloud
         for every scale (radius, nsample, mlp):
-            rows <- [x_j - centre, f_j] of the first `nsample` points within the radius; missing ones repeat the first hit
+            rows <- [x_j - centre, f_j] of the first `nsample` points within the radius;
+                    missing ones repeat the first hit
             f    <- max over the group of mlp(rows)
         concatenate the scales
 
-    npoint: centres per cloud. A cloud with fewer points gives all of them and then the same ones again, in the cloud's order.
+    npoint: centres per cloud. A cloud with fewer points gives all of them and then the same ones again,
+    in the cloud's order.
     radii, nsample, mlps: one entry per scale, radii in the units of the coordinates, mlps as lists of widths.
-    in_channels: channels of the features, without the three relative coordinates that are put before them; 0 for none.
+    in_channels: channels of the features, without the three relative coordinates that are put before them;
+    0 for none.
     Raises ValueError for scales that do not match, or numbers that are not positive.
     """
 
@@ -53,26 +61,38 @@ class SetAbstraction(nn.Module):
         super().__init__()
         if not len(radii) == len(nsample) == len(mlps) > 0:
             raise ValueError(
-                f"Set abstraction: got {len(radii)} radii, {len(nsample)} nsample and {len(mlps)} mlps, expected one of each per scale."
+                f"Set abstraction: got {len(radii)} radii, {len(nsample)} nsample and {len(mlps)} mlps, "
+                "expected one of each per scale."
             )
-        if npoint < 1 or min(radii) <= 0 or min(nsample) < 1 or in_channels < 0 or any(not m or min(m) < 1 for m in mlps):
+        if (
+            npoint < 1
+            or min(radii) <= 0
+            or min(nsample) < 1
+            or in_channels < 0
+            or any(not m or min(m) < 1 for m in mlps)
+        ):
             raise ValueError(
-                f"Set abstraction: got npoint={npoint}, radii={list(radii)}, nsample={list(nsample)}, mlps={[list(m) for m in mlps]}, "
-                f"in_channels={in_channels}; expected positive numbers, and at least one width per mlp."
+                f"Set abstraction: got npoint={npoint}, radii={list(radii)}, nsample={list(nsample)}, "
+                f"mlps={[list(m) for m in mlps]}, in_channels={in_channels}; expected positive numbers, and "
+                "at least one width per mlp."
             )
         self.npoint, self.radii, self.nsample = npoint, tuple(map(float, radii)), tuple(map(int, nsample))
         self.mlps = nn.ModuleList(shared_mlp(3 + in_channels, widths, bias) for widths in mlps)
         self.in_channels, self.out_channels = in_channels, sum(widths[-1] for widths in mlps)
 
-    def forward(self, xyz: Tensor, features: Tensor | None, offsets: Tensor, start: int | Tensor = 0) -> tuple[Tensor, Tensor, Tensor]:
-        """xyz (N, 3), features (N, in_channels) or None, offsets (B + 1,) -> centres (B * npoint, 3), (B * npoint, out_channels), (B + 1,).
+    def forward(
+        self, xyz: Tensor, features: Tensor | None, offsets: Tensor, start: int | Tensor = 0
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """xyz (N, 3), features (N, in_channels) or None, offsets (B + 1,) -> centres (B * npoint, 3),
+        (B * npoint, out_channels), (B + 1,).
 
         start: the point of each cloud that sampling begins with, one for all or (B,).
         """
         chosen = farthest_point_sampling(xyz, offsets, self.npoint, start=start, repeat=True).reshape(-1)
         centres = xyz[chosen]
         centre_offsets = torch.arange(len(offsets), dtype=torch.int64, device=offsets.device) * self.npoint
-        # coordinates from one of the cloud's own points on: rounding then does not depend on where the cloud lies
+        # coordinates from one of the cloud's own points on:
+        # rounding then does not depend on where the cloud lies
         origins = centres[:: self.npoint]
         moved = xyz - origins.repeat_interleave(offsets.diff(), dim=0)
         moved_centres = (centres.unflatten(0, (-1, self.npoint)) - origins[:, None]).flatten(0, 1)
@@ -88,10 +108,11 @@ class SetAbstraction(nn.Module):
 
 
 def _pooled(mlp: nn.Module, points: Tensor, centres: Tensor, index: Tensor) -> Tensor:
-    """(Q, out): max over each group of mlp([x_j - centre, f_j]), of points (N, 3 + C), centres (Q, 3) and groups (Q, k).
+    """(Q, out): max over each group of mlp([x_j - centre, f_j]), of points (N, 3 + C),
+    centres (Q, 3) and groups (Q, k).
 
-    The first linear layer is W [x_j, f_j] + b - W_x centre, whose first half is computed once per point instead of once per group it is
-    in; and the last ReLU follows the maximum, which it does not change.
+    The first linear layer is W [x_j, f_j] + b - W_x centre, whose first half is computed once per point
+    instead of once per group it is in; and the last ReLU follows the maximum, which it does not change.
     """
     first, *further = mlp.children()
     linear, norm, activation = first.children()
@@ -107,7 +128,8 @@ def _pooled(mlp: nn.Module, points: Tensor, centres: Tensor, index: Tensor) -> T
 
 
 class GlobalSetAbstraction(nn.Module):
-    """One group for a whole cloud: max over its points of mlp([x, f]), with x as it is and not relative to anything.
+    """One group for a whole cloud: max over its points of mlp([x, f]),
+    with x as it is and not relative to anything.
 
     in_channels: channels of the features, without the three coordinates; widths: of the mlp.
     """
@@ -118,10 +140,15 @@ class GlobalSetAbstraction(nn.Module):
         self.in_channels, self.out_channels = in_channels, widths[-1]
 
     def forward(self, xyz: Tensor, features: Tensor | None, offsets: Tensor) -> Tensor:
-        """(N, 3), (N, in_channels) or None, (B + 1,) -> (B, widths[-1]). Raises ValueError for an empty cloud."""
+        """(N, 3), (N, in_channels) or None, (B + 1,) -> (B, widths[-1]).
+        Raises ValueError for an empty cloud.
+        """
         counts = offsets.diff().tolist()
         if not all(counts):
-            raise ValueError(f"Global set abstraction: cloud {counts.index(0)} is empty, expected at least one point per cloud.")
+            raise ValueError(
+                f"Global set abstraction: cloud {counts.index(0)} is empty, "
+                "expected at least one point per cloud."
+            )
         hidden: Tensor = self.mlp(xyz if features is None else torch.cat([xyz, features], dim=1))
         if len(set(counts)) == 1:
             return hidden.view(len(counts), counts[0], -1).max(dim=1).values

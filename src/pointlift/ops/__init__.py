@@ -1,4 +1,6 @@
-"""What is slow, one folder per operation: api (checks, dispatch, autograd), reference (plain torch), cpu (numba)."""
+"""What is slow, one folder per operation: api (checks, dispatch, autograd), reference (plain torch),
+cpu (numba).
+"""
 
 from importlib import import_module
 from typing import Any

@@ -1,7 +1,8 @@
 """Which implementation of an operation runs, and why.
 
-Every operation has a plain torch `reference` that runs on any device; `cpu` is numba, `cuda` is triton. The choice depends on the
-device, the dtype and the caller's wish only, never on global state, and every refusal has a sentence that `pointlift doctor` prints.
+Every operation has a plain torch `reference` that runs on any device; `cpu` is numba, `cuda` is triton. The
+choice depends on the device, the dtype and the caller's wish only, never on global state, and every refusal
+has a sentence that `pointlift doctor` prints.
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ def _declined(name: str, operation: str, device: torch.device, dtype: torch.dtyp
     return None
 
 
-def choose(operation: str, device: torch.device, dtype: torch.dtype = torch.float32, wish: Backend | None = None) -> Choice:
+def choose(
+    operation: str, device: torch.device, dtype: torch.dtype = torch.float32, wish: Backend | None = None
+) -> Choice:
     """The backend for `operation` on tensors of this device and dtype, and the reason in words.
 
     Raises BackendError where the caller asked for one by name (argument or `backend(...)`) that cannot run.
@@ -81,7 +84,8 @@ def choose(operation: str, device: torch.device, dtype: torch.dtype = torch.floa
         why_not = _declined(wanted, operation, device, dtype)
         if why_not is not None:
             raise BackendError(
-                f"Backend {wanted!r} was asked for {operation}, but {why_not}: leave the choice to pointlift (None) or move the tensors."
+                f"Backend {wanted!r} was asked for {operation}, but {why_not}: leave the choice to pointlift "
+                "(None) or move the tensors."
             )
         return Choice(wanted, "asked for by name")
     native: Backend = "cuda" if device.type == "cuda" else "cpu"
@@ -91,6 +95,8 @@ def choose(operation: str, device: torch.device, dtype: torch.dtype = torch.floa
     return Choice("reference", f"{native} kernel not used: {why_not}")
 
 
-def implementation(operation: str, device: torch.device, dtype: torch.dtype = torch.float32, wish: Backend | None = None) -> ModuleType:
+def implementation(
+    operation: str, device: torch.device, dtype: torch.dtype = torch.float32, wish: Backend | None = None
+) -> ModuleType:
     """The module (reference, cpu or cuda) of `operation` that `choose` picks."""
     return importlib.import_module(f"pointlift.ops.{operation}.{choose(operation, device, dtype, wish).name}")

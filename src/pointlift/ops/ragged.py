@@ -11,7 +11,15 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-__all__ = ["check_clouds", "check_count", "check_members", "check_values", "sizes", "trusted", "trusted_values"]
+__all__ = [
+    "check_clouds",
+    "check_count",
+    "check_members",
+    "check_values",
+    "sizes",
+    "trusted",
+    "trusted_values",
+]
 
 FLOATS = (torch.float32, torch.float64)
 
@@ -21,10 +29,11 @@ _trusts: contextvars.ContextVar[bool] = contextvars.ContextVar("pointlift_truste
 
 @contextlib.contextmanager
 def trusted_values() -> Iterator[None]:
-    """Operations inside the block look at shapes and dtypes only where looking at values would wait for a device.
+    """Operations inside the block look at shapes and dtypes only where looking at values would wait for a
+    device.
 
-    For callers whose clouds were checked once, such as networks given a PointBatch. On the CPU, where a look costs next to nothing and
-    kernels would read beside their arrays, everything is checked as ever.
+    For callers whose clouds were checked once, such as networks given a PointBatch. On the CPU, where a look
+    costs next to nothing and kernels would read beside their arrays, everything is checked as ever.
     """
     token = _trusts.set(True)
     try:
@@ -51,19 +60,30 @@ def check_count(name: str, value: int, least: int = 1) -> None:
 
 
 def check_clouds(name: str, xyz: Tensor, offsets: Tensor, offsets_name: str = "offsets") -> None:
-    """Raises ValueError unless xyz (N, 3) are finite float coordinates that offsets (B + 1,) int64 cut into clouds."""
+    """Raises ValueError unless xyz (N, 3) are finite float coordinates that offsets (B + 1,)
+    int64 cut into clouds.
+    """
     if xyz.ndim != 2 or xyz.shape[1] != 3:
-        raise ValueError(f"{name} must have shape (N, 3), got {tuple(xyz.shape)}: join the clouds and pass their {offsets_name}.")
+        raise ValueError(
+            f"{name} must have shape (N, 3), got {tuple(xyz.shape)}: "
+            f"join the clouds and pass their {offsets_name}."
+        )
     if xyz.dtype not in FLOATS:
         raise ValueError(f"{name} must be float32 or float64, got {xyz.dtype}: convert it with .float().")
     n = xyz.shape[0]
     if offsets.ndim != 1 or offsets.numel() < 1 or offsets.dtype != torch.int64:
-        raise ValueError(f"{offsets_name} must have shape (B + 1,) and dtype int64, got {tuple(offsets.shape)} of {offsets.dtype}.")
+        raise ValueError(
+            f"{offsets_name} must have shape (B + 1,) and dtype int64, "
+            f"got {tuple(offsets.shape)} of {offsets.dtype}."
+        )
     if trusted(xyz):
         return
     ends = offsets.tolist()
     if ends[0] != 0 or ends[-1] != n or any(b < a for a, b in itertools.pairwise(ends)):
-        raise ValueError(f"{offsets_name} must rise from 0 to the number of rows of {name} ({n}), got {ends[:8]}: use PointBatch.offsets.")
+        raise ValueError(
+            f"{offsets_name} must rise from 0 to the number of rows of {name} ({n}), got {ends[:8]}: "
+            "use PointBatch.offsets."
+        )
     check_values(name, xyz)
 
 
@@ -78,30 +98,48 @@ def check_values(name: str, xyz: Tensor) -> None:
     bad = ~torch.isfinite(xyz).all(1)
     if bool(bad.any()):
         raise ValueError(
-            f"{int(bad.sum())} of {xyz.shape[0]} rows of {name} have NaN or infinite coordinates (first: row {int(bad.nonzero()[0])}): "
-            "remove them."
+            f"{int(bad.sum())} of {xyz.shape[0]} rows of {name} have NaN or infinite coordinates (first: row "
+            f"{int(bad.nonzero()[0])}): remove them."
         )
-    raise ValueError(f"{name} has a coordinate of {reach:.4g}, whose square overflows {xyz.dtype}: scale the cloud down.")
+    raise ValueError(
+        f"{name} has a coordinate of {reach:.4g}, whose square overflows {xyz.dtype}: scale the cloud down."
+    )
 
 
-def check_members(name: str, query: Tensor, points: Tensor, query_offsets: Tensor, offsets: Tensor, least: int = 1, hint: str = "") -> None:
-    """Raises ValueError unless both are clouds of one batch, of one dtype and device, and every cloud that is asked has `least` points."""
+def check_members(
+    name: str,
+    query: Tensor,
+    points: Tensor,
+    query_offsets: Tensor,
+    offsets: Tensor,
+    least: int = 1,
+    hint: str = "",
+) -> None:
+    """Raises ValueError unless both are clouds of one batch, of one dtype and device,
+    and every cloud that is asked has `least` points.
+    """
     check_clouds("query", query, query_offsets, "query_offsets")
     check_clouds("points", points, offsets)
     if query.dtype != points.dtype or query.device != points.device:
         raise ValueError(
-            f"query ({query.dtype} on {query.device}) and points ({points.dtype} on {points.device}) must share dtype and device: "
-            "convert one."
+            f"query ({query.dtype} on {query.device}) and points ({points.dtype} on {points.device}) must "
+            "share dtype and device: convert one."
         )
     if query_offsets.numel() != offsets.numel():
         raise ValueError(
-            f"query_offsets and offsets must cut as many clouds, got {query_offsets.numel() - 1} and {offsets.numel() - 1}: "
+            "query_offsets and offsets must cut as many clouds, "
+            f"got {query_offsets.numel() - 1} and {offsets.numel() - 1}: "
             "a cloud without queries has an empty range."
         )
     if trusted(points):
         return
     for b, (asked, present) in enumerate(zip(sizes(query_offsets), sizes(offsets))):
         if asked and not present:
-            raise ValueError(f"Cloud {b} has {asked} query points but no points: {name} needs at least one; leave empty clouds out.")
+            raise ValueError(
+                f"Cloud {b} has {asked} query points but no points: {name} needs at least one; "
+                "leave empty clouds out."
+            )
         if asked and present < least:
-            raise ValueError(f"Cloud {b} has {present} points, fewer than the {least} that {name} was asked for: {hint}.")
+            raise ValueError(
+                f"Cloud {b} has {present} points, fewer than the {least} that {name} was asked for: {hint}."
+            )

@@ -16,9 +16,14 @@ __all__ = ["plot_tsne"]
 
 
 def plot_tsne(
-    embedded: ArrayLike, labels: Tensor | ArrayLike, classes: Sequence[str], collapse: CDNVResult | None = None, title: str = "t-SNE"
+    embedded: ArrayLike,
+    labels: Tensor | ArrayLike,
+    classes: Sequence[str],
+    collapse: CDNVResult | None = None,
+    title: str = "t-SNE",
 ) -> bytes:
-    """PNG of a t-SNE embedding coloured by class, with a legend and, where given, the CDNV in the title (Figure 4).
+    """PNG of a t-SNE embedding coloured by class, with a legend and, where given,
+    the CDNV in the title (Figure 4).
 
     Args:
         embedded: (n, 2) from `tsne`.
@@ -33,6 +38,8 @@ def plot_tsne(
         raise ValueError(f"embedded must have shape (n, 2), got {points.shape}")
     truth = to_numpy(labels)
     if truth.shape != (len(points),):
-        raise ValueError(f"labels must have shape ({len(points)},), one per embedded point, got {truth.shape}")
+        raise ValueError(
+            f"labels must have shape ({len(points)},), one per embedded point, got {truth.shape}"
+        )
     heading = title if collapse is None else f"{title}  ·  CDNV {collapse.mean:.2f}"
     return class_scatter(points, check_labels(truth, len(classes)), classes, heading)

@@ -1,4 +1,6 @@
-"""A run report: one HTML file with text, tables, pictures and 3D viewers, complete without network or other files."""
+"""A run report: one HTML file with text, tables, pictures and 3D viewers,
+complete without network or other files.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class Report:
-    """Collects the parts of a page in reading order; every method that adds one returns the report, so calls can be chained.
+    """Collects the parts of a page in reading order; every method that adds one returns the report,
+    so calls can be chained.
 
     All text is escaped: names of files, classes and models may hold anything.
     """
@@ -38,7 +41,9 @@ class Report:
         return self._add(f'<h{level} id="{anchor}">{html.escape(heading)}</h{level}>')
 
     def text(self, text: str) -> Report:
-        """Paragraphs divided by empty lines; lines that start with '- ' make a list; **bold**, *italic* and `code` work."""
+        """Paragraphs divided by empty lines; lines that start with '- ' make a list;
+        **bold**, *italic* and `code` work.
+        """
         for block in re.split(r"\n\s*\n", text.strip()):
             if block:
                 self._add(_block(block))
@@ -52,7 +57,8 @@ class Report:
         digits: int = 1,
         best: Collection[tuple[int, int]] = (),
     ) -> Report:
-        """A table; numeric columns are set right, cells with mean, std and n show 'mean ± std', (row, column) in `best` are bold.
+        """A table; numeric columns are set right, cells with mean, std and n show 'mean ± std',
+        (row, column) in `best` are bold.
 
         Raises:
             ValueError: an empty header, or a row of another length.
@@ -70,7 +76,10 @@ class Report:
                 cells.append(f"<td{kind}>{html.escape(format_cell(cell, digits))}</td>")
             lines.append(f"<tr>{''.join(cells)}</tr>")
         body = "\n".join(lines)
-        table = f'<div class="scroll"><table class="data"><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
+        table = (
+            '<div class="scroll"><table '
+            f'class="data"><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
+        )
         return self._add(_figure(table, caption))
 
     def figure(self, png: bytes, caption: str = "", alt: str = "") -> Report:
@@ -80,13 +89,19 @@ class Report:
             ValueError: bytes that are not a PNG.
         """
         if not png.startswith(_PNG) or len(png) < 24:
-            raise ValueError(f"a figure needs the bytes of a PNG file, got {len(png)} bytes starting with {png[:8]!r}")
+            raise ValueError(
+                f"a figure needs the bytes of a PNG file, got {len(png)} bytes starting with {png[:8]!r}"
+            )
         width = max(1, round(int.from_bytes(png[16:20], "big") / 1.5))
         data = base64.b64encode(png).decode("ascii")
-        image = f'<img src="data:image/png;base64,{data}" width="{width}" alt="{html.escape(alt or caption)}">'
+        image = (
+            f'<img src="data:image/png;base64,{data}" width="{width}" alt="{html.escape(alt or caption)}">'
+        )
         return self._add(_figure(image, caption))
 
-    def cloud_viewer(self, clouds: Sequence[ViewCloud], caption: str = "", up_axis: str = "y", max_points: int = 20_000) -> Report:
+    def cloud_viewer(
+        self, clouds: Sequence[ViewCloud], caption: str = "", up_axis: str = "y", max_points: int = 20_000
+    ) -> Report:
         """A 3D viewer of the clouds. Fewer points per cloud than in a view of its own keep the report small.
 
         Raises:
@@ -110,7 +125,11 @@ class Report:
 
     def html(self) -> str:
         """The complete page."""
-        script = f"<script>\n{viewer_script()}\nPointliftViewer.mountAll(false);\n</script>" if self._has_viewer else ""
+        script = (
+            f"<script>\n{viewer_script()}\nPointliftViewer.mountAll(false);\n</script>"
+            if self._has_viewer
+            else ""
+        )
         values = {
             "title": html.escape(self.title),
             "css": asset("page.css") + (asset("viewer.css") if self._has_viewer else ""),

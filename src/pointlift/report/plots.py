@@ -1,4 +1,6 @@
-"""The report's pictures, as PNG bytes. Matplotlib's object interface with the Agg canvas: no display, no global state."""
+"""The report's pictures, as PNG bytes. Matplotlib's object interface with the Agg canvas:
+no display, no global state.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +21,18 @@ INK = "#1f2933"
 MUTED = "#6b7785"
 RULE = "#e3e7ec"
 PALETTE = (
-    "#2f6fde", "#e8743b", "#19a979", "#c23b6f", "#8d6cd1", "#d9a514", "#13a4b4", "#8c564b", "#6a8f2f", "#e377c2",
-    "#4b5d78", "#f2a77c", "#7cc9a8", "#e39bb6", "#b9a4e6", "#e6cc77", "#84ccd4", "#bf9a92", "#aac17c", "#9db4dc",
+    "#2f6fde", "#e8743b", "#19a979", "#c23b6f", "#8d6cd1", "#d9a514", "#13a4b4", "#8c564b", "#6a8f2f",
+    "#e377c2", "#4b5d78", "#f2a77c", "#7cc9a8", "#e39bb6", "#b9a4e6", "#e6cc77", "#84ccd4", "#bf9a92",
+    "#aac17c", "#9db4dc",
 )  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 @dataclass(frozen=True)
 class Strip:
-    """Pictures side by side in `picture_grid`. caption: below them; pictures: (H, W, 3) in 0-1, all of one size."""
+    """Pictures side by side in `picture_grid`. caption: below them; pictures:
+    (H, W, 3) in 0-1, all of one size.
+    """
 
     caption: str
     pictures: Sequence[ArrayLike]
@@ -54,15 +59,19 @@ def training_curves(
     """Curves per epoch, one panel per quantity, one colour per method.
 
     Args:
-        panels: quantity ('loss', 'accuracy') -> method -> runs -> value per epoch, NaN where it was not measured. Several runs show as
-            thin lines with their mean and a band of one standard deviation over the epochs that all of them have.
+        panels: quantity ('loss', 'accuracy') -> method -> runs -> value per epoch, NaN where it was not
+            measured. Several runs show as thin lines with their mean and a band of one standard deviation
+            over the epochs that all of them have.
         target: drawn as a dashed line in `target_panel`, None for all of them.
-        ylabel: what all panels show, where they are not quantities but e.g. networks; their names then stand above them.
+        ylabel: what all panels show, where they are not quantities but e.g. networks;
+            their names then stand above them.
 
     Raises:
         ValueError: nothing to draw.
     """
-    if not panels or not any(len(run) for runs in panels.values() for group in runs.values() for run in group):
+    if not panels or not any(
+        len(run) for runs in panels.values() for group in runs.values() for run in group
+    ):
         raise ValueError("there are no training curves to draw: every run is empty")
     figure = _figure(5.4 * len(panels), 3.9)
     names = list(dict.fromkeys(name for runs in panels.values() for name in runs))
@@ -74,11 +83,17 @@ def training_curves(
         label, title = (quantity, "") if ylabel is None else (ylabel if column == 0 else "", quantity)
         axes = _axes(figure, 1, len(panels), column + 1, xlabel="epoch", ylabel=label, title=title)
         for name, group in runs.items():
-            _curve(axes, name, [np.asarray(r, dtype=np.float64) for r in group if len(r)], PALETTE[places[name] % len(PALETTE)])
+            _curve(
+                axes,
+                name,
+                [np.asarray(r, dtype=np.float64) for r in group if len(r)],
+                PALETTE[places[name] % len(PALETTE)],
+            )
         if target is not None and target_panel in (None, quantity):
             axes.axhline(target, color=MUTED, linewidth=1.0, linestyle=(0, (5, 4)))
-            axes.annotate(f"target {target:g}", (1.0, target), xycoords=("axes fraction", "data"), xytext=(-3, 3),
-                          textcoords="offset points", ha="right", color=MUTED, fontsize=8)  # fmt: skip
+            axes.annotate(f"target {target:g}", (1.0, target), xycoords=("axes fraction", "data"),
+                          xytext=(-3, 3), textcoords="offset points", ha="right", color=MUTED,
+                          fontsize=8)  # fmt: skip
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         axes.set_xlim(left=0)
         if ylabel is not None:
@@ -96,7 +111,10 @@ def confusion_matrix(confusion: ArrayLike, classes: Sequence[str], title: str = 
     """
     counts = np.asarray(confusion)
     if counts.shape != (len(classes), len(classes)) or counts.size == 0:
-        raise ValueError(f"the confusion matrix must have shape {(len(classes),) * 2} for {len(classes)} classes, got {counts.shape}")
+        raise ValueError(
+            f"the confusion matrix must have shape {(len(classes),) * 2} for {len(classes)} classes, "
+            f"got {counts.shape}"
+        )
     total = counts.sum(axis=1, keepdims=True)
     share = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
     side = min(14.0, max(3.6, 1.9 + 0.36 * len(classes)))
@@ -104,12 +122,21 @@ def confusion_matrix(confusion: ArrayLike, classes: Sequence[str], title: str = 
     axes = _axes(figure, 1, 1, 1, xlabel="predicted", ylabel="true", title=title, grid=False)
     image = axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
     size = 8.5 if len(classes) <= 24 else 6.0
-    axes.set_xticks(range(len(classes)), [_literal(c) for c in classes], rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
+    axes.set_xticks(
+        range(len(classes)),
+        [_literal(c) for c in classes],
+        rotation=45,
+        ha="right",
+        rotation_mode="anchor",
+        fontsize=size,
+    )
     axes.set_yticks(range(len(classes)), [_literal(c) for c in classes], fontsize=size)
     axes.tick_params(length=0)
     for row, column in np.argwhere(counts > 0) if len(classes) <= 40 else ():
         color = "white" if share[row, column] > 0.55 else INK
-        axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=color, fontsize=size - 1.0)
+        axes.text(
+            column, row, f"{counts[row, column]}", ha="center", va="center", color=color, fontsize=size - 1.0
+        )
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.02, aspect=max(20, 1.2 * len(classes)))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.0f} %"))
     bar.ax.tick_params(labelsize=8, colors=MUTED, length=0)
@@ -118,7 +145,9 @@ def confusion_matrix(confusion: ArrayLike, classes: Sequence[str], title: str = 
 
 
 def result_bars(
-    results: Mapping[str, Mapping[str, Sequence[float]]], ylabel: str = "accuracy (%)", reference: tuple[str, float] | None = None
+    results: Mapping[str, Mapping[str, Sequence[float]]],
+    ylabel: str = "accuracy (%)",
+    reference: tuple[str, float] | None = None,
 ) -> bytes:
     """Grouped bars: mean per setting and method, one standard deviation as whiskers, every run as a dot.
 
@@ -141,18 +170,27 @@ def result_bars(
         for group, setting in enumerate(results):
             values = np.asarray(results[setting].get(method, ()), dtype=np.float64)
             if values.size:
-                _bar(axes, group + (index - (len(methods) - 1) / 2) * width, width * 0.9, values, color, method)
+                _bar(
+                    axes, group + (index - (len(methods) - 1) / 2) * width, width * 0.9, values, color, method
+                )
     if reference is not None:
-        axes.axhline(reference[1], color=MUTED, linewidth=1.0, linestyle=(0, (5, 4)), label=_literal(reference[0]))
+        axes.axhline(
+            reference[1], color=MUTED, linewidth=1.0, linestyle=(0, (5, 4)), label=_literal(reference[0])
+        )
     room = max(10, round(9 * (0.42 * (len(methods) + 1))))  # characters that fit below one group
-    axes.set_xticks(range(len(results)), ["\n".join(textwrap.wrap(_literal(s), room, break_long_words=False)) or s for s in results])
+    axes.set_xticks(
+        range(len(results)),
+        ["\n".join(textwrap.wrap(_literal(s), room, break_long_words=False)) or s for s in results],
+    )
     axes.set_xlim(-0.6, len(results) - 0.4)
     axes.margins(y=0.14)
     _legend(axes, len(methods) + (reference is not None), last=reference)
     return _png(figure)
 
 
-def share_vs_accuracy(points: Sequence[SharePoint], ylabel: str = "accuracy (%)", reference: tuple[str, float] | None = None) -> bytes:
+def share_vs_accuracy(
+    points: Sequence[SharePoint], ylabel: str = "accuracy (%)", reference: tuple[str, float] | None = None
+) -> bytes:
     """Share of trained parameters (logarithmic) against accuracy, as in Image2Point v2, Figure 2a.
 
     Points of one series share a colour and are joined from the smallest share to the largest.
@@ -164,7 +202,10 @@ def share_vs_accuracy(points: Sequence[SharePoint], ylabel: str = "accuracy (%)"
         raise ValueError("there is nothing to draw: give at least one SharePoint")
     for point in points:
         if not 0.0 < point.share <= 1.0:
-            raise ValueError(f"the trained share of {point.name!r} must lie in (0, 1], got {point.share}; it is trained / all parameters")
+            raise ValueError(
+                f"the trained share of {point.name!r} must lie in (0, 1], got {point.share}; "
+                "it is trained / all parameters"
+            )
     figure = _figure(6.6, 4.3)
     axes = _axes(figure, 1, 1, 1, xlabel="trained share of all parameters", ylabel=ylabel)
     axes.set_xscale("log")
@@ -174,15 +215,21 @@ def share_vs_accuracy(points: Sequence[SharePoint], ylabel: str = "accuracy (%)"
         color = PALETTE[index % len(PALETTE)]
         x, y = [p.share for p in chosen], [p.accuracy for p in chosen]
         axes.plot(x, y, color=color, linewidth=1.1, alpha=0.45)
-        axes.errorbar(x, y, yerr=[p.std or 0.0 for p in chosen], fmt=MARKERS[index % len(MARKERS)], color=color, markersize=7,
-                      markeredgecolor="white", elinewidth=1.2, capsize=3, label=_literal(series) or None)  # fmt: skip
+        axes.errorbar(x, y, yerr=[p.std or 0.0 for p in chosen], fmt=MARKERS[index % len(MARKERS)],
+                      color=color, markersize=7, markeredgecolor="white", elinewidth=1.2, capsize=3,
+                      label=_literal(series) or None)  # fmt: skip
         for point in chosen:
-            axes.annotate(_literal(point.name), (point.share, point.accuracy), xytext=(7, -11 if index % 2 else 6),
-                          textcoords="offset points", fontsize=8, color=INK)  # fmt: skip
+            axes.annotate(_literal(point.name), (point.share, point.accuracy),
+                          xytext=(7, -11 if index % 2 else 6), textcoords="offset points", fontsize=8,
+                          color=INK)  # fmt: skip
     if reference is not None:
-        axes.axhline(reference[1], color=MUTED, linewidth=1.0, linestyle=(0, (5, 4)), label=_literal(reference[0]))
+        axes.axhline(
+            reference[1], color=MUTED, linewidth=1.0, linestyle=(0, (5, 4)), label=_literal(reference[0])
+        )
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g} %"))
-    axes.xaxis.set_minor_formatter(FuncFormatter(lambda v, _: f"{100 * v:g} %" if f"{v:e}"[0] in "25" else ""))
+    axes.xaxis.set_minor_formatter(
+        FuncFormatter(lambda v, _: f"{100 * v:g} %" if f"{v:e}"[0] in "25" else "")
+    )
     axes.tick_params(which="minor", labelsize=8.5, labelcolor=INK)
     low = min(p.share for p in points)
     axes.set_xlim(low / 2.0, max(p.share for p in points) * 4.0)
@@ -196,8 +243,8 @@ def inflation_maps(maps: Mapping[str, ArrayLike]) -> bytes:
     """Linear maps T that turn 2D filters into 3D ones (Image2Point v1), one panel per layer.
 
     Args:
-        maps: name -> matrix between the K² taps of a 2D filter and the K³ taps of a 3D one, either way round; it is drawn
-            with the K³ taps downwards and a rule after every K² of them.
+        maps: name -> matrix between the K² taps of a 2D filter and the K³ taps of a 3D one, either way round;
+            it is drawn with the K³ taps downwards and a rule after every K² of them.
 
     Raises:
         ValueError: no maps, or a matrix whose sides are not K² and K³ for one K.
@@ -212,7 +259,9 @@ def inflation_maps(maps: Mapping[str, ArrayLike]) -> bytes:
     for index, (name, matrix) in enumerate(zip(maps, matrices, strict=True)):
         ylabel = "3D tap" if index % columns == 0 else ""
         axes = _axes(figure, rows, columns, index + 1, xlabel="2D tap", ylabel=ylabel, title=name, grid=False)
-        image = axes.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="equal", interpolation="nearest")
+        image = axes.imshow(
+            matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="equal", interpolation="nearest"
+        )
         for edge in range(matrix.shape[1], matrix.shape[0], matrix.shape[1]):
             axes.axhline(edge - 0.5, color=MUTED, linewidth=0.8)
         taps = matrix.shape[1]
@@ -256,9 +305,12 @@ def picture_grid(columns: Mapping[str, Sequence[Strip]]) -> bytes:
 def _joined(strip: Strip) -> NDArray[np.float64]:
     """(H, W', 3): the pictures in a row with white between them."""
     pictures = [np.asarray(p, dtype=np.float64) for p in strip.pictures]
-    if not pictures or any(p.ndim != 3 or p.shape != pictures[0].shape or p.shape[2] != 3 or not p.size for p in pictures):
+    if not pictures or any(
+        p.ndim != 3 or p.shape != pictures[0].shape or p.shape[2] != 3 or not p.size for p in pictures
+    ):
         raise ValueError(
-            f"the strip {strip.caption!r} must hold pictures of shape (H, W, 3), all alike, got {[p.shape for p in pictures] or 'none'}"
+            f"the strip {strip.caption!r} must hold pictures of shape (H, W, 3), all alike, got "
+            f"{[p.shape for p in pictures] or 'none'}"
         )
     gap = np.ones((pictures[0].shape[0], max(1, pictures[0].shape[1] // 24), 3))
     parts = [part for picture in pictures for part in (picture.clip(0, 1), gap)]
@@ -266,7 +318,9 @@ def _joined(strip: Strip) -> NDArray[np.float64]:
 
 
 def class_scatter(points: ArrayLike, labels: ArrayLike, classes: Sequence[str], title: str = "") -> bytes:
-    """(n, 2) points coloured by class, equal axes without ticks (their numbers mean nothing in t-SNE), legend beside."""
+    """(n, 2) points coloured by class, equal axes without ticks (their numbers mean nothing in t-SNE),
+    legend beside.
+    """
     xy, truth = np.asarray(points, dtype=np.float64), np.asarray(labels)
     present = [int(c) for c in np.unique(truth)]
     figure = _figure(6.6 if len(present) <= 22 else 8.2, 5.0)
@@ -275,8 +329,8 @@ def class_scatter(points: ArrayLike, labels: ArrayLike, classes: Sequence[str], 
     for label in present:
         chosen = xy[truth == label]
         color, marker = PALETTE[label % len(PALETTE)], MARKERS[(label // len(PALETTE)) % len(MARKERS)]
-        axes.scatter(chosen[:, 0], chosen[:, 1], s=size, color=color, marker=marker, alpha=0.85, linewidths=0.3, edgecolors="white",
-                     label=_literal(classes[label]))  # fmt: skip
+        axes.scatter(chosen[:, 0], chosen[:, 1], s=size, color=color, marker=marker, alpha=0.85,
+                     linewidths=0.3, edgecolors="white", label=_literal(classes[label]))  # fmt: skip
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_aspect("equal", adjustable="datalim")
@@ -289,7 +343,9 @@ def _tall(name: str, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     tall = matrix if matrix.ndim == 2 and matrix.shape[0] >= matrix.shape[1] else matrix.T
     side = round(math.sqrt(tall.shape[-1])) if tall.ndim == 2 else 0
     if side < 1 or tall.shape != (side**3, side**2):
-        raise ValueError(f"the map {name!r} must be K³ × K² for one K (27 × 9 for K = 3), got shape {matrix.shape}")
+        raise ValueError(
+            f"the map {name!r} must be K³ × K² for one K (27 × 9 for K = 3), got shape {matrix.shape}"
+        )
     return tall
 
 
@@ -306,7 +362,8 @@ def _curve(axes: Axes, name: str, runs: list[NDArray[np.float64]], color: str) -
             axes.plot(np.arange(1, len(run) + 1)[known], run[known], color=color, linewidth=0.7, alpha=0.3)
         mean, std = stacked.mean(axis=0), stacked.std(axis=0, ddof=1)
         axes.fill_between(epochs, mean - std, mean + std, color=color, alpha=0.13, linewidth=0)
-    marker = "o" if len(epochs) < max(common, 2) else None  # else a single one shows as nothing, and few as if there were more
+    # else a single one shows as nothing, and few as if there were more
+    marker = "o" if len(epochs) < max(common, 2) else None
     label = _literal(name) if len(runs) == 1 else f"{_literal(name)} ({len(runs)} runs)"
     axes.plot(epochs, stacked.mean(axis=0), color=color, linewidth=2.0, marker=marker, label=label)
 
@@ -316,14 +373,18 @@ def _bar(axes: Axes, x: float, width: float, values: NDArray[np.float64], color:
     axes.bar(x, values.mean(), width, color=color, alpha=0.85, label=None if known else _literal(label))
     if len(values) > 1:
         axes.errorbar(x, values.mean(), yerr=values.std(ddof=1), color=INK, elinewidth=1.1, capsize=3)
-        axes.scatter(np.full(len(values), x), values, s=9, color="white", edgecolors=INK, linewidths=0.7, zorder=3)
+        axes.scatter(
+            np.full(len(values), x), values, s=9, color="white", edgecolors=INK, linewidths=0.7, zorder=3
+        )
     top = values.mean() + (values.std(ddof=1) if len(values) > 1 else 0.0)
-    axes.annotate(f"{values.mean():.1f}", (x, max(top, values.max())), xytext=(0, 6), textcoords="offset points", ha="center",
-                  fontsize=7.5, color=MUTED)  # fmt: skip
+    axes.annotate(f"{values.mean():.1f}", (x, max(top, values.max())), xytext=(0, 6),
+                  textcoords="offset points", ha="center", fontsize=7.5, color=MUTED)  # fmt: skip
 
 
 def _literal(text: str) -> str:
-    """Text that matplotlib draws as it stands: no mathematics between dollars, no label hidden for its underscore."""
+    """Text that matplotlib draws as it stands: no mathematics between dollars,
+    no label hidden for its underscore.
+    """
     escaped = text.replace("$", r"\$")
     return f"\u200b{escaped}" if escaped.startswith("_") else escaped
 
@@ -335,7 +396,14 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _axes(
-    figure: Figure, rows: int, columns: int, index: int, xlabel: str = "", ylabel: str = "", title: str = "", grid: bool = True
+    figure: Figure,
+    rows: int,
+    columns: int,
+    index: int,
+    xlabel: str = "",
+    ylabel: str = "",
+    title: str = "",
+    grid: bool = True,
 ) -> Axes:
     axes = figure.add_subplot(rows, columns, index)
     for side in ("top", "right") if grid else ("top", "right", "left", "bottom"):
@@ -355,15 +423,30 @@ def _axes(
     return axes
 
 
-def _legend(axes: Axes, entries: int, outside: bool = True, force: bool = False, last: tuple[str, float] | None = None) -> None:
+def _legend(
+    axes: Axes, entries: int, outside: bool = True, force: bool = False, last: tuple[str, float] | None = None
+) -> None:
     if entries < 2 and not force:
         return
     handles, labels = axes.get_legend_handles_labels()
     order = sorted(range(len(labels)), key=lambda i: last is not None and labels[i] == _literal(last[0]))
     columns = 1 if entries <= 22 else 2
-    place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0} if outside else {"loc": "best"}
+    place = (
+        {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
+        if outside
+        else {"loc": "best"}
+    )
     handles, labels = [handles[i] for i in order], [labels[i] for i in order]
-    axes.legend(handles, labels, frameon=False, fontsize=8.5, labelcolor=INK, ncols=columns, handletextpad=0.6, **place)
+    axes.legend(
+        handles,
+        labels,
+        frameon=False,
+        fontsize=8.5,
+        labelcolor=INK,
+        ncols=columns,
+        handletextpad=0.6,
+        **place,
+    )
 
 
 def _png(figure: Figure) -> bytes:

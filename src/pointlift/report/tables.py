@@ -1,4 +1,6 @@
-"""Tables for people and for machines: Markdown, CSV and the console, with `mean ± std` where a cell is several runs."""
+"""Tables for people and for machines: Markdown, CSV and the console,
+with `mean ± std` where a cell is several runs.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ MISSING = "–"
 
 
 def format_mean_std(mean: float, std: float | None = None, digits: int = 1, scale: float = 1.0) -> str:
-    """'72.7 ± 1.2', or '72.7' where std is None or NaN (a single run). `scale` 100 turns fractions into percent."""
+    """'72.7 ± 1.2', or '72.7' where std is None or NaN (a single run).
+    `scale` 100 turns fractions into percent.
+    """
     if math.isnan(mean):
         return MISSING
     text = f"{scale * mean:.{digits}f}"
@@ -40,7 +44,9 @@ def format_mean_std(mean: float, std: float | None = None, digits: int = 1, scal
 
 
 def format_cell(value: Cell, digits: int = 1) -> str:
-    """Text of one cell: floats with `digits` decimals, integers with thousands separated, None and NaN as a dash."""
+    """Text of one cell: floats with `digits` decimals, integers with thousands separated,
+    None and NaN as a dash.
+    """
     if value is None:
         return MISSING
     if isinstance(value, bool):
@@ -74,33 +80,50 @@ def check_rows(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         raise ValueError("a table needs at least one column, got an empty header")
     for number, row in enumerate(rows):
         if len(row) != len(header):
-            raise ValueError(f"row {number} of the table has {len(row)} cells, expected {len(header)} ({', '.join(header)})")
+            raise ValueError(
+                f"row {number} of the table has {len(row)} cells, "
+                f"expected {len(header)} ({', '.join(header)})"
+            )
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Cell]], digits: int = 1) -> str:
-    """GitHub-flavoured Markdown with aligned source; numeric columns sit on the right. Ends with a newline."""
+    """GitHub-flavoured Markdown with aligned source; numeric columns sit on the right.
+    Ends with a newline.
+    """
     check_rows(header, rows)
     right = numeric_columns(header, rows)
     cells = [[_markdown_escape(format_cell(c, digits)) for c in row] for row in [list(header), *rows]]
     widths = [max(3, *(display_width(row[i]) for row in cells)) for i in range(len(header))]
     rule = ["-" * (w - 1) + ":" if r else "-" * w for w, r in zip(widths, right, strict=True)]
     lines = [cells[0], rule, *cells[1:]]
-    return "".join("| " + " | ".join(_pad(c, w, r) for c, w, r in zip(line, widths, right, strict=True)) + " |\n" for line in lines)
+    return "".join(
+        "| " + " | ".join(_pad(c, w, r) for c, w, r in zip(line, widths, right, strict=True)) + " |\n"
+        for line in lines
+    )
 
 
-def console_table(header: Sequence[str], rows: Sequence[Sequence[Cell]], digits: int = 1, title: str = "") -> str:
-    """Aligned plain text. Wide (CJK) characters and combining marks keep their columns straight. Ends with a newline."""
+def console_table(
+    header: Sequence[str], rows: Sequence[Sequence[Cell]], digits: int = 1, title: str = ""
+) -> str:
+    """Aligned plain text. Wide (CJK) characters and combining marks keep their columns straight.
+    Ends with a newline.
+    """
     check_rows(header, rows)
     right = numeric_columns(header, rows)
     cells = [[_one_line(format_cell(c, digits)) for c in row] for row in [list(header), *rows]]
     widths = [max(display_width(row[i]) for row in cells) for i in range(len(header))]
-    lines = ["  ".join(_pad(c, w, r) for c, w, r in zip(line, widths, right, strict=True)).rstrip() for line in cells]
+    lines = [
+        "  ".join(_pad(c, w, r) for c, w, r in zip(line, widths, right, strict=True)).rstrip()
+        for line in cells
+    ]
     rule = "  ".join("─" * w for w in widths)
     return "\n".join(([title] if title else []) + [lines[0], rule, *lines[1:]]) + "\n"
 
 
 def csv_table(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """RFC 4180 text (comma, CRLF) in full precision. A column with `Measured` cells becomes three: mean, std, n."""
+    """RFC 4180 text (comma, CRLF) in full precision. A column with `Measured` cells becomes three:
+    mean, std, n.
+    """
     check_rows(header, rows)
     measured = [any(_is_measured(row[i]) for row in rows) for i in range(len(header))]
     buffer = io.StringIO()
@@ -128,13 +151,17 @@ def read_rows(path: Path) -> list[dict[str, float]]:
         return [{k: float(v) for k, v in row.items() if v not in ("", None)} for row in csv.DictReader(file)]
 
 
-def write_markdown(path: str | os.PathLike[str], header: Sequence[str], rows: Sequence[Sequence[Cell]], digits: int = 1) -> Path:
+def write_markdown(
+    path: str | os.PathLike[str], header: Sequence[str], rows: Sequence[Sequence[Cell]], digits: int = 1
+) -> Path:
     """Writes `markdown_table` atomically as UTF-8 and returns the path."""
     return _write_text(path, markdown_table(header, rows, digits))
 
 
 def display_width(text: str) -> int:
-    """Columns that a terminal gives to the text: 2 for wide East Asian characters and emoji, 0 for combining marks."""
+    """Columns that a terminal gives to the text: 2 for wide East Asian characters and emoji,
+    0 for combining marks.
+    """
     width = 0
     for char in text:
         if unicodedata.combining(char) or unicodedata.category(char) in ("Cf", "Mn", "Me"):
@@ -159,7 +186,9 @@ def _csv_values(cell: Cell) -> list[object]:
         return [cell, "", 1]
     if isinstance(cell, Measured):
         return [cell.mean, "" if cell.n < 2 or math.isnan(cell.std) else cell.std, cell.n]
-    raise ValueError(f"a table cell must be text, a number, None or have mean, std and n, got {type(cell).__name__}")
+    raise ValueError(
+        f"a table cell must be text, a number, None or have mean, std and n, got {type(cell).__name__}"
+    )
 
 
 def _pad(text: str, width: int, right: bool) -> str:

@@ -47,11 +47,13 @@ class ViewCloud:
     scalar_name: str = "value"
 
 
-def viewer_html(clouds: Sequence[ViewCloud], title: str, up_axis: str = "y", max_points: int = MAX_POINTS) -> str:
+def viewer_html(
+    clouds: Sequence[ViewCloud], title: str, up_axis: str = "y", max_points: int = MAX_POINTS
+) -> str:
     """A complete HTML page that shows one of the clouds at a time, full window.
 
-    Clouds with more than `max_points` points are replaced by a random subset (always the same one), and the page says so.
-    Points with NaN or infinite coordinates are left out, and the page says so.
+    Clouds with more than `max_points` points are replaced by a random subset (always the same one), and the
+    page says so. Points with NaN or infinite coordinates are left out, and the page says so.
 
     Raises:
         ValueError: no clouds, a cloud without a finite point, arrays that do not fit, or an unknown up axis.
@@ -66,9 +68,15 @@ def viewer_html(clouds: Sequence[ViewCloud], title: str, up_axis: str = "y", max
 
 
 def write_view(
-    path: str | os.PathLike[str], clouds: Sequence[ViewCloud], title: str, up_axis: str = "y", max_points: int = MAX_POINTS
+    path: str | os.PathLike[str],
+    clouds: Sequence[ViewCloud],
+    title: str,
+    up_axis: str = "y",
+    max_points: int = MAX_POINTS,
 ) -> Path:
-    """Writes `viewer_html` atomically and returns the path. Raises what `viewer_html` raises, before touching the file."""
+    """Writes `viewer_html` atomically and returns the path.
+    Raises what `viewer_html` raises, before touching the file.
+    """
     text = viewer_html(clouds, title, up_axis, max_points)
     target = Path(path)
     with atomic_write(target) as temporary:
@@ -76,22 +84,33 @@ def write_view(
     return target
 
 
-def viewer_element(clouds: Sequence[ViewCloud], title: str, up_axis: str = "y", max_points: int = MAX_POINTS) -> str:
+def viewer_element(
+    clouds: Sequence[ViewCloud], title: str, up_axis: str = "y", max_points: int = MAX_POINTS
+) -> str:
     """The viewer's place in a page and its data; the page must also hold `viewer_script` and viewer.css."""
     payload = json.dumps(viewer_data(clouds, title, up_axis, max_points), ensure_ascii=False, allow_nan=False)
-    return f'<div class="plv"></div><script type="application/json" class="plv-data">{_script_safe(payload)}</script>'
+    return (
+        '<div class="plv"></div><script type="application/json" '
+        f'class="plv-data">{_script_safe(payload)}</script>'
+    )
 
 
 def viewer_script() -> str:
-    """The viewer's JavaScript in one scope; afterwards `PointliftViewer.mountAll(standalone)` starts every viewer of the page."""
+    """The viewer's JavaScript in one scope; afterwards `PointliftViewer.mountAll(standalone)` starts every
+    viewer of the page.
+    """
     body = "\n".join(asset(name) for name in _SCRIPTS)
     return f'const PointliftViewer = (() => {{\n"use strict";\n{body}\nreturn PointliftViewer;\n}})();'
 
 
-def viewer_data(clouds: Sequence[ViewCloud], title: str, up_axis: str = "y", max_points: int = MAX_POINTS) -> dict[str, Any]:
-    """What the page embeds: coordinates (float32), colours (uint8), labels (int32) and scalars (float32) in base64, little-endian.
+def viewer_data(
+    clouds: Sequence[ViewCloud], title: str, up_axis: str = "y", max_points: int = MAX_POINTS
+) -> dict[str, Any]:
+    """What the page embeds: coordinates (float32), colours (uint8),
+    labels (int32) and scalars (float32) in base64, little-endian.
 
-    Coordinates far from zero (geographic ones) are stored relative to `origin`, so that float32 can hold them.
+    Coordinates far from zero (geographic ones) are stored relative to `origin`,
+    so that float32 can hold them.
     """
     if not clouds:
         raise ValueError("there is nothing to view: give at least one cloud")
@@ -118,7 +137,10 @@ def _cloud_data(cloud: ViewCloud, max_points: int) -> dict[str, Any]:
         raise ValueError(f"cloud {cloud.name!r}: xyz must have shape (N, 3), got {xyz.shape}")
     finite = np.isfinite(xyz).all(axis=1)
     if not finite.any():
-        raise ValueError(f"cloud {cloud.name!r} has {len(xyz)} points, none with finite coordinates; there is nothing to view")
+        raise ValueError(
+            f"cloud {cloud.name!r} has {len(xyz)} points, none with finite coordinates; "
+            "there is nothing to view"
+        )
     keep = np.flatnonzero(finite)
     if len(keep) > max_points:
         keep = np.sort(np.random.default_rng(0).choice(keep, max_points, replace=False))
@@ -145,7 +167,9 @@ def _cloud_data(cloud: ViewCloud, max_points: int) -> dict[str, Any]:
 
 
 def _origin(xyz: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Zero, unless the cloud lies so far out that float32 would blur it; then the middle of its bounding box, rounded."""
+    """Zero, unless the cloud lies so far out that float32 would blur it;
+    then the middle of its bounding box, rounded.
+    """
     low, high = xyz.min(axis=0), xyz.max(axis=0)
     extent = float((high - low).max())
     far = float(np.abs(xyz).max())
@@ -157,7 +181,9 @@ def _per_point(cloud: ViewCloud, what: str, values: ArrayLike | None, n: int) ->
         return None
     array = np.asarray(values)
     if array.shape != (n,):
-        raise ValueError(f"cloud {cloud.name!r}: {what} must have shape ({n},), one per point, got {array.shape}")
+        raise ValueError(
+            f"cloud {cloud.name!r}: {what} must have shape ({n},), one per point, got {array.shape}"
+        )
     return array
 
 
@@ -167,12 +193,18 @@ def _rgb(cloud: ViewCloud, n: int) -> NDArray[np.uint8] | None:
         return None
     colors = np.asarray(cloud.colors)
     if colors.shape != (n, 3):
-        raise ValueError(f"cloud {cloud.name!r}: colors must have shape ({n}, 3), one red, green, blue per point, got {colors.shape}")
+        raise ValueError(
+            f"cloud {cloud.name!r}: colors must have shape ({n}, 3), one red, green, blue per point, "
+            f"got {colors.shape}"
+        )
     if colors.dtype == np.uint8:
         return colors
     unit = colors.astype(np.float64)
     if not (np.isfinite(unit).all() and unit.min(initial=0.0) >= 0.0 and unit.max(initial=0.0) <= 1.0):
-        raise ValueError(f"cloud {cloud.name!r}: colors must be uint8 or floats in 0-1, got {colors.dtype} outside it; divide by 255 first")
+        raise ValueError(
+            f"cloud {cloud.name!r}: colors must be uint8 or floats in 0-1, got {colors.dtype} outside it; "
+            "divide by 255 first"
+        )
     return np.round(255.0 * unit).astype(np.uint8)
 
 

@@ -1,4 +1,6 @@
-"""Lightning, set up so that a run can be killed at any moment and goes on exactly where its last checkpoint was written."""
+"""Lightning, set up so that a run can be killed at any moment and goes on exactly where its last checkpoint
+was written.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ UNREMARKABLE = (
 
 
 class RunInterrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM during a run, after it was shut down; the message says how to go on. exit_code: 130 or 143."""
+    """Ctrl-C or SIGTERM during a run, after it was shut down; the message says how to go on. exit_code:
+    130 or 143.
+    """
 
     def __init__(self, message: str, exit_code: int = 130) -> None:
         super().__init__(message)
@@ -46,10 +50,11 @@ class RunInterrupted(KeyboardInterrupt):
 
 
 def make_trainer(config: TrainerConfig, training: Training, record: RunRecord) -> lightning.Trainer:
-    """A Trainer that logs to TensorBoard (and W&B where asked), records the run and leaves sampling to pointlift's loaders.
+    """A Trainer that logs to TensorBoard (and W&B where asked),
+    records the run and leaves sampling to pointlift's loaders.
 
-    Raises ValueError for an early_stop_metric that is not measured, or not after every epoch, and for a W&B extra that is not installed,
-    and Lightning's own errors for devices that do not exist.
+    Raises ValueError for an early_stop_metric that is not measured, or not after every epoch, and for a W&B
+    extra that is not installed, and Lightning's own errors for devices that do not exist.
     """
     folder = record.folder
     callbacks: list[Callback] = [record]
@@ -58,7 +63,8 @@ def make_trainer(config: TrainerConfig, training: Training, record: RunRecord) -
     return lightning.Trainer(
         max_epochs=training.epochs,
         max_steps=config.max_steps,
-        limit_train_batches=training.data.steps_per_epoch,  # the same on every device, whatever its own loader could still deliver
+        # the same on every device, whatever its own loader could still deliver
+        limit_train_batches=training.data.steps_per_epoch,
         check_val_every_n_epoch=config.evaluate_every,
         devices=config.devices,
         accelerator=config.accelerator,
@@ -87,41 +93,59 @@ def _early_stopping(config: TrainerConfig, record: RunRecord) -> EarlyStopping:
         raise ValueError(f"trainer: early_stop_metric is {metric}, expected one of {', '.join(measured)}.")
     if config.evaluate_every > 1 and metric.startswith("val_"):
         raise ValueError(
-            f"trainer: early_stop_metric {metric} is needed after every epoch, but evaluate_every is {config.evaluate_every}."
+            f"trainer: early_stop_metric {metric} is needed after every epoch, "
+            f"but evaluate_every is {config.evaluate_every}."
         )
     mode = "min" if metric.endswith("loss") else "max"
-    return EarlyStopping(metric, patience=config.early_stop_patience or 0, mode=mode, check_on_train_epoch_end=True)
+    return EarlyStopping(
+        metric, patience=config.early_stop_patience or 0, mode=mode, check_on_train_epoch_end=True
+    )
 
 
 def _loggers(folder: RunFolder, config: TrainerConfig) -> list[Logger]:
-    loggers: list[Logger] = [TensorBoardLogger(folder.path, name="", version="tensorboard", purge_step=_step(folder.last))]
+    loggers: list[Logger] = [
+        TensorBoardLogger(folder.path, name="", version="tensorboard", purge_step=_step(folder.last))
+    ]
     if config.wandb:
         try:
             from lightning.pytorch.loggers import WandbLogger
 
             loggers.append(WandbLogger(name=folder.path.name, save_dir=folder.path, project="pointlift"))
         except ModuleNotFoundError:
-            raise ValueError("trainer.wandb is true, but wandb is not installed: pip install 'pointlift[wandb]'.") from None
+            raise ValueError(
+                "trainer.wandb is true, but wandb is not installed: pip install 'pointlift[wandb]'."
+            ) from None
     return loggers
 
 
 def _step(checkpoint: Path) -> int | None:
-    """The step of a checkpoint, behind which a killed run may have logged; None where there is no checkpoint."""
+    """The step of a checkpoint, behind which a killed run may have logged;
+    None where there is no checkpoint.
+    """
     if not checkpoint.is_file():
         return None
     try:
         return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
-    except (RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+    except (
+        RuntimeError,
+        OSError,
+        EOFError,
+        KeyError,
+        TypeError,
+        ValueError,
+        pickle.UnpicklingError,
+    ) as error:
         raise RunFolderError(
-            f"{checkpoint} is damaged or no checkpoint of a run ({type(error).__name__}): restore it, or start again in another folder."
+            f"{checkpoint} is damaged or no checkpoint of a run ({type(error).__name__}): restore it, or "
+            "start again in another folder."
         ) from None
 
 
 def fit(trainer: lightning.Trainer, training: Training, record: RunRecord, resume: bool) -> dict[str, float]:
-    """Train, from last.ckpt with `resume`, and evaluate: on the test split where the data have one of their own, and on the validation
-    split where the run ended within an epoch. The modules of `training.also` are evaluated on both, untrained; what they log is returned
-    under their name (name_val_accuracy) and not logged. Returns what these evaluations logged. Raises RunInterrupted after Ctrl-C or
-    SIGTERM.
+    """Train, from last.ckpt with `resume`, and evaluate: on the test split where the data have one of their
+    own, and on the validation split where the run ended within an epoch. The modules of `training.also` are
+    evaluated on both, untrained; what they log is returned under their name (name_val_accuracy) and not
+    logged. Returns what these evaluations logged. Raises RunInterrupted after Ctrl-C or SIGTERM.
     """
     measured: dict[str, float] = {}
     module, data, folder = training.module, training.data, record.folder
@@ -146,7 +170,9 @@ def fit(trainer: lightning.Trainer, training: Training, record: RunRecord, resum
 
 @contextmanager
 def _interrupts(trainer: lightning.Trainer, folder: RunFolder) -> Iterator[None]:
-    """Lightning ends the process on Ctrl-C and leaves it deaf to the next one; here it becomes an exception that says how to go on."""
+    """Lightning ends the process on Ctrl-C and leaves it deaf to the next one;
+    here it becomes an exception that says how to go on.
+    """
     main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT)
     try:
@@ -160,7 +186,9 @@ def _interrupts(trainer: lightning.Trainer, folder: RunFolder) -> Iterator[None]
         else:
             how = "no checkpoint was written yet, start it again"
         what = "terminated" if terminated else "interrupted"
-        raise RunInterrupted(f"The run was {what} in epoch {trainer.current_epoch + 1}: {how}.", 143 if terminated else 130) from None
+        raise RunInterrupted(
+            f"The run was {what} in epoch {trainer.current_epoch + 1}: {how}.", 143 if terminated else 130
+        ) from None
     finally:
         if main and before is not None:
             signal.signal(signal.SIGINT, before)
@@ -168,8 +196,13 @@ def _interrupts(trainer: lightning.Trainer, folder: RunFolder) -> Iterator[None]
 
 @contextmanager
 def settings_restored() -> Iterator[None]:
-    """Lightning's `deterministic` switches torch globally, and its advertisements go through logging: neither outlives a run."""
-    before, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    """Lightning's `deterministic` switches torch globally, and its advertisements go through logging:
+    neither outlives a run.
+    """
+    before, warn = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
     talk = logging.getLogger("lightning.pytorch")
     level = talk.level
     talk.setLevel(logging.WARNING)

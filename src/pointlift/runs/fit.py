@@ -37,12 +37,15 @@ def fit(
 
     Raises:
         RecipeError: a recipe that cannot be used, or an unknown key; the nearest one is offered.
-        RunFolderError: a folder that holds another run, or none to resume. DivergenceError: a loss that is not a number. RunInterrupted:
+        RunFolderError: a folder that holds another run, or none to resume. DivergenceError:
+            a loss that is not a number. RunInterrupted:
             Ctrl-C. And what is wrong with data, weights and settings, each in one sentence.
     """
     if isinstance(recipe, Experiment):
         if overrides:
-            raise ValueError("overrides are for recipes that are files: set the fields of the method's dataclass instead.")
+            raise ValueError(
+                "overrides are for recipes that are files: set the fields of the method's dataclass instead."
+            )
         return run(recipe, out or recipe.out, resume)
     changes = [f"--{key}={json.dumps(value)}" for key, value in (overrides or {}).items()]
     result: RunResult = resolve_recipe(str(recipe), changes).run(out, resume)
@@ -50,7 +53,9 @@ def fit(
 
 
 def fit_recipe(recipe: Recipe, resume: bool) -> int:
-    """Train as the recipe says, print what came out, and write report.html where there is something to see. Raises as the method does."""
+    """Train as the recipe says, print what came out, and write report.html where there is something to see.
+    Raises as the method does.
+    """
     experiment, first = recipe.experiment, process_rank() == 0
     opening = experiment.opening(Path(recipe.out))
     if opening is not None and first:

@@ -1,4 +1,6 @@
-"""The folder of a training run: what is in it, and that nothing in it is ever lost by starting or resuming a run."""
+"""The folder of a training run: what is in it, and that nothing in it is ever lost by starting or resuming a
+run.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +35,18 @@ class RunFolderError(ValueError):
 
 
 class RunFolder:
-    """`out` of a run: recipe.yaml, protocol.json, metrics.csv, last.ckpt, best and model.safetensors, result.json, tensorboard/."""
+    """`out` of a run: recipe.yaml, protocol.json, metrics.csv, last.ckpt,
+    best and model.safetensors, result.json, tensorboard/.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.last, self.best, self.final = (self.path / n for n in ("last.ckpt", "best.safetensors", "model.safetensors"))
-        self.metrics, self.result, self.recipe = (self.path / n for n in ("metrics.csv", "result.json", "recipe.yaml"))
+        self.last, self.best, self.final = (
+            self.path / n for n in ("last.ckpt", "best.safetensors", "model.safetensors")
+        )
+        self.metrics, self.result, self.recipe = (
+            self.path / n for n in ("metrics.csv", "result.json", "recipe.yaml")
+        )
 
     def check(self, recipe: Mapping[str, Any], resume: bool) -> None:
         """Raises RunFolderError unless a run of `recipe` may start here, or, with `resume`, go on."""
@@ -48,12 +56,17 @@ class RunFolder:
             there = [n for n in RESULTS if (self.path / n).exists()]
             if there and not self._stopped_in_first_epoch():
                 raise RunFolderError(
-                    f"{self.path} already holds a run ({', '.join(there)}): go on with it (--resume), or choose another folder (--out)."
+                    f"{self.path} already holds a run ({', '.join(there)}): go on with it (--resume), or "
+                    "choose another folder (--out)."
                 )
             return
         if not self.last.is_file():
-            why = "its run stopped before the first checkpoint" if self.recipe.is_file() else "there is no run"
-            raise RunFolderError(f"Nothing to resume in {self.path}, {why} (no last.ckpt): start it without --resume.")
+            why = (
+                "its run stopped before the first checkpoint" if self.recipe.is_file() else "there is no run"
+            )
+            raise RunFolderError(
+                f"Nothing to resume in {self.path}, {why} (no last.ckpt): start it without --resume."
+            )
         self.check_same(recipe)
 
     def check_same(self, recipe: Mapping[str, Any]) -> None:
@@ -61,11 +74,14 @@ class RunFolder:
         differing = self.differences(recipe)
         if differing:
             raise RunFolderError(
-                f"The run in {self.path} has another recipe ({'; '.join(differing)}): resume with its recipe.yaml, or choose another one."
+                f"The run in {self.path} has another recipe ({'; '.join(differing)}): resume with its "
+                "recipe.yaml, or choose another one."
             )
 
     def _stopped_in_first_epoch(self) -> bool:
-        """Whether what is here was written while the first epoch ended, before last.ckpt: nothing to go on with, and nothing to lose."""
+        """Whether what is here was written while the first epoch ended, before last.ckpt:
+        nothing to go on with, and nothing to lose.
+        """
         if not self.recipe.is_file() or any(p.exists() for p in (self.last, self.final, self.result)):
             return False
         return not self.metrics.is_file() or len(self.metrics.read_text(encoding="utf-8").splitlines()) <= 2
@@ -75,18 +91,24 @@ class RunFolder:
         try:
             stored = yaml.safe_load(self.recipe.read_text(encoding="utf-8"))
         except (OSError, ValueError, yaml.YAMLError) as error:
-            raise RunFolderError(f"{self.recipe} cannot be read ({type(error).__name__}): without it the run cannot be resumed.") from None
+            raise RunFolderError(
+                f"{self.recipe} cannot be read ({type(error).__name__}): "
+                "without it the run cannot be resumed."
+            ) from None
         if not isinstance(stored, dict):
             raise RunFolderError(f"{self.recipe} is not a recipe: without it the run cannot be resumed.")
         there, here = dict(_flatten(stored)), dict(_flatten(_plain(recipe)))
-        keys = [k for k in sorted(there.keys() | here.keys()) if k not in FREE and there.get(k) != here.get(k)]
+        keys = [
+            k for k in sorted(there.keys() | here.keys()) if k not in FREE and there.get(k) != here.get(k)
+        ]
         return [f"{k} is {there.get(k, 'absent')} there and {here.get(k, 'absent')} here" for k in keys]
 
     def start(self, recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> None:
         """Write recipe.yaml and protocol.json, and remove what a killed run left half written.
 
-        Raises RunFolderError where a run goes on and protocol["data"], if its protocol.json has one, is another: files were added or
-        removed meanwhile, so that what it has seen already is not what it thinks.
+        Raises RunFolderError where a run goes on and protocol["data"], if its protocol.json has one, is
+        another: files were added or removed meanwhile, so that what it has seen already is not what it
+        thinks.
         """
         self._check_data(protocol.get("data"))
         self.path.mkdir(parents=True, exist_ok=True)
@@ -95,7 +117,9 @@ class RunFolder:
             self.best.unlink(missing_ok=True)
             self.metrics.unlink(missing_ok=True)
         with self.writing("recipe.yaml") as file:
-            file.write_text(yaml.safe_dump(_plain(recipe), sort_keys=False, allow_unicode=True), encoding="utf-8")
+            file.write_text(
+                yaml.safe_dump(_plain(recipe), sort_keys=False, allow_unicode=True), encoding="utf-8"
+            )
         self.write_json("protocol.json", protocol)
 
     def _check_data(self, data: Any) -> None:
@@ -105,11 +129,14 @@ class RunFolder:
         try:
             stored = json.loads(file.read_text(encoding="utf-8")).get("data")
         except (OSError, ValueError, AttributeError) as error:
-            raise RunFolderError(f"{file} cannot be read ({type(error).__name__}): delete it to resume without its facts.") from None
+            raise RunFolderError(
+                f"{file} cannot be read ({type(error).__name__}): delete it to resume without its facts."
+            ) from None
         if stored is not None and stored != json.loads(json.dumps(_plain(data))):
             raise RunFolderError(
-                f"The data of the run in {self.path} have changed since it stopped ({json.dumps(stored)[:200]} then, "
-                f"{json.dumps(_plain(data))[:200]} now): put the files back, or start in another folder."
+                f"The data of the run in {self.path} have changed since it stopped "
+                f"({json.dumps(stored)[:200]} then, {json.dumps(_plain(data))[:200]} now): put the files "
+                "back, or start in another folder."
             )
 
     def clean(self) -> None:
@@ -123,7 +150,8 @@ class RunFolder:
         try:
             with atomic_write(self.path / name) as temporary:
                 yield temporary
-        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError, and Ctrl-C too
+        except (OSError, RuntimeError) as error:
+            # torch.save reports a full disk as RuntimeError, and Ctrl-C too
             if isinstance(error.__context__, KeyboardInterrupt):
                 raise error.__context__ from None
             raise RunWriteError(self._explain(name, error)) from error

@@ -1,4 +1,6 @@
-"""Where recipes are and how their YAML is read: strictly, with one sentence for everything that is wrong with it."""
+"""Where recipes are and how their YAML is read: strictly,
+with one sentence for everything that is wrong with it.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 _StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$|^[-+]?\.\d+[eE][-+]?\d+$"), list("-+.0123456789")
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$|^[-+]?\.\d+[eE][-+]?\d+$"),
+    list("-+.0123456789"),
 )
 
 
@@ -34,9 +38,14 @@ def _unique_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, 
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, str):
-            raise RecipeError(f"line {key_node.start_mark.line + 1}: the key {key!r} is not text, expected a name such as lr")
+            raise RecipeError(
+                f"line {key_node.start_mark.line + 1}: the key {key!r} is not text, "
+                "expected a name such as lr"
+            )
         if key in seen:
-            raise RecipeError(f"line {key_node.start_mark.line + 1}: the key {key} is given twice, keep one of them")
+            raise RecipeError(
+                f"line {key_node.start_mark.line + 1}: the key {key} is given twice, keep one of them"
+            )
         seen.add(key)
     content: dict[Any, Any] = loader.construct_mapping(node, deep=True)
     return content
@@ -46,7 +55,9 @@ _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _u
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises RecipeError where it is no mapping, has a repeated key or is no YAML."""
+    """The mapping in a YAML file. Raises RecipeError where it is no mapping,
+    has a repeated key or is no YAML.
+    """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
     except RecipeError as error:
@@ -61,19 +72,24 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if content is None:
         raise RecipeError(f"{path}: is empty, a recipe with the key 'method' is expected")
     if not isinstance(content, dict):
-        raise RecipeError(f"{path}: holds a {type(content).__name__}, a mapping of keys to values is expected")
+        raise RecipeError(
+            f"{path}: holds a {type(content).__name__}, a mapping of keys to values is expected"
+        )
     return content
 
 
 def list_recipes() -> list[str]:
-    """Names of the recipes that ship with pointlift, such as 'image2point/demo.yaml', in alphabetical order; tables are none of them."""
+    """Names of the recipes that ship with pointlift, such as 'image2point/demo.yaml',
+    in alphabetical order; tables are none of them.
+    """
     root = Path(str(resources.files("pointlift") / "recipes"))
     found = [p.relative_to(root) for p in root.rglob("*") if p.suffix in SUFFIXES]
     return sorted(p.as_posix() for p in found if p.parts[0] != "tables")
 
 
 def find_recipe(name: str) -> Path:
-    """The file of a recipe: a path, or the name of one that ships with pointlift, with or without 'recipes/' and the suffix.
+    """The file of a recipe: a path, or the name of one that ships with pointlift,
+    with or without 'recipes/' and the suffix.
 
     Raises RecipeError, with the nearest names, where there is none.
     """
@@ -87,9 +103,19 @@ def find_recipe(name: str) -> Path:
     for candidate in (short, f"{short}.yaml"):
         if candidate in shipped:
             return Path(str(resources.files("pointlift") / "recipes")) / candidate
-    close = difflib.get_close_matches(short, shipped, n=3, cutoff=0.5) or [s for s in shipped if Path(short).stem in s][:3]
-    hint = f"did you mean {' or '.join(close)}?" if close else "the shipped ones are listed by: pointlift fit --help"
-    raise RecipeError(f"{name}: there is no such recipe, neither here nor among the {len(shipped)} that ship with pointlift; {hint}")
+    close = (
+        difflib.get_close_matches(short, shipped, n=3, cutoff=0.5)
+        or [s for s in shipped if Path(short).stem in s][:3]
+    )
+    hint = (
+        f"did you mean {' or '.join(close)}?"
+        if close
+        else "the shipped ones are listed by: pointlift fit --help"
+    )
+    raise RecipeError(
+        f"{name}: there is no such recipe, neither here nor among the {len(shipped)} that ship with "
+        f"pointlift; {hint}"
+    )
 
 
 def flatten(tree: dict[str, Any], prefix: str = "", leaves: Iterable[str] = ()) -> dict[str, Any]:
@@ -107,7 +133,9 @@ def flatten(tree: dict[str, Any], prefix: str = "", leaves: Iterable[str] = ()) 
 
 
 def nearest(key: str, known: Sequence[str]) -> str:
-    """The words that help whoever wrote an unknown `key`: the nearest of the `known` dotted keys, else the keys of its group."""
+    """The words that help whoever wrote an unknown `key`:
+    the nearest of the `known` dotted keys, else the keys of its group.
+    """
     group, _, leaf = key.rpartition(".")
     members = [k for k in known if k.rpartition(".")[0] == group]
     inside = difflib.get_close_matches(leaf, [k.rpartition(".")[2] for k in members], n=1, cutoff=0.6)

@@ -5,7 +5,8 @@
     optim: {lr: 0.1}
     seed: 0
 
-Keys are strict: one that the method does not have is an error that offers the nearest name. Values keep their types.
+Keys are strict: one that the method does not have is an error that offers the nearest name.
+Values keep their types.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ __all__ = ["Recipe", "load_recipe", "method_class", "resolve_recipe"]
 class Recipe:
     """A resolved recipe: every key has its value.
 
-    source: the file it came from. method: as the recipe names it. experiment: the method's dataclass with these values. out: folder of its
-    run. resolved: the same as plain values, what `to_yaml` prints.
+    source: the file it came from. method: as the recipe names it. experiment: the method's dataclass with
+    these values. out: folder of its run. resolved: the same as plain values, what `to_yaml` prints.
     """
 
     source: str
@@ -46,10 +47,16 @@ class Recipe:
 
     def to_yaml(self) -> str:
         """YAML that, saved to a file, is this recipe."""
-        return str(yaml.safe_dump({"method": self.method, **self.resolved}, sort_keys=False, allow_unicode=True, width=120))
+        return str(
+            yaml.safe_dump(
+                {"method": self.method, **self.resolved}, sort_keys=False, allow_unicode=True, width=120
+            )
+        )
 
     def run(self, out: str | Path | None = None, resume: bool = False, **changes: Any) -> Any:
-        """Run the method with these values, some of them changed, in `out` or the recipe's own folder. Raises what `runs.run` raises."""
+        """Run the method with these values, some of them changed, in `out` or the recipe's own folder.
+        Raises what `runs.run` raises.
+        """
         from pointlift.runs.run import run
 
         return run(dataclasses.replace(self.experiment, **changes), out or self.out, resume, self.method)
@@ -63,7 +70,11 @@ def load_recipe(name: str) -> tuple[Path, str, dict[str, Any]]:
         close = nearest("method", list(content))
         raise RecipeError(
             f"{file}: the key 'method' is missing (add e.g. method: image2point; known: {', '.join(METHODS)})"
-            + (f"; {close.replace('did you mean', 'is it misspelled as').rstrip('?')}?" if close.startswith("did") else "")
+            + (
+                f"; {close.replace('did you mean', 'is it misspelled as').rstrip('?')}?"
+                if close.startswith("did")
+                else ""
+            )
         )
     method = str(content.pop("method"))
     if method not in METHODS and not names_own_code(method):
@@ -74,7 +85,8 @@ def load_recipe(name: str) -> tuple[Path, str, dict[str, Any]]:
 def resolve_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """Load a recipe, apply `--key value` overrides, check every key and type and fill in what is left out.
 
-    Raises RecipeError for unknown keys and wrong types, ValueError for values that the method's own checks refuse.
+    Raises RecipeError for unknown keys and wrong types,
+    ValueError for values that the method's own checks refuse.
     """
     file, method, content = load_recipe(name)
     if "out" not in content and (file.parent / "protocol.json").is_file():
@@ -93,7 +105,10 @@ def method_class(method: str) -> type[Experiment]:
     except (FileNotFoundError, OwnCodeError) as error:
         raise RecipeError(f"method {method}: {error}") from None
     if not (isinstance(found, type) and issubclass(found, Experiment) and dataclasses.is_dataclass(found)):
-        raise RecipeError(f"method {method}: is no method, expected a dataclass derived from pointlift.methods.base.Experiment")
+        raise RecipeError(
+            f"method {method}: is no method, expected a dataclass derived from "
+            "pointlift.methods.base.Experiment"
+        )
     return found
 
 
@@ -103,7 +118,9 @@ def recipe_help(name: str) -> str:
     kinds = argument_types(recipe.method)
     values = flatten(recipe.resolved, leaves=kinds)
     width = max(len(k) for k in kinds) + 2
-    lines = [f"  --{key:<{width}} {_shorten(values.get(key))}   ({describe(kind)})" for key, kind in kinds.items()]
+    lines = [
+        f"  --{key:<{width}} {_shorten(values.get(key))}   ({describe(kind)})" for key, kind in kinds.items()
+    ]
     return f"keys of {recipe.source}, each with its value there:\n" + "\n".join(lines) + "\n"
 
 
@@ -131,7 +148,8 @@ def resolve(method: str, content: dict[str, Any], overrides: Sequence[str], sour
         except (jsonargparse.ArgumentError, TypeError, KeyError) as error:
             raise _type_error(str(error), _override_values(overrides), known, "the command line") from None
     resolved = _plain(namespace.as_dict())
-    instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes  # the name until jsonargparse 4.48
+    # the name until jsonargparse 4.48
+    instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
     values = instantiate(namespace).as_dict()
     out = str(values.pop("out"))
     return Recipe(source, method, method_class(method)(**values), out, resolved)
@@ -165,7 +183,14 @@ def argument_types(method: str) -> dict[str, Any]:
 
 def describe(kind: Any) -> str:
     """A type in words: 'a number', 'one of repeat, mean', 'a list of whole numbers or null'."""
-    simple = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null", Path: "a path"}
+    simple = {
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        bool: "true or false",
+        type(None): "null",
+        Path: "a path",
+    }
     if kind in simple:
         return simple[kind]
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
@@ -204,12 +229,17 @@ def _check_override_names(overrides: Sequence[str], known: dict[str, Any]) -> No
         if token.startswith("--"):
             key, sign, _ = token[2:].partition("=")
             if key not in known:
-                raise RecipeError(f"unknown option --{key}, {nearest(key, list(known)).replace('did you mean ', 'did you mean --')}")
+                raise RecipeError(
+                    f"unknown option --{key}, "
+                    f"{nearest(key, list(known)).replace('did you mean ', 'did you mean --')}"
+                )
             expects_value = not sign
         elif expects_value:
             expects_value = False
         else:
-            raise RecipeError(f"{token!r} does not belong to an option, write --optim.lr 0.01 or --model.load_stages [1,2]")
+            raise RecipeError(
+                f"{token!r} does not belong to an option, write --optim.lr 0.01 or --model.load_stages [1,2]"
+            )
 
 
 def _override_values(overrides: Sequence[str]) -> dict[str, Any]:
@@ -217,7 +247,9 @@ def _override_values(overrides: Sequence[str]) -> dict[str, Any]:
     for i, token in enumerate(overrides):
         if token.startswith("--"):
             key, sign, value = token[2:].partition("=")
-            following = overrides[i + 1] if i + 1 < len(overrides) and not overrides[i + 1].startswith("--") else None
+            following = (
+                overrides[i + 1] if i + 1 < len(overrides) and not overrides[i + 1].startswith("--") else None
+            )
             values[key] = value if sign else following
     return values
 
@@ -231,7 +263,9 @@ def _type_error(message: str, values: dict[str, Any], known: dict[str, Any], sou
             return RecipeError(f"{source}: {key} is {values[key]!r}, expected {describe(known[key])}")
     missing = [k for k in known if re.search(rf"\b{re.escape(k)}\b", message)]
     if missing:
-        return RecipeError(f"{source}: the key {missing[0]} is missing, expected {describe(known[missing[0]])}")
+        return RecipeError(
+            f"{source}: the key {missing[0]} is missing, expected {describe(known[missing[0]])}"
+        )
     return RecipeError(f"{source}: {' '.join(message.split())}")
 
 

@@ -19,29 +19,36 @@ __all__ = ["AtomicCheckpointIO", "RunRecord"]
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoints, streamed to a temporary file that takes the name once it is whole and on disk."""
+    """Lightning's checkpoints, streamed to a temporary file that takes the name once it is whole and on
+    disk.
+    """
 
     def __init__(self, folder: RunFolder) -> None:
         super().__init__()
         self.folder = folder
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
         """Raises RunWriteError where it cannot be written; the file that was there is then unchanged."""
         with self.folder.writing(Path(path).name) as temporary, temporary.open("wb") as file:
             torch.save(checkpoint, file)
 
 
 class RunRecord(Checkpoint):
-    """After every epoch: a row in metrics.csv, best.safetensors where it is the best one, and last.ckpt with all of that inside.
+    """After every epoch: a row in metrics.csv, best.safetensors where it is the best one,
+    and last.ckpt with all of that inside.
 
-    Lightning's ModelCheckpoint is not used because it forgets the best score of a run whose folder was moved, and counts file
-    names up instead of replacing them. rows: one dictionary per finished epoch. best: (epoch, value) or None.
+    Lightning's ModelCheckpoint is not used because it forgets the best score of a run whose folder was moved,
+    and counts file names up instead of replacing them. rows: one dictionary per finished epoch. best:
+    (epoch, value) or None.
 
     Args:
         folder: of the run.
         export: writes the network to a path, given the epoch.
         columns: the numbers of a row; those that start with val_ are there where the epoch was evaluated.
-        criterion: the column that says which epoch is best, and whether that is its "max" or "min"; None chooses none.
+        criterion: the column that says which epoch is best, and whether that is its "max" or "min";
+            None chooses none.
         every_n_steps: write last.ckpt also within epochs; None does not.
     """
 
@@ -63,7 +70,9 @@ class RunRecord(Checkpoint):
 
     @property
     def validated(self) -> bool:
-        """Whether the last epoch was evaluated: not so when `max_steps` ended the run within it, or `evaluate_every` skipped it."""
+        """Whether the last epoch was evaluated: not so when `max_steps` ended the run within it,
+        or `evaluate_every` skipped it.
+        """
         return bool(self.rows) and any(name.startswith("val_") for name in self.rows[-1])
 
     @property
@@ -86,17 +95,31 @@ class RunRecord(Checkpoint):
         self._started = time.perf_counter()
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         step = trainer.global_step  # a batch that only accumulates does not raise it
-        if self.every_n_steps and step % self.every_n_steps == 0 and step != self._saved_step and not trainer.is_last_batch:
+        if (
+            self.every_n_steps
+            and step % self.every_n_steps == 0
+            and step != self._saved_step
+            and not trainer.is_last_batch
+        ):
             self._saved_step = step
             trainer.save_checkpoint(self.folder.last, weights_only=False)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Record the epoch's numbers, export the network where it is the best so far, and write last.ckpt."""
-        evaluated = trainer.is_last_batch and (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
-        fresh = [n for n in self.columns if evaluated or not n.startswith("val_")]  # Lightning keeps old values
+        evaluated = (
+            trainer.is_last_batch
+            and (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+        )
+        # Lightning keeps old values
+        fresh = [n for n in self.columns if evaluated or not n.startswith("val_")]
         values = {n: float(trainer.callback_metrics[n]) for n in fresh if n in trainer.callback_metrics}
         row = {"epoch": trainer.current_epoch, "step": trainer.global_step, **values}
         row["seconds"] = round(time.perf_counter() - self._started, 3)

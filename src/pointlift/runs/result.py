@@ -17,10 +17,12 @@ class RunResult:
     """What a run measured.
 
     Attributes:
-        metrics: of the last epoch: what metrics.csv has of it, and test_* where epochs are evaluated on a held-out part of the training
-            split. Accuracies and IoUs are fractions in 0-1; None where there is no number.
-        best: {"epoch", the column that says so} of the best epoch, not what is reported: chosen on the split it was measured on. The first
-            epoch is 0, as in metrics.csv; what is printed or drawn counts from 1. Empty where none is chosen.
+        metrics: of the last epoch: what metrics.csv has of it, and test_* where epochs are evaluated on a
+            held-out part of the training split. Accuracies and IoUs are fractions in 0-1; None where there is
+            no number.
+        best: {"epoch", the column that says so} of the best epoch, not what is reported: chosen on the split
+            it was measured on. The first epoch is 0, as in metrics.csv; what is printed or drawn counts
+            from 1. Empty where none is chosen.
         checkpoint: model.safetensors, the weights after the last epoch. csv: metrics.csv, one row per epoch.
         seconds: of training and evaluation, over all its resumptions.
         trainable, total: parameters.
@@ -42,7 +44,9 @@ class RunResult:
 
     @classmethod
     def read(cls, folder: str | Path) -> RunResult:
-        """The result of a finished run. Raises FileNotFoundError where there is none, RunFolderError for a damaged file."""
+        """The result of a finished run. Raises FileNotFoundError where there is none,
+        RunFolderError for a damaged file.
+        """
         path = Path(folder) / "result.json"
         if not path.is_file():
             raise FileNotFoundError(f"No finished run in {folder} (no result.json).")
@@ -61,4 +65,6 @@ class RunResult:
             # what older versions wrote beside these is what a method adds
             return cls(**known, facts={**stored.pop("facts", {}), **stored})
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise RunFolderError(f"{path} is damaged ({type(error).__name__}): delete it and go on with --resume.") from None
+            raise RunFolderError(
+                f"{path} is damaged ({type(error).__name__}): delete it and go on with --resume."
+            ) from None

@@ -1,10 +1,10 @@
 """The one runner: from an `Experiment` to a folder with everything about its run, whatever the method.
 
-    folder   <- may this run start there, go on, or is it finished already?
-    check    <- what does not fit together is refused before anything is written
-    stages   <- each trained in a folder of its own, as far as it is not yet
-    build    <- data, network, method
-    train    <- recipe.yaml, protocol.json, metrics.csv, last.ckpt, best and model.safetensors, result.json
+folder   <- may this run start there, go on, or is it finished already?
+check    <- what does not fit together is refused before anything is written
+stages   <- each trained in a folder of its own, as far as it is not yet
+build    <- data, network, method
+train    <- recipe.yaml, protocol.json, metrics.csv, last.ckpt, best and model.safetensors, result.json
 """
 
 from __future__ import annotations
@@ -30,33 +30,40 @@ __all__ = ["recipe_of", "run"]
 
 
 def recipe_of(experiment: Experiment, method: str | None = None) -> dict[str, Any]:
-    """A recipe as plain values: the method, every group of settings under its name, the seed. Raises ValueError for a seed below 0."""
+    """A recipe as plain values: the method, every group of settings under its name, the seed.
+    Raises ValueError for a seed below 0.
+    """
     content = {"method": method or experiment.method, **experiment.groups()}
     if content.get("seed", 0) < 0:
         raise ValueError(f"seed is {content['seed']}, expected 0 or more.")
     return content
 
 
-def run(experiment: Experiment, out: str | Path, resume: bool = False, method: str | None = None) -> RunResult:
+def run(
+    experiment: Experiment, out: str | Path, resume: bool = False, method: str | None = None
+) -> RunResult:
     """Train, or measure, as `experiment` says; everything about the run is in `out` afterwards.
 
     Args:
         experiment: a recipe with its values, such as `pointlift.methods.image2point.Image2Point(...)`.
         out: folder of the run.
-        resume: go on from last.ckpt; the weights end as if the run had never stopped, in whatever stage that was. A finished run is not
-            repeated: its result is returned.
+        resume: go on from last.ckpt; the weights end as if the run had never stopped, in whatever stage that
+            was. A finished run is not repeated: its result is returned.
         method: the name in recipe.yaml where it is not the method's own: "my_method.py:MyMethod".
 
     The last epoch is what is reported and exported; the best one is kept beside it.
 
-    Raises RunFolderError for a folder that holds another run, or none to resume; RunWriteError for a full disk; RunInterrupted after
-    Ctrl-C; DivergenceError for a loss that is not a number; and what the method's `check` and `build` raise.
+    Raises RunFolderError for a folder that holds another run, or none to resume; RunWriteError for a full
+    disk; RunInterrupted after Ctrl-C; DivergenceError for a loss that is not a number; and what the method's
+    `check` and `build` raise.
     """
     folder = RunFolder(out)
     return _run(experiment, recipe_of(experiment, method), folder, resume, Place(folder.path, folder.path))
 
 
-def _run(experiment: Experiment, recipe: dict[str, Any], folder: RunFolder, resume: bool, place: Place) -> RunResult:
+def _run(
+    experiment: Experiment, recipe: dict[str, Any], folder: RunFolder, resume: bool, place: Place
+) -> RunResult:
     stages = experiment.stages()
     if _is_finished(folder, recipe, resume, tuple(stages)):
         return RunResult.read(folder.path)
@@ -78,10 +85,11 @@ def _run(experiment: Experiment, recipe: dict[str, Any], folder: RunFolder, resu
 def _is_finished(folder: RunFolder, recipe: dict[str, Any], resume: bool, stages: tuple[str, ...]) -> bool:
     """Whether a run that is to be resumed is complete.
 
-    A run that was stopped in one of its stages has a recipe.yaml and no checkpoint of its own yet, and may go on. Raises RunFolderError
-    where a run of `recipe` may neither start nor, with `resume`, go on.
+    A run that was stopped in one of its stages has a recipe.yaml and no checkpoint of its own yet, and may go
+    on. Raises RunFolderError where a run of `recipe` may neither start nor, with `resume`, go on.
     """
-    if process_rank() > 0:  # under DDP the other processes enter here while the first already writes to the folder
+    # under DDP the other processes enter here while the first already writes to the folder
+    if process_rank() > 0:
         return False
     if stages and resume and not folder.last.is_file() and folder.recipe.is_file():
         folder.check_same(recipe)
@@ -96,7 +104,9 @@ def _is_finished(folder: RunFolder, recipe: dict[str, Any], resume: bool, stages
 
 
 def _run_stages(stages: Mapping[str, Experiment], folder: RunFolder, place: Place) -> Place:
-    """Train every stage as far as it is not yet; whether the run may go on has been checked. The place, with their files."""
+    """Train every stage as far as it is not yet; whether the run may go on has been checked.
+    The place, with their files.
+    """
     for name, stage in stages.items():
         inner = RunFolder(folder.path / name)
         there = Place(inner.path, place.root, place.stages)
@@ -137,9 +147,15 @@ def _train(
     last = record.rows[-1]
     metrics = {**{k: v for k, v in last.items() if k not in ("epoch", "step", "seconds")}, **measured}
     _check_finite(metrics, int(last["epoch"]))
-    best = {} if record.best is None or experiment.best is None else {"epoch": record.best[0], experiment.best[0]: record.best[1]}
+    best = (
+        {}
+        if record.best is None or experiment.best is None
+        else {"epoch": record.best[0], experiment.best[0]: record.best[1]}
+    )
     seconds = sum(row["seconds"] for row in record.rows)
-    result = RunResult(metrics, best, folder.final, folder.metrics, seconds, *_parameters(training), dict(training.told))
+    result = RunResult(
+        metrics, best, folder.final, folder.metrics, seconds, *_parameters(training), dict(training.told)
+    )
     if engine.is_global_zero:
         export(folder.final, int(last["epoch"]))
         folder.write_json("result.json", result.to_dict())
@@ -181,36 +197,48 @@ def _parameters(training: Training) -> tuple[int, int]:
 
 
 def _check_finite(metrics: Mapping[str, float], epoch: int) -> None:
-    """Raises DivergenceError where the network of the last epoch gives numbers that are none, though every training loss was finite."""
+    """Raises DivergenceError where the network of the last epoch gives numbers that are none,
+    though every training loss was finite.
+    """
     bad = [name for name, value in metrics.items() if not math.isfinite(value)]
     if bad:
         what = "NaN" if math.isnan(metrics[bad[0]]) else "infinite"
         raise DivergenceError(
-            f"{bad[0]} is {what} after the last epoch ({epoch + 1}), the training losses were finite: the last steps were too large for "
-            "evaluation; lower the learning rate (--optim.lr), clip gradients (--trainer.gradient_clip_val 1), or use larger batches."
+            f"{bad[0]} is {what} after the last epoch ({epoch + 1}), the training losses were finite: the "
+            "last steps were too large for evaluation; lower the learning rate (--optim.lr), clip gradients "
+            "(--trainer.gradient_clip_val 1), or use larger batches."
         )
 
 
 def _check_origins(folder: RunFolder, origins: Mapping[str, str]) -> None:
-    """Raises RunFolderError where the run in `folder` that goes on learned from other networks than it would now."""
+    """Raises RunFolderError where the run in `folder` that goes on learned from other networks than it would
+    now.
+    """
     if not origins:
         return
     file = folder.path / "protocol.json"
     try:
         there = _stored_origins(json.loads(file.read_text(encoding="utf-8")), origins)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunFolderError(f"{file} cannot be read ({type(error).__name__}): without it the run cannot be resumed.") from None
+        raise RunFolderError(
+            f"{file} cannot be read ({type(error).__name__}): without it the run cannot be resumed."
+        ) from None
     for name, identity in origins.items():
         if there[name] != identity:
             raise RunFolderError(
-                f"The run in {folder.path} learned from another {name.removesuffix('_sha256')} (checksum {str(there[name])[:12]}, the one "
-                f"here has {identity[:12]}): put it back, or start in another folder."
+                f"The run in {folder.path} learned from another {name.removesuffix('_sha256')} (checksum "
+                f"{str(there[name])[:12]}, the one here has {identity[:12]}): put it back, "
+                "or start in another folder."
             )
 
 
 def _stored_origins(protocol: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     """Checksums in a protocol; older versions kept them among the facts of the method."""
-    groups = [protocol["origins"]] if "origins" in protocol else [g for g in protocol.values() if isinstance(g, dict)]
+    groups = (
+        [protocol["origins"]]
+        if "origins" in protocol
+        else [g for g in protocol.values() if isinstance(g, dict)]
+    )
     known = {name: value for group in groups for name, value in group.items()}
     return {name: known[name] for name in names}
 
@@ -234,4 +262,6 @@ def _read_note(folder: RunFolder) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(folder.last, map_location="cpu", weights_only=True)
         return state
     except Exception as error:  # whatever a damaged archive makes torch, pickle or zipfile raise
-        raise RunFolderError(f"{folder.last} is damaged ({type(error).__name__}): start again in another folder.") from None
+        raise RunFolderError(
+            f"{folder.last} is damaged ({type(error).__name__}): start again in another folder."
+        ) from None

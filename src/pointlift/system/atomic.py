@@ -17,16 +17,19 @@ __all__ = ["RunWriteError", "atomic_folder", "atomic_write", "write_json"]
 
 
 class RunWriteError(OSError):
-    """A file of a run that could not be written; what was there before still is. The message is one sentence."""
+    """A file of a run that could not be written; what was there before still is.
+    The message is one sentence.
+    """
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it replaces ``path``, on any error it is removed.
 
-    Missing parent folders are made. The temporary name keeps the suffix of ``path``, so that writers which look at
-    the suffix (numpy, h5py, matplotlib) work unchanged. The data reach the disk before the name changes, so a crash
-    or a full disk leaves either the old file or the new one. Symbolic links are followed: the target is replaced.
+    Missing parent folders are made. The temporary name keeps the suffix of ``path``, so that writers which
+    look at the suffix (numpy, h5py, matplotlib) work unchanged. The data reach the disk before the name
+    changes, so a crash or a full disk leaves either the old file or the new one. Symbolic links are followed:
+    the target is replaced.
 
     Raises:
         IsADirectoryError: ``path`` is a folder.
@@ -37,7 +40,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     if target.is_dir():
         raise IsADirectoryError(f"cannot write {path}: it is a folder, a file name is expected")
     _make_folder(target.parent)
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=f".tmp{target.suffix}", dir=target.parent)
+    handle, name = tempfile.mkstemp(
+        prefix=f".{target.stem}.", suffix=f".tmp{target.suffix}", dir=target.parent
+    )
     os.close(handle)
     temporary = Path(name)
     try:
@@ -56,7 +61,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
-    """Write plain values as JSON, as ``atomic_write`` does. Raises ValueError for NaN, which JSON does not have."""
+    """Write plain values as JSON, as ``atomic_write`` does.
+    Raises ValueError for NaN, which JSON does not have.
+    """
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -70,7 +77,9 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise FileExistsError(f"{target} already exists and is not an empty folder; name another one or remove it first.")
+        raise FileExistsError(
+            f"{target} already exists and is not an empty folder; name another one or remove it first."
+        )
     _make_folder(target.parent)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
@@ -89,11 +98,15 @@ def _make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         file = next(p for p in (path, *path.parents) if p.exists() and not p.is_dir())
-        raise NotADirectoryError(f"cannot write into {path}: {file} is a file, a folder is expected") from None
+        raise NotADirectoryError(
+            f"cannot write into {path}: {file} is a file, a folder is expected"
+        ) from None
 
 
 def _umask() -> int:
-    """The process' file-mode mask: mkstemp makes private files, the result should be as readable as any other."""
+    """The process' file-mode mask: mkstemp makes private files,
+    the result should be as readable as any other.
+    """
     mask = os.umask(0)
     os.umask(mask)
     return mask

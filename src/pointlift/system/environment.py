@@ -18,8 +18,8 @@ _PACKAGES = ("numpy", "torch", "numba", "triton", "timm", "lightning")
 def environment() -> dict[str, Any]:
     """Everything that decides whether a number can be reproduced, in plain JSON types.
 
-    `commit` is None outside a git checkout of pointlift; `gpu` lists the CUDA devices that torch sees; a package that is
-    not installed is None; `date` is UTC, ISO 8601.
+    `commit` is None outside a git checkout of pointlift; `gpu` lists the CUDA devices that torch sees; a
+    package that is not installed is None; `date` is UTC, ISO 8601.
     """
     commit, modified = git_commit(Path(__file__).resolve().parent)
     return {
@@ -29,7 +29,9 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: package_version(name) for name in _PACKAGES},
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
-        "gpu": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else [],
+        "gpu": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        if torch.cuda.is_available()
+        else [],
         "cpu": cpu_model(),
         "cores": available_cores(),
         "torch_threads": torch.get_num_threads(),
@@ -50,8 +52,8 @@ def package_version(name: str) -> str | None:
 def git_commit(folder: Path) -> tuple[str | None, bool | None]:
     """Commit of the checkout that tracks `folder`, and whether tracked files differ from it.
 
-    (None, None) without git, outside a checkout, or where the checkout does not track the folder (an environment inside
-    somebody else's project must not lend that project's commit).
+    (None, None) without git, outside a checkout, or where the checkout does not track the folder (an
+    environment inside somebody else's project must not lend that project's commit).
     """
     if not _git(folder, "ls-files", "--", "."):
         return None, None
@@ -63,7 +65,9 @@ def git_commit(folder: Path) -> tuple[str | None, bool | None]:
 def _git(folder: Path, *arguments: str) -> str | None:
     """Output of a git command, None where git is missing, slow or refuses."""
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
@@ -81,7 +85,9 @@ def cpu_model() -> str:
 
 
 def available_cores() -> int:
-    """Cores that this process may use, which containers and job schedulers often make fewer than the machine's."""
+    """Cores that this process may use, which containers and job schedulers often make fewer than the
+    machine's.
+    """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

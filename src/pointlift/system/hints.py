@@ -9,7 +9,9 @@ __all__ = ["did_you_mean", "near"]
 
 
 def near(name: str, known: Iterable[str], count: int = 1, cutoff: float = 0.6) -> list[str]:
-    """The known names that are most like `name`, the nearest first; `cutoff` is how alike they must be, from 0 to 1."""
+    """The known names that are most like `name`, the nearest first;
+    `cutoff` is how alike they must be, from 0 to 1.
+    """
     return difflib.get_close_matches(name, list(known), count, cutoff)
 
 

@@ -31,12 +31,15 @@ def load_own(name: str, what: str = "code", kind: str = "") -> Any:
     """What "path/to/file.py:Name" names; the file is run now.
 
     what, kind: the words for it in messages, e.g. "image network" and "function".
-    Raises FileNotFoundError for a file that is not there, OwnCodeError for one that fails or has no such name.
+    Raises FileNotFoundError for a file that is not there,
+    OwnCodeError for one that fails or has no such name.
     """
     file, _, attribute = name.rpartition(":")
     path = Path(file)
     if not path.is_file():
-        raise FileNotFoundError(f"No file {path}: your own {what} is named as path/to/file.py:{kind or 'Name'}.")
+        raise FileNotFoundError(
+            f"No file {path}: your own {what} is named as path/to/file.py:{kind or 'Name'}."
+        )
     spec = importlib.util.spec_from_file_location(f"pointlift_user_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise OwnCodeError(f"{path} cannot be imported as a Python file.")
@@ -49,5 +52,7 @@ def load_own(name: str, what: str = "code", kind: str = "") -> Any:
         raise OwnCodeError(f"{path} fails when it is imported ({type(error).__name__}: {error}).") from error
     if not hasattr(module, attribute):
         known = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-        raise OwnCodeError(f"{path} has no {f'{kind} ' if kind else ''}{attribute!r} (it has: {', '.join(known) or 'none'}).")
+        raise OwnCodeError(
+            f"{path} has no {f'{kind} ' if kind else ''}{attribute!r} (it has: {', '.join(known) or 'none'})."
+        )
     return getattr(module, attribute)

@@ -1,1 +1,3 @@
-"""`pointlift table`: every table and figure of the papers as one command; see `definition` for the YAML that describes one."""
+"""`pointlift table`: every table and figure of the papers as one command;
+see `definition` for the YAML that describes one.
+"""

@@ -1,8 +1,9 @@
 """Who runs which cell: claims in a shared folder, safe between threads, processes and machines, on NFS too.
 
-A claim is a file `claim.<n>` in the cell's folder. It appears whole or not at all and exactly once, because it is made with a hard
-link, which is atomic on NFS. The claim with the highest number holds; it is never deleted, only marked as released, so that a number
-is never given twice. A claim whose process is dead is taken over by whoever makes the next number first.
+A claim is a file `claim.<n>` in the cell's folder. It appears whole or not at all and exactly once, because
+it is made with a hard link, which is atomic on NFS. The claim with the highest number holds; it is never
+deleted, only marked as released, so that a number is never given twice. A claim whose process is dead is
+taken over by whoever makes the next number first.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ STALE = 300.0  # without one for so long, the claim of another machine is dead
 
 @dataclass(frozen=True)
 class Holder:
-    """Who made a claim. machine: name, boot and process namespace, within which a process id means something."""
+    """Who made a claim. machine: name, boot and process namespace,
+    within which a process id means something.
+    """
 
     host: str
     machine: str
@@ -40,9 +43,11 @@ class Holder:
 
 
 class Claim:
-    """A cell that this process may run. As a context manager it shows signs of life and is released at the end.
+    """A cell that this process may run. As a context manager it shows signs of life and is released at the
+    end.
 
-    on_lost: called, in another thread, when someone else has taken the claim over because this process seemed dead.
+    on_lost: called, in another thread, when someone else has taken the claim over because this process seemed
+    dead.
     """
 
     def __init__(self, folder: Path, number: int, on_lost: Callable[[], None]) -> None:
@@ -78,7 +83,8 @@ class Claim:
             try:
                 os.utime(_file(self.folder, self.number))
             except OSError:
-                continue  # a network drive that is away for a moment; if it stays away, others see no sign of life
+                # a network drive that is away for a moment; if it stays away, others see no sign of life
+                continue
 
 
 def try_claim(folder: Path, on_lost: Callable[[], None]) -> Claim | None:
@@ -103,7 +109,8 @@ def holder(folder: Path) -> Holder | None:
         content = json.loads(file.read_text(encoding="utf-8"))
         found = Holder(**content)
         beat = file.stat().st_mtime
-    except (ValueError, TypeError):  # a claim that another version wrote: alive as long as it shows signs of life
+    except (ValueError, TypeError):
+        # a claim that another version wrote: alive as long as it shows signs of life
         found, beat = Holder("unknown host", "", 0, ""), file.stat().st_mtime
     except OSError:  # replaced under our eyes on a network drive: whoever asked looks again
         return Holder("unknown host", "", 0, "")
@@ -139,9 +146,12 @@ def _create(path: Path, text: str) -> bool:
         try:
             os.link(name, path)
         except FileExistsError:
-            # an NFS server whose answer was lost is asked again and then says that the link exists: the count of links knows better
+            # an NFS server whose answer was lost is asked again and then says that the link exists:
+            # the count of links knows better
             return os.stat(name).st_nlink == 2
-        except OSError:  # a file system without hard links: exclusive creation, which may be seen half written for a moment
+        except OSError:
+            # a file system without hard links: exclusive creation,
+            # which may be seen half written for a moment
             return _create_exclusively(path, text)
         return True
     finally:
@@ -179,18 +189,24 @@ def _machine() -> str:
 
 
 def _process_start(pid: int) -> str:
-    """When a process started, which tells it from a later one with the same id; empty for one that is gone or only waited for."""
+    """When a process started, which tells it from a later one with the same id;
+    empty for one that is gone or only waited for.
+    """
     if not Path("/proc/self/stat").is_file():
         return _answers(pid)
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        fields = (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        )
     except OSError:
         return ""
     return "" if fields[0] in ("Z", "X") else fields[19]
 
 
 def _answers(pid: int) -> str:
-    """Where the system does not tell when a process started: "running" for one that is there. Windows would end it when asked."""
+    """Where the system does not tell when a process started: "running" for one that is there.
+    Windows would end it when asked.
+    """
     if os.name != "posix":
         return "running"
     try:

@@ -1,9 +1,9 @@
-"""Which code a run's numbers depend on: its method, and the networks and readers that its recipe names, with all that
-these import.
+"""Which code a run's numbers depend on: its method, and the networks and readers that its recipe names, with
+all that these import.
 
-The written-out dicts from which recipes choose (CHOICES) count by the entries that a recipe names, so that a new network,
-dataset or method leaves every stored result valid. Comments, docstrings, the names and places of files, the command line
-and reports do not count.
+The written-out dicts from which recipes choose (CHOICES) count by the entries that a recipe names, so that a
+new network, dataset or method leaves every stored result valid. Comments, docstrings, the names and places of
+files, the command line and reports do not count.
 """
 
 from __future__ import annotations
@@ -25,10 +25,19 @@ __all__ = ["CodeFingerprints", "named_in", "syntax"]
 
 ROOT = Path(__file__).resolve().parents[1]
 # dicts {name: "module:attribute"}, of which only the entries that a recipe names are followed
-CHOICES = ("METHODS", "TASKS", "IMAGE_NETWORKS", "POINT_NETWORKS", "LIFTED_NETWORKS", "SOURCES", "IMAGE_SOURCES")
+CHOICES = (
+    "METHODS",
+    "TASKS",
+    "IMAGE_NETWORKS",
+    "POINT_NETWORKS",
+    "LIFTED_NETWORKS",
+    "SOURCES",
+    "IMAGE_SOURCES",
+)
 LISTS = ("pointlift.methods", "pointlift.runs.recipes")  # where METHODS may stand
 RUNNER = "pointlift.runs.run"  # stands above the methods, so that none of them imports it
-# change no number: what prints, draws and asks, and how recipes are read, for the resolved one is in the key itself
+# change no number: what prints, draws and asks, and how recipes are read,
+# for the resolved one is in the key itself
 UNRELATED = (
     "pointlift.report",
     "pointlift.commands",
@@ -65,7 +74,8 @@ class _Module:
 class CodeFingerprints:
     """Fingerprints of code, of this package or of a copy of it elsewhere; each file is read once.
 
-    A file of weights may name a network in its metadata: that network does not count, the file's content does.
+    A file of weights may name a network in its metadata:
+    that network does not count, the file's content does.
     """
 
     def __init__(self, root: Path = ROOT) -> None:
@@ -87,7 +97,9 @@ class CodeFingerprints:
     @cached_property
     def methods(self) -> Mapping[str, str]:
         """METHODS, as it is written."""
-        return next(m for name in LISTS if self.file(name) and (m := self._module(name).choices.get("METHODS")))
+        return next(
+            m for name in LISTS if self.file(name) and (m := self._module(name).choices.get("METHODS"))
+        )
 
     def reachable(self, start: Iterable[str], words: Iterable[str] = ()) -> list[str]:
         """Dotted names of the modules that `start` uses, itself included; in alphabetical order.
@@ -116,7 +128,9 @@ class CodeFingerprints:
         return sorted(found)
 
     def file(self, name: str) -> Path | None:
-        """The file of a module of this package, or of the user's own; None for a name inside a module and for others."""
+        """The file of a module of this package, or of the user's own;
+        None for a name inside a module and for others.
+        """
         if name.endswith(".py"):
             return Path(name)
         first, *parts = name.split(".")
@@ -130,12 +144,17 @@ class CodeFingerprints:
         modules = self.reachable(start, words)
         if (key := tuple(modules)) not in self._digests:
             assets = {self.root / "assets" / asset for name in modules for asset in self._module(name).assets}
-            hashes = {*map(self._with_imports, modules), *(file_hash(file) for file in assets if file.is_file())}
+            hashes = {
+                *map(self._with_imports, modules),
+                *(file_hash(file) for file in assets if file.is_file()),
+            }
             self._digests[key] = digest(sorted(hashes))
         return self._digests[key]
 
     def _is_readable(self, word: str) -> bool:
-        """Whether a word is file.py:name of the user's own. What is wrong with the file says the run that imports it."""
+        """Whether a word is file.py:name of the user's own.
+        What is wrong with the file says the run that imports it.
+        """
         own = _OWN.fullmatch(word)
         try:
             return own is not None and bool(self._module(own.group(1)))
@@ -143,7 +162,9 @@ class CodeFingerprints:
             return False
 
     def _with_imports(self, name: str) -> str:
-        """The hash of a module and of the code behind its imported names, whatever the files of that are called."""
+        """The hash of a module and of the code behind its imported names,
+        whatever the files of that are called.
+        """
         module = self._module(name)
         return digest([module.body, *sorted({self._content(*imported) for imported in module.names})])
 
@@ -162,7 +183,9 @@ class CodeFingerprints:
         return self._origin(module, name) or module
 
     def _origin(self, module: str, name: str) -> str | None:
-        """The module that defines `name` of `module`, however often it is handed on; None for other packages'."""
+        """The module that defines `name` of `module`, however often it is handed on;
+        None for other packages'.
+        """
         if name and self.file(inner := f"{module}.{name}"):
             return inner
         if self.file(module) is None:
@@ -173,7 +196,9 @@ class CodeFingerprints:
         return module
 
     def _backends(self, name: str) -> list[str]:
-        """An operation imports its backend by a name made at run time, so all modules of its folder count as imported."""
+        """An operation imports its backend by a name made at run time,
+        so all modules of its folder count as imported.
+        """
         file = self.file(name)
         if file is None or not name.startswith("pointlift.ops.") or not (file.parent / "api.py").is_file():
             return []
@@ -185,7 +210,9 @@ class CodeFingerprints:
             file = self.file(name)
             assert file is not None, name
             tree = ast.parse(file.read_text(encoding="utf-8"))
-            self._modules[name] = self._read(tree, name.split(".") if file.stem == "__init__" else name.split(".")[:-1])
+            self._modules[name] = self._read(
+                tree, name.split(".") if file.stem == "__init__" else name.split(".")[:-1]
+            )
         return self._modules[name]
 
     def _read(self, tree: ast.Module, package: list[str]) -> _Module:
@@ -193,17 +220,23 @@ class CodeFingerprints:
         modules = {here for base, name, here in names if self.file(f"{base}.{name}" if name else base)}
         choices = {title: entries for title, entries in map(_choice, _executed(tree)) if entries}
         entries = {text for chosen in choices.values() for text in chosen.values()}
-        said = {str(node.value) for node in _executed(tree) if isinstance(node, ast.Constant) and _is_text(node)}
+        said = {
+            str(node.value) for node in _executed(tree) if isinstance(node, ast.Constant) and _is_text(node)
+        }
         lazy = [(text[1], text[2] or "") for text in map(_LAZY.fullmatch, sorted(said - entries)) if text]
         body = hashlib.sha256()
         for token in syntax(tree, modules):
             body.update(token.encode("utf-8", "surrogatepass"))
         assets = tuple(sorted(text for text in said if re.fullmatch(r"[\w.-]+\.safetensors", text)))
-        return _Module(body.hexdigest(), names, tuple(entry for entry in lazy if self.file(entry[0])), choices, assets)
+        return _Module(
+            body.hexdigest(), names, tuple(entry for entry in lazy if self.file(entry[0])), choices, assets
+        )
 
 
 def named_in(content: Mapping[str, Any]) -> set[str]:
-    """What a recipe names: its texts, the kinds before their colons, and what "auto" and plain folders may mean."""
+    """What a recipe names: its texts, the kinds before their colons,
+    and what "auto" and plain folders may mean.
+    """
     words: set[str] = set()
     for key, value in flatten(dict(content)).items():
         for text in texts(value):
@@ -212,20 +245,26 @@ def named_in(content: Mapping[str, Any]) -> set[str]:
             if key.rpartition(".")[2] == "source" and ":" not in place:
                 words.add(ANY_SOURCE)
     model = content.get("model")
-    if isinstance(model, Mapping) and model.get("network") == "auto" and _may_be_transformer(model["image_model"]):
+    if (
+        isinstance(model, Mapping)
+        and model.get("network") == "auto"
+        and _may_be_transformer(model["image_model"])
+    ):
         words.add("point-vit")
     return words
 
 
 def _may_be_transformer(image_model: str) -> bool:
-    """Whether an image model may be one of timm's vision transformers, which "auto" lifts to point-vit; one in a file
-    of the user's own may."""
+    """Whether an image model may be one of timm's vision transformers, which "auto" lifts to point-vit; one
+    in a file of the user's own may."""
     import timm
 
     if ":" in image_model:
         return ".py:" in image_model
     name = image_model.partition(".")[0]
-    return timm.is_model(name) and "VisionTransformer" in vars(sys.modules[timm.model_entrypoint(name).__module__])
+    return timm.is_model(name) and "VisionTransformer" in vars(
+        sys.modules[timm.model_entrypoint(name).__module__]
+    )
 
 
 def _matters(module: str) -> bool:
@@ -235,8 +274,8 @@ def _matters(module: str) -> bool:
 
 
 def _choice(node: ast.AST) -> tuple[str, dict[str, str]]:
-    """Name and entries of an assignment of one of CHOICES, written out as {"name": "module:attribute"}; no entries for
-    another node."""
+    """Name and entries of an assignment of one of CHOICES, written out as {"name": "module:attribute"}; no
+    entries for another node."""
     if not isinstance(node, ast.Assign | ast.AnnAssign) or not isinstance(node.value, ast.Dict):
         return "", {}
     target = node.targets[0] if isinstance(node, ast.Assign) else node.target
@@ -249,7 +288,9 @@ def _choice(node: ast.AST) -> tuple[str, dict[str, str]]:
 
 
 def _imports(tree: ast.Module, package: list[str]) -> set[tuple[str, str, str]]:
-    """(module, name in it, name here) of what a tree imports anywhere, but not of what only type checkers see."""
+    """(module, name in it, name here) of what a tree imports anywhere,
+    but not of what only type checkers see.
+    """
     found = set()
     for node in _executed(tree):
         if isinstance(node, ast.Import):
@@ -275,8 +316,8 @@ def _executed(tree: ast.AST) -> Iterator[ast.AST]:
 def syntax(node: ast.AST, modules: Iterable[str] = ()) -> Iterator[str]:
     """A syntax tree as text, the same on every version of Python (`ast.dump` is not).
 
-    Left out are places, comments, docstrings, imports, `__all__`, the names of this package's modules and the entries of
-    CHOICES.
+    Left out are places, comments, docstrings, imports, `__all__`, the names of this package's modules and the
+    entries of CHOICES.
 
     Args:
         node: a whole module, or a part of one.
@@ -315,5 +356,6 @@ def _is_text(node: ast.AST | None) -> bool:
 def _is_left_out(item: Any) -> bool:
     if isinstance(item, ast.Assign):
         return any(isinstance(target, ast.Name) and target.id == "__all__" for target in item.targets)
-    documents = isinstance(item, ast.Expr) and _is_text(item.value)  # at the head of a body, or below a constant
+    # at the head of a body, or below a constant
+    documents = isinstance(item, ast.Expr) and _is_text(item.value)
     return documents or isinstance(item, ast.Import | ast.ImportFrom) or _for_type_checkers(item)

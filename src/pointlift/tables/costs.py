@@ -1,4 +1,6 @@
-"""What a finished run's network and its stages cost (PointCMT, tables 1 and 10), measured or read from what the run left."""
+"""What a finished run's network and its stages cost (PointCMT, tables 1 and 10),
+measured or read from what the run left.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +28,9 @@ WARM_UP, AT_LEAST, SECONDS = 2, 3, 1.0  # batches before the clock, batches on i
 def throughput(folder: Path, recipe: Mapping[str, Any]) -> dict[str, float]:
     """parameters (and parameters_millions) of the run's network, and samples_per_second of it in evaluation.
 
-    One batch of the run's own test clouds, as large as in training, from prepared clouds in memory to logits, on the GPU where there is
-    one: the median of as many repetitions as fit into a second, and of three at least. Raises ValueError for a run without a classifier
-    of clouds.
+    One batch of the run's own test clouds, as large as in training, from prepared clouds in memory to logits,
+    on the GPU where there is one: the median of as many repetitions as fit into a second, and of three at
+    least. Raises ValueError for a run without a classifier of clouds.
     """
     if "model" not in recipe or not (folder / "model.safetensors").is_file():
         raise ValueError(f"{folder} holds no network of clouds, which the measure 'throughput' runs.")
@@ -55,10 +57,11 @@ def throughput(folder: Path, recipe: Mapping[str, Any]) -> dict[str, float]:
 
 
 def stage_cost(folder: Path, recipe: Mapping[str, Any]) -> dict[str, float]:
-    """teacher_ms, teacher_hours, generator_..., student_...: the time of every stage that ran in this folder (PointCMT, table 10).
+    """teacher_ms, teacher_hours, generator_..., student_...:
+    the time of every stage that ran in this folder (PointCMT, table 10).
 
-    ms is per training object and epoch, hours are all epochs; both with the evaluation after the epochs. Raises ValueError for a run
-    without stages.
+    ms is per training object and epoch, hours are all epochs; both with the evaluation after the epochs.
+    Raises ValueError for a run without stages.
     """
     found: dict[str, float] = {}
     for name, place in STAGES.items():
@@ -71,5 +74,8 @@ def stage_cost(folder: Path, recipe: Mapping[str, Any]) -> dict[str, float]:
         found[f"{name}_ms"] = 1000 * sum(seconds) / (len(seconds) * objects)
         found[f"{name}_hours"] = sum(seconds) / 3600
     if recipe.get("method", "pointcmt") != "pointcmt" or "teacher_ms" not in found:
-        raise ValueError(f"{folder} is no run of method pointcmt with all its stages, which the measure 'stage_cost' reads.")
+        raise ValueError(
+            f"{folder} is no run of method pointcmt with all its stages, "
+            "which the measure 'stage_cost' reads."
+        )
     return found

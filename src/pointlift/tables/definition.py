@@ -1,7 +1,9 @@
-"""The definition of a table: which recipes its cells run and what the paper says there. Read strictly; nothing of torch is needed.
+"""The definition of a table: which recipes its cells run and what the paper says there.
+Read strictly; nothing of torch is needed.
 
-A table is one YAML file under recipes/tables; its id is its path there without the suffix ("image2point/4"). The recipe of a cell is
-the recipe file of the scale, changed by the scale's `set`, then the row's, the column's and the cell's own settings, in this order.
+A table is one YAML file under recipes/tables; its id is its path there without the suffix ("image2point/4").
+The recipe of a cell is the recipe file of the scale, changed by the scale's `set`, then the row's, the
+column's and the cell's own settings, in this order.
 """
 
 from __future__ import annotations
@@ -16,21 +18,34 @@ from typing import Any
 from pointlift.runs.recipe_files import SUFFIXES, RecipeError, nearest, read_yaml
 from pointlift.system.hints import near
 
-__all__ = ["Before", "CellException", "Entry", "Quoted", "Scale", "TableDefinition", "find_table", "list_tables", "read_table"]
+__all__ = [
+    "Before",
+    "CellException",
+    "Entry",
+    "Quoted",
+    "Scale",
+    "TableDefinition",
+    "find_table",
+    "list_tables",
+    "read_table",
+]
 
 Settings = dict[str, Any]
-SHOWN = ("value", "measure", "unit", "digits")  # how a number is read and printed; a cell's wins over its column's, row's, table's
+# how a number is read and printed; a cell's wins over its column's, row's, table's
+SHOWN = ("value", "measure", "unit", "digits")
 GAIN = "over"  # of rows, columns and cells: the row whose number is taken off, run by run
 TABLE_KEYS = (
-    "title", "source", "question", *SHOWN, "needs", "before", "rows", "columns", "skip", "cells", "paper", "quoted", "notes", "figure",
-    "scales",
+    "title", "source", "question", *SHOWN, "needs", "before", "rows", "columns", "skip", "cells", "paper",
+    "quoted", "notes", "figure", "scales",
 )  # fmt: skip
 RUNNER_SETS = ("seed", "out", "resume", "method")
 
 
 @dataclass(frozen=True)
 class Scale:
-    """One size of the experiment: the recipe file that all cells start from, what changes for all of them, how many seeds."""
+    """One size of the experiment: the recipe file that all cells start from,
+    what changes for all of them, how many seeds.
+    """
 
     name: str
     recipe: str
@@ -40,7 +55,9 @@ class Scale:
 
 @dataclass(frozen=True)
 class Entry:
-    """A row or a column. overlays: "set" (all scales) and scale names -> settings. scales: where it exists, None for everywhere."""
+    """A row or a column. overlays: "set" (all scales) and scale names -> settings. scales:
+    where it exists, None for everywhere.
+    """
 
     name: str
     overlays: Mapping[str, Settings]
@@ -65,7 +82,9 @@ class CellException(Entry):
 
 @dataclass(frozen=True)
 class Before(Entry):
-    """A run that cells build on, named by "@name". per_seed: run it once for every seed of the cell rather than once with seed 0."""
+    """A run that cells build on, named by "@name". per_seed:
+    run it once for every seed of the cell rather than once with seed 0.
+    """
 
     per_seed: bool = False
 
@@ -84,8 +103,10 @@ class TableDefinition:
 
     Attributes:
         id: "image2point/4", or the file's stem for a file of the user's own. file: the YAML.
-        value: the number that cells show, a key of a run's metrics or of the measure's numbers. measure: null for the run's own metrics.
-        unit: "%" multiplies by 100. digits: decimals; null chooses (1 for percent, three significant figures else).
+        value: the number that cells show, a key of a run's metrics or of the measure's numbers. measure:
+            null for the run's own metrics.
+        unit: "%" multiplies by 100. digits: decimals; null chooses (1 for percent,
+            three significant figures else).
         needs: short names of datasets, or sentences on weights, that the full scale needs.
         paper: row -> column -> the paper's number, verbatim.
         figure: {"kind": ..., further options} of the picture, or None.
@@ -116,7 +137,9 @@ class TableDefinition:
         """A scale by its name. Raises RecipeError where the table has no such scale."""
         if name not in self.scales:
             hint = nearest(name, list(self.scales))
-            raise RecipeError(f"table {self.id} has no scale {name!r}, {hint} (it has: {', '.join(self.scales)})")
+            raise RecipeError(
+                f"table {self.id} has no scale {name!r}, {hint} (it has: {', '.join(self.scales)})"
+            )
         return self.scales[name]
 
 
@@ -124,13 +147,26 @@ def list_tables() -> list[str]:
     """Ids of the tables that ship with pointlift; those of one paper in the order of their numbers."""
     root = _root()
     found = [p.relative_to(root).with_suffix("").as_posix() for p in root.rglob("*") if p.suffix in SUFFIXES]
-    return sorted(found, key=lambda name: [(0, int(t), "") if t.isdigit() else (1, 0, t) for t in re.split(r"(\d+)", name) if t])
+    return sorted(
+        found,
+        key=lambda name: [
+            (0, int(t), "") if t.isdigit() else (1, 0, t) for t in re.split(r"(\d+)", name) if t
+        ],
+    )
 
 
 def find_table(name: str) -> tuple[str, Path]:
-    """Id and file of a table: an id, or the path of a YAML of the user's own. Raises RecipeError with the nearest ids."""
+    """Id and file of a table: an id, or the path of a YAML of the user's own.
+    Raises RecipeError with the nearest ids.
+    """
     ids = list_tables()
-    short = name.removeprefix("./").removeprefix("recipes/").removeprefix("tables/").removesuffix(".yaml").removesuffix(".yml")
+    short = (
+        name.removeprefix("./")
+        .removeprefix("recipes/")
+        .removeprefix("tables/")
+        .removesuffix(".yaml")
+        .removesuffix(".yml")
+    )
     if short in ids:
         return short, next(f for s in SUFFIXES if (f := _root() / f"{short}{s}").is_file())
     file = Path(name)
@@ -138,7 +174,10 @@ def find_table(name: str) -> tuple[str, Path]:
         return file.stem, file
     close = near(short, ids, 3, cutoff=0.5) or [i for i in ids if i.endswith(f"/{short}")][:3]
     hint = f"did you mean {' or '.join(close)}?" if close else "pointlift table --list names all of them"
-    raise RecipeError(f"there is no table {name!r}, neither among the {len(ids)} that ship with pointlift nor as a file; {hint}")
+    raise RecipeError(
+        f"there is no table {name!r}, neither among the {len(ids)} that ship with pointlift nor as a file; "
+        f"{hint}"
+    )
 
 
 def read_table(name: str) -> TableDefinition:
@@ -196,7 +235,7 @@ class _Reader:
             scales=scales,
         )
 
-    # -------------------------------------------------------------------------------------------- pieces
+    # ---------------------------------------------------------------------------------------- pieces
 
     def scales(self, value: Any) -> dict[str, Scale]:
         """The scales by name; every other part may name only these."""
@@ -213,7 +252,12 @@ class _Reader:
             seeds = given.get("seeds", 1)
             if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
                 raise self.fail(f"{place}.seeds is {seeds!r}, expected a whole number of at least 1")
-            found[name] = Scale(name, self.text(given["recipe"], f"{place}.recipe"), self.settings(given.get("set"), f"{place}.set"), seeds)
+            found[name] = Scale(
+                name,
+                self.text(given["recipe"], f"{place}.recipe"),
+                self.settings(given.get("set"), f"{place}.set"),
+                seeds,
+            )
         self.scale_names = tuple(found)
         return found
 
@@ -225,22 +269,38 @@ class _Reader:
                 given = {"name": given}
             where = f"{place}[{i}]"
             given = self.mapping(given, where)
-            self.keys(given, ("name", "set", "scales", *SHOWN, GAIN, *self.scale_names), where, required=("name",))
+            self.keys(
+                given, ("name", "set", "scales", *SHOWN, GAIN, *self.scale_names), where, required=("name",)
+            )
             name = self.text(given["name"], f"{where}.name")
             if name in [f.name for f in found]:
                 raise self.fail(f"{place} has {name!r} twice, each name once is expected")
-            found.append(Entry(name, self.overlays(given, where), self.existing(given, where), self.shown(given, where)))
+            found.append(
+                Entry(
+                    name, self.overlays(given, where), self.existing(given, where), self.shown(given, where)
+                )
+            )
         if not found:
             raise self.fail(f"{place} is empty, at least one entry with a name is expected")
         return tuple(found)
 
     def exception(self, value: Any, names: tuple[list[str], list[str]]) -> CellException:
         given = self.mapping(value, "cells")
-        self.keys(given, ("row", "column", "set", "scales", *SHOWN, GAIN, *self.scale_names), "cells", required=("row", "column"))
+        self.keys(
+            given,
+            ("row", "column", "set", "scales", *SHOWN, GAIN, *self.scale_names),
+            "cells",
+            required=("row", "column"),
+        )
         row, column = self.pair([given["row"], given["column"]], names, "cells")
         where = f"cells ({row} / {column})"
         return CellException(
-            f"{row} / {column}", self.overlays(given, where), self.existing(given, where), self.shown(given, where), row, column
+            f"{row} / {column}",
+            self.overlays(given, where),
+            self.existing(given, where),
+            self.shown(given, where),
+            row,
+            column,
         )
 
     def before(self, value: Any) -> dict[str, Before]:
@@ -254,10 +314,16 @@ class _Reader:
             if not isinstance(per_seed, bool):
                 raise self.fail(f"{where}.per_seed is {per_seed!r}, expected true or false")
             overlays = self.overlays(given, where)
-            scales = None if "recipe" in overlays.get("set", {}) else tuple(s for s in self.scale_names if s in overlays)
+            scales = (
+                None
+                if "recipe" in overlays.get("set", {})
+                else tuple(s for s in self.scale_names if s in overlays)
+            )
             for scale in scales or ():
                 if "recipe" not in overlays[scale]:
-                    raise self.fail(f"{where}.{scale} has no recipe, one such as pretrain/fractal.yaml is expected")
+                    raise self.fail(
+                        f"{where}.{scale} has no recipe, one such as pretrain/fractal.yaml is expected"
+                    )
             found[name] = Before(name, overlays, scales, {}, per_seed)
         return found
 
@@ -268,7 +334,9 @@ class _Reader:
         settings = self.mapping(value or {}, where)
         for key in settings:
             if key in RUNNER_SETS:
-                how = {"seed": "seeds: of the scale", "method": "recipe: another recipe file"}.get(key, "the table does that itself")
+                how = {"seed": "seeds: of the scale", "method": "recipe: another recipe file"}.get(
+                    key, "the table does that itself"
+                )
                 raise self.fail(f"{where} has the key {key}, which a cell may not set ({how})")
         if "recipe" in settings:
             self.text(settings["recipe"], f"{where}.recipe")
@@ -277,7 +345,9 @@ class _Reader:
     def existing(self, given: dict[str, Any], where: str) -> tuple[str, ...] | None:
         if "scales" not in given:
             return None
-        names = tuple(self.text(n, f"{where}.scales") for n in self.sequence(given["scales"], f"{where}.scales"))
+        names = tuple(
+            self.text(n, f"{where}.scales") for n in self.sequence(given["scales"], f"{where}.scales")
+        )
         for name in names:
             if name not in self.scale_names:
                 raise self.fail(f"{where}.scales names {name!r}, {nearest(name, list(self.scale_names))}")
@@ -289,7 +359,9 @@ class _Reader:
             if found.get(key) is not None or (key in found and key != "measure"):
                 self.text(found[key], f"{where}: {key}")
         digits = found.get("digits")
-        if digits is not None and (isinstance(digits, bool) or not isinstance(digits, int) or not 0 <= digits <= 9):
+        if digits is not None and (
+            isinstance(digits, bool) or not isinstance(digits, int) or not 0 <= digits <= 9
+        ):
             raise self.fail(f"{where}: digits is {digits!r}, expected a whole number from 0 to 9")
         return found
 
@@ -301,7 +373,10 @@ class _Reader:
             for column, number in self.mapping(columns, f"paper.{row}").items():
                 self.known(column, names[1], f"paper.{row}")
                 if not isinstance(number, str):
-                    raise self.fail(f"paper.{row}.{column} is {number!r}, the number as the paper prints it is expected, in quotes")
+                    raise self.fail(
+                        f"paper.{row}.{column} is {number!r}, the number as the paper prints it is expected, "
+                        "in quotes"
+                    )
                 found.setdefault(row, {})[column] = number
         return found
 
@@ -318,9 +393,11 @@ class _Reader:
             raise self.fail("figure has no kind, e.g. figure: {kind: curves}")
         return given
 
-    # -------------------------------------------------------------------------------------------- kinds of values
+    # ---------------------------------------------------------------------------------------- kinds of values
 
-    def keys(self, given: Mapping[str, Any], known: Sequence[str], where: str, required: Sequence[str] = ()) -> None:
+    def keys(
+        self, given: Mapping[str, Any], known: Sequence[str], where: str, required: Sequence[str] = ()
+    ) -> None:
         for key in given:
             if key not in known:
                 raise self.fail(f"{where} has the unknown key {key}, {nearest(str(key), list(known))}")
@@ -338,7 +415,9 @@ class _Reader:
 
     def known(self, name: Any, names: list[str], where: str) -> None:
         if name not in names:
-            raise self.fail(f"{where} names {name!r}, which is no row or column there, {nearest(str(name), names)}")
+            raise self.fail(
+                f"{where} names {name!r}, which is no row or column there, {nearest(str(name), names)}"
+            )
 
     def mapping(self, value: Any, where: str) -> dict[str, Any]:
         if not isinstance(value, dict):

@@ -1,4 +1,6 @@
-"""Features of the clouds that a run learned from and was judged by, and how far its classes collapsed (Image2Point v2, appendix B.5)."""
+"""Features of the clouds that a run learned from and was judged by,
+and how far its classes collapsed (Image2Point v2, appendix B.5).
+"""
 
 from __future__ import annotations
 
@@ -34,17 +36,19 @@ class Embedding:
 def embed_run(folder: Path, recipe: Mapping[str, Any], part: Part) -> Embedding:
     """The clouds of one split of a finished run, not augmented, through its last weights in evaluation mode.
 
-    folder: the run's, with model.safetensors. recipe: what ran, with the groups model and data. part: "train" are the clouds that were
-    learned from (few, where there are few shots), "val" those that every epoch was judged by. Raises what `pointlift.load` and
-    `load_splits` raise.
+    folder: the run's, with model.safetensors. recipe: what ran, with the groups model and data. part: "train"
+    are the clouds that were learned from (few, where there are few shots), "val" those that every epoch was
+    judged by. Raises what `pointlift.load` and `load_splits` raise.
     """
     return _embed(_predictor(folder, recipe), _splits(recipe)[part])
 
 
 def collapse(folder: Path, recipe: Mapping[str, Any]) -> dict[str, float]:
-    """cdnv_train and cdnv_val: the class-distance normalised variance (equation (1)), averaged over pairs of classes, of both splits.
+    """cdnv_train and cdnv_val: the class-distance normalised variance (equation (1)),
+    averaged over pairs of classes, of both splits.
 
-    Classes with a single cloud have no variance and are left out. Raises ValueError where fewer than two classes remain.
+    Classes with a single cloud have no variance and are left out.
+    Raises ValueError where fewer than two classes remain.
     """
     predictor, splits = _predictor(folder, recipe), _splits(recipe)
     found: dict[str, float] = {}
@@ -68,6 +72,10 @@ def _embed(predictor: Predictor, dataset: CloudDataset) -> Embedding:
     batch = 64
     features: list[npt.NDArray[np.float32]] = []
     for start in range(0, len(dataset), batch):
-        samples = [predictor.prepare_sample(dataset[i]) for i in range(start, min(start + batch, len(dataset)))]
+        samples = [
+            predictor.prepare_sample(dataset[i]) for i in range(start, min(start + batch, len(dataset)))
+        ]
         features.append(predictor.run(samples, batch).features)
-    return Embedding(np.concatenate(features), np.asarray(dataset.labels, dtype=np.int64), tuple(dataset.classes))
+    return Embedding(
+        np.concatenate(features), np.asarray(dataset.labels, dtype=np.int64), tuple(dataset.classes)
+    )

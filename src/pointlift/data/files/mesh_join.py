@@ -22,7 +22,9 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Vertices (N, 3), faces (F, 3) and at most one of vertex_colors (N, 3) in 0-1, face_colors (F, 3), uv (N, 2) with a texture."""
+    """Vertices (N, 3), faces (F, 3) and at most one of vertex_colors (N, 3) in 0-1, face_colors (F, 3),
+    uv (N, 2) with a texture.
+    """
 
     vertices: Floats
     faces: Ints
@@ -32,28 +34,35 @@ class Part:
     texture: Bytes | None = None
 
     def moved(self, origin: Floats) -> Part:
-        """Minus `origin`, with vertices that no face uses at the first that is used: they could be anything."""
+        """Minus `origin`, with vertices that no face uses at the first that is used:
+        they could be anything.
+        """
         used = np.zeros(len(self.vertices), bool)
         used[self.faces.reshape(-1)] = True
         vertices = np.where(used[:, None], self.vertices, self.vertices[self.faces[0, 0]]) - origin
         return replace(self, vertices=vertices)
 
     def apart(self) -> Part:
-        """The same part with three vertices of its own for every face, coloured by vertices where it was coloured by faces."""
+        """The same part with three vertices of its own for every face,
+        coloured by vertices where it was coloured by faces.
+        """
         corner = self.faces.reshape(-1)
         colors = self.vertex_colors[corner] if self.vertex_colors is not None else None
         if self.face_colors is not None:
             colors = np.repeat(self.face_colors, 3, axis=0)
         uv = None if self.uv is None else self.uv[corner]
-        return Part(self.vertices[corner], np.arange(len(corner)).reshape(-1, 3), colors, None, uv, self.texture)
+        return Part(
+            self.vertices[corner], np.arange(len(corner)).reshape(-1, 3), colors, None, uv, self.texture
+        )
 
 
 def join_parts(parts: list[Part]) -> Mesh:
     """One mesh of all parts, in order; faces keep their order too.
 
-    Parts that are coloured alike keep their vertices. A mixture of colours becomes vertex colours, with three vertices per face. Where
-    there is a texture beside others or beside colours, all go into one texture: a part's repeated texture is repeated there as often as
-    its largest face needs, and colours of a face's corners become their mean.
+    Parts that are coloured alike keep their vertices. A mixture of colours becomes vertex colours, with three
+    vertices per face. Where there is a texture beside others or beside colours, all go into one texture: a
+    part's repeated texture is repeated there as often as its largest face needs, and colours of a face's
+    corners become their mean.
 
     Raises ValueError for a texture that a face repeats absurdly often.
     """
@@ -67,7 +76,9 @@ def join_parts(parts: list[Part]) -> Mesh:
         return _mesh(_stack(parts))
     if not any(by_vertex):
         return _mesh(_stack([p if p.face_colors is not None else _painted(p) for p in parts]))
-    return _mesh(_stack([(p if c else _painted(p)).apart() for p, c in zip(parts, map(any, zip(by_face, by_vertex)))]))
+    return _mesh(
+        _stack([(p if c else _painted(p)).apart() for p, c in zip(parts, map(any, zip(by_face, by_vertex)))])
+    )
 
 
 def _painted(part: Part) -> Part:
@@ -83,7 +94,9 @@ def _stack(parts: list[Part]) -> Part:
 
     faces = np.concatenate([p.faces + at for p, at in zip(parts, first)])
     vertices = np.concatenate([p.vertices for p in parts])
-    return Part(vertices, faces, together("vertex_colors"), together("face_colors"), together("uv"), parts[0].texture)
+    return Part(
+        vertices, faces, together("vertex_colors"), together("face_colors"), together("uv"), parts[0].texture
+    )
 
 
 def _mesh(part: Part) -> Mesh:
@@ -92,8 +105,8 @@ def _mesh(part: Part) -> Mesh:
 
     texture = None if part.texture is None else torch.from_numpy(np.array(part.texture))
     return Mesh(
-        torch.from_numpy(part.vertices.astype(np.float32)), torch.from_numpy(part.faces.copy()), floats(part.vertex_colors),
-        floats(part.face_colors), floats(part.uv), texture,
+        torch.from_numpy(part.vertices.astype(np.float32)), torch.from_numpy(part.faces.copy()),
+        floats(part.vertex_colors), floats(part.face_colors), floats(part.uv), texture,
     )  # fmt: skip
 
 
@@ -115,13 +128,18 @@ def _palette(part: Part) -> tuple[Floats, Bytes]:
 
 
 def _tiled(uv: Floats, texture: Bytes) -> tuple[Floats, Bytes]:
-    """uv (3 F, 2) moved by whole numbers per face and scaled to 0-1, and the texture repeated as often as faces reach."""
+    """uv (3 F, 2) moved by whole numbers per face and scaled to 0-1,
+    and the texture repeated as often as faces reach.
+    """
     corners = uv.reshape(-1, 3, 2)
     slack = 1e-4  # exporters round
     corners = corners - np.floor(corners.min(1, keepdims=True) + slack)
     tiles = np.maximum(np.ceil(corners.max((0, 1)) - slack), 1).astype(np.int64)
     if tiles.max() > TILES:
-        raise ValueError(f"a face repeats its texture {int(tiles.max())} times, at most {TILES} can be kept when textures are joined")
+        raise ValueError(
+            f"a face repeats its texture {int(tiles.max())} times, "
+            f"at most {TILES} can be kept when textures are joined"
+        )
     across, up = (int(t) for t in tiles)
     step = max(1, int(np.ceil(np.sqrt(texture[..., 0].size * across * up / (TEXELS / 4)))))
     return np.clip(corners / tiles, 0, 1).reshape(-1, 2), np.tile(texture[::step, ::step], (up, across, 1))
@@ -130,16 +148,24 @@ def _tiled(uv: Floats, texture: Bytes) -> tuple[Floats, Bytes]:
 def _one_texture(parts: list[Part]) -> list[Part]:
     """Parts that share one texture, in which theirs lie above each other with a frame of a texel."""
     single = [p.apart() for p in parts]
-    dressed = [_palette(p) if a.uv is None or a.texture is None else _tiled(a.uv, a.texture) for p, a in zip(parts, single)]
+    dressed = [
+        _palette(p) if a.uv is None or a.texture is None else _tiled(a.uv, a.texture)
+        for p, a in zip(parts, single)
+    ]
     framed = [np.pad(picture, ((1, 1), (1, 1), (0, 0)), mode="wrap") for _, picture in dressed]
     height, width = sum(len(f) for f in framed), max(f.shape[1] for f in framed)
     if height * width > TEXELS:
-        raise ValueError(f"its textures have {height * width} texels together, at most {TEXELS} can be joined: make them smaller")
+        raise ValueError(
+            f"its textures have {height * width} texels together, at most {TEXELS} can be joined: "
+            "make them smaller"
+        )
     whole, top, out = np.zeros((height, width, 3), np.uint8), 0, []
     for part, (uv, picture), frame in zip(single, dressed, framed):
         whole[top : top + len(frame), : frame.shape[1]] = frame
         column = 1 + uv[:, 0] * picture.shape[1]
         row = top + 1 + (1 - uv[:, 1]) * picture.shape[0]
-        out.append(Part(part.vertices, part.faces, uv=np.stack([column / width, 1 - row / height], 1), texture=whole))
+        out.append(
+            Part(part.vertices, part.faces, uv=np.stack([column / width, 1 - row / height], 1), texture=whole)
+        )
         top += len(frame)
     return out

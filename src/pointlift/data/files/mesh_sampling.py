@@ -15,11 +15,14 @@ def _checked(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.nd
     if vertices.ndim != 2 or vertices.shape[1] != 3:
         raise ValueError(f"vertices must have shape (V, 3), got {vertices.shape}.")
     if faces.ndim != 2 or faces.shape[1] != 3 or not np.issubdtype(faces.dtype, np.integer):
-        raise ValueError(f"faces must be integers of shape (F, 3), got {faces.dtype} of shape {faces.shape}; triangulate polygons first.")
+        raise ValueError(
+            f"faces must be integers of shape (F, 3), got {faces.dtype} of shape {faces.shape}; "
+            "triangulate polygons first."
+        )
     if faces.size and (int(faces.min()) < 0 or int(faces.max()) >= len(vertices)):
         raise ValueError(
-            f"faces name vertices {int(faces.min())} to {int(faces.max())}, but the mesh has {len(vertices)} vertices "
-            "(0-based); check that the file is complete."
+            f"faces name vertices {int(faces.min())} to {int(faces.max())}, "
+            f"but the mesh has {len(vertices)} vertices (0-based); check that the file is complete."
         )
     return vertices, faces
 
@@ -66,13 +69,17 @@ def face_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return normals
 
 
-def has_surface(vertices: np.ndarray, faces: np.ndarray, largest: float | None = None, precision: float = 2.0**-52) -> bool:
-    """Whether any triangle has an area beyond rounding: collinear corners leave one of rounding errors, which is no surface.
+def has_surface(
+    vertices: np.ndarray, faces: np.ndarray, largest: float | None = None, precision: float = 2.0**-52
+) -> bool:
+    """Whether any triangle has an area beyond rounding:
+    collinear corners leave one of rounding errors, which is no surface.
 
     Args:
         vertices: (V, 3) finite positions.
         faces: (F, 3) vertex indices.
-        largest: largest coordinate as stored, where the vertices were moved since; None: that of the vertices.
+        largest: largest coordinate as stored, where the vertices were moved since; None:
+            that of the vertices.
         precision: of the numbers as stored, relative: 2**-52 of float64, 2**-23 of float32.
 
     Raises:
@@ -117,13 +124,17 @@ def sample_surface(
 
 
 def sample_surface(
-    vertices: np.ndarray, faces: np.ndarray, n: int, rng: np.random.Generator, face_labels: np.ndarray | None = None
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    n: int,
+    rng: np.random.Generator,
+    face_labels: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray] | tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw points uniformly by area from a triangle mesh.
 
-    A triangle is drawn with probability proportional to its area, then a point uniformly inside it by folding the unit
-    square (Osada et al., "Shape Distributions", ACM TOG 2002, section 4.1, is the same law). Degenerate triangles have
-    no area and are never drawn.
+    A triangle is drawn with probability proportional to its area, then a point uniformly inside it by folding
+    the unit square (Osada et al., "Shape Distributions", ACM TOG 2002, section 4.1, is the same law).
+    Degenerate triangles have no area and are never drawn.
 
     Args:
         vertices: (V, 3) positions.
@@ -133,7 +144,8 @@ def sample_surface(
         face_labels: (F, ...) anything known per face, such as part labels; optional.
 
     Returns:
-        points (n, 3) float32 and the face of every point (n,) int64; with ``face_labels`` also ``face_labels[face]``.
+        points (n, 3) float32 and the face of every point (n,) int64;
+        with ``face_labels`` also ``face_labels[face]``.
 
     Raises:
         ValueError: for malformed arrays, NaN or infinite vertices of drawn faces, no surface area, or n < 1.
@@ -142,13 +154,21 @@ def sample_surface(
     if n < 1:
         raise ValueError(f"n must be at least 1 point, got {n}.")
     if face_labels is not None and len(face_labels) != len(faces):
-        raise ValueError(f"face_labels has {len(face_labels)} entries for {len(faces)} faces; give one per face.")
+        raise ValueError(
+            f"face_labels has {len(face_labels)} entries for {len(faces)} faces; give one per face."
+        )
     areas = 0.5 * np.linalg.norm(_cross(vertices, faces), axis=1)
     if not np.isfinite(areas).all():
-        raise ValueError(f"{int((~np.isfinite(areas)).sum())} of {len(faces)} faces have NaN or infinite vertices; repair the mesh.")
+        raise ValueError(
+            f"{int((~np.isfinite(areas)).sum())} of {len(faces)} faces have NaN or infinite vertices; "
+            "repair the mesh."
+        )
     total = np.cumsum(areas)
     if len(total) == 0 or not total[-1] > 0:
-        raise ValueError(f"the mesh ({len(vertices)} vertices, {len(faces)} faces) has no surface area, so no point can be drawn from it.")
+        raise ValueError(
+            f"the mesh ({len(vertices)} vertices, {len(faces)} faces) has no surface area, "
+            "so no point can be drawn from it."
+        )
     # side="right" skips faces of zero area: their interval in the cumulative sum is empty.
     face = np.searchsorted(total, rng.random(n) * total[-1], side="right").astype(np.int64)
     face = np.minimum(face, np.flatnonzero(areas)[-1])

@@ -23,12 +23,15 @@ from pointlift.data.files.mesh_join import GREY, Part, join_parts
 __all__ = ["MESH_SUFFIXES", "read_mesh"]
 
 MESH_SUFFIXES: tuple[str, ...] = (".off", ".obj", ".ply", ".stl", ".glb", ".gltf")
-GEOMETRY = {".off": read_off, ".obj": read_obj, ".ply": read_ply, ".stl": read_stl}  # know the formats' oddities, but no materials
+# know the formats' oddities, but no materials
+GEOMETRY = {".off": read_off, ".obj": read_obj, ".ply": read_ply, ".stl": read_stl}
 # what only trimesh reads: materials of .obj; textures and colours of faces of .ply, whose header tells
 DRESSED = {
     ".obj": re.compile(rb"^\s*(mtllib|usemtl)\b", re.MULTILINE),
     ".ply": re.compile(
-        rb"^comment\s+TextureFile|^element\s+face\b(?:(?!^element)[\s\S])*?^property\s+\S+\s+(?:red|r|diffuse_red)\s*$", re.MULTILINE
+        rb"^comment\s+TextureFile|"
+        rb"^element\s+face\b(?:(?!^element)[\s\S])*?^property\s+\S+\s+(?:red|r|diffuse_red)\s*$",
+        re.MULTILINE,
     ),
 }
 Floats = npt.NDArray[np.float64]
@@ -37,9 +40,10 @@ Floats = npt.NDArray[np.float64]
 def read_mesh(path: str | os.PathLike[str]) -> Mesh:
     """Read ``.off``, ``.obj``, ``.ply``, ``.stl``, ``.glb`` or ``.gltf`` as one mesh.
 
-    Polygons become triangles and the objects of a scene are joined in their places. Colours of faces and vertices, diffuse colours of
-    materials and textures are kept, transparency is not; a texture that is not beside its file leaves the material's colour. Coordinates
-    so far from zero that float32 would merge neighbouring vertices are moved near it by whole numbers; scales are the file's.
+    Polygons become triangles and the objects of a scene are joined in their places. Colours of faces and
+    vertices, diffuse colours of materials and textures are kept, transparency is not; a texture that is not
+    beside its file leaves the material's colour. Coordinates so far from zero that float32 would merge
+    neighbouring vertices are moved near it by whole numbers; scales are the file's.
 
     Raises:
         MissingDataError: there is no such file.
@@ -50,18 +54,25 @@ def read_mesh(path: str | os.PathLike[str]) -> Mesh:
     if not path.is_file():
         raise MissingDataError(f"{path}: no such file, expected a mesh ({', '.join(MESH_SUFFIXES)})")
     if suffix not in MESH_SUFFIXES:
-        raise DataError(f"{path}: {suffix or 'no extension'} is not read as a mesh, one of {', '.join(MESH_SUFFIXES)} is expected")
+        raise DataError(
+            f"{path}: {suffix or 'no extension'} is not read as a mesh, "
+            f"one of {', '.join(MESH_SUFFIXES)} is expected"
+        )
     data = read_bytes(path)
     head = data[: data.find(b"end_header")] if suffix == ".ply" else data
     dressed = suffix not in GEOMETRY or (suffix in DRESSED and DRESSED[suffix].search(head) is not None)
     parts = _trimesh_parts(path) if dressed else [_plain_part(path, GEOMETRY[suffix](path))]
     parts = [p for p in parts if len(p.faces)]
     if not parts:
-        raise DataError(f"{path}: is a mesh without faces, so it has no surface; if it is a cloud, read it as points")
+        raise DataError(
+            f"{path}: is a mesh without faces, so it has no surface; if it is a cloud, read it as points"
+        )
     used = np.concatenate([p.vertices[p.faces].reshape(-1, 3) for p in parts])
     bad = ~np.isfinite(used).all(1)
     if bad.any():
-        raise DataError(f"{path}: {int(bad.sum())} of {len(used)} corners of faces are NaN or infinite, repair the mesh")
+        raise DataError(
+            f"{path}: {int(bad.sum())} of {len(used)} corners of faces are NaN or infinite, repair the mesh"
+        )
     origin = _origin(path, used)
     try:
         return join_parts([p.moved(origin) for p in parts])
@@ -73,7 +84,10 @@ def _origin(path: Path, corners: Floats) -> Floats:
     """Whole numbers to subtract: zero, unless float32 is coarser there than 2^-16 of the mesh."""
     largest, limit = float(np.abs(corners).max()), float(np.finfo(np.float32).max)
     if largest > limit:
-        raise DataError(f"{path}: coordinates as large as {largest:.3g} do not fit float32 (up to {limit:.3g}), scale them down")
+        raise DataError(
+            f"{path}: coordinates as large as {largest:.3g} do not fit float32 (up to {limit:.3g}), "
+            "scale them down"
+        )
     low, high = corners.min(0), corners.max(0)
     if float(np.spacing(np.float32(largest))) <= float((high - low).max()) * 2.0**-16:
         return np.zeros(3)
@@ -98,13 +112,18 @@ def _trimesh_parts(path: Path) -> list[Part]:
         else:
             pieces = [loaded] if isinstance(loaded, trimesh.Trimesh) else []
         return [_dressed_part(piece) for piece in pieces]
-    except ImportError as error:  # trimesh guesses the encoding of text that is no UTF-8 with a package that is not required
+    except ImportError as error:
+        # trimesh guesses the encoding of text that is no UTF-8 with a package that is not required
         raise DataError(
-            f"{path}: cannot be read without the package {error.name}, most likely because its text, such as names of materials, is not "
-            f"UTF-8; the file is damaged, or {error.name} has to be installed"
+            f"{path}: cannot be read without the package {error.name}, most likely because its text, such as "
+            f"names of materials, is not UTF-8; the file is damaged, or {error.name} has to be installed"
         ) from error
-    except (*DAMAGED, AssertionError) as error:  # what trimesh raises for damaged files is whatever went wrong first
-        raise DataError(f"{path}: cannot be read as a mesh ({type(error).__name__}: {str(error)[:120]}), the file is damaged") from error
+    except (*DAMAGED, AssertionError) as error:
+        # what trimesh raises for damaged files is whatever went wrong first
+        raise DataError(
+            f"{path}: cannot be read as a mesh ({type(error).__name__}: {str(error)[:120]}), "
+            "the file is damaged"
+        ) from error
 
 
 def _dressed_part(mesh: Any) -> Part:
@@ -132,7 +151,8 @@ def _textured_part(vertices: Floats, faces: npt.NDArray[np.int64], visual: Any) 
         tint = np.asarray(GREY if diffuse is None else np.asarray(diffuse, np.float64)[:3] / 255.0)
         known = diffuse is not None
         if image is not None:
-            tint = np.ones(3)  # .mtl files often give a black or white colour beside a texture, which viewers ignore
+            # .mtl files often give a black or white colour beside a texture, which viewers ignore
+            tint = np.ones(3)
     if image is not None and visual.uv is not None and len(visual.uv) == len(vertices):
         pixels = np.asarray(image.convert("RGB"), np.float64) * tint
         uv = np.asarray(visual.uv, np.float64)[:, :2]

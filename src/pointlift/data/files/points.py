@@ -42,7 +42,12 @@ READERS: dict[str, Reader] = {
     ".las": read_las,
     ".laz": read_las,
 }
-STACKS: dict[str, Callable[[Path, int], FileContent]] = {".npy": read_npy, ".npz": read_npz, ".h5": read_h5, ".hdf5": read_h5}
+STACKS: dict[str, Callable[[Path, int], FileContent]] = {
+    ".npy": read_npy,
+    ".npz": read_npz,
+    ".h5": read_h5,
+    ".hdf5": read_h5,
+}
 SUPPORTED = tuple(READERS)
 DEFAULT_MESH_POINTS = 2048
 FEATURE_SOURCES = ("normals", "colors", "features")
@@ -62,8 +67,9 @@ class PointFile:
         colors: ``(N, 3)`` float32 in 0-1 or None.
         features: ``(N, C)`` float32 further columns, or None.
         from_mesh: whether the points were sampled on a surface.
-        origin: ``(3,)`` float64 whole numbers. Zero, unless the coordinates are so far from zero (survey coordinates
-            of .las files) that float32 could not tell neighbouring points apart; ``xyz + origin`` are the file's coordinates.
+        origin: ``(3,)`` float64 whole numbers. Zero, unless the coordinates are so far from zero (survey
+            coordinates of .las files) that float32 could not tell neighbouring points apart; ``xyz + origin``
+            are the file's coordinates.
     """
 
     path: str
@@ -78,11 +84,13 @@ class PointFile:
         return len(self.xyz)
 
     def sample(self, label: int = -1, use: Sequence[str] = ()) -> Sample:
-        """A :class:`~pointlift.data.sample.Sample` whose features are the columns named by ``use``, side by side.
+        """A :class:`~pointlift.data.sample.Sample` whose features are the columns named by ``use``,
+        side by side.
 
         Args:
             label: class index, -1 when unknown.
-            use: any of ``"normals"``, ``"colors"``, ``"features"``; none of them gives a sample without features.
+            use: any of ``"normals"``, ``"colors"``, ``"features"``;
+                none of them gives a sample without features.
 
         Raises:
             DataError: the file has no such columns, or there is no such name.
@@ -90,7 +98,9 @@ class PointFile:
         columns = []
         for name in use:
             if name not in FEATURE_SOURCES:
-                raise DataError(f"unknown feature source {name!r}, expected one of {', '.join(FEATURE_SOURCES)}")
+                raise DataError(
+                    f"unknown feature source {name!r}, expected one of {', '.join(FEATURE_SOURCES)}"
+                )
             found: Float32 | None = getattr(self, name)
             if found is None:
                 raise DataError(f"{self.path}: has no {name}, so they cannot be used as features")
@@ -122,28 +132,39 @@ def read_content(path: str | os.PathLike[str]) -> FileContent:
     if not file.exists():
         raise MissingDataError(f"{file}: no such file")
     if suffix not in READERS:
-        raise DataError(f"{file}: the extension {suffix or '(none)'} is not supported, expected one of {' '.join(SUPPORTED)}")
+        raise DataError(
+            f"{file}: the extension {suffix or '(none)'} is not supported, "
+            f"expected one of {' '.join(SUPPORTED)}"
+        )
     try:
         if index is None:
-            with np.errstate(invalid="ignore", over="ignore"):  # values that are no numbers are told about later, as an error
+            # values that are no numbers are told about later, as an error
+            with np.errstate(invalid="ignore", over="ignore"):
                 return READERS[suffix](file)
         if suffix not in STACKS:
-            raise DataError(f"{path}: '#{index}' names a cloud of a stack, which only {' '.join(STACKS)} files can hold")
+            raise DataError(
+                f"{path}: '#{index}' names a cloud of a stack, which only {' '.join(STACKS)} files can hold"
+            )
         return STACKS[suffix](file, index)
     except PermissionError:
         raise DataError(f"{file}: may not be read (permission denied)") from None
 
 
 def read_points(
-    path: str | os.PathLike[str], n_points: int | None = None, rng: np.random.Generator | None = None, nonfinite: str = "error"
+    path: str | os.PathLike[str],
+    n_points: int | None = None,
+    rng: np.random.Generator | None = None,
+    nonfinite: str = "error",
 ) -> PointFile:
     """Read a cloud, or sample the surface of a mesh.
 
     Args:
         path: a file of one of the formats in :data:`SUPPORTED`.
-        n_points: points to return. Meshes are sampled uniformly by area and give exactly as many (None: 2,048).
-            Clouds give at most as many, drawn without replacement in the order of the file (None: all).
-        rng: where the draws come from; None is a generator with seed 0, so that the same file gives the same points.
+        n_points: points to return. Meshes are sampled uniformly by area and give exactly as many (None:
+            2,048). Clouds give at most as many, drawn without replacement in the order of the file (None:
+            all).
+        rng: where the draws come from; None is a generator with seed 0,
+            so that the same file gives the same points.
         nonfinite: ``"error"``, or ``"drop"`` to leave out points with NaN or infinite coordinates.
 
     Raises:
@@ -164,13 +185,23 @@ def read_points(
         cloud = _sampled(str(path), content, origin, n_points or DEFAULT_MESH_POINTS, generator)
     largest, limit = np.abs(cloud.xyz).max(), np.finfo(np.float32).max
     if largest > limit:
-        raise DataError(f"{path}: coordinates as large as {largest:.3g} do not fit float32 (up to {limit:.3g}), scale them down")
-    columns = {n: None if getattr(cloud, n) is None else getattr(cloud, n).astype(np.float32) for n in FEATURE_SOURCES}
-    return PointFile(str(path), cloud.xyz.astype(np.float32), from_mesh=content.faces is not None, origin=origin, **columns)
+        raise DataError(
+            f"{path}: coordinates as large as {largest:.3g} do not fit float32 (up to {limit:.3g}), "
+            "scale them down"
+        )
+    columns = {
+        n: None if getattr(cloud, n) is None else getattr(cloud, n).astype(np.float32)
+        for n in FEATURE_SOURCES
+    }
+    return PointFile(
+        str(path), cloud.xyz.astype(np.float32), from_mesh=content.faces is not None, origin=origin, **columns
+    )
 
 
 def _rebased(content: FileContent) -> tuple[FileContent, Origin]:
-    """Move coordinates near zero where float32, in which everything else computes, would merge neighbouring points."""
+    """Move coordinates near zero where float32, in which everything else computes,
+    would merge neighbouring points.
+    """
     finite = content.xyz[np.isfinite(content.xyz).all(axis=1)]
     if not len(finite) or np.abs(finite).max() > np.finfo(np.float32).max:
         return content, (0.0, 0.0, 0.0)
@@ -190,12 +221,18 @@ def _finite_cloud(path: str, cloud: FileContent, nonfinite: str) -> FileContent:
         return cloud
     if nonfinite == "drop" and good.any():
         return _take(cloud, np.flatnonzero(good))
-    raise DataError(_bad_rows(path, good, "points") + ("remove them, or read with nonfinite='drop'" if good.any() else "no point is left"))
+    raise DataError(
+        _bad_rows(path, good, "points")
+        + ("remove them, or read with nonfinite='drop'" if good.any() else "no point is left")
+    )
 
 
 def _bad_rows(path: str, good: npt.NDArray[np.bool_], what: str) -> str:
     bad = np.flatnonzero(~good)
-    return f"{path}: {len(bad)} of {len(good)} {what} have NaN or infinite coordinates, the first at row {bad[0]} (counted from 0); "
+    return (
+        f"{path}: {len(bad)} of {len(good)} {what} have NaN or infinite coordinates, the first at row "
+        f"{bad[0]} (counted from 0); "
+    )
 
 
 def _take(cloud: FileContent, rows: npt.NDArray[np.int64]) -> FileContent:
@@ -203,17 +240,30 @@ def _take(cloud: FileContent, rows: npt.NDArray[np.int64]) -> FileContent:
     return replace(cloud, xyz=cloud.xyz[rows], **beside)
 
 
-def _sampled(path: str, mesh: FileContent, origin: Origin, n_points: int, rng: np.random.Generator) -> FileContent:
+def _sampled(
+    path: str, mesh: FileContent, origin: Origin, n_points: int, rng: np.random.Generator
+) -> FileContent:
     """Points on the surface, with the normals of their faces and the blended colours of their corners."""
     faces = mesh.faces
     if faces is None or not len(faces):
-        raise DataError(f"{path}: is a mesh without faces, so it has no surface to sample; save it as .ply or .xyz to use its vertices")
+        raise DataError(
+            f"{path}: is a mesh without faces, so it has no surface to sample; "
+            "save it as .ply or .xyz to use its vertices"
+        )
     if not np.isfinite(mesh.xyz[faces]).all():
-        raise DataError(_bad_rows(path, np.asarray(np.isfinite(mesh.xyz).all(axis=1)), "vertices") + "repair the mesh")
+        raise DataError(
+            _bad_rows(path, np.asarray(np.isfinite(mesh.xyz).all(axis=1)), "vertices") + "repair the mesh"
+        )
     if not has_surface(mesh.xyz, faces, float(np.abs(mesh.xyz[faces] + origin).max())):
-        raise DataError(f"{path}: its surface has zero area ({len(faces)} faces, all degenerate), so it cannot be sampled")
+        raise DataError(
+            f"{path}: its surface has zero area ({len(faces)} faces, all degenerate), so it cannot be sampled"
+        )
     xyz, drawn = sample_surface(mesh.xyz, faces, n_points, rng)
     corners = faces[drawn]
     normals = face_normals(mesh.xyz, corners)
-    colors = None if mesh.colors is None else blend_corners(xyz.astype(np.float64), mesh.xyz[corners], mesh.colors[corners])
+    colors = (
+        None
+        if mesh.colors is None
+        else blend_corners(xyz.astype(np.float64), mesh.xyz[corners], mesh.colors[corners])
+    )
     return FileContent(xyz.astype(np.float64), normals=normals, colors=colors)

@@ -24,8 +24,8 @@ class FileReader:
     """Reads, samples and normalises one file; picklable.
 
     Attributes:
-        root: folder that the paths are under. Points are drawn from (seed, path below root), so that a file gives the
-            same points wherever the dataset lies and whichever other files there are.
+        root: folder that the paths are under. Points are drawn from (seed, path below root), so that a file
+            gives the same points wherever the dataset lies and whichever other files there are.
         n_points: see :func:`~pointlift.data.files.points.read_points`.
         seed: of the draws.
         normalize: ``"unit-sphere"`` (centroid at 0, farthest point at 1) or ``"none"``.

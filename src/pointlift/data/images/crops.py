@@ -1,6 +1,8 @@
-"""What a network sees of a picture: random crops and flips in training, the middle of it in evaluation, and the order of an epoch.
+"""What a network sees of a picture: random crops and flips in training, the middle of it in evaluation,
+and the order of an epoch.
 
-Everything random is a function of (seed, epoch, index) alone, so that neither worker processes nor a resumed run change a pixel.
+Everything random is a function of (seed, epoch, index) alone,
+so that neither worker processes nor a resumed run change a pixel.
 """
 
 from __future__ import annotations
@@ -35,9 +37,9 @@ class TrainCrop:
 
     Attributes:
         size: side in pixels.
-        crop: ``"resized-crop"`` takes a window of random area (``scale`` of the picture) and aspect (3/4 to 4/3) and resizes it (bilinear,
-            antialiased), as in PyTorch's ImageNet example (``RandomResizedCrop``); ``"crop"`` takes a window of ``size`` pixels as it is,
-            as FractalDB does.
+        crop: ``"resized-crop"`` takes a window of random area (``scale`` of the picture) and aspect (3/4 to
+            4/3) and resizes it (bilinear, antialiased), as in PyTorch's ImageNet example
+            (``RandomResizedCrop``); ``"crop"`` takes a window of ``size`` pixels as it is, as FractalDB does.
         scale: smallest and largest share of the area.
         flip: ``"horizontal"`` mirrors every second picture left-right, ``"all"`` also up-down.
         seed: of everything.
@@ -56,7 +58,8 @@ class TrainCrop:
             left, top = (int(rng.integers(side - self.size + 1)) for side in _at_least(picture, self.size))
             seen = picture.crop((left, top, left + self.size, top + self.size))
         else:
-            window = picture.crop(_window(picture.size, self.scale, rng))  # resize(box=...) would mix in pixels from outside
+            # resize(box=...) would mix in pixels from outside
+            window = picture.crop(_window(picture.size, self.scale, rng))
             seen = window.resize((self.size, self.size), Image.Resampling.BILINEAR)
         if self.flip != "none" and rng.random() < 0.5:
             seen = seen.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -67,7 +70,9 @@ class TrainCrop:
 
 @dataclass(frozen=True)
 class CenterCrop:
-    """The middle square of ``size`` pixels, after the shorter side was made ``resize`` pixels long (None: the picture as it is)."""
+    """The middle square of ``size`` pixels, after the shorter side was made ``resize`` pixels long (None:
+    the picture as it is).
+    """
 
     size: int
     resize: int | None = None
@@ -76,7 +81,8 @@ class CenterCrop:
         """Raises DataError where the picture is smaller than the square."""
         if self.resize is not None and self.resize != min(picture.size):
             short = min(picture.size)
-            sides = [self.resize * side // short for side in picture.size]  # in integers: a rounded factor can lose a pixel
+            # in integers: a rounded factor can lose a pixel
+            sides = [self.resize * side // short for side in picture.size]
             picture = picture.resize((sides[0], sides[1]), Image.Resampling.BILINEAR)
         left, top = (round((side - self.size) / 2) for side in _at_least(picture, self.size))
         return picture.crop((left, top, left + self.size, top + self.size))
@@ -115,10 +121,12 @@ class PreparedImages(KeyedData):
 
 
 class ImageOrder(EpochSampler):
-    """The ``(epoch, index)`` pairs of this process: every ``world_size``-th of a common order, from ``rank`` on.
+    """The ``(epoch, index)`` pairs of this process: every ``world_size``-th of a common order,
+    from ``rank`` on.
 
-    A shuffled order is drawn anew in every epoch from the seed and the epoch alone; what does not divide among processes is then left out,
-    while an evaluation in the order of the files shows no picture twice and leaves none out.
+    A shuffled order is drawn anew in every epoch from the seed and the epoch alone; what does not divide
+    among processes is then left out, while an evaluation in the order of the files shows no picture twice and
+    leaves none out.
     """
 
     repeats = False
@@ -131,12 +139,17 @@ class ImageOrder(EpochSampler):
 def _at_least(picture: Image.Image, size: int) -> tuple[int, int]:
     if min(picture.size) < size:
         width, height = picture.size
-        raise DataError(f"has {width} x {height} pixels, too few for a crop of {size}; lower views.size, or let views resize it")
+        raise DataError(
+            f"has {width} x {height} pixels, too few for a crop of {size}; lower views.size, "
+            "or let views resize it"
+        )
     return picture.size
 
 
 def _window(size: tuple[int, int], scale: tuple[float, float], rng: np.random.Generator) -> Box:
-    """Left, top, right, bottom of a random window: ten tries, then the largest central one of an allowed aspect, as in torchvision."""
+    """Left, top, right, bottom of a random window: ten tries,
+    then the largest central one of an allowed aspect, as in torchvision.
+    """
     width, height = size
     for _ in range(10):
         area = width * height * rng.uniform(*scale)

@@ -1,4 +1,6 @@
-"""Fractals that are rendered whenever they are read: FractalDB's published categories, and those of our own search."""
+"""Fractals that are rendered whenever they are read:
+FractalDB's published categories, and those of our own search.
+"""
 
 from __future__ import annotations
 
@@ -38,14 +40,17 @@ def read_fractal_csv(
     categories: int | None = None,
     seed: int = 0,
 ) -> ImageSet:
-    """FractalDB's published categories, rendered by its protocol (facts 6.2): 25 weights x ``patterns`` x 4 flips each.
+    """FractalDB's published categories, rendered by its protocol (facts 6.2):
+    25 weights x ``patterns`` x 4 flips each.
 
     Args:
         root: the csv files, also in sub-folders csv0 ... csv39.
-        split: ``"val"`` has patch patterns that ``"train"`` does not have. The published protocol holds nothing out, and all patterns
-            of a category and weight share one trajectory (trap T46), so this is an easy test.
+        split: ``"val"`` has patch patterns that ``"train"`` does not have. The published protocol holds
+            nothing out, and all patterns of a category and weight share one trajectory (trap T46), so this is
+            an easy test.
         size: side in pixels. patterns, val_patterns: patch patterns, each drawn with all weights and flips.
-        w, mode, iterations: see :func:`~pointlift.data.procedural.fractals.systems.render`; 200,000 points at 362 pixels.
+        w, mode, iterations: see :func:`~pointlift.data.procedural.fractals.systems.render`;
+            200,000 points at 362 pixels.
         categories: only the first so many.
         seed: of the patch patterns.
 
@@ -53,7 +58,13 @@ def read_fractal_csv(
         MissingDataError: no csv file there. DataError: a damaged file, or a number out of range.
     """
     _check_split(f"fractal-csv {root}", split)
-    _at_least_one("fractal-csv", patterns=patterns, val_patterns=val_patterns, categories=categories, iterations=iterations)
+    _at_least_one(
+        "fractal-csv",
+        patterns=patterns,
+        val_patterns=val_patterns,
+        categories=categories,
+        iterations=iterations,
+    )
     _check_seed("fractal-csv", seed)
     try:
         found = read_categories(root)
@@ -82,9 +93,16 @@ def read_fractal_csv(
 
 
 def make_fractals(
-    place: str, split: str = "train", categories: int = 100, size: int = 64, train: int = 200, val: int = 25, seed: int = 1
+    place: str,
+    split: str = "train",
+    categories: int = 100,
+    size: int = 64,
+    train: int = 200,
+    val: int = 25,
+    seed: int = 1,
 ) -> ImageSet:
-    """Fractals of our own search, small enough for a laptop: those that the embedded image network was trained on.
+    """Fractals of our own search, small enough for a laptop:
+    those that the embedded image network was trained on.
 
     Args:
         place: ``"fractals"``.

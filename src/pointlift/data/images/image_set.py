@@ -17,7 +17,8 @@ __all__ = ["FileImages", "ImageSet", "RenderedImages", "read_image"]
 
 
 class ImageSet:
-    """Pictures with labels: what :func:`~pointlift.data.images.open.open_images` returns. Can be sent to worker processes.
+    """Pictures with labels: what :func:`~pointlift.data.images.open.open_images` returns.
+    Can be sent to worker processes.
 
     Attributes:
         name: source and split, for messages and protocols.
@@ -27,7 +28,11 @@ class ImageSet:
     """
 
     def __init__(
-        self, name: str, classes: Sequence[str], labels: Sequence[int] | NDArray[np.int64], titles: Sequence[str] | None = None
+        self,
+        name: str,
+        classes: Sequence[str],
+        labels: Sequence[int] | NDArray[np.int64],
+        titles: Sequence[str] | None = None,
     ) -> None:
         self.name = name
         self.classes = tuple(classes)
@@ -53,7 +58,8 @@ class ImageSet:
         return SelectedImages(self, np.asarray(indices, dtype=np.int64))
 
     def limited(self, per_class: int, seed: int = 0) -> ImageSet:
-        """At most ``per_class`` pictures of every class, drawn from ``seed``; in the order in which they are here.
+        """At most ``per_class`` pictures of every class, drawn from ``seed``;
+        in the order in which they are here.
 
         Raises:
             ValueError: ``per_class`` below 1.
@@ -104,7 +110,11 @@ class RenderedImages(ImageSet):
 
     def _load(self, i: int) -> Image.Image:
         pixels = self.pictures[i][0].numpy()
-        return Image.fromarray(pixels[0]).convert("RGB") if len(pixels) == 1 else Image.fromarray(pixels.transpose(1, 2, 0).copy())
+        return (
+            Image.fromarray(pixels[0]).convert("RGB")
+            if len(pixels) == 1
+            else Image.fromarray(pixels.transpose(1, 2, 0).copy())
+        )
 
 
 class SelectedImages(ImageSet):
@@ -128,14 +138,27 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
     try:
         with Image.open(path) as picture:
             if picture.mode.startswith("I"):  # Pillow would clip 16 bits instead of scaling them
-                return Image.fromarray((np.asarray(picture).astype(np.uint32) >> 8).astype(np.uint8)).convert("RGB")
+                return Image.fromarray((np.asarray(picture).astype(np.uint32) >> 8).astype(np.uint8)).convert(
+                    "RGB"
+                )
             return picture.convert("RGB")
     except FileNotFoundError:
-        raise MissingDataError(f"{path}: no such file; the folder changed after it was listed, open the images again") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise MissingDataError(
+            f"{path}: no such file; the folder changed after it was listed, open the images again"
+        ) from None
+    except (
+        UnidentifiedImageError,
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        Image.DecompressionBombError,
+    ) as error:
         why = (
             "no known picture format"
             if isinstance(error, UnidentifiedImageError)
             else str(error).strip().split("\n")[0] or type(error).__name__
         )
-        raise DataError(f"{path}: cannot be read as a picture ({why}); replace the file or remove it") from None
+        raise DataError(
+            f"{path}: cannot be read as a picture ({why}); replace the file or remove it"
+        ) from None

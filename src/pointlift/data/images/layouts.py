@@ -1,7 +1,7 @@
 """The folders that image datasets come in: a folder per class, Tiny-ImageNet's and ImageNet's own.
 
-Class order is that of the sorted folder names (code points), as in torchvision's ImageFolder, so that weights from elsewhere agree with
-the labels here.
+Class order is that of the sorted folder names (code points), as in torchvision's ImageFolder, so that weights
+from elsewhere agree with the labels here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pointlift.data.images.spec import ImageSpec
 from pointlift.data.sources.spec import KnownDataset
 
 __all__ = [
-    "FRACTALDB", "IMAGENET", "IMAGE_FOLDER", "TINY_IMAGENET", "read_fractaldb", "read_image_folder", "read_imagenet", "read_tiny_imagenet",
+    "FRACTALDB", "IMAGENET", "IMAGE_FOLDER", "TINY_IMAGENET", "read_fractaldb", "read_image_folder",
+    "read_imagenet", "read_tiny_imagenet",
 ]  # fmt: skip
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -41,8 +42,8 @@ def read_image_folder(root: Path, split: str = "train", val_share: float | None 
     Args:
         root: the folder.
         split: ``"train"`` or ``"val"``; with folders for the splits also ``"test"``.
-        val_share: share of every class that is held out as ``"val"`` (the same files each time, at least one); 0.1 where the folder has
-            no splits. With folders train and val it must be left out.
+        val_share: share of every class that is held out as ``"val"`` (the same files each time, at least
+            one); 0.1 where the folder has no splits. With folders train and val it must be left out.
 
     Raises:
         MissingDataError: no such split, or no folder per class.
@@ -52,13 +53,17 @@ def read_image_folder(root: Path, split: str = "train", val_share: float | None 
     if not (root / "train").is_dir():
         return _held_out(name, root, "", split, 0.1 if val_share is None else val_share)
     if val_share is not None and (root / "val").is_dir():
-        raise DataError(f"{root}: val_share={val_share} is given, but the folder has pictures for val of its own; leave the option out")
+        raise DataError(
+            f"{root}: val_share={val_share} is given, but the folder has pictures for val of its own; "
+            "leave the option out"
+        )
     if val_share is not None:
         return _held_out(name, root, "train", split, val_share)
     if not (root / split).is_dir():
         there = ", ".join(s for s in ("train", "val", "test") if (root / s).is_dir())
         raise MissingDataError(
-            f"{root}: has no folder {split} (but {there}); hold out some of train with ?val_share=0.1, or add the folder"
+            f"{root}: has no folder {split} (but {there}); hold out some of train with ?val_share=0.1, "
+            "or add the folder"
         )
     classes = _classes(root / "train")
     if split != "train":
@@ -68,12 +73,14 @@ def read_image_folder(root: Path, split: str = "train", val_share: float | None 
 
 
 def read_fractaldb(root: Path, split: str = "train", val_share: float = 0.02) -> FileImages:
-    """Rendered FractalDB: ``<category>/*.png``. Nothing is held out in the published protocol; here ``val_share`` of every category is.
+    """Rendered FractalDB: ``<category>/*.png``. Nothing is held out in the published protocol;
+    here ``val_share`` of every category is.
 
-    The held-out pictures are an easy test: a category's pictures share trajectories and come in four flips (facts 6.2, trap T46), so that
-    nearly every one of them has a mirror image in ``"train"``.
+    The held-out pictures are an easy test: a category's pictures share trajectories and come in four flips
+    (facts 6.2, trap T46), so that nearly every one of them has a mirror image in ``"train"``.
 
-    With ``val_share=0`` all pictures are for training and there is no ``"val"``. Raises as :func:`read_image_folder`.
+    With ``val_share=0`` all pictures are for training and there is no ``"val"``.
+    Raises as :func:`read_image_folder`.
     """
     name = f"fractaldb {root} ({split})"
     if val_share == 0 and split == "train":
@@ -84,18 +91,23 @@ def read_fractaldb(root: Path, split: str = "train", val_share: float = 0.02) ->
 
 
 def read_tiny_imagenet(root: Path, split: str = "train") -> FileImages:
-    """Tiny-ImageNet as it is unpacked: ``train/<wnid>/images/*.JPEG``, ``val/images/*.JPEG`` with ``val/val_annotations.txt``.
+    """Tiny-ImageNet as it is unpacked: ``train/<wnid>/images/*.JPEG``,
+    ``val/images/*.JPEG`` with ``val/val_annotations.txt``.
 
-    Classes are those of ``wnids.txt``, sorted; titles those of ``words.txt``, if it is there. The test split has no labels.
+    Classes are those of ``wnids.txt``, sorted; titles those of ``words.txt``, if it is there.
+    The test split has no labels.
 
     Raises:
         MissingDataError: a file or folder of the layout is absent.
-        DataError: a line of the annotations that cannot be read, a class that ``wnids.txt`` does not have, or an unknown split.
+        DataError: a line of the annotations that cannot be read, a class that ``wnids.txt`` does not have,
+            or an unknown split.
     """
     name = f"tiny-imagenet {root} ({split})"
     wnids = root / "wnids.txt"
     if not wnids.is_file():
-        raise MissingDataError(f"{root}: has no wnids.txt; Tiny-ImageNet's unpacked folder is expected (wnids.txt, train, val)")
+        raise MissingDataError(
+            f"{root}: has no wnids.txt; Tiny-ImageNet's unpacked folder is expected (wnids.txt, train, val)"
+        )
     classes = sorted(filter(None, (line.strip() for line in _lines(wnids))))
     if split == "train":
         files, labels = _collect(root, {c: Path("train", c) for c in classes})
@@ -108,11 +120,12 @@ def read_tiny_imagenet(root: Path, split: str = "train") -> FileImages:
 
 
 def read_imagenet(root: Path, split: str = "train", annotations: str | None = None) -> FileImages:
-    """ImageNet (ILSVRC 2012): ``train/<wnid>/*.JPEG``, and ``val/<wnid>/*.JPEG`` or flat ``val/*.JPEG`` with a file of labels.
+    """ImageNet (ILSVRC 2012): ``train/<wnid>/*.JPEG``, and ``val/<wnid>/*.JPEG`` or flat ``val/*.JPEG`` with
+    a file of labels.
 
-    annotations: that file; else it is looked for in the folder under its usual names: Kaggle's ``LOC_val_solution.csv``, lines of file name
-    and WordNet id or index among the sorted ids (``val.txt``), or the devkit's ``ILSVRC2012_validation_ground_truth.txt`` with
-    ``meta.mat`` beside it.
+    annotations: that file; else it is looked for in the folder under its usual names: Kaggle's
+    ``LOC_val_solution.csv``, lines of file name and WordNet id or index among the sorted ids (``val.txt``),
+    or the devkit's ``ILSVRC2012_validation_ground_truth.txt`` with ``meta.mat`` beside it.
 
     Raises:
         MissingDataError: a file or folder of the layout is absent.
@@ -123,7 +136,9 @@ def read_imagenet(root: Path, split: str = "train", annotations: str | None = No
         raise DataError(f"{root}: ImageNet's labelled splits are train and val, got {split!r}")
     for part in {"train", split}:
         if not (root / part).is_dir():
-            raise MissingDataError(f"{root}: has no folder {part}; ImageNet's folder is expected (train/<wnid>/*.JPEG, val/...)")
+            raise MissingDataError(
+                f"{root}: has no folder {part}; ImageNet's folder is expected (train/<wnid>/*.JPEG, val/...)"
+            )
     classes = _classes(root / "train")
     titles = _titles(root / "LOC_synset_mapping.txt", classes)
     if split == "train" or _folders(root / "val"):
@@ -131,11 +146,15 @@ def read_imagenet(root: Path, split: str = "train", annotations: str | None = No
             _same_classes(root, split, classes)
         files, labels = _collect(root, {c: Path(split, c) for c in classes}, may_lack=split == "val")
         return FileImages(name, root, files, labels, classes, titles)
-    file = Path(annotations) if annotations is not None else next((root / a for a in ANNOTATIONS if (root / a).is_file()), None)
+    file = (
+        Path(annotations)
+        if annotations is not None
+        else next((root / a for a in ANNOTATIONS if (root / a).is_file()), None)
+    )
     if file is None:
         raise MissingDataError(
-            f"{root / 'val'}: the pictures lie flat and no file of labels is there; add {ANNOTATIONS[0]}, val.txt or the devkit's ground "
-            "truth to the folder, or name the file with ?annotations=FILE"
+            f"{root / 'val'}: the pictures lie flat and no file of labels is there; add {ANNOTATIONS[0]}, "
+            "val.txt or the devkit's ground truth to the folder, or name the file with ?annotations=FILE"
         )
     if "ground_truth" in file.name:
         pictures = sorted(_pictures(root / "val"))
@@ -146,9 +165,14 @@ def read_imagenet(root: Path, split: str = "train", annotations: str | None = No
 
 
 def _held_out(name: str, root: Path, folder: str, split: str, share: float) -> FileImages:
-    """Part of every class: "val" is its first files in the order of a digest of their names, which depends on nothing else."""
+    """Part of every class: "val" is its first files in the order of a digest of their names,
+    which depends on nothing else.
+    """
     if not 0 < share < 1:
-        raise DataError(f"{root}: val_share is {share}, expected a share between 0 and 1, without which there is no {split}")
+        raise DataError(
+            f"{root}: val_share is {share}, expected a share between 0 and 1, "
+            f"without which there is no {split}"
+        )
     if split not in ("train", "val"):
         raise DataError(f"{root}: a folder without splits is divided into train and val, got {split!r}")
     classes = _classes(root / folder)
@@ -159,28 +183,40 @@ def _held_out(name: str, root: Path, folder: str, split: str, share: float) -> F
     chosen: list[tuple[str, int]] = []
     for label, own in members.items():
         if len(own) < 2:
-            raise DataError(f"{root / folder / classes[label]}: has a single picture, of which no part can be held out; add pictures")
-        ranked = sorted(own, key=lambda file: hashlib.blake2b(os.fsencode(Path(file).name), digest_size=8).digest())
+            raise DataError(
+                f"{root / folder / classes[label]}: has a single picture, of which no part can be held out; "
+                "add pictures"
+            )
+        ranked = sorted(
+            own, key=lambda file: hashlib.blake2b(os.fsencode(Path(file).name), digest_size=8).digest()
+        )
         held = set(ranked[: min(len(own) - 1, max(1, round(share * len(own))))])
         chosen += [(file, label) for file in own if (file in held) == (split == "val")]
     return FileImages(name, root, [file for file, _ in chosen], [label for _, label in chosen], classes)
 
 
 def _folders(root: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(
+        entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")
+    )
 
 
 def _classes(root: Path) -> list[str]:
     classes = _folders(root)
     if len(classes) < 2:
-        raise MissingDataError(f"{root}: has {len(classes)} folders of pictures, expected one for each of two classes or more")
+        raise MissingDataError(
+            f"{root}: has {len(classes)} folders of pictures, expected one for each of two classes or more"
+        )
     return classes
 
 
 def _same_classes(root: Path, split: str, classes: Sequence[str]) -> None:
     other = [c for c in _folders(root / split) if c not in set(classes)]
     if other:
-        raise DataError(f"{root / split / other[0]}: there is no such class in {root / 'train'}; the folders of both must agree")
+        raise DataError(
+            f"{root / split / other[0]}: there is no such class in {root / 'train'}; "
+            "the folders of both must agree"
+        )
 
 
 def _pictures(folder: Path) -> Iterator[str]:
@@ -200,12 +236,15 @@ def _collect(root: Path, places: dict[str, Path], may_lack: bool = False) -> tup
         own = sorted(_pictures(root / place)) if (root / place).is_dir() else []
         if not own and not may_lack:
             raise DataError(
-                f"{root / place}: has no pictures of the class {name} ({', '.join(SUFFIXES[:3])}, ...); add some or remove the folder"
+                f"{root / place}: has no pictures of the class {name} ({', '.join(SUFFIXES[:3])}, ...); "
+                "add some or remove the folder"
             )
         files += [os.path.join(place, file) for file in own]
         labels += [label] * len(own)
     if not files:
-        raise MissingDataError(f"{root}: has no pictures in {', '.join(str(p) for p in list(places.values())[:2])}, ...")
+        raise MissingDataError(
+            f"{root}: has no pictures in {', '.join(str(p) for p in list(places.values())[:2])}, ..."
+        )
     return files, labels
 
 
@@ -222,13 +261,20 @@ def _titles(path: Path, classes: Sequence[str]) -> list[str] | None:
     """Words of WordNet ids: lines of an id, white space, and words."""
     if not path.is_file():
         return None
-    words = {line.split(None, 1)[0]: line.split(None, 1)[1].strip() for line in _lines(path) if len(line.split(None, 1)) == 2}
+    words = {
+        line.split(None, 1)[0]: line.split(None, 1)[1].strip()
+        for line in _lines(path)
+        if len(line.split(None, 1)) == 2
+    }
     return [words.get(c, c) for c in classes]
 
 
 def _annotations(path: Path, classes: Sequence[str]) -> dict[str, int]:
-    """{file name: label} from lines "name id ..." (white space or commas), where id is a class or the index of one."""
-    number = {str(i): i for i in range(len(classes))} | {c: i for i, c in enumerate(classes)}  # a name that is a number is a name
+    """{file name: label} from lines "name id ..." (white space or commas),
+    where id is a class or the index of one.
+    """
+    # a name that is a number is a name
+    number = {str(i): i for i in range(len(classes))} | {c: i for i, c in enumerate(classes)}
     found: dict[str, int] = {}
     for row, line in enumerate(_lines(path), 1):
         fields = next(csv.reader([line])) if "," in line else line.split()
@@ -237,7 +283,8 @@ def _annotations(path: Path, classes: Sequence[str]) -> dict[str, int]:
             continue
         if len(fields) < 2 or fields[1] not in number:
             raise DataError(
-                f"{path}, line {row}: got {line[:60]!r}, expected a file name and one of the {len(classes)} classes in the folder"
+                f"{path}, line {row}: got {line[:60]!r}, expected a file name and one of the {len(classes)} "
+                "classes in the folder"
             )
         file = fields[0] if fields[0].lower().endswith(SUFFIXES) else f"{fields[0]}.JPEG"
         found[file] = number[fields[1]]
@@ -247,25 +294,35 @@ def _annotations(path: Path, classes: Sequence[str]) -> dict[str, int]:
 
 
 def _ground_truth(path: Path, classes: Sequence[str], pictures: int) -> list[int]:
-    """Labels from the devkit: a number (ILSVRC2012_ID) per picture in order of name; meta.mat beside it says which WordNet id it is."""
+    """Labels from the devkit: a number (ILSVRC2012_ID) per picture in order of name;
+    meta.mat beside it says which WordNet id it is.
+    """
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
     meta = path.parent / "meta.mat"
     if not meta.is_file():
-        raise MissingDataError(f"{meta}: no such file; the devkit's numbers mean nothing without it, put it beside {path.name}")
+        raise MissingDataError(
+            f"{meta}: no such file; the devkit's numbers mean nothing without it, put it beside {path.name}"
+        )
     try:
         synsets = loadmat(meta, squeeze_me=True)["synsets"]
         wnid = {int(number): str(name) for number, name in zip(synsets["ILSVRC2012_ID"], synsets["WNID"])}
     except (MatReadError, ValueError, KeyError, TypeError, IndexError, OSError, NotImplementedError) as error:
-        raise DataError(f"{meta}: is not the devkit's table of synsets ({type(error).__name__}); unpack the devkit again") from None
+        raise DataError(
+            f"{meta}: is not the devkit's table of synsets ({type(error).__name__}); unpack the devkit again"
+        ) from None
     numbers = [line.strip() for line in _lines(path) if line.strip()]
     if len(numbers) != pictures:
-        raise DataError(f"{path}: has {len(numbers)} labels for {pictures} pictures in val; both must be complete")
+        raise DataError(
+            f"{path}: has {len(numbers)} labels for {pictures} pictures in val; both must be complete"
+        )
     label = {name: i for i, name in enumerate(classes)}
     unknown = [n for n in numbers if not n.isdigit() or wnid.get(int(n)) not in label]
     if unknown:
-        raise DataError(f"{path}: the label {unknown[0]!r} is none of the classes in train; both must be complete")
+        raise DataError(
+            f"{path}: the label {unknown[0]!r} is none of the classes in train; both must be complete"
+        )
     return [label[wnid[int(n)]] for n in numbers]
 
 

@@ -33,8 +33,8 @@ def open_images(source: str, split: str = "train", **options: Any) -> ImageSet:
             * ``imagenet:<folder>`` - ILSVRC 2012; option ``annotations``;
             * ``tiny-imagenet:<folder>`` - as it is unpacked;
             * ``fractaldb:<folder>`` - rendered FractalDB categories; option ``val_share``;
-            * ``fractal-csv:<folder>`` - FractalDB's published category files, rendered whenever they are read;
-              options of :func:`~pointlift.data.images.fractals.read_fractal_csv`;
+            * ``fractal-csv:<folder>`` - FractalDB's published category files, rendered whenever they are
+              read; options of :func:`~pointlift.data.images.fractals.read_fractal_csv`;
             * ``procedural:fractals`` - categories searched from a seed; options of
               :func:`~pointlift.data.images.fractals.make_fractals`.
 
@@ -42,9 +42,10 @@ def open_images(source: str, split: str = "train", **options: Any) -> ImageSet:
         split: ``"train"`` or ``"val"``.
 
     Raises:
-        MissingDataError: nothing is there; the sentence says what the dataset is, where to get it and how it should look.
-        DataError: an unknown kind of source or option (the nearest name is offered), a value of the wrong type, or
-            anything wrong with the data.
+        MissingDataError: nothing is there; the sentence says what the dataset is,
+            where to get it and how it should look.
+        DataError: an unknown kind of source or option (the nearest name is offered), a value of the wrong
+            type, or anything wrong with the data.
     """
     kind, place, given = split_source(source)
     if kind not in IMAGE_SOURCES or not place:
@@ -55,7 +56,9 @@ def open_images(source: str, split: str = "train", **options: Any) -> ImageSet:
     spec, root = image_spec(kind), Path(place).expanduser()
     if spec.folder and not root.is_dir():
         raise MissingDataError(spec.how_to_get(root))
-    images: ImageSet = call_reader(spec.read, kind, {**given, **options}, root if spec.folder else place, {"split": split}, {})
+    images: ImageSet = call_reader(
+        spec.read, kind, {**given, **options}, root if spec.folder else place, {"split": split}, {}
+    )
     return images
 
 

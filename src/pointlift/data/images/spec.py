@@ -18,7 +18,8 @@ class ImageSpec:
 
     Attributes:
         name: what its sources begin with, ``name:<folder>``.
-        read: ``read(place, split=..., **options)``; options of a source string are converted to the types that it declares.
+        read: ``read(place, split=..., **options)``; options of a source string are converted to the types
+            that it declares.
         about: its entry of ``pointlift data list``.
         folder: whether the place is one.
     """
@@ -32,6 +33,6 @@ class ImageSpec:
         """The sentence for a folder in which nothing was found."""
         state, known = "holds none of its files" if root.is_dir() else "does not exist", self.about
         return (
-            f"{root} {state}; {known.name} ({known.what}; licence: {known.licence}) comes from {known.where} and is expected as "
-            f"{known.layout}"
+            f"{root} {state}; {known.name} ({known.what}; licence: "
+            f"{known.licence}) comes from {known.where} and is expected as {known.layout}"
         )

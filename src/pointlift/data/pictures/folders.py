@@ -1,4 +1,6 @@
-"""Ready-made views of objects: ``<class>/<split>/<object>_001.png`` and on, as multi-view networks and PointCMT have ModelNet40's."""
+"""Ready-made views of objects: ``<class>/<split>/<object>_001.png`` and on,
+as multi-view networks and PointCMT have ModelNet40's.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,16 @@ VIEW = re.compile(r"(.+)_([0-9]{3})\.png", re.DOTALL)
 class ViewFolder:
     """The views of every object of a split, read when they are asked for; picklable.
 
-    PointCMT's ModelNet40 (facts 4.2) is ``<class>/{train,test}/<class>_0001_001.png`` to ``_020.png``: 20 views of 224 x 224 pixels,
-    counted from 001 with three digits.
+    PointCMT's ModelNet40 (facts 4.2) is ``<class>/{train,test}/<class>_0001_001.png`` to ``_020.png``: 20
+    views of 224 x 224 pixels, counted from 001 with three digits.
 
     Args:
         root: the folder of the class folders.
         split: what the folders below the classes are called: ``"train"``, ``"test"``.
-        n_views: views of every object; None: as many as the first object has. Either way all must have so many, numbered from 001.
-        classes: the classes, in the order of their labels; others are passed over. None: every folder, in alphabetical order.
+        n_views: views of every object; None: as many as the first object has.
+            Either way all must have so many, numbered from 001.
+        classes: the classes, in the order of their labels; others are passed over. None:
+            every folder, in alphabetical order.
 
     Attributes:
         ids: what every object is called, by class and in alphabetical order.
@@ -43,25 +47,40 @@ class ViewFolder:
 
     Raises:
         MissingDataError: no such folder, a class without this split, an object that lacks a view.
-        DataError: no objects, pictures that are not named as above or are beyond ``n_views``, a first picture that cannot be read.
+        DataError: no objects, pictures that are not named as above or are beyond ``n_views``,
+            a first picture that cannot be read.
     """
 
-    def __init__(self, root: str | os.PathLike[str], split: str, n_views: int | None = None, classes: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        split: str,
+        n_views: int | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> None:
         self.root, self.split = Path(root), split
         if n_views is not None and n_views < 1:
             raise DataError(f"{root}: n_views is {n_views}, at least 1 is expected")
         if not self.root.is_dir():
-            raise MissingDataError(f"{root}: no such folder; one folder of views per class is expected (<class>/<split>/<object>_001.png)")
+            raise MissingDataError(
+                f"{root}: no such folder; one folder of views per class is expected "
+                "(<class>/<split>/<object>_001.png)"
+            )
         folders = sorted(p.name for p in self.root.iterdir() if p.is_dir() and not p.name.startswith("."))
         self.classes = tuple(folders if classes is None else classes)
         if not self.classes:
-            raise DataError(f"{root}: has no folders, one folder of views per class is expected (<class>/<split>/<object>_001.png)")
+            raise DataError(
+                f"{root}: has no folders, one folder of views per class is expected "
+                "(<class>/<split>/<object>_001.png)"
+            )
         ids: list[str] = []
         labels: list[int] = []
         asked = "n_views"
         for label, name in enumerate(self.classes):
             if name not in folders:
-                raise MissingDataError(f"{self.root / name}: no such folder, the views of class {name!r} are expected in it")
+                raise MissingDataError(
+                    f"{self.root / name}: no such folder, the views of class {name!r} are expected in it"
+                )
             numbers = _numbered(self.root / name / split)
             if n_views is None:
                 first = next(iter(numbers))
@@ -80,14 +99,17 @@ class ViewFolder:
         return len(self.ids)
 
     def paths(self, index: int) -> list[Path]:
-        """The files of object ``index`` in the order of the views. IndexError for an object that does not exist."""
+        """The files of object ``index`` in the order of the views.
+        IndexError for an object that does not exist.
+        """
         if not -len(self) <= index < len(self):
             raise IndexError(f"{self.root}: object {index} does not exist, there are {len(self)}")
         folder = self.root / self.classes[self.labels[index]] / self.split
         return [folder / f"{self.ids[index]}_{view:03d}.png" for view in range(1, self.n_views + 1)]
 
     def images(self, index: int) -> npt.NDArray[np.uint8]:
-        """The views of object ``index``: ``(V, H, W, 3)`` uint8 RGB; grey is replicated, transparency dropped.
+        """The views of object ``index``: ``(V, H, W, 3)`` uint8 RGB;
+        grey is replicated, transparency dropped.
 
         Raises:
             IndexError: an object that does not exist.
@@ -98,14 +120,18 @@ class ViewFolder:
             picture = np.asarray(read_image(path))
             if picture.shape[:2] != self.size:
                 raise DataError(
-                    f"{path}: is {picture.shape[1]} x {picture.shape[0]} pixels, but {self.paths(0)[0].name} is {self.size[1]} x "
-                    f"{self.size[0]}; views of one size are expected"
+                    f"{path}: is {picture.shape[1]} x {picture.shape[0]} pixels, "
+                    f"but {self.paths(0)[0].name} is {self.size[1]} x {self.size[0]}; "
+                    "views of one size are expected"
                 )
             views[view] = picture
         return views
 
     def __repr__(self) -> str:
-        return f"ViewFolder({self.root.name}/{self.split}: {len(self)} objects, {self.n_views} views of {self.size[1]} x {self.size[0]})"
+        return (
+            f"ViewFolder({self.root.name}/{self.split}: {len(self)} objects, {self.n_views} views of "
+            f"{self.size[1]} x {self.size[0]})"
+        )
 
 
 def _numbered(folder: Path) -> dict[str, list[int]]:
@@ -119,11 +145,16 @@ def _numbered(folder: Path) -> dict[str, list[int]]:
     for name in names:
         match = VIEW.fullmatch(name)
         if match is None:
-            raise DataError(f"{folder / name}: is not named as a view, <object>_001.png with three digits from 001 is expected")
+            raise DataError(
+                f"{folder / name}: is not named as a view, "
+                "<object>_001.png with three digits from 001 is expected"
+            )
         found.setdefault(match.group(1), []).append(int(match.group(2)))
     if not found:
         why = f"what is there, as {files[0]}, is no .png: convert it" if files else "the copy is incomplete"
-        raise DataError(f"{folder}: has no views, at least one object with <object>_001.png and on is expected; {why}")
+        raise DataError(
+            f"{folder}: has no views, at least one object with <object>_001.png and on is expected; {why}"
+        )
     return found
 
 
@@ -132,13 +163,15 @@ def _complete(folder: Path, object_id: str, found: list[int], n_views: int, aske
     missing = sorted(set(range(1, n_views + 1)) - set(found))
     if missing:
         raise MissingDataError(
-            f"{folder / f'{object_id}_{missing[0]:03d}.png'}: no such view, {object_id} has {len(found)} of {n_views} "
-            f"({len(missing)} missing); get the others, or give n_views if the objects have another number"
+            f"{folder / f'{object_id}_{missing[0]:03d}.png'}: no such view, "
+            f"{object_id} has {len(found)} of {n_views} ({len(missing)} missing); get the others, or give "
+            "n_views if the objects have another number"
         )
     if len(found) > n_views:
         extra = next(n for n in found if not 1 <= n <= n_views)
         raise DataError(
-            f"{folder / f'{object_id}_{extra:03d}.png'}: is one view more than the {n_views} expected of every object ({asked})"
+            f"{folder / f'{object_id}_{extra:03d}.png'}: "
+            f"is one view more than the {n_views} expected of every object ({asked})"
         )
 
 
@@ -146,11 +179,12 @@ def match_views(dataset: CloudDataset, views: ViewFolder) -> npt.NDArray[np.int6
     """Which object of ``views`` every cloud is: ``(len(dataset),)`` indices, paired by class and name.
 
     The name of a cloud is that of its file, or what ``*_id2file.json`` beside an .h5 file calls it, see
-    :func:`~pointlift.data.sources.object_names.object_name`. Not every object of ``views`` needs a cloud, but every cloud needs its views.
+    :func:`~pointlift.data.sources.object_names.object_name`.
+    Not every object of ``views`` needs a cloud, but every cloud needs its views.
 
     Raises:
-        DataError: different classes, or, of the first cloud with which something is wrong: it has no name, two clouds have its name, there
-            are no views of it, or its views are in another class.
+        DataError: different classes, or, of the first cloud with which something is wrong: it has no name,
+            two clouds have its name, there are no views of it, or its views are in another class.
     """
     _same_classes(dataset, views)
     place = {(views.classes[label], name): i for i, (label, name) in enumerate(zip(views.labels, views.ids))}
@@ -163,41 +197,56 @@ def match_views(dataset: CloudDataset, views: ViewFolder) -> npt.NDArray[np.int6
         cloud = object_name(path)
         if cloud is None:
             raise DataError(
-                f"{dataset.name}: cloud {i} ({path or 'in memory'}) has no name to find its views by; clouds from files have one, and "
-                "those of ModelNet's .h5 files where *_id2file.json lies beside them"
+                f"{dataset.name}: cloud {i} ({path or 'in memory'}) has no name to find its views by; "
+                "clouds from files have one, and those of ModelNet's .h5 files where *_id2file.json lies "
+                "beside them"
             )
         label = int(dataset.labels[i])
-        index = place[_home(path, cloud, dataset.classes[label] if label >= 0 else None, homes.get(cloud, []), views), cloud]
+        index = place[
+            _home(path, cloud, dataset.classes[label] if label >= 0 else None, homes.get(cloud, []), views),
+            cloud,
+        ]
         if seen.setdefault(index, path) != path:
             raise DataError(
-                f"{path}: is called {cloud!r} as {seen[index]} is, so the views do not tell them apart; rename one of the files"
+                f"{path}: is called {cloud!r} as {seen[index]} is, so the views do not tell them apart; "
+                "rename one of the files"
             )
         matched[i] = index
     return matched
 
 
 def _home(path: str, name: str, category: str | None, among: list[str], views: ViewFolder) -> str:
-    """The class in which the views of a cloud are; one without a label goes by its name, where that is unmistakable."""
+    """The class in which the views of a cloud are; one without a label goes by its name,
+    where that is unmistakable.
+    """
     if category in among:
         return str(category)
     if category is None and len(among) == 1:
         return among[0]
     where = f"{views.root} ({views.split})"
     if not among:
-        raise MissingDataError(f"{path}: there are no views of {name!r} in {where}, which has {len(views)} objects, as {views.ids[0]!r}")
+        raise MissingDataError(
+            f"{path}: there are no views of {name!r} in {where}, which has {len(views)} objects, "
+            f"as {views.ids[0]!r}"
+        )
     said = "no label" if category is None else f"the label {category!r}"
-    raise DataError(f"{path}: has {said}, but the views of {name!r} in {where} are of {' and '.join(map(repr, among))}")
+    raise DataError(
+        f"{path}: has {said}, but the views of {name!r} in {where} are of {' and '.join(map(repr, among))}"
+    )
 
 
 def _same_classes(dataset: CloudDataset, views: ViewFolder) -> None:
     without = [c for c in dataset.classes if c not in views.classes]
     if without:
-        raise DataError(f"{views.root}: has no views of the class {without[0]!r} of {dataset.name} ({len(without)} classes lack them)")
+        raise DataError(
+            f"{views.root}: has no views of the class {without[0]!r} of {dataset.name} ({len(without)} "
+            "classes lack them)"
+        )
     extra = [c for c in views.classes if c not in dataset.classes]
     if extra:
         raise DataError(
-            f"{views.root}: has views of the class {extra[0]!r}, which {dataset.name} lacks ({len(extra)} more classes than clouds have); "
-            "name the classes that are meant, or remove the folder"
+            f"{views.root}: has views of the class {extra[0]!r}, which {dataset.name} lacks ({len(extra)} "
+            "more classes than clouds have); name the classes that are meant, or remove the folder"
         )
 
 
@@ -208,7 +257,10 @@ def save_views(folder: str | os.PathLike[str], name: str, images: npt.NDArray[np
         ValueError: an array of another shape or type, or more than 999 views.
     """
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or not 1 <= len(images) <= 999:
-        raise ValueError(f"the views of {name} are {images.dtype} of shape {images.shape}, uint8 of (V, H, W, 3) with V to 999 is expected")
+        raise ValueError(
+            f"the views of {name} are {images.dtype} of shape {images.shape}, uint8 of (V, H, W, "
+            "3) with V to 999 is expected"
+        )
     for view, pixels in enumerate(images, 1):
         with atomic_write(Path(folder) / f"{name}_{view:03d}.png") as path:
             Image.fromarray(pixels).save(path)

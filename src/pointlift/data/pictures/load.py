@@ -1,4 +1,6 @@
-"""`views:` of a recipe: which pictures the image network sees of every object, split as the clouds of other methods are."""
+"""`views:` of a recipe: which pictures the image network sees of every object,
+split as the clouds of other methods are.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,8 @@ def load_views(views: ViewConfig, data: DataConfig, seed: int, cache: str | Path
     """The pictures of the very objects that `load_splits(data, seed)` gives, few-shot draws included.
 
     cache: where renderings are kept unless `views.cache` says so; None keeps none.
-    Raises ValueError for settings that do not fit the data, DataError for what is wrong with files, and as `load_splits` does.
+    Raises ValueError for settings that do not fit the data, DataError for what is wrong with files,
+    and as `load_splits` does.
     """
     splits = load_splits(replace(data, features="own" if views.kind == "projected-color" else "xyz"), seed)
     kept = views.cache if views.cache is not None else cache
@@ -52,12 +55,14 @@ def load_views(views: ViewConfig, data: DataConfig, seed: int, cache: str | Path
         return ProjectedViews(dataset, views, data, seed)
 
     train = source(splits.train, "train")
-    val = source(splits.val, "test" if splits.test is None else "train")  # a held-out part of the training split
+    # a held-out part of the training split
+    val = source(splits.val, "test" if splits.test is None else "train")
     test = None if splits.test is None else source(splits.test, "test")
     for name, other in (("val", val), ("test", test)):
         if other is not None and other.n_views != train.n_views:
             raise ValueError(
-                f"views: objects for training have {train.n_views} views, those of {name} {other.n_views}, expected as many: give n_views."
+                f"views: objects for training have {train.n_views} views, those of {name} {other.n_views}, "
+                "expected as many: give n_views."
             )
     return ViewSplits(splits, train, val, test)
 

@@ -1,4 +1,6 @@
-"""Where the pictures of objects come from: projected from their clouds, rendered from their meshes, or ready-made in folders."""
+"""Where the pictures of objects come from: projected from their clouds, rendered from their meshes,
+or ready-made in folders.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +37,15 @@ __all__ = ["FolderViews", "ProjectedViews", "RenderedViews", "ViewSource"]
 
 PROJECTION = 1  # counted up whenever the same cloud and settings give other pixels
 REACH = 1.0  # of the clouds, which are in the unit sphere
-FARTHEST, NEAREST = 5.0, 0.05  # beyond these a cloud is in other units: the cameras would stand within it, or see it in a pixel
+# beyond these a cloud is in other units: the cameras would stand within it, or see it in a pixel
+FARTHEST, NEAREST = 5.0, 0.05
 Pictures = npt.NDArray[np.uint8]
 
 
 class ViewSource(ABC):
-    """The pictures of the objects of a dataset, in its order. dataset: the objects. n_views: V. Pickles, for the processes of loaders."""
+    """The pictures of the objects of a dataset, in its order. dataset: the objects. n_views: V.
+    Pickles, for the processes of loaders.
+    """
 
     def __init__(self, dataset: CloudDataset, config: ViewConfig, n_views: int) -> None:
         self.dataset, self.config, self.n_views = dataset, config, n_views
@@ -54,9 +59,11 @@ class ViewSource(ABC):
         return [path or f"object {i}" for i, path in enumerate(self.dataset.paths)]
 
     def images(self, indices: Sequence[int], epoch: int | None = None) -> Tensor:
-        """(B, V, 3, H, W) float32 in 0-1: the objects at `indices`. epoch: of training, for views that are augmented; None: as they are.
+        """(B, V, 3, H, W) float32 in 0-1: the objects at `indices`. epoch:
+        of training, for views that are augmented; None: as they are.
 
-        Raises IndexError for an object that is not there, and DataError for what is wrong with it or its files.
+        Raises IndexError for an object that is not there,
+        and DataError for what is wrong with it or its files.
         """
         bad = [i for i in indices if not 0 <= i < len(self)]
         if bad:
@@ -73,7 +80,9 @@ class ViewSource(ABC):
 
     @abstractmethod
     def renderer(self) -> dict[str, Any]:
-        """What makes a picture of an object, as JSON: two sources that differ in it show the same object differently."""
+        """What makes a picture of an object, as JSON: two sources that differ in it show the same object
+        differently.
+        """
 
     @abstractmethod
     def identify(self, index: int) -> bytes:
@@ -90,19 +99,23 @@ class ViewSource(ABC):
 
 
 class ProjectedViews(ViewSource):
-    """Depth pictures of clouds, or their colours. data: how the clouds are prepared; seed: of the augmentation.
+    """Depth pictures of clouds, or their colours. data: how the clouds are prepared; seed:
+    of the augmentation.
 
-    Raises ValueError for cameras and settings that do not fit together, DataError where colours are asked for and the first cloud has none.
+    Raises ValueError for cameras and settings that do not fit together,
+    DataError where colours are asked for and the first cloud has none.
     """
 
     def __init__(self, dataset: CloudDataset, config: ViewConfig, data: DataConfig, seed: int) -> None:
-        self.rig = rig(config.rig, dataset.up_axis)  # type: ignore[arg-type]  # a dataset's axis is one of the three
+        # a dataset's axis is one of the three
+        self.rig = rig(config.rig, dataset.up_axis)  # type: ignore[arg-type]
         super().__init__(dataset, config, len(self.rig))
         self.colored = config.kind == "projected-color"
         self.data = replace(data, features="own" if self.colored else "xyz")
         self.clean = Augment(preprocessing(self.data, 3, training=False), 0)
         self.augmented = Augment(preprocessing(self.data, 3, training=True), seed) if config.augment else None
-        self._project(PointBatch.from_list([torch.zeros(1, 3)], [torch.zeros(1, 3)]))  # refuses what does not fit, before it is used
+        # refuses what does not fit, before it is used
+        self._project(PointBatch.from_list([torch.zeros(1, 3)], [torch.zeros(1, 3)]))
         if self.colored and len(dataset):
             self._sample(0)  # as data without colours
 
@@ -121,40 +134,65 @@ class ProjectedViews(ViewSource):
     def _sample(self, index: int) -> Sample:
         sample = self.dataset[index]
         colors = sample.features
-        if self.colored and (colors is None or colors.shape[1] != 3 or (len(colors) and (colors.min() < 0 or colors.max() > 1))):
-            got = "no features" if colors is None else f"{colors.shape[1]} features from {colors.min():g} to {colors.max():g}"
+        if self.colored and (
+            colors is None or colors.shape[1] != 3 or (len(colors) and (colors.min() < 0 or colors.max() > 1))
+        ):
+            got = (
+                "no features"
+                if colors is None
+                else f"{colors.shape[1]} features from {colors.min():g} to {colors.max():g}"
+            )
             raise DataError(
-                f"{self.names[index]}: has {got}, but 3 colours in 0-1 are expected with views.kind projected-color; use projected, "
-                "or clouds with colours (procedural:shapes?features=color, meshes:FOLDER?use=colors, scanobjectnn:FOLDER?colors=true)"
+                f"{self.names[index]}: has {got}, but 3 colours in 0-1 are expected with views.kind "
+                "projected-color; use projected, or clouds with colours (procedural:shapes?features=color, "
+                "meshes:FOLDER?use=colors, scanobjectnn:FOLDER?colors=true)"
             )
         return sample
 
     def _prepared(self, index: int) -> Sample:
-        """The cloud as it is seen without augmentation. Raises DataError for one that the cameras cannot take in."""
+        """The cloud as it is seen without augmentation. Raises DataError for one that the cameras cannot take
+        in.
+        """
         sample = self.clean(self._sample(index), 0, index)
         reach = float(np.sqrt((sample.xyz.astype(np.float64) ** 2).sum(1).max())) if len(sample) else REACH
         if not NEAREST <= reach <= FARTHEST:
             raise DataError(
-                f"{self.names[index]}: reaches {reach:.3g} from the origin, about {REACH:g} is expected where its pictures are taken; use "
-                "data.normalise unit-sphere"
+                f"{self.names[index]}: reaches {reach:.3g} from the origin, about {REACH:g} is expected "
+                "where its pictures are taken; use data.normalise unit-sphere"
             )
         return sample
 
     def renderer(self) -> dict[str, Any]:
         config = self.config
-        shared = {"version": PROJECTION, "kind": config.kind, "rig": config.rig, "up": self.dataset.up_axis, "size": config.size}
+        shared = {
+            "version": PROJECTION,
+            "kind": config.kind,
+            "rig": config.rig,
+            "up": self.dataset.up_axis,
+            "size": config.size,
+        }
         drawn = {} if self.colored else {"mode": config.mode, "shade": config.shade}
-        return {**shared, **drawn, "splat": config.splat, "n_points": self.data.n_points, "normalise": self.data.normalise}
+        return {
+            **shared,
+            **drawn,
+            "splat": config.splat,
+            "n_points": self.data.n_points,
+            "normalise": self.data.normalise,
+        }
 
     def identify(self, index: int) -> bytes:
         sample = self.clean(self._sample(index), 0, index)
-        return sample.xyz.tobytes() + (sample.features.tobytes() if self.colored and sample.features is not None else b"")
+        return sample.xyz.tobytes() + (
+            sample.features.tobytes() if self.colored and sample.features is not None else b""
+        )
 
 
 class RenderedViews(ViewSource):
-    """Shaded pictures of meshes, rendered once and kept as (V, H, W, 3) uint8, one memory-mapped file per object.
+    """Shaded pictures of meshes, rendered once and kept as (V, H, W, 3) uint8,
+    one memory-mapped file per object.
 
-    Any number of processes and runs may share a cache: a file is named by the renderer, its settings and the mesh, and appears whole.
+    Any number of processes and runs may share a cache:
+    a file is named by the renderer, its settings and the mesh, and appears whole.
     cache: None renders anew every time, to the same pixels. Raises DataError where the dataset has no meshes.
     """
 
@@ -189,13 +227,16 @@ class RenderedViews(ViewSource):
                 np.save(temporary, pictures)
         except OSError as error:
             raise RunWriteError(
-                f"{file} could not be written ({error.strerror or error}): make room, or name another views.cache."
+                f"{file} could not be written ({error.strerror or error}): make room, "
+                "or name another views.cache."
             ) from error
         return pictures
 
     def _rendered(self, index: int) -> Pictures:
         try:
-            images = render_mesh(self.dataset.mesh(index), self.rig, self.config.size, colors=self.config.colors)
+            images = render_mesh(
+                self.dataset.mesh(index), self.rig, self.config.size, colors=self.config.colors
+            )
         except DataError:
             raise
         except ValueError as error:
@@ -206,24 +247,28 @@ class RenderedViews(ViewSource):
     def renderer(self) -> dict[str, Any]:
         config = self.config
         return {
-            "version": RENDERER, "kind": config.kind, "rig": config.rig, "up": self.dataset.up_axis, "size": config.size,
-            "colors": config.colors,
+            "version": RENDERER, "kind": config.kind, "rig": config.rig, "up": self.dataset.up_axis,
+            "size": config.size, "colors": config.colors,
         }  # fmt: skip
 
     def identify(self, index: int) -> bytes:
-        """A mesh file's place, size and time of change (not those of materials in files beside it); where clouds are from other files, or
-        from none, everything that is in the mesh."""
+        """A mesh file's place, size and time of change (not those of materials in files beside it); where
+        clouds are from other files, or from none, everything that is in the mesh."""
         if index not in self._known:
             path = Path(self.dataset.paths[index])
-            stated = path.suffix.lower() in (".off", ".obj", ".ply", ".stl", ".glb", ".gltf") and path.is_file()
+            stated = (
+                path.suffix.lower() in (".off", ".obj", ".ply", ".stl", ".glb", ".gltf") and path.is_file()
+            )
             self._known[index] = _stamp([path]) if stated else _mesh_digest(self.dataset.mesh(index))
         return self._known[index]
 
 
 class FolderViews(ViewSource):
-    """Ready-made pictures of a folder, read when they are asked for; paired with the clouds by name (`match_views`).
+    """Ready-made pictures of a folder, read when they are asked for;
+    paired with the clouds by name (`match_views`).
 
-    split: "train" or "test", the folders below the classes that these objects are in. Raises DataError as `ViewFolder` and `match_views`.
+    split: "train" or "test", the folders below the classes that these objects are in.
+    Raises DataError as `ViewFolder` and `match_views`.
     """
 
     def __init__(self, dataset: CloudDataset, config: ViewConfig, split: str) -> None:
@@ -238,18 +283,28 @@ class FolderViews(ViewSource):
         size = self.config.size
         if tuple(images.shape[-2:]) == (size, size):
             return images
-        flat = functional.interpolate(images.flatten(0, 1), (size, size), mode="bilinear", antialias=True, align_corners=False)
+        flat = functional.interpolate(
+            images.flatten(0, 1), (size, size), mode="bilinear", antialias=True, align_corners=False
+        )
         return flat.reshape(len(indices), self.n_views, 3, size, size).clamp(0, 1)
 
     def renderer(self) -> dict[str, Any]:
-        return {"version": 1, "kind": "folder", "n_views": self.n_views, "size": self.config.size, "from": list(self.files.size)}
+        return {
+            "version": 1,
+            "kind": "folder",
+            "n_views": self.n_views,
+            "size": self.config.size,
+            "from": list(self.files.size),
+        }
 
     def identify(self, index: int) -> bytes:
         return _stamp(self.files.paths(int(self.matched[index])))
 
 
 def shaded(depths: Tensor, cameras: Rig, shade: str) -> Tensor:
-    """Depth pictures of clouds in the unit sphere, background 0 -> brightness in 0-1, see `ViewConfig.shade`."""
+    """Depth pictures of clouds in the unit sphere, background 0 -> brightness in 0-1,
+    see `ViewConfig.shade`.
+    """
     if shade == "depth":
         return (depths / (cameras.distance + REACH)).clamp(0, 1)
     near = ((depths - (cameras.distance - REACH)) / (2 * REACH)).clamp(0, 1)
@@ -257,7 +312,9 @@ def shaded(depths: Tensor, cameras: Rig, shade: str) -> Tensor:
 
 
 def _kept(file: Path, shape: tuple[int, ...]) -> Pictures | None:
-    """The renderings in a file of the cache; None where there is none that is whole, so that they are made again."""
+    """The renderings in a file of the cache; None where there is none that is whole,
+    so that they are made again.
+    """
     if not file.is_file():
         return None
     try:
@@ -272,7 +329,9 @@ def _json(value: Any) -> bytes:
 
 
 def _stamp(paths: Sequence[Path]) -> bytes:
-    """Places, sizes and times of change of files: archives give files of one name and size the same time, so names alone do not tell."""
+    """Places, sizes and times of change of files: archives give files of one name and size the same time,
+    so names alone do not tell.
+    """
     stats = [os.stat(path) for path in paths]
     return _json([[os.path.abspath(path), s.st_size, s.st_mtime_ns] for path, s in zip(paths, stats)])
 

@@ -9,4 +9,6 @@ SOURCES: dict[str, str] = {
     "folder": "pointlift.data.sources.folder:SPEC",
     "pixels": "pointlift.data.sources.pixels:SPEC",
 }
-"""The records by name, in the order in which folders are recognised and datasets listed; a file is imported when it is needed."""
+"""The records by name, in the order in which folders are recognised and datasets listed;
+a file is imported when it is needed.
+"""

@@ -80,7 +80,9 @@ class CheckReport:
         for part in self.splits:
             counts = np.array(list(part.counts.values()))
             each = f"{counts.min()} to {counts.max()} per class"
-            lines.append(f"  {part.split}: {counts.sum()} clouds, {len(counts)} classes, {each}, {part.up_axis} up")
+            lines.append(
+                f"  {part.split}: {counts.sum()} clouds, {len(counts)} classes, {each}, {part.up_axis} up"
+            )
             lines.append(f"    points per cloud  {_range(part.points, '.0f')}")
             lines.append(f"    radius            {_range(part.radius, '.3g')}")
             lines.append(f"    voxels at {VOXEL}    {_range(part.voxels, '.0f')}")
@@ -90,8 +92,15 @@ class CheckReport:
             names = list(self.splits[0].counts)
             width = max(len(name) for name in names)
             lines.append("  " + "class".ljust(width) + "".join(part.split.rjust(9) for part in self.splits))
-            lines += ["  " + name.ljust(width) + "".join(str(part.counts.get(name, 0)).rjust(9) for part in self.splits) for name in names]
-        lines += [f"  problem: {text}" for text in self.problems] + [f"  warning: {text}" for text in self.warnings]
+            lines += [
+                "  "
+                + name.ljust(width)
+                + "".join(str(part.counts.get(name, 0)).rjust(9) for part in self.splits)
+                for name in names
+            ]
+        lines += [f"  problem: {text}" for text in self.problems] + [
+            f"  warning: {text}" for text in self.warnings
+        ]
         lines.append("  ok" if self.ok else "  NOT usable as it is")
         return "\n".join(lines)
 
@@ -105,8 +114,8 @@ def check_dataset(source: str, n_points: int | None = None, **options: Any) -> C
     """Read every cloud of every split of a source and report counts, ranges and everything that is wrong.
 
     Args:
-        source: see :func:`~pointlift.data.sources.open.open_dataset`; or ``views:<folder>``, a folder of ready-made views, of which every
-            picture is read.
+        source: see :func:`~pointlift.data.sources.open.open_dataset`; or ``views:<folder>``, a folder of
+            ready-made views, of which every picture is read.
         n_points: as in training, to check that the clouds have so many; None: as stored.
         options: of the reader.
 
@@ -169,24 +178,32 @@ def _check_split(
     empty = [name for name, count in zip(dataset.classes, dataset.counts()) if not count]
     if empty:
         partial = spec.partial and len(dataset) > 0
-        (report.warnings if partial or split in ("val", "test") else report.problems).append(f"{split}: no clouds of {', '.join(empty)}")
+        (report.warnings if partial or split in ("val", "test") else report.problems).append(
+            f"{split}: no clouds of {', '.join(empty)}"
+        )
     if not points:
         return
     counts = dict(zip(dataset.classes, (int(c) for c in dataset.counts())))
-    part = SplitReport(split, counts, _summary(points), _summary(radii), _summary(voxels), repeated, dataset.up_axis)
+    part = SplitReport(
+        split, counts, _summary(points), _summary(radii), _summary(voxels), repeated, dataset.up_axis
+    )
     part.faces = _summary(faces) if faces else None
     report.splits.append(part)
     _warn(report, part, len(points), twins, 1.5 if not spec.grid else np.inf)
 
 
 def _distinct(rows: np.ndarray) -> tuple[np.ndarray, int]:
-    """The rows in order, and how many different ones there are; several times faster than numpy.unique over an axis."""
+    """The rows in order, and how many different ones there are;
+    several times faster than numpy.unique over an axis.
+    """
     ordered = np.ascontiguousarray(rows[np.lexsort(rows.T)])
     return ordered, 1 + int((ordered[1:] != ordered[:-1]).any(axis=1).sum())
 
 
 def _clouds(report: CheckReport, dataset: CloudDataset) -> Iterator[tuple[str, Sample | None]]:
-    """Path and content of every cloud, None in place of one that cannot be used; the first few reasons are reported."""
+    """Path and content of every cloud, None in place of one that cannot be used;
+    the first few reasons are reported.
+    """
     shown = 0
     for index, path in enumerate(dataset.paths):
         try:
@@ -205,26 +222,45 @@ def _summary(values: list[Any]) -> tuple[float, float, float]:
     return float(np.min(values)), float(np.median(values)), float(np.max(values))
 
 
-def _warn(report: CheckReport, part: SplitReport, total: int, twins: list[tuple[str, str, str]], reach: float) -> None:
-    """``twins`` are (path, path of the same cloud, split of that). reach: of clouds in the unit sphere, with some room."""
+def _warn(
+    report: CheckReport, part: SplitReport, total: int, twins: list[tuple[str, str, str]], reach: float
+) -> None:
+    """``twins`` are (path, path of the same cloud, split of that). reach:
+    of clouds in the unit sphere, with some room.
+    """
     split, points, radius, voxels = part.split, part.points, part.radius, part.voxels
     if part.repeated_points:
-        report.warnings.append(f"{split}: {part.repeated_points} of {total} clouds hold the same point more than once")
+        report.warnings.append(
+            f"{split}: {part.repeated_points} of {total} clouds hold the same point more than once"
+        )
     if points[0] == 1:
         report.warnings.append(f"{split}: there are clouds of a single point")
     if radius[2] > reach:
-        report.warnings.append(f"{split}: clouds reach {radius[2]:.3g} from the origin, beyond the unit sphere that the recipes expect")
+        report.warnings.append(
+            f"{split}: clouds reach {radius[2]:.3g} from the origin, "
+            "beyond the unit sphere that the recipes expect"
+        )
     if voxels[0] == 1:
-        report.warnings.append(f"{split}: there are clouds that fill a single voxel of {VOXEL}; are they in the right unit?")
+        report.warnings.append(
+            f"{split}: there are clouds that fill a single voxel of {VOXEL}; are they in the right unit?"
+        )
     across = [t for t in twins if t[2] != split]
     if across:
-        report.warnings.append(f"{split}: {len(across)} clouds are also in {across[0][2]}, such as {across[0][0]} and {across[0][1]}")
+        report.warnings.append(
+            f"{split}: {len(across)} clouds are also in {across[0][2]}, "
+            f"such as {across[0][0]} and {across[0][1]}"
+        )
     if len(twins) > len(across):
         first = next(t for t in twins if t[2] == split)
-        report.warnings.append(f"{split}: {len(twins) - len(across)} clouds are copies of others, such as {first[0]} and {first[1]}")
+        report.warnings.append(
+            f"{split}: {len(twins) - len(across)} clouds are copies of others, "
+            f"such as {first[0]} and {first[1]}"
+        )
 
 
-def _compare_size(report: CheckReport, found: Source, dataset: CloudDataset, split: str, options: dict[str, Any]) -> None:
+def _compare_size(
+    report: CheckReport, found: Source, dataset: CloudDataset, split: str, options: dict[str, Any]
+) -> None:
     """Warn where a split has another size than the one that all published numbers are of."""
     size = found.spec.published_size
     expected = None if size is None else size(split, {**found.options, **options})
@@ -240,7 +276,10 @@ def _check_views(source: str) -> CheckReport:
         return report
     splits = [s for s in ("train", "val", "test") if any(root.glob(f"*/{s}"))]
     if not splits:
-        report.problems.append(f"{root}: has no folders <class>/train and <class>/test; views are <class>/<split>/<object>_001.png")
+        report.problems.append(
+            f"{root}: has no folders <class>/train and <class>/test; views are "
+            "<class>/<split>/<object>_001.png"
+        )
     for split in splits:
         try:
             _check_view_split(report, ViewFolder(root, split), split)
@@ -261,8 +300,15 @@ def _check_view_split(report: CheckReport, views: ViewFolder, split: str) -> Non
             if any((view == view[0, 0]).all() for view in images):
                 blank.append(name)
     if bad > SHOWN:
-        report.problems.append(f"{split}: the views of {bad} objects cannot be read, the first {SHOWN} are listed")
+        report.problems.append(
+            f"{split}: the views of {bad} objects cannot be read, the first {SHOWN} are listed"
+        )
     if blank:
-        report.warnings.append(f"{split}: {len(blank)} objects have views of a single colour, such as {blank[0]}")
+        report.warnings.append(
+            f"{split}: {len(blank)} objects have views of a single colour, such as {blank[0]}"
+        )
     height, width = views.size
-    report.views.append(f"{split}: {len(views)} objects, {len(views.classes)} classes, {views.n_views} views of {width} x {height} pixels")
+    report.views.append(
+        f"{split}: {len(views)} objects, {len(views.classes)} classes, "
+        f"{views.n_views} views of {width} x {height} pixels"
+    )

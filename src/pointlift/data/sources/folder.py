@@ -18,7 +18,15 @@ from pointlift.data.splits import holdout as hold_out
 
 __all__ = ["SPEC", "folder_splits", "labelled_files", "read_folder", "splits_of"]
 
-SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
 
 
 def read_folder(
@@ -33,15 +41,16 @@ def read_folder(
 ) -> CloudDataset:
     """A dataset of every supported file under ``class/...`` or ``split/class/...``.
 
-    Folders inside a class folder are searched too; hidden files and files of other extensions are passed over. Classes
-    and files are in alphabetical order. Each file is read when its cloud is asked for.
+    Folders inside a class folder are searched too; hidden files and files of other extensions are passed
+    over. Classes and files are in alphabetical order. Each file is read when its cloud is asked for.
 
     Args:
         root: the folder.
-        split: ``"train"``, ``"val"`` or ``"test"`` (the folders may also be called training, valid, validation, testing,
-            in any case), or ``"all"``. Without folders per split, ``"train"`` and ``"test"`` are a seeded split in which
-            ``holdout`` of every class is the test part.
-        n_points: at most so many points of a cloud, exactly so many of a mesh; None: all of a cloud, 2,048 of a mesh.
+        split: ``"train"``, ``"val"`` or ``"test"`` (the folders may also be called training, valid,
+            validation, testing, in any case), or ``"all"``. Without folders per split, ``"train"`` and
+            ``"test"`` are a seeded split in which ``holdout`` of every class is the test part.
+        n_points: at most so many points of a cloud, exactly so many of a mesh; None:
+            all of a cloud, 2,048 of a mesh.
         seed: of the hold-out and of the points drawn.
         holdout: share of every class that is held out, where the folder has no splits.
         normalize: ``"unit-sphere"`` or ``"none"``.
@@ -50,11 +59,13 @@ def read_folder(
 
     Raises:
         MissingDataError: no such folder, or no such split in it.
-        DataError: no class folders, a class folder without files, a class that the training split lacks, or a folder
-            that mixes splits and classes; when a cloud is read: anything wrong with its file.
+        DataError: no class folders, a class folder without files, a class that the training split lacks, or a
+            folder that mixes splits and classes; when a cloud is read: anything wrong with its file.
     """
     reader = FileReader(str(root), n_points, seed, normalize, tuple(use))
-    return labelled_files(root, split, reader, SUPPORTED, seed, holdout, up_axis, f"folder {root.name or root}")
+    return labelled_files(
+        root, split, reader, SUPPORTED, seed, holdout, up_axis, f"folder {root.name or root}"
+    )
 
 
 def labelled_files(
@@ -67,7 +78,9 @@ def labelled_files(
     up_axis: str,
     title: str,
 ) -> CloudDataset:
-    """:func:`read_folder` for files with other extensions, ``suffixes``, and another ``reader`` of them; it raises the same errors."""
+    """:func:`read_folder` for files with other extensions, ``suffixes``, and another ``reader`` of them;
+    it raises the same errors.
+    """
     splits = folder_splits(root)
     name = SPLIT_NAMES.get(split.lower(), split)
     if name not in ("train", "val", "test", "all"):
@@ -80,7 +93,9 @@ def labelled_files(
         if name == "all":
             return whole
         if name == "val":
-            raise MissingDataError(f"{root}: has no folders train, val, test, so it only has the splits train, test and all")
+            raise MissingDataError(
+                f"{root}: has no folders train, val, test, so it only has the splits train, test and all"
+            )
         kept, held = hold_out(whole.labels, holdout, seed, whole.classes)
         return whole.subset(kept if name == "train" else held)
     if name != "all" and name not in splits:
@@ -90,10 +105,15 @@ def labelled_files(
     for key, found in files.items():
         strange = [c for c in found if c not in classes]
         if strange:
-            raise DataError(f"{splits[key] / strange[0]}: the class {strange[0]!r} is not in {splits['train']}; add it there or remove it")
+            raise DataError(
+                f"{splits[key] / strange[0]}: the class {strange[0]!r} is not in {splits['train']}; "
+                "add it there or remove it"
+            )
     parts = [_flat(files[key], classes) for key in sorted(files) if name in ("all", key)]
     paths = [p for part in parts for p in part[0]]
-    return CloudDataset.from_paths(paths, [label for part in parts for label in part[1]], reader, classes, title, up_axis)
+    return CloudDataset.from_paths(
+        paths, [label for part in parts for label in part[1]], reader, classes, title, up_axis
+    )
 
 
 def folder_splits(root: Path) -> dict[str, Path] | None:
@@ -101,24 +121,33 @@ def folder_splits(root: Path) -> dict[str, Path] | None:
 
     Raises:
         MissingDataError: no such folder.
-        DataError: no folders in it; folders of splits and others beside each other; two folders for one split.
+        DataError: no folders in it; folders of splits and others beside each other;
+            two folders for one split.
     """
     if not root.is_dir():
         raise MissingDataError(f"{root}: no such folder")
     folders = _visible_folders(root)
     if not folders:
-        raise DataError(f"{root}: has no folders, one folder per class (or train/ and test/ with one per class) is expected")
+        raise DataError(
+            f"{root}: has no folders, one folder per class (or train/ and test/ with one per class) is "
+            "expected"
+        )
     splits = [f for f in folders if f.name.lower() in SPLIT_NAMES]
     if not splits:
         return None
     others = [f.name for f in folders if f not in splits]
     if others:
-        raise DataError(f"{root}: mixes split folders ({splits[0].name}, ...) with others ({others[0]}, ...); move the others away")
+        raise DataError(
+            f"{root}: mixes split folders ({splits[0].name}, ...) with others ({others[0]}, ...); "
+            "move the others away"
+        )
     named: dict[str, Path] = {}
     for folder in splits:
         key = SPLIT_NAMES[folder.name.lower()]
         if key in named:
-            raise DataError(f"{root}: {named[key].name} and {folder.name} are the same split; keep one of them")
+            raise DataError(
+                f"{root}: {named[key].name} and {folder.name} are the same split; keep one of them"
+            )
         named[key] = folder
     return named
 
@@ -144,9 +173,16 @@ def _class_files(folder: Path, suffixes: Sequence[str]) -> dict[str, list[str]]:
         files: list[str] = []
         for place, inner, names in os.walk(category):
             inner[:] = sorted(n for n in inner if not n.startswith("."))
-            files += [str(Path(place) / n) for n in names if not n.startswith(".") and Path(n).suffix.lower() in suffixes]
+            files += [
+                str(Path(place) / n)
+                for n in names
+                if not n.startswith(".") and Path(n).suffix.lower() in suffixes
+            ]
         if not files:
-            raise DataError(f"{category}: the class folder has no files to read, expected at least one of {' '.join(suffixes)}")
+            raise DataError(
+                f"{category}: the class folder has no files to read, "
+                f"expected at least one of {' '.join(suffixes)}"
+            )
         found[category.name] = sorted(files)
     if not found:
         raise DataError(f"{folder}: has no class folders, one folder of files per class is expected")
@@ -161,7 +197,8 @@ def _flat(files: dict[str, list[str]], classes: list[str]) -> tuple[list[str], n
 SPEC = DatasetSpec(
     name="folder",
     kind="objects",
-    layouts={"": Layout(read_folder, points="all", plain={"normalize": "none"}, own={"use": ("features", "colors", "normals")})},
+    layouts={"": Layout(read_folder, points="all", plain={"normalize": "none"},
+                        own={"use": ("features", "colors", "normals")})},
     splits=splits_of,
     title="a folder of your own files is expected",
     about=(

@@ -1,4 +1,6 @@
-"""The user's own folder of meshes: clouds sampled on them, with their colours, and the meshes themselves to render."""
+"""The user's own folder of meshes: clouds sampled on them, with their colours,
+and the meshes themselves to render.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,11 @@ FLOAT32 = 2.0**-23
 def sample_mesh(
     mesh: Mesh, n: int, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
-    """Points drawn uniformly by area from a mesh: ``(n, 3)`` xyz, their unit normals, and their colours in 0-1 where the mesh has any.
+    """Points drawn uniformly by area from a mesh: ``(n, 3)`` xyz, their unit normals,
+    and their colours in 0-1 where the mesh has any.
 
-    A colour is that of the texture (nearest pixel, repeated beyond its edge), else of the face, else blended from the face's corners.
+    A colour is that of the texture (nearest pixel, repeated beyond its edge), else of the face,
+    else blended from the face's corners.
 
     Raises:
         ValueError: a mesh without faces or without area.
@@ -41,17 +45,26 @@ def sample_mesh(
     if not len(faces):
         raise ValueError("is a mesh without faces, so it has no surface to sample")
     if not has_surface(vertices, faces, precision=FLOAT32):
-        raise ValueError(f"its surface has zero area ({len(faces)} faces, all degenerate), so it cannot be sampled")
+        raise ValueError(
+            f"its surface has zero area ({len(faces)} faces, all degenerate), so it cannot be sampled"
+        )
     xyz, face = sample_surface(vertices, faces, n, rng)
     corners = faces[face]
     normals = face_normals(vertices, corners).astype(np.float32)
     colors = None
     if mesh.uv is not None and mesh.texture is not None:
-        uv = blend_corners(xyz.astype(np.float64), vertices[corners], mesh.uv.numpy()[corners].astype(np.float64)) % 1
+        uv = (
+            blend_corners(
+                xyz.astype(np.float64), vertices[corners], mesh.uv.numpy()[corners].astype(np.float64)
+            )
+            % 1
+        )
         texture = mesh.texture.numpy()
         height, width = texture.shape[:2]
         row, column = ((1 - uv[:, 1]) * height).astype(np.int64), (uv[:, 0] * width).astype(np.int64)
-        colors = texture[np.minimum(row, height - 1), np.minimum(column, width - 1)].astype(np.float32) / np.float32(255)
+        colors = texture[np.minimum(row, height - 1), np.minimum(column, width - 1)].astype(
+            np.float32
+        ) / np.float32(255)
     elif mesh.face_colors is not None:
         colors = mesh.face_colors.numpy()[face]
     elif mesh.vertex_colors is not None:
@@ -62,7 +75,9 @@ def sample_mesh(
 
 @dataclass(frozen=True)
 class MeshReader(FileReader):
-    """:class:`~pointlift.data.files.reader.FileReader` of meshes, which are sampled; ``use`` is any of ``"normals"``, ``"colors"``."""
+    """:class:`~pointlift.data.files.reader.FileReader` of meshes, which are sampled;
+    ``use`` is any of ``"normals"``, ``"colors"``.
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,7 +96,10 @@ class MeshReader(FileReader):
             raise DataError(f"{path}: {error}") from None
         found = {"normals": normals, "colors": colors}
         if any(found[name] is None for name in self.use):
-            raise DataError(f"{path}: has no colours, neither a texture nor of faces or vertices, so they cannot be used as features")
+            raise DataError(
+                f"{path}: has no colours, neither a texture nor of faces or vertices, "
+                "so they cannot be used as features"
+            )
         columns = [column for name in self.use if (column := found[name]) is not None]
         features = np.concatenate(columns, axis=1) if columns else None
         return Sample(xyz, label, features, path)
@@ -97,12 +115,14 @@ def read_mesh_folder(
     use: Sequence[str] = (),
     up_axis: str = "y",
 ) -> CloudDataset:
-    """A dataset of every mesh under ``class/...`` or ``split/class/...``: clouds sampled on them, and ``mesh(i)`` to render.
+    """A dataset of every mesh under ``class/...`` or ``split/class/...``:
+    clouds sampled on them, and ``mesh(i)`` to render.
 
     Args:
         root: the folder. Other files than meshes are passed over.
-        split: ``"train"``, ``"val"``, ``"test"`` or ``"all"``, as in :func:`~pointlift.data.sources.folder.read_folder`, which
-            also says what happens where there are no folders for the splits.
+        split: ``"train"``, ``"val"``, ``"test"`` or ``"all"``, as in
+            :func:`~pointlift.data.sources.folder.read_folder`, which also says what happens where there are
+            no folders for the splits.
         n_points: points per mesh; None: 2,048.
         seed: of the hold-out and of the points drawn.
         holdout: share of every class that is held out, where the folder has no splits.
@@ -112,18 +132,22 @@ def read_mesh_folder(
 
     Raises:
         MissingDataError: no such folder, or no such split in it.
-        DataError: as :func:`~pointlift.data.sources.folder.read_folder`, for splits below the classes instead of above them,
-            and, when an object is asked for, for a mesh without faces or area and whatever else is wrong with its file.
+        DataError: as :func:`~pointlift.data.sources.folder.read_folder`, for splits below the classes instead
+            of above them, and, when an object is asked for, for a mesh without faces or area and whatever
+            else is wrong with its file.
     """
     if folder_splits(root) is None:
         below = [p for p in root.glob("*/*") if p.is_dir() and p.name.lower() in SPLIT_NAMES]
         if below:
             raise DataError(
-                f"{below[0]}: is a split below a class, splits are expected above them ({below[0].name}/{below[0].parent.name}); move the "
-                "folders, or open ModelNet's own layout of .off files as modelnet:<folder>"
+                f"{below[0]}: is a split below a class, splits are expected above them "
+                f"({below[0].name}/{below[0].parent.name}); move the folders, or open ModelNet's own layout "
+                "of .off files as modelnet:<folder>"
             )
     reader = MeshReader(str(root), n_points, seed, normalize, tuple(use))
-    dataset = labelled_files(root, split, reader, MESH_SUFFIXES, seed, holdout, up_axis, f"meshes {root.name or root}")
+    dataset = labelled_files(
+        root, split, reader, MESH_SUFFIXES, seed, holdout, up_axis, f"meshes {root.name or root}"
+    )
     dataset.meshes = FileMeshes(tuple(dataset.paths))
     return dataset
 
@@ -131,7 +155,8 @@ def read_mesh_folder(
 SPEC = DatasetSpec(
     name="meshes",
     kind="objects",
-    layouts={"": Layout(read_mesh_folder, points="sampled", plain={"normalize": "none"}, own={"use": ("colors",)})},
+    layouts={"": Layout(read_mesh_folder, points="sampled", plain={"normalize": "none"},
+                        own={"use": ("colors",)})},
     splits=splits_of,
     title="a folder of your own meshes is expected",
     about=(

@@ -1,13 +1,16 @@
 """ModelNet10 and ModelNet40 in the three layouts in which they are handed around.
 
-* ``h5`` (``modelnet40_ply_hdf5_2048``): ``ply_data_{train,test}*.h5`` with ``data`` (N, P, 3) and ``label`` (N, 1),
-  ``{train,test}_files.txt``, ``shape_names.txt``. Centred, unit sphere, **y up**. Read into memory.
+* ``h5`` (``modelnet40_ply_hdf5_2048``): ``ply_data_{train,test}*.h5`` with ``data`` (N, P, 3) and ``label``
+  (N, 1), ``{train,test}_files.txt``, ``shape_names.txt``. Centred, unit sphere, **y up**. Read into memory.
 * ``txt`` (``modelnet40_normal_resampled``): ``<class>/<class>_0001.txt`` of 10,000 lines x,y,z,nx,ny,nz,
-  ``modelnet{10,40}_{train,test}.txt``, ``modelnet{10,40}_shape_names.txt``. Unit sphere, **y up**. Read when asked for.
-* ``off`` (the original release): ``<class>/{train,test}/*.off``, meshes of any size, **z up**. Sampled when asked for.
+  ``modelnet{10,40}_{train,test}.txt``, ``modelnet{10,40}_shape_names.txt``. Unit sphere, **y up**.
+  Read when asked for.
+* ``off`` (the original release): ``<class>/{train,test}/*.off``, meshes of any size, **z up**.
+  Sampled when asked for.
 
-Objects of the off layout have their meshes, ``dataset.mesh(i)``; those of the others too where ``meshes`` names a folder of the off layout.
-The files of a copy differ (facts T44): h5 has 9,840 training objects, txt 9,843.
+Objects of the off layout have their meshes, ``dataset.mesh(i)``; those of the others too where ``meshes``
+names a folder of the off layout. The files of a copy differ (facts T44): h5 has 9,840 training objects, txt
+9,843.
 """
 
 from __future__ import annotations
@@ -33,7 +36,9 @@ SPLITS = ("train", "test")
 
 
 def modelnet_layout(root: Path) -> str | None:
-    """``"h5"``, ``"txt"`` or ``"off"``: which of the layouts above a folder has, None when it has none of them."""
+    """``"h5"``, ``"txt"`` or ``"off"``: which of the layouts above a folder has,
+    None when it has none of them.
+    """
     if any(root.glob("ply_data_*.h5")) or any((root / f"{s}_files.txt").is_file() for s in SPLITS):
         return "h5"
     if any(root.glob("modelnet*_shape_names.txt")):
@@ -58,25 +63,34 @@ def read_modelnet_h5(
         root: the folder.
         split: ``"train"`` or ``"test"``.
         n_points: points per cloud; None: all.
-        sampling: ``"first"`` points (they are stored in random order) or ``"random"`` ones, drawn per cloud from (seed, index).
+        sampling: ``"first"`` points (they are stored in random order) or ``"random"`` ones,
+            drawn per cloud from (seed, index).
         seed: of random sampling.
         up_axis: of the result; nothing is rotated.
-        meshes: folder of the off layout with the meshes of the same objects; they are found by ``*_id2file.json`` and turned as the clouds.
+        meshes: folder of the off layout with the meshes of the same objects; they are found by
+            ``*_id2file.json`` and turned as the clouds.
 
     Raises:
         MissingDataError: a file is not there.
-        DataError: a truncated or garbage file, other shapes, a label out of range, NaN, fewer points than ``n_points``.
+        DataError: a truncated or garbage file, other shapes, a label out of range, NaN,
+            fewer points than ``n_points``.
     """
     _check_split(root, split)
-    classes = _lines(root / "shape_names.txt", "the names of the classes, one per line in the order of the labels")
+    classes = _lines(
+        root / "shape_names.txt", "the names of the classes, one per line in the order of the labels"
+    )
     samples: list[Sample] = []
     for file in _h5_files(root, split):
         data, labels = read_stack(file, len(classes), "shape_names.txt")
         names = _object_names(file, len(data))
         for row, (cloud, label) in enumerate(zip(data, labels)):
             rows = first_or_random(sampling, n_points, len(cloud), seed, len(samples), file)
-            samples.append(Sample(cloud[rows], int(label), path=f"{file}#{row}" + (f" ({names[row]})" if names else "")))
-    return _with_meshes(CloudDataset(samples, classes, f"ModelNet h5, {root.name}/{split}", up_axis), meshes, split)
+            samples.append(
+                Sample(cloud[rows], int(label), path=f"{file}#{row}" + (f" ({names[row]})" if names else ""))
+            )
+    return _with_meshes(
+        CloudDataset(samples, classes, f"ModelNet h5, {root.name}/{split}", up_axis), meshes, split
+    )
 
 
 def _with_meshes(dataset: CloudDataset, meshes: str | None, split: str) -> CloudDataset:
@@ -88,20 +102,33 @@ def _with_meshes(dataset: CloudDataset, meshes: str | None, split: str) -> Cloud
 def _h5_files(root: Path, split: str) -> list[Path]:
     listing = root / f"{split}_files.txt"
     if listing.is_file():
-        # the official lists name files as data/modelnet40_ply_hdf5_2048/ply_data_train0.h5, wherever the folder is now
-        names = sorted({PurePosixPath(line.replace("\\", "/")).name for line in _lines(listing, "the .h5 files of the split")})
+        # the official lists name files as data/modelnet40_ply_hdf5_2048/ply_data_train0.h5,
+        # wherever the folder is now
+        names = sorted(
+            {
+                PurePosixPath(line.replace("\\", "/")).name
+                for line in _lines(listing, "the .h5 files of the split")
+            }
+        )
     else:
         names = sorted(path.name for path in root.glob(f"ply_data_{split}*.h5"))
         if not names:
-            raise MissingDataError(f"{root}: has neither {split}_files.txt nor ply_data_{split}*.h5; the folder is incomplete")
+            raise MissingDataError(
+                f"{root}: has neither {split}_files.txt nor ply_data_{split}*.h5; the folder is incomplete"
+            )
     missing = [name for name in names if not (root / name).is_file()]
     if missing:
-        raise MissingDataError(f"{root / missing[0]}: no such file, but {listing.name} lists it ({len(missing)} of {len(names)} missing)")
+        raise MissingDataError(
+            f"{root / missing[0]}: no such file, but {listing.name} lists it ({len(missing)} of {len(names)} "
+            "missing)"
+        )
     return [root / name for name in names]
 
 
 def _object_names(file: Path, count: int) -> list[str] | None:
-    """Names of the objects, where the folder says them in ``ply_data_train_0_id2file.json``; only for messages."""
+    """Names of the objects, where the folder says them in ``ply_data_train_0_id2file.json``;
+    only for messages.
+    """
     stem, digits = file.stem.rstrip("0123456789"), file.stem[len(file.stem.rstrip("0123456789")) :]
     listing = file.with_name(f"{stem}_{digits}_id2file.json")
     if not listing.is_file():
@@ -109,9 +136,14 @@ def _object_names(file: Path, count: int) -> list[str] | None:
     try:
         names = json.loads(listing.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise DataError(f"{listing}: not readable ({str(error).splitlines()[0]}); it may be removed, only names are lost") from None
+        raise DataError(
+            f"{listing}: not readable ({str(error).splitlines()[0]}); it may be removed, only names are lost"
+        ) from None
     if not isinstance(names, list) or len(names) != count:
-        raise DataError(f"{listing}: should list {count} names, as many as {file.name} has clouds; it may be removed, only names are lost")
+        raise DataError(
+            f"{listing}: should list {count} names, as many as {file.name} has clouds; it may be removed, "
+            "only names are lost"
+        )
     return [str(name) for name in names]
 
 
@@ -126,7 +158,8 @@ def read_modelnet_txt(
 ) -> CloudDataset:
     """Read the ``txt`` layout, each cloud when it is asked for.
 
-    PointCMT's clouds (facts 4.2) are these with ``n_points=2048``: the first 2,048 lines of every file, neither centred nor scaled again.
+    PointCMT's clouds (facts 4.2) are these with ``n_points=2048``:
+    the first 2,048 lines of every file, neither centred nor scaled again.
 
     Args:
         root: the folder.
@@ -135,16 +168,21 @@ def read_modelnet_txt(
         normals: give the normals as features.
         variant: 10 or 40, which of the lists is used; None: 40 where there is one.
         up_axis: of the result; nothing is rotated.
-        meshes: folder of the off layout with the meshes of the same objects; they are turned as the clouds are.
+        meshes: folder of the off layout with the meshes of the same objects;
+            they are turned as the clouds are.
 
     Raises:
         MissingDataError: a list or a listed file is not there.
-        DataError: an object whose class is not among the names; when a cloud is read: anything wrong with its file.
+        DataError: an object whose class is not among the names; when a cloud is read:
+            anything wrong with its file.
     """
     _check_split(root, split)
     prefix = f"modelnet{variant}"
     if variant is None:
-        prefix = next((p for p in ("modelnet40", "modelnet10") if (root / f"{p}_shape_names.txt").is_file()), "modelnet40")
+        prefix = next(
+            (p for p in ("modelnet40", "modelnet10") if (root / f"{p}_shape_names.txt").is_file()),
+            "modelnet40",
+        )
     classes = _lines(root / f"{prefix}_shape_names.txt", "the names of the classes")
     index = {name: label for label, name in enumerate(classes)}
     objects = _lines(root / f"{prefix}_{split}.txt", "the objects of the split, one per line, as chair_0001")
@@ -152,33 +190,52 @@ def read_modelnet_txt(
     for name in objects:
         category = name.rsplit("_", 1)[0]
         if category not in index:
-            raise DataError(f"{root / f'{prefix}_{split}.txt'}: {name!r} belongs to no class of {prefix}_shape_names.txt")
+            raise DataError(
+                f"{root / f'{prefix}_{split}.txt'}: {name!r} belongs to no class of {prefix}_shape_names.txt"
+            )
         paths.append(str(root / category / f"{name}.txt"))
         labels.append(index[category])
     missing = [path for path in paths if not Path(path).is_file()]
     if missing:
-        raise MissingDataError(f"{missing[0]}: no such file, but {prefix}_{split}.txt lists it ({len(missing)} of {len(paths)} missing)")
+        raise MissingDataError(
+            f"{missing[0]}: no such file, but {prefix}_{split}.txt lists it ({len(missing)} of {len(paths)} "
+            "missing)"
+        )
     read = partial(_read_txt, n_points=n_points, normals=normals)
-    dataset = CloudDataset.from_paths(paths, labels, read, classes, f"ModelNet txt, {root.name}/{split}", up_axis)
+    dataset = CloudDataset.from_paths(
+        paths, labels, read, classes, f"ModelNet txt, {root.name}/{split}", up_axis
+    )
     return _with_meshes(dataset, meshes, split)
 
 
 def _read_txt(path: str, label: int, index: int, n_points: int | None, normals: bool) -> Sample:
     content = read_text(Path(path), max_rows=n_points)
     if n_points is not None and len(content.xyz) < n_points:
-        raise DataError(f"{path}: has {len(content.xyz)} points, {n_points} were asked for; the file is truncated, or ask for fewer")
+        raise DataError(
+            f"{path}: has {len(content.xyz)} points, {n_points} were asked for; the file is truncated, "
+            "or ask for fewer"
+        )
     bad = np.flatnonzero(~np.isfinite(content.xyz).all(axis=1))
     if len(bad):
-        raise DataError(f"{path}: {len(bad)} of {len(content.xyz)} points have NaN or infinite coordinates, the first at row {bad[0]}")
+        raise DataError(
+            f"{path}: {len(bad)} of {len(content.xyz)} points have NaN or infinite coordinates, "
+            f"the first at row {bad[0]}"
+        )
     if normals and content.normals is None:
         raise DataError(f"{path}: has no normals, lines x,y,z,nx,ny,nz with unit normals are expected")
     return Sample(content.xyz, label, content.normals if normals else None, path)
 
 
 def read_modelnet_off(
-    root: Path, split: str, n_points: int | None = 1024, seed: int = 0, normalize: str = "unit-sphere", up_axis: str = "z"
+    root: Path,
+    split: str,
+    n_points: int | None = 1024,
+    seed: int = 0,
+    normalize: str = "unit-sphere",
+    up_axis: str = "z",
 ) -> CloudDataset:
-    """Read the ``off`` layout: every mesh is sampled uniformly by area, from (seed, file name), when it is asked for.
+    """Read the ``off`` layout: every mesh is sampled uniformly by area, from (seed, file name),
+    when it is asked for.
 
     Args:
         root: the folder.
@@ -186,33 +243,47 @@ def read_modelnet_off(
         n_points: points per mesh; None: 2,048.
         seed: of the sampling.
         normalize: ``"unit-sphere"`` or ``"none"``.
-        up_axis: of the result; nothing is rotated. The original meshes are z up, unlike the two other layouts.
+        up_axis: of the result; nothing is rotated. The original meshes are z up,
+            unlike the two other layouts.
 
     Raises:
         MissingDataError: no class has the split.
-        DataError: a class folder without meshes in this split; when a mesh is read: anything wrong with its file.
+        DataError: a class folder without meshes in this split; when a mesh is read:
+            anything wrong with its file.
     """
     _check_split(root, split)
-    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".") and any((p / s).is_dir() for s in SPLITS))
+    folders = sorted(
+        p
+        for p in root.iterdir()
+        if p.is_dir() and not p.name.startswith(".") and any((p / s).is_dir() for s in SPLITS)
+    )
     if not folders:
         raise MissingDataError(f"{root}: has no folders <class>/{split} with .off files")
     paths, labels = [], []
     for label, folder in enumerate(folders):
         files = sorted(p for p in (folder / split).glob("*.off") if not p.name.startswith("."))
         if not files:
-            raise DataError(f"{folder / split}: has no .off files, at least one per class is expected; the copy is incomplete")
+            raise DataError(
+                f"{folder / split}: has no .off files, at least one per class is expected; "
+                "the copy is incomplete"
+            )
         paths += [str(p) for p in files]
         labels += [label] * len(files)
     read = FileReader(str(root), n_points, seed, normalize)
     title = f"ModelNet off, {root.name}/{split}"
-    return CloudDataset.from_paths(paths, labels, read, [p.name for p in folders], title, up_axis, FileMeshes(tuple(paths)))
+    return CloudDataset.from_paths(
+        paths, labels, read, [p.name for p in folders], title, up_axis, FileMeshes(tuple(paths))
+    )
 
 
 def _check_split(root: Path, split: str) -> None:
     if not root.is_dir():
         raise MissingDataError(f"{root}: no such folder")
     if split not in SPLITS:
-        raise DataError(f"{root}: ModelNet has no split {split!r}, 'train' or 'test' is expected (hold out a part of train to validate)")
+        raise DataError(
+            f"{root}: ModelNet has no split {split!r}, 'train' or 'test' is expected (hold out a part of "
+            "train to validate)"
+        )
 
 
 def _lines(path: Path, what: str) -> list[str]:

@@ -1,4 +1,6 @@
-"""What an object is called, so that its cloud, its mesh and its pictures, which lie in different places, find each other."""
+"""What an object is called, so that its cloud, its mesh and its pictures, which lie in different places,
+find each other.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,11 @@ CALL = re.compile(r"\w+\(.*\)", re.DOTALL)
 
 
 def object_name(path: str) -> str | None:
-    """The name in ``Sample.path``: a file's name without folders and extension, or what ``*_id2file.json`` calls the row of a stack.
+    """The name in ``Sample.path``: a file's name without folders and extension,
+    or what ``*_id2file.json`` calls the row of a stack.
 
-    ``chair/train/chair_0001.off``, ``chair/chair_0001.txt`` and ``ply_data_train0.h5#7 (chair_0001)`` are all ``chair_0001``.
+    ``chair/train/chair_0001.off``, ``chair/chair_0001.txt`` and ``ply_data_train0.h5#7 (chair_0001)`` are all
+    ``chair_0001``.
     None where there is no name: a row of a stack that is not named, a made object, a cloud in memory.
     """
     named = NAMED_ROW.fullmatch(path)

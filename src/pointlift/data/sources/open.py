@@ -44,7 +44,9 @@ class Source(NamedTuple):
         return Path(self.place).expanduser()
 
     def layout(self) -> str:
-        """Which of its layouts the dataset has here, ``""`` where there is only one. MissingDataError where it has none."""
+        """Which of its layouts the dataset has here, ``""`` where there is only one.
+        MissingDataError where it has none.
+        """
         if self.spec.place != "<folder>":
             return ""
         if not self.root.is_dir():
@@ -67,7 +69,9 @@ class Source(NamedTuple):
         folder = self.spec.place == "<folder>"
         title = _described(self.spec.name, layout) if folder else f"{self.spec.name}:{self.place}"
         read, place = _layout(self.spec, layout).read, self.root if folder else self.place
-        dataset: CloudDataset = call_reader(read, title, options, place, {"split": split, "n_points": n_points}, {"seed": seed})
+        dataset: CloudDataset = call_reader(
+            read, title, options, place, {"split": split, "n_points": n_points}, {"seed": seed}
+        )
         return dataset.in_memory() if in_memory else dataset
 
 
@@ -99,27 +103,36 @@ def _own_spec(name: str, changed: int) -> DatasetSpec:
 
 
 def open_dataset(
-    source: str, split: str = "train", n_points: int | None = 1024, seed: int = 0, in_memory: bool = False, **options: Any
+    source: str,
+    split: str = "train",
+    n_points: int | None = 1024,
+    seed: int = 0,
+    in_memory: bool = False,
+    **options: Any,
 ) -> CloudDataset:
     """Open one split of a dataset.
 
     Args:
         source: where the clouds come from:
 
-            * ``procedural:shapes`` - objects made from a seed; options ``train``, ``val``, ``test`` (clouds per class),
-              ``noise``, ``seed``, ``classes``, ``features`` (color, normal);
+            * ``procedural:shapes`` - objects made from a seed; options ``train``, ``val``, ``test`` (clouds
+              per class), ``noise``, ``seed``, ``classes``, ``features`` (color, normal);
             * ``modelnet:<folder>`` - ModelNet in any of its three layouts;
-            * ``scanobjectnn:<folder>`` - ScanObjectNN, its .h5 files or the raw objects; option ``variant`` and more;
+            * ``scanobjectnn:<folder>`` - ScanObjectNN, its .h5 files or the raw objects;
+              option ``variant`` and more;
             * ``shapenetpart:<folder>`` - ShapeNetPart, its 16 categories as classes;
-            * ``meshes:<folder>`` - a folder per class of the user's own meshes, which are sampled, and can be rendered;
+            * ``meshes:<folder>`` - a folder per class of the user's own meshes, which are sampled,
+              and can be rendered;
             * ``folder:<folder>`` - a folder per class of the user's own files;
-            * ``pixels:<image source>`` - every image a cloud of its pixels, see :func:`pointlift.data.sources.pixels.read_pixels`;
+            * ``pixels:<image source>`` - every image a cloud of its pixels, see
+              :func:`pointlift.data.sources.pixels.read_pixels`;
             * ``<folder>`` - one of the datasets or a folder per class: which, is detected and logged;
-            * ``<file>.py:SPEC`` or ``<file>.py:SPEC:<folder>`` - a dataset of your own, whose record is in that file.
+            * ``<file>.py:SPEC`` or ``<file>.py:SPEC:<folder>`` - a dataset of your own,
+              whose record is in that file.
 
-            Options follow as ``?name=value&name=value``, or as keyword arguments (which win); they are the arguments of
-            the reader, see :mod:`pointlift.data.sources.modelnet`, :mod:`pointlift.data.sources.scanobjectnn` and
-            :mod:`pointlift.data.sources.folder`.
+            Options follow as ``?name=value&name=value``, or as keyword arguments (which win); they are the
+            arguments of the reader, see :mod:`pointlift.data.sources.modelnet`,
+            :mod:`pointlift.data.sources.scanobjectnn` and :mod:`pointlift.data.sources.folder`.
         split: ``"train"``, ``"test"``, and where there is one ``"val"``; ``"all"`` of a folder.
         n_points: points per cloud; what None means differs, see the readers.
         seed: of everything that is drawn.
@@ -127,9 +140,10 @@ def open_dataset(
         options: of the reader.
 
     Raises:
-        MissingDataError: nothing is there; the sentence says what the dataset is, where to get it and how it should look.
-        DataError: an unknown kind of source or option (the nearest name is offered), a value of the wrong type, or
-            anything wrong with the data.
+        MissingDataError: nothing is there; the sentence says what the dataset is,
+            where to get it and how it should look.
+        DataError: an unknown kind of source or option (the nearest name is offered), a value of the wrong
+            type, or anything wrong with the data.
     """
     found = parse_source(source)
     return found.read(found.layout(), split, n_points, seed, {**found.options, **options}, in_memory)
@@ -144,16 +158,18 @@ def open_clouds(
     in_memory: bool = False,
     **options: Any,
 ) -> CloudDataset:
-    """One split of a dataset as a run uses it: neither normalised nor thinned out yet, with the features it asks for.
+    """One split of a dataset as a run uses it: neither normalised nor thinned out yet,
+    with the features it asks for.
 
     Training, evaluation and conversion all open their clouds here, so that all of them see the same.
 
     Args:
         source: see :func:`open_dataset`.
         split: see there.
-        features: ``"xyz"``, ``"own"`` or ``"xyz+own"``: whether points need the features of their files. None: clouds as the
-            reader gives them by itself, normalised where it does so.
-        n_points: that the network sees of a cloud, None for all; the clouds may have more, see ``Layout.points``.
+        features: ``"xyz"``, ``"own"`` or ``"xyz+own"``: whether points need the features of their files.
+            None: clouds as the reader gives them by itself, normalised where it does so.
+        n_points: that the network sees of a cloud, None for all;
+            the clouds may have more, see ``Layout.points``.
         seed: of everything that is drawn.
         in_memory: read every cloud now.
         options: of the reader, where the source does not give them itself and they are not None.
@@ -198,30 +214,40 @@ def parse_source(source: str) -> Source:
         raise DataError(f"the source is empty, expected {known} or a folder")
     near = difflib.get_close_matches(kind, SOURCES, 1)
     if kind and near and not Path(head).exists():
-        raise DataError(f"unknown kind of source {kind!r} in {source!r}, did you mean {near[0]!r}? (known: {', '.join(SOURCES)})")
+        raise DataError(
+            f"unknown kind of source {kind!r} in {source!r}, did you mean {near[0]!r}? (known: "
+            f"{', '.join(SOURCES)})"
+        )
     found = detect_source(Path(head).expanduser())
     logger.info("%s: detected as %s", head, found)
     return Source(dataset_spec(found.split()[0]), head, options)
 
 
 def detect_source(root: Path) -> str:
-    """What a folder is: ``"modelnet (h5)"``, ``"modelnet (txt)"``, ``"modelnet (off)"``, ``"scanobjectnn (h5)"``,
-    ``"scanobjectnn (raw)"``, ``"scanobjectnn (h5 and raw)"``, ``"shapenetpart"`` or ``"folder"``.
+    """What a folder is: ``"modelnet (h5)"``, ``"modelnet (txt)"``, ``"modelnet (off)"``,
+    ``"scanobjectnn (h5)"``, ``"scanobjectnn (raw)"``, ``"scanobjectnn (h5 and raw)"``, ``"shapenetpart"`` or
+    ``"folder"``.
 
     Raises:
         MissingDataError: no such folder.
         DataError: a file.
     """
     if root.is_file():
-        raise DataError(f"{root}: is a file, a dataset is a folder; single files are for predict, embed and view")
+        raise DataError(
+            f"{root}: is a file, a dataset is a folder; single files are for predict, embed and view"
+        )
     if not root.is_dir():
-        raise MissingDataError(f"{root}: no such folder; procedural:shapes, modelnet:<folder>, folder:<folder> or a folder is expected")
+        raise MissingDataError(
+            f"{root}: no such folder; procedural:shapes, modelnet:<folder>, "
+            "folder:<folder> or a folder is expected"
+        )
     found = ((spec.name, spec.detect(root)) for spec in map(dataset_spec, SOURCES) if spec.detect is not None)
     return next((_described(name, layout) for name, layout in found if layout is not None), "folder")
 
 
 def describe_source(source: str) -> str:
-    """What a source is, in a word or two: ``"procedural shapes"``, ``"modelnet (h5)"``, ``"folder"``, ``"pixels of imagenet"``.
+    """What a source is, in a word or two: ``"procedural shapes"``, ``"modelnet (h5)"``,
+    ``"folder"``, ``"pixels of imagenet"``.
 
     Raises:
         MissingDataError, DataError: as :func:`open_dataset`.

@@ -1,4 +1,6 @@
-"""The ``kind:place?name=value&name=value`` strings that say where data come from: taken apart, and their values given types."""
+"""The ``kind:place?name=value&name=value`` strings that say where data come from:
+taken apart, and their values given types.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,8 @@ def refuse_unknown(title: str, given: Sequence[str], known: Sequence[str]) -> No
 def typed_value(kind: Any, name: str, value: Any) -> Any:
     """A value from a source string as the type that the reader declares; values that are no strings pass.
 
-    kind: ``str``, ``int``, ``float``, ``bool``, an optional one of these, a Literal of texts, or a sequence of texts, which commas divide.
+    kind: ``str``, ``int``, ``float``, ``bool``, an optional one of these, a Literal of texts,
+    or a sequence of texts, which commas divide.
 
     Raises:
         DataError: a text that is no such value.
@@ -67,7 +70,9 @@ def typed_value(kind: Any, name: str, value: Any) -> Any:
     try:
         return kind(value)
     except ValueError:
-        raise DataError(f"the option {name}={value} should be a {'whole ' if kind is int else ''}number") from None
+        raise DataError(
+            f"the option {name}={value} should be a {'whole ' if kind is int else ''}number"
+        ) from None
 
 
 def call_reader(
@@ -81,7 +86,8 @@ def call_reader(
     """Call a reader with the options it takes, converted to the types it declares.
 
     Args:
-        read: takes the place first; where it has ``**options``, others than those it names are passed on as they are.
+        read: takes the place first; where it has ``**options``,
+            others than those it names are passed on as they are.
         title: what is read, for messages.
         options: of the source.
         place: what is read.
@@ -93,9 +99,16 @@ def call_reader(
     """
     parameters = inspect.signature(read).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    known = [name for name, p in list(parameters.items())[1:] if name not in fixed and p.kind is not p.VAR_KEYWORD]
+    known = [
+        name for name, p in list(parameters.items())[1:] if name not in fixed and p.kind is not p.VAR_KEYWORD
+    ]
     if not takes_any:
         refuse_unknown(title, list(options), known)
     hints = typing.get_type_hints(read)
-    values = {name: typed_value(hints.get(name, str), name, value) if name in known else value for name, value in options.items()}
-    return read(place, **fixed, **{**{name: value for name, value in defaults.items() if name in known}, **values})
+    values = {
+        name: typed_value(hints.get(name, str), name, value) if name in known else value
+        for name, value in options.items()
+    }
+    return read(
+        place, **fixed, **{**{name: value for name, value in defaults.items() if name in known}, **values}
+    )

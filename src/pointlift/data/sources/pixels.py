@@ -1,4 +1,6 @@
-"""Images as clouds of their pixels, to pre-train networks of points on (Image2Point v1, section 6.1; v2, appendix A; facts 1.11)."""
+"""Images as clouds of their pixels, to pre-train networks of points on (Image2Point v1, section 6.1;
+v2, appendix A; facts 1.11).
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,11 @@ MARGIN = 256 / 224
 
 
 def pixel_cloud(image: Image.Image, label: int = -1, path: str = "") -> Sample:
-    """Every pixel of an image as a point: xyz = (column, row, 1) in pixels, row 0 on top; features = red, green, blue in 0-1.
+    """Every pixel of an image as a point: xyz = (column, row, 1) in pixels, row 0 on top;
+    features = red, green, blue in 0-1.
 
-    Row by row from the upper left: image (H, W) -> xyz (H * W, 3), features (H * W, 3). Grey, palette and alpha become RGB.
+    Row by row from the upper left: image (H, W) -> xyz (H * W, 3), features (H * W, 3).
+    Grey, palette and alpha become RGB.
     """
     colours = np.asarray(image.convert("RGB"), dtype=np.float32) / np.float32(255)
     height, width = colours.shape[:2]
@@ -46,16 +50,18 @@ class PixelCrop:
     """What of an image becomes points, and in which order.
 
     Attributes:
-        crop: side of the square that is seen, in pixels: in training a random resized crop (PyTorch's ImageNet recipe: 8-100 % of the
-            area, aspect 3/4-4/3), in evaluation the middle of the image after its short side was resized. None takes every image as it
-            is, which suits pictures that are small and of one size, such as Tiny-ImageNet's.
+        crop: side of the square that is seen, in pixels: in training a random resized crop (PyTorch's
+            ImageNet recipe: 8-100 % of the area, aspect 3/4-4/3), in evaluation the middle of the image after
+            its short side was resized. None takes every image as it is, which suits pictures that are small
+            and of one size, such as Tiny-ImageNet's.
         resize: length of the short side in evaluation; None is crop * 256 / 224.
         augment: crop and flip (p = 0.5) at random in training; false shows what evaluation sees.
-        shuffle: points in random order (in evaluation the same one each time). PointNet++ takes the first so many points of a ball in the
-            order of the cloud, which in rows would always be the upper part of the ball; the papers do not say.
+        shuffle: points in random order (in evaluation the same one each time). PointNet++ takes the first so
+            many points of a ball in the order of the cloud, which in rows would always be the upper part of
+            the ball; the papers do not say.
 
-    Coordinates are those in the picture that is seen, not in the file. Raises DataError for a crop that is not positive, or a
-    resize without a crop or smaller than it.
+    Coordinates are those in the picture that is seen, not in the file. Raises DataError for a crop that is
+    not positive, or a resize without a crop or smaller than it.
     """
 
     crop: int | None = None
@@ -65,15 +71,22 @@ class PixelCrop:
 
     def __post_init__(self) -> None:
         if self.crop is not None and self.crop < 1:
-            raise DataError(f"pixels: crop is {self.crop}, expected at least 1, or none for images as they are")
+            raise DataError(
+                f"pixels: crop is {self.crop}, expected at least 1, or none for images as they are"
+            )
         if self.resize is not None and (self.crop is None or self.resize < self.crop):
-            raise DataError(f"pixels: resize is {self.resize} with crop {self.crop}, expected a crop, and a resize of at least it")
+            raise DataError(
+                f"pixels: resize is {self.resize} with crop {self.crop}, expected a crop, "
+                "and a resize of at least it"
+            )
 
     def still(self, image: Image.Image) -> Image.Image:
         """The image as evaluation sees it."""
         if self.crop is None:
             return image
-        return CenterCrop(self.crop, round(self.crop * MARGIN) if self.resize is None else self.resize)(image, 0, 0)
+        return CenterCrop(self.crop, round(self.crop * MARGIN) if self.resize is None else self.resize)(
+            image, 0, 0
+        )
 
     def drawn(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         """The image as one pass of training sees it; ``rng`` is the only randomness."""
@@ -87,31 +100,49 @@ class PixelCrop:
 class PixelClouds(CloudDataset):
     """The images of an image set as clouds of pixels, see :func:`pixel_cloud`.
 
-    ``dataset[i]`` is what evaluation sees; ``dataset.draw(i, rng)`` what a pass of training sees, a function of the generator alone.
+    ``dataset[i]`` is what evaluation sees; ``dataset.draw(i, rng)`` what a pass of training sees,
+    a function of the generator alone.
 
     Args:
         images: the pictures and their classes.
         name: what the dataset is called.
         crop: crops, flips and the order of points.
-        n_points: at most so many pixels of a picture, random ones (in evaluation the same ones each time); None keeps all, as the paper.
+        n_points: at most so many pixels of a picture, random ones (in evaluation the same ones each time);
+            None keeps all, as the paper.
         seed: of the order of the points in evaluation, and of which are kept.
     """
 
     def __init__(
-        self, images: ImageSet, name: str = "pixels", crop: PixelCrop | None = None, n_points: int | None = None, seed: int = 0
+        self,
+        images: ImageSet,
+        name: str = "pixels",
+        crop: PixelCrop | None = None,
+        n_points: int | None = None,
+        seed: int = 0,
     ) -> None:
         if n_points is not None and n_points < 1:
             raise DataError(f"{name}: n_points is {n_points}, expected at least 1, or none for all pixels")
         self._images, self._rows = images, np.arange(len(images), dtype=np.int64)
         self.crop, self.n_points, self.seed = crop or PixelCrop(), n_points, seed
-        self._set(self._still, np.asarray(images.labels, dtype=np.int64), images.classes, name, "y", [""] * len(images))
+        self._set(
+            self._still,
+            np.asarray(images.labels, dtype=np.int64),
+            images.classes,
+            name,
+            "y",
+            [""] * len(images),
+        )
 
     def draw(self, index: int, rng: np.random.Generator) -> Sample:
-        """Picture ``index`` as one pass of training sees it: cropped and flipped at random, with ``rng`` as the only randomness."""
+        """Picture ``index`` as one pass of training sees it:
+        cropped and flipped at random, with ``rng`` as the only randomness.
+        """
         return self._cloud(index, self.crop.drawn(self._image(index), rng), rng)
 
     def subset(self, indices: Iterable[int]) -> PixelClouds:
-        """The pictures at ``indices``, still drawn anew for every pass of training. Raises IndexError for an index outside."""
+        """The pictures at ``indices``, still drawn anew for every pass of training.
+        Raises IndexError for an index outside.
+        """
         chosen = np.asarray(list(indices), dtype=np.int64)
         checked = super().subset(chosen)  # which also knows how to count from the end
         part = PixelClouds.__new__(PixelClouds)
@@ -121,7 +152,9 @@ class PixelClouds(CloudDataset):
         return part
 
     def in_memory(self) -> PixelClouds:
-        """The same with every picture read now, as 3 bytes per pixel (the clouds would take 24). Raises DataError as reading does."""
+        """The same with every picture read now, as 3 bytes per pixel (the clouds would take 24).
+        Raises DataError as reading does.
+        """
         held = self.subset(range(len(self)))
         held._images = _HeldImages(self._images, self._rows)
         return held
@@ -166,14 +199,17 @@ def read_pixels(
     """The clouds of an image source, see :func:`~pointlift.data.images.open.open_images`.
 
     Args:
-        source: e.g. ``tiny-imagenet:<folder>``, ``imagenet:<folder>``, ``imagefolder:<folder>`` or ``procedural:fractals``.
-        split: ``"train"`` or ``"val"``; ``"test"`` is ``"val"``: the labels of these datasets' own test splits were never published.
+        source: e.g. ``tiny-imagenet:<folder>``, ``imagenet:<folder>``,
+            ``imagefolder:<folder>`` or ``procedural:fractals``.
+        split: ``"train"`` or ``"val"``; ``"test"`` is ``"val"``:
+            the labels of these datasets' own test splits were never published.
         n_points, seed: see :class:`PixelClouds`.
         crop, resize, augment, shuffle: see :class:`PixelCrop`.
         options: of the image source, beside those in ``source``.
 
     Raises:
-        MissingDataError, DataError: as :func:`~pointlift.data.images.open.open_images`, and for an option out of range.
+        MissingDataError, DataError: as :func:`~pointlift.data.images.open.open_images`,
+            and for an option out of range.
     """
     seen = PixelCrop(crop, resize, augment, shuffle)
     images = open_images(source, "val" if split == "test" else split, **options)

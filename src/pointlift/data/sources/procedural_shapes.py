@@ -42,8 +42,18 @@ def read_shapes(
     if split not in sizes:
         raise DataError(f"procedural:shapes has no split {split!r}, one of {', '.join(sizes)} is expected")
     if sizes[split] < 1:
-        raise DataError(f"procedural:shapes with {split}={sizes[split]} is empty, at least 1 cloud per class is expected")
-    return make_shapes(sizes[split], 1024 if n_points is None else n_points, seed, split, noise, tuple(classes), tuple(features))
+        raise DataError(
+            f"procedural:shapes with {split}={sizes[split]} is empty, at least 1 cloud per class is expected"
+        )
+    return make_shapes(
+        sizes[split],
+        1024 if n_points is None else n_points,
+        seed,
+        split,
+        noise,
+        tuple(classes),
+        tuple(features),
+    )
 
 
 SPEC = DatasetSpec(
@@ -53,7 +63,8 @@ SPEC = DatasetSpec(
     splits=("train", "val", "test"),
     place="shapes",
     describe=lambda place: f"procedural {place}",
-    settings={"train": "train_per_class", "test": "test_per_class", "classes": "classes", "seed": "shapes_seed"},
+    settings={"train": "train_per_class", "test": "test_per_class", "classes": "classes",
+              "seed": "shapes_seed"},
     about=(
         KnownDataset(
             "procedural shapes", "procedural:shapes",

@@ -1,8 +1,10 @@
-"""ShapeNetPart in its official layout, ``shapenetcore_partanno_segmentation_benchmark_v0_normal`` (Yi et al. 2016; facts 3.12).
+"""ShapeNetPart in its official layout, ``shapenetcore_partanno_segmentation_benchmark_v0_normal`` (Yi et al.
+2016; facts 3.12).
 
 * ``synsetoffset2category.txt``: ``Airplane<tab>02691156`` and so on, 16 categories.
 * ``train_test_split/shuffled_{train,val,test}_file_list.json``: ``["shape_data/<synset>/<id>", ...]``.
-* ``<synset>/<id>.txt``: about 2,600 lines x y z nx ny nz part. **y up**; 50 part labels, each of one category alone.
+* ``<synset>/<id>.txt``: about 2,600 lines x y z nx ny nz part. **y up**;
+  50 part labels, each of one category alone.
 
 12,137 + 1,870 shapes to train on (14,007 in train and val together), 2,874 to test on.
 """
@@ -29,11 +31,14 @@ __all__ = ["OFFICIAL", "SPEC", "is_shapenetpart", "read_shapenetpart", "shapenet
 CATEGORIES_FILE = "synsetoffset2category.txt"
 SPLITS = {"train": ("train",), "val": ("val",), "trainval": ("train", "val"), "test": ("test",)}
 _FIRST = {
-    "Airplane": 0, "Bag": 4, "Cap": 6, "Car": 8, "Chair": 12, "Earphone": 16, "Guitar": 19, "Knife": 22, "Lamp": 24, "Laptop": 28,
-    "Motorbike": 30, "Mug": 36, "Pistol": 38, "Rocket": 41, "Skateboard": 44, "Table": 47,
+    "Airplane": 0, "Bag": 4, "Cap": 6, "Car": 8, "Chair": 12, "Earphone": 16, "Guitar": 19, "Knife": 22,
+    "Lamp": 24, "Laptop": 28, "Motorbike": 30, "Mug": 36, "Pistol": 38, "Rocket": 41, "Skateboard": 44,
+    "Table": 47,
 }  # fmt: skip
 _ENDS = [*list(_FIRST.values())[1:], 50]
-OFFICIAL = PartLabels.numbered(tuple(_FIRST), [range(start, end) for start, end in zip(_FIRST.values(), _ENDS)])
+OFFICIAL = PartLabels.numbered(
+    tuple(_FIRST), [range(start, end) for start, end in zip(_FIRST.values(), _ENDS)]
+)
 """The 16 categories and 50 parts of the benchmark (facts 3.12)."""
 
 
@@ -45,8 +50,9 @@ def is_shapenetpart(root: Path) -> bool:
 def shapenetpart_labels(root: str | Path) -> PartLabels:
     """The categories and parts of a folder.
 
-    `OFFICIAL` where all its categories are among the benchmark's, also when it holds only some of them, so that labels mean the same in
-    every copy. For other categories the parts of each are those that its files, of all splits, have: every file is then read once.
+    `OFFICIAL` where all its categories are among the benchmark's, also when it holds only some of them, so
+    that labels mean the same in every copy. For other categories the parts of each are those that its files,
+    of all splits, have: every file is then read once.
 
     Raises:
         MissingDataError, DataError: as :func:`read_shapenetpart`.
@@ -63,7 +69,8 @@ def shapenetpart_labels(root: str | Path) -> PartLabels:
     empty = [name for name, parts in found.items() if not parts]
     if empty:
         raise DataError(
-            f"{root}: category {empty[0]} has no shape in any split, so its parts are not known; remove it from {CATEGORIES_FILE}"
+            f"{root}: category {empty[0]} has no shape in any split, so its parts are not known; "
+            f"remove it from {CATEGORIES_FILE}"
         )
     return PartLabels.numbered(tuple(categories), [sorted(found[name]) for name in categories])
 
@@ -75,18 +82,21 @@ def read_shapenetpart(
     seed: int = 0,
     normals: bool = False,
 ) -> CloudDataset:
-    """The shapes of a split, read when asked for; ``Sample.label`` is the category and ``Sample.part`` the part of every point.
+    """The shapes of a split, read when asked for; ``Sample.label`` is the category and ``Sample.part`` the
+    part of every point.
 
     Args:
         root: the folder.
         split: ``"train"``, ``"val"``, ``"trainval"`` (what the papers train on) or ``"test"``.
-        n_points: at most so many points of a shape, drawn from (seed, index) and in their order in the file; None: all.
+        n_points: at most so many points of a shape, drawn from (seed, index) and in their order in the file;
+            None: all.
         seed: of these.
         normals: whether ``Sample.features`` are the normals ``(N, 3)``; else there are none.
 
     Raises:
         MissingDataError: a file is not there.
-        DataError: lists or tables that are damaged, an unknown split or category, a part that the category does not have.
+        DataError: lists or tables that are damaged, an unknown split or category,
+            a part that the category does not have.
     """
     root = Path(root)
     if split not in SPLITS:
@@ -117,8 +127,8 @@ class _PartReader:
         wrong = np.flatnonzero(~np.isin(part, allowed))
         if len(wrong):
             raise DataError(
-                f"{path}: point {wrong[0]} has part {part[wrong[0]]}, but {self.labels.categories[label]} has the parts {list(allowed)}; "
-                "the file is damaged, or lies in another category's folder"
+                f"{path}: point {wrong[0]} has part {part[wrong[0]]}, but {self.labels.categories[label]} "
+                f"has the parts {list(allowed)}; the file is damaged, or lies in another category's folder"
             )
         features = table[:, 3:6].astype(np.float32) if self.normals else None
         cloud = Sample(table[:, :3].astype(np.float32), label, features, path, part)
@@ -133,19 +143,24 @@ def _categories(root: Path) -> dict[str, str]:
     file = root / CATEGORIES_FILE
     if not root.is_dir() or not file.is_file():
         raise MissingDataError(
-            f"{file}: no such file; ShapeNetPart is expected as the folder shapenetcore_partanno_segmentation_benchmark_v0_normal, unpacked"
+            f"{file}: no such file; ShapeNetPart is expected as the folder "
+            "shapenetcore_partanno_segmentation_benchmark_v0_normal, unpacked"
         )
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{file}: is damaged, lines such as 'Airplane 02691156' are expected ({error.reason})") from None
+        raise DataError(
+            f"{file}: is damaged, lines such as 'Airplane 02691156' are expected ({error.reason})"
+        ) from None
     found: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if not words:
             continue
         if len(words) != 2 or words[0] in found or words[1] in found.values():
-            raise DataError(f"{file}: line {number} is {line[:60]!r}, a category and its synset, each once, are expected")
+            raise DataError(
+                f"{file}: line {number} is {line[:60]!r}, a category and its synset, each once, are expected"
+            )
         found[words[0]] = words[1]
     if not found:
         raise DataError(f"{file}: names no categories, lines such as 'Airplane 02691156' are expected")
@@ -156,22 +171,33 @@ def _listed(root: Path, split: str, names: dict[str, str]) -> list[tuple[str, Pa
     """(synset, file) of every shape of a list, all of them there."""
     file = root / "train_test_split" / f"shuffled_{split}_file_list.json"
     if not file.is_file():
-        raise MissingDataError(f"{file}: no such file; it names the shapes of the split {split}, the folder is incomplete")
+        raise MissingDataError(
+            f"{file}: no such file; it names the shapes of the split {split}, the folder is incomplete"
+        )
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{file}: is damaged, a JSON list of 'shape_data/<synset>/<id>' is expected ({error})") from None
+        raise DataError(
+            f"{file}: is damaged, a JSON list of 'shape_data/<synset>/<id>' is expected ({error})"
+        ) from None
     if not isinstance(entries, list) or not all(isinstance(e, str) for e in entries):
-        raise DataError(f"{file}: a JSON list of 'shape_data/<synset>/<id>' is expected, got {type(entries).__name__}")
+        raise DataError(
+            f"{file}: a JSON list of 'shape_data/<synset>/<id>' is expected, got {type(entries).__name__}"
+        )
     found: list[tuple[str, Path]] = []
     for entry in entries:
         parts = PurePosixPath(entry).parts[-2:]
         if len(parts) != 2 or parts[0] not in names or parts[1] == "..":
-            raise DataError(f"{file}: {entry!r} is in no category of {CATEGORIES_FILE}, 'shape_data/<synset>/<id>' is expected")
+            raise DataError(
+                f"{file}: {entry!r} is in no category of {CATEGORIES_FILE}, "
+                "'shape_data/<synset>/<id>' is expected"
+            )
         found.append((parts[0], root / parts[0] / f"{parts[1]}.txt"))
     missing = [path for _, path in found if not path.is_file()]
     if missing:
-        raise MissingDataError(f"{missing[0]}: no such file, but {file.name} lists it ({len(missing)} of {len(found)} missing)")
+        raise MissingDataError(
+            f"{missing[0]}: no such file, but {file.name} lists it ({len(missing)} of {len(found)} missing)"
+        )
     return found
 
 
@@ -189,13 +215,23 @@ def _table(path: Path) -> npt.NDArray[np.float64]:
         odd = next((row for row, values in enumerate(lines) if len(values) != 7), None)
         if odd is None:
             raise DataError(f"{path}: has values that are no numbers, lines x y z nx ny nz part are expected")
-        raise DataError(f"{path}: point {odd} has {len(lines[odd])} values, x y z nx ny nz part are expected; the file is damaged")
+        raise DataError(
+            f"{path}: point {odd} has {len(lines[odd])} values, x y z nx ny nz part are expected; "
+            "the file is damaged"
+        )
     part, largest = table[:, 6], np.finfo(np.float32).max
-    good = (np.abs(table[:, :6]) <= largest).all(axis=1) & (part == np.round(part)) & (part >= 0) & (part < 2**31)  # NaN is not good
+    # NaN is not good
+    good = (
+        (np.abs(table[:, :6]) <= largest).all(axis=1)
+        & (part == np.round(part))
+        & (part >= 0)
+        & (part < 2**31)
+    )
     bad = np.flatnonzero(~good)
     if len(bad):
         raise DataError(
-            f"{path}: point {bad[0]} is {table[bad[0]].tolist()}, finite numbers within float32 and a whole part of 0 or more are expected"
+            f"{path}: point {bad[0]} is {table[bad[0]].tolist()}, finite numbers within float32 and a whole "
+            "part of 0 or more are expected"
         )
     return table
 

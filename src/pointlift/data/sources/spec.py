@@ -38,11 +38,13 @@ class Layout:
     """One form in which a dataset is stored, and how it is read.
 
     Attributes:
-        read: ``read(place, split=..., n_points=..., seed=..., **options)``, where ``seed`` may be absent and the options are
-            whatever else it takes; those of a source string are converted to the types that it declares.
-        points: which points a run asks the reader for. ``"asked"``: as many as the recipe says. ``"sampled"``: as many, of a
-            surface, and 1024 where it says none. ``"all"``: all, which are thinned out whenever a cloud is used, at random in
-            training. ``"stored"``: the same, and also where clouds are converted, since the reader refuses to give more.
+        read: ``read(place, split=..., n_points=..., seed=..., **options)``, where ``seed`` may be absent and
+            the options are whatever else it takes; those of a source string are converted to the types that
+            it declares.
+        points: which points a run asks the reader for. ``"asked"``: as many as the recipe says.
+            ``"sampled"``: as many, of a surface, and 1024 where it says none. ``"all"``: all, which are
+            thinned out whenever a cloud is used, at random in training. ``"stored"``: the same, and also
+            where clouds are converted, since the reader refuses to give more.
         plain: options with which clouds are as their files have them; a run normalises them itself.
         own: options with which the points have the features of their files.
     """
@@ -56,7 +58,8 @@ class Layout:
         """What to ask the reader for: points, and options.
 
         Args:
-            features: as in ``DataConfig``; None: clouds as the reader gives them by itself, as they are converted.
+            features: as in ``DataConfig``; None: clouds as the reader gives them by itself,
+                as they are converted.
             n_points: that are wanted of a cloud, None for all.
         """
         if features is None:
@@ -72,9 +75,12 @@ class DatasetSpec:
     Attributes:
         name: what its sources begin with, ``name:<folder>``.
         kind: what is known of its clouds. ``"objects"``: a class each. ``"parts"``: a part of every point too
-            (``CloudDataset.part_labels``). ``"scene"``, ``"frames"``, ``"boxes"``: see :class:`~pointlift.data.sample.Sample`.
-        layouts: the forms it comes in, by name; one alone has the name ``""``, which also serves for names that are not listed.
-        detect: which layout a folder has, None for none of them; a dataset without it is never looked for in a folder.
+            (``CloudDataset.part_labels``). ``"scene"``, ``"frames"``, ``"boxes"``: see
+            :class:`~pointlift.data.sample.Sample`.
+        layouts: the forms it comes in, by name; one alone has the name ``""``,
+            which also serves for names that are not listed.
+        detect: which layout a folder has, None for none of them;
+            a dataset without it is never looked for in a folder.
         splits: that it comes with, or a function of the place.
         place: what a source has behind the name; other than ``"<folder>"`` it need not be one.
         title: a sentence for where nothing is found: what the dataset is.

@@ -1,6 +1,8 @@
-"""`method: distillation` of a recipe: a teacher from few labels, then a student from the teacher and the clouds without labels.
+"""`method: distillation` of a recipe: a teacher from few labels,
+then a student from the teacher and the clouds without labels.
 
-Image2Point v2, section 4.3 and table 5; the loss and what the paper leaves open are in `pointlift.methods.distillation`.
+Image2Point v2, section 4.3 and table 5; the loss and what the paper leaves open are in
+`pointlift.methods.distillation`.
 """
 
 from __future__ import annotations
@@ -37,11 +39,14 @@ class DistillConfig:
     """How the student learns from the teacher.
 
     Attributes:
-        consistency_weight: of the softmax MSE between student and teacher, on every cloud. The paper names no weights: 1 and 1.
+        consistency_weight: of the softmax MSE between student and teacher, on every cloud.
+            The paper names no weights: 1 and 1.
         label_weight: of the cross entropy on the labelled clouds.
-        teacher_sees: "augmented", the very cloud that the student sees, or "clean", that cloud as it is evaluated. The paper does not say.
-        teacher_checkpoint: a checkpoint to use as the teacher instead of training one; `teacher` and `teacher_optim` then play no part,
-            but for `teacher.image_model`, which names the code of a network of your own.
+        teacher_sees: "augmented", the very cloud that the student sees, or "clean",
+            that cloud as it is evaluated. The paper does not say.
+        teacher_checkpoint: a checkpoint to use as the teacher instead of training one; `teacher` and
+            `teacher_optim` then play no part, but for `teacher.image_model`, which names the code of a
+            network of your own.
     """
 
     consistency_weight: float = 1.0
@@ -55,13 +60,15 @@ class DistillConfig:
 
 @dataclass(frozen=True)
 class Distillation(CloudClassifier):
-    """Fine-tune `teacher` on the labelled clouds (in out/teacher), then train the student `model` on all training clouds (in `out`).
+    """Fine-tune `teacher` on the labelled clouds (in out/teacher),
+    then train the student `model` on all training clouds (in `out`).
 
-    data.shots (or share) says which clouds of the training split keep their labels; no other label of it reaches a network. The teacher is
-    exactly what `Image2Point` makes of these settings and this seed. The student's weights and its randomness follow from another seed,
-    derived from `seed`, so that a teacher from scratch of the same shape does not start from the same weights. Batches are drawn from
-    labelled and unlabelled clouds together, each once per epoch. The metrics are the student's; teacher_val_accuracy and its like are
-    measured on the teacher as the student saw it.
+    data.shots (or share) says which clouds of the training split keep their labels; no other label of it
+    reaches a network. The teacher is exactly what `Image2Point` makes of these settings and this seed. The
+    student's weights and its randomness follow from another seed, derived from `seed`, so that a teacher from
+    scratch of the same shape does not start from the same weights. Batches are drawn from labelled and
+    unlabelled clouds together, each once per epoch. The metrics are the student's; teacher_val_accuracy and
+    its like are measured on the teacher as the student saw it.
     """
 
     method: ClassVar[str] = "distillation"
@@ -77,15 +84,17 @@ class Distillation(CloudClassifier):
     seed: int = 0
 
     def check(self, place: Place) -> None:
-        """Raises ValueError where no clouds are labelled, and where teacher and student do not see the same clouds or classes."""
+        """Raises ValueError where no clouds are labelled, and where teacher and student do not see the same
+        clouds or classes.
+        """
         _check_labelled(self.data)
         given = self.distill.teacher_checkpoint
         if given is not None:
             _check_given(Path(given), load_splits(self.data, self.seed), self.data, self.model.in_channels)
         elif self.teacher.in_channels != self.model.in_channels:
             raise ValueError(
-                f"teacher.in_channels is {self.teacher.in_channels} and model.in_channels {self.model.in_channels}, expected the same: "
-                "both see the same clouds."
+                f"teacher.in_channels is {self.teacher.in_channels} and model.in_channels "
+                f"{self.model.in_channels}, expected the same: both see the same clouds."
             )
 
     def stages(self) -> dict[str, Experiment]:
@@ -104,8 +113,13 @@ class Distillation(CloudClassifier):
             twins = CleanTwin(*(preprocessing(self.data, channels, training) for training in (True, False)))
         seed = int(np.random.SeedSequence([self.seed, 1]).generate_state(1)[0])
         clouds, net, settings = self.student(splits, seed, training=twins)
-        weights: dict[str, Any] = {"consistency_weight": self.distill.consistency_weight, "label_weight": self.distill.label_weight}
-        module = SemiSupervised(net, _open_teacher(path, self.teacher), len(splits.train.classes), **weights, **settings)
+        weights: dict[str, Any] = {
+            "consistency_weight": self.distill.consistency_weight,
+            "label_weight": self.distill.label_weight,
+        }
+        module = SemiSupervised(
+            net, _open_teacher(path, self.teacher), len(splits.train.classes), **weights, **settings
+        )
         facts = {"distillation": _facts(splits, path)}
         return classifier_training(module, clouds, self.model, self.optim, facts, {"teacher": module.teacher})
 
@@ -115,9 +129,11 @@ class Distillation(CloudClassifier):
 
 
 def semi_supervised_splits(data: DataConfig, seed: int) -> CloudSplits:
-    """The clouds of `load_splits` with the whole training split, in which only the clouds that data.shots or data.share draw have a label.
+    """The clouds of `load_splits` with the whole training split,
+    in which only the clouds that data.shots or data.share draw have a label.
 
-    The labels of the others are -1 from here on. They are the clouds that `load_splits` would train on alone, with the same seeds.
+    The labels of the others are -1 from here on. They are the clouds that `load_splits` would train on alone,
+    with the same seeds.
     Raises ValueError where neither is given, and as `load_splits` does.
     """
     _check_labelled(data)
@@ -134,7 +150,9 @@ def semi_supervised_splits(data: DataConfig, seed: int) -> CloudSplits:
 
 
 class _Relabelled(CloudDataset):
-    """The clouds of `dataset`, also those that it makes anew for every pass of training, with other labels; for loader processes too."""
+    """The clouds of `dataset`, also those that it makes anew for every pass of training,
+    with other labels; for loader processes too.
+    """
 
     def __init__(self, dataset: CloudDataset, labels: npt.NDArray[np.int64]) -> None:
         self._dataset = dataset
@@ -150,7 +168,8 @@ class _Relabelled(CloudDataset):
 def _check_labelled(data: DataConfig) -> None:
     if data.shots is None and data.share is None:
         raise ValueError(
-            "data: neither shots nor share is given, expected one of them: it says how many clouds of the training split are labelled."
+            "data: neither shots nor share is given, expected one of them: it says how many clouds of the "
+            "training split are labelled."
         )
 
 
@@ -171,13 +190,18 @@ def _check_given(path: Path, splits: CloudSplits, data: DataConfig, in_channels:
     for name, value in here.items():
         if name in stored and stored[name] != value:
             raise ValueError(
-                f"distill.teacher_checkpoint: {path} was trained with {name} {_short(stored[name])}, but here it is {_short(value)}: "
-                "teacher and student must see the same clouds and tell the same classes apart."
+                f"distill.teacher_checkpoint: {path} was trained with {name} {_short(stored[name])}, but "
+                f"here it is {_short(value)}: teacher and student must see the same clouds and tell the same "
+                "classes apart."
             )
 
 
 def _short(value: Any) -> str:
-    return f"{', '.join(value[:4])}{' ...' if len(value) > 4 else ''} ({len(value)})" if isinstance(value, list) else repr(value)
+    return (
+        f"{', '.join(value[:4])}{' ...' if len(value) > 4 else ''} ({len(value)})"
+        if isinstance(value, list)
+        else repr(value)
+    )
 
 
 def _facts(splits: CloudSplits, path: Path) -> dict[str, Any]:
@@ -186,6 +210,9 @@ def _facts(splits: CloudSplits, path: Path) -> dict[str, Any]:
         "labelled_clouds": labelled,
         "unlabelled_clouds": len(splits.train) - labelled,
         "batches": "drawn from labelled and unlabelled clouds together, each once per epoch",
-        "loss": "mean over the batch of consistency_weight * softmax MSE + label_weight * cross entropy (labelled clouds only)",
+        "loss": (
+            "mean over the batch of consistency_weight * softmax MSE + label_weight * cross entropy "
+            "(labelled clouds only)"
+        ),
         "teacher": path.name,
     }

@@ -1,8 +1,9 @@
 """Pre-training of an image classifier: cross-entropy, SGD with momentum, random crops.
 
-The published recipes differ in pictures and crops only: PyTorch's ImageNet example (batch 256, learning rate 0.1, a tenth every 30 of 90
-epochs), which Image2Point uses for Tiny-ImageNet too (v1 section 6.1, v2 appendix A), and FractalDB's (Kataoka et al., ACCV 2020,
-section 4; facts 6.3). A short one of the latter kind makes the embedded image network, without any photograph.
+The published recipes differ in pictures and crops only: PyTorch's ImageNet example (batch 256, learning rate
+0.1, a tenth every 30 of 90 epochs), which Image2Point uses for Tiny-ImageNet too (v1 section 6.1, v2 appendix
+A), and FractalDB's (Kataoka et al., ACCV 2020, section 4; facts 6.3). A short one of the latter kind makes
+the embedded image network, without any photograph.
 """
 
 from __future__ import annotations
@@ -48,9 +49,11 @@ ImageDataset = Dataset[tuple[Tensor, int]]
 
 @dataclass(frozen=True)
 class FractalDataConfig:
-    """Fractal pictures: how many categories, training and held-out pictures of each, side in pixels, and the seed of all of them.
+    """Fractal pictures: how many categories, training and held-out pictures of each, side in pixels,
+    and the seed of all of them.
 
-    The network sees crops of 7/8 of the side. Held-out pictures share neither patch patterns nor trajectories with training pictures.
+    The network sees crops of 7/8 of the side. Held-out pictures share neither patch patterns nor trajectories
+    with training pictures.
     """
 
     categories: int = 100
@@ -62,7 +65,9 @@ class FractalDataConfig:
 
 @dataclass(frozen=True)
 class ImageOptimConfig:
-    """SGD. ``schedule``: one ``cosine`` over the run, ``step`` (a tenth after 1/3 and again after 2/3; facts 6.3) or ``constant``."""
+    """SGD. ``schedule``: one ``cosine`` over the run, ``step`` (a tenth after 1/3 and again after 2/3;
+    facts 6.3) or ``constant``.
+    """
 
     lr: float = 0.1
     momentum: float = 0.9
@@ -74,14 +79,21 @@ class ImageOptimConfig:
 
     def __post_init__(self) -> None:
         shares = 0 <= self.momentum < 1 and 0 <= self.label_smoothing < 1
-        if not (0 < self.lr < math.inf and 0 <= self.weight_decay < math.inf and shares) or self.epochs < 1 or self.batch_size < 2:
+        if (
+            not (0 < self.lr < math.inf and 0 <= self.weight_decay < math.inf and shares)
+            or self.epochs < 1
+            or self.batch_size < 2
+        ):
             raise ValueError(
-                f"image pre-training: got lr={self.lr}, momentum={self.momentum}, weight_decay={self.weight_decay}, epochs={self.epochs}, "
-                f"batch_size={self.batch_size}, label_smoothing={self.label_smoothing}; expected finite lr > 0 and weight_decay >= 0, "
-                "0 <= momentum < 1, 0 <= label_smoothing < 1, epochs >= 1 and batch_size >= 2."
+                f"image pre-training: got lr={self.lr}, momentum={self.momentum}, "
+                f"weight_decay={self.weight_decay}, epochs={self.epochs}, batch_size={self.batch_size}, "
+                f"label_smoothing={self.label_smoothing}; expected finite lr > 0 and weight_decay >= 0, 0 <= "
+                "momentum < 1, 0 <= label_smoothing < 1, epochs >= 1 and batch_size >= 2."
             )
         if self.schedule not in ("cosine", "step", "constant"):
-            raise ValueError(f"image pre-training: got schedule={self.schedule!r}, expected cosine, step or constant.")
+            raise ValueError(
+                f"image pre-training: got schedule={self.schedule!r}, expected cosine, step or constant."
+            )
 
     def settings(self) -> OptimConfig:
         """The same as every method has them."""
@@ -90,14 +102,20 @@ class ImageOptimConfig:
 
 
 def augment(images: Tensor, crop: int, generator: torch.Generator, flip: bool = True) -> Tensor:
-    """``(B, C, H, W)`` -> ``(B, C, crop, crop)``: a random window and, with ``flip``, a random one of four flips per picture.
+    """``(B, C, H, W)`` -> ``(B, C, crop, crop)``: a random window and, with ``flip``,
+    a random one of four flips per picture.
 
-    Any dtype and device; the random numbers come from ``generator``, a CPU generator. ``ValueError`` for a crop larger than the picture.
+    Any dtype and device; the random numbers come from ``generator``, a CPU generator.
+    ``ValueError`` for a crop larger than the picture.
     """
     batch, _, height, width = images.shape
-    rows, columns = (_windows(batch, side, crop, generator, flip).to(images.device) for side in (height, width))
+    rows, columns = (
+        _windows(batch, side, crop, generator, flip).to(images.device) for side in (height, width)
+    )
     pictures = torch.arange(batch, device=images.device)
-    return images.permute(0, 2, 3, 1)[pictures[:, None, None], rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)
+    return images.permute(0, 2, 3, 1)[pictures[:, None, None], rows[:, :, None], columns[:, None]].permute(
+        0, 3, 1, 2
+    )
 
 
 def _windows(batch: int, side: int, crop: int, generator: torch.Generator, flip: bool) -> Tensor:
@@ -110,7 +128,9 @@ def _windows(batch: int, side: int, crop: int, generator: torch.Generator, flip:
 
 
 def center_crop(images: Tensor, crop: int) -> Tensor:
-    """The middle ``crop`` x crop pixels of ``(B, C, H, W)``; ``ValueError`` if the crop is larger than the picture."""
+    """The middle ``crop`` x crop pixels of ``(B, C, H, W)``;
+    ``ValueError`` if the crop is larger than the picture.
+    """
     height, width = images.shape[-2:]
     if not 1 <= crop <= min(height, width):
         raise ValueError(f"center_crop: got a crop of {crop} for pictures of {height} x {width} pixels.")
@@ -119,7 +139,9 @@ def center_crop(images: Tensor, crop: int) -> Tensor:
 
 
 def normalise(images: Tensor, mean: float | Tensor = IMAGE_MEAN, std: float | Tensor = IMAGE_STD) -> Tensor:
-    """``(B, 1 or 3, H, W) uint8`` -> ``(B, 3, H, W) float32``: pixels in 0..1, less ``mean``, over ``std``; grey replicated."""
+    """``(B, 1 or 3, H, W) uint8`` -> ``(B, 3, H, W) float32``:
+    pixels in 0..1, less ``mean``, over ``std``; grey replicated.
+    """
     images = ((images.float() / 255.0 - mean) / std).expand(-1, 3, -1, -1)
     return images.contiguous(memory_format=torch.channels_last)
 
@@ -130,14 +152,16 @@ class ImageClassifier(Classification):
     Args:
         net: an image network.
         num_classes: of the pictures.
-        crop: side of a random (in evaluation: central) window; None keeps the picture, whose views are then the loader's affair.
+        crop: side of a random (in evaluation: central) window;
+            None keeps the picture, whose views are then the loader's affair.
         flip: one of four flips of every training picture.
         mean, std: of each channel, or of all.
-        optim, seed, total_steps: of `Method`; augmentation and everything else that is random in a step follow from the seed, the step and
-            the rank alone, so that a resumed run sees what an uninterrupted one would have seen.
+        optim, seed, total_steps: of `Method`; augmentation and everything else that is random in a step
+            follow from the seed, the step and the rank alone, so that a resumed run sees what an
+            uninterrupted one would have seen.
 
-    Logged once per epoch: train_loss, train_accuracy, val_loss, val_accuracy (top-1, 0..1), lr. Raises ``DivergenceError`` when the loss
-    becomes NaN or infinite.
+    Logged once per epoch: train_loss, train_accuracy, val_loss, val_accuracy (top-1, 0..1), lr. Raises
+    ``DivergenceError`` when the loss becomes NaN or infinite.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
@@ -174,7 +198,9 @@ class ImageClassifier(Classification):
         images, labels = batch
         if self.crop is not None or self.flip:
             step = self._pass(self._batch_index)
-            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + step) * 4096 + self.global_rank)
+            generator = torch.Generator().manual_seed(
+                (self.seed * 1_000_003 + step) * 4096 + self.global_rank
+            )
             images = augment(images, self.crop or images.shape[-1], generator, self.flip)
         logits = self(images)
         self.count_right(logits, labels)
@@ -185,7 +211,9 @@ class ImageClassifier(Classification):
         return super().training_step(batch, batch_idx)
 
     def _pass(self, batch_index: int) -> int:
-        """A number of its own for every batch, also where several make one optimizer step; the step itself where each makes one."""
+        """A number of its own for every batch, also where several make one optimizer step;
+        the step itself where each makes one.
+        """
         batches = 1 if self._trainer is None else self.trainer.accumulate_grad_batches
         return self.global_step * batches + batch_index % batches
 
@@ -205,7 +233,9 @@ class ImageClassifier(Classification):
 
 @torch.inference_mode()
 def top1(model: nn.Module, data: ImageDataset, crop: int | None = None, batch_size: int = 512) -> float:
-    """Share (0..1) of ``data`` that ``model`` classifies correctly in float32 on its own device, from centre crops."""
+    """Share (0..1) of ``data`` that ``model`` classifies correctly in float32 on its own device,
+    from centre crops.
+    """
     device = next(model.parameters()).device
     model.eval()
     correct = total = 0
@@ -216,22 +246,37 @@ def top1(model: nn.Module, data: ImageDataset, crop: int | None = None, batch_si
     return correct / total
 
 
-def fractal_pictures(data: FractalDataConfig, categories: Sequence[FractalCategory], split: Literal["train", "val"]) -> FractalImages:
-    """The training or the held-out pictures of ``categories``, in memory: grey patches, weights 0.2, a trajectory for each picture.
+def fractal_pictures(
+    data: FractalDataConfig, categories: Sequence[FractalCategory], split: Literal["train", "val"]
+) -> FractalImages:
+    """The training or the held-out pictures of ``categories``, in memory:
+    grey patches, weights 0.2, a trajectory for each picture.
 
     ``ValueError`` if a number of pictures is not positive.
     """
-    count, first = (data.instances_per_class, 0) if split == "train" else (data.val_instances, held_out_instances(data.instances_per_class))
+    count, first = (
+        (data.instances_per_class, 0)
+        if split == "train"
+        else (data.val_instances, held_out_instances(data.instances_per_class))
+    )
     return small_fractals(categories, count, data.image_size, first, data.seed)
 
 
 def source_commit() -> str:
-    """The commit of the source tree, ``+changes`` if the code of this pre-training differs from it; ``unknown`` for an installed copy."""
-    sources = [inspect.getfile(part) for part in (ImageClassifier, FractalImages, search_categories, fractal_resnet)]
+    """The commit of the source tree, ``+changes`` if the code of this pre-training differs from it;
+    ``unknown`` for an installed copy.
+    """
+    sources = [
+        inspect.getfile(part) for part in (ImageClassifier, FractalImages, search_categories, fractal_resnet)
+    ]
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changes = subprocess.run([*git, "status", "--porcelain", "--", *sources], capture_output=True, text=True, check=True).stdout
+        commit = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changes = subprocess.run(
+            [*git, "status", "--porcelain", "--", *sources], capture_output=True, text=True, check=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return commit + ("+changes" if changes.strip() else "")

@@ -1,4 +1,6 @@
-"""`method: image_pretraining` of a recipe: an image classifier from random weights, on any image source or on embedded fractals."""
+"""`method: image_pretraining` of a recipe: an image classifier from random weights,
+on any image source or on embedded fractals.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ __all__ = ["ImagePretraining"]
 
 @dataclass(frozen=True)
 class ImageSplits:
-    """The pictures of a run as (crops, labels), and how the classifier goes on with them; val is the held-out split."""
+    """The pictures of a run as (crops, labels), and how the classifier goes on with them;
+    val is the held-out split.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -59,7 +63,8 @@ class ImageSplits:
 
 
 class ImageData(Loaders):
-    """The loaders of a run: every step takes `batch_size` pictures over all devices; an incomplete last batch of an epoch is left out.
+    """The loaders of a run: every step takes `batch_size` pictures over all devices;
+    an incomplete last batch of an epoch is left out.
 
     Raises ValueError where batch size, pictures and devices do not fit together.
     """
@@ -68,22 +73,24 @@ class ImageData(Loaders):
         self.splits, local = splits, min(batch_size, splits.train_size) // world
         if batch_size % world == 0 and (splits.train_size < 2 or splits.val_size < 1 or local < 2):
             raise ValueError(
-                f"{splits.name}: got {splits.train_size} training and {splits.val_size} held-out pictures for {world} devices, expected at "
-                "least 2 training pictures for each device and 1 held out."
+                f"{splits.name}: got {splits.train_size} training and {splits.val_size} held-out pictures "
+                f"for {world} devices, expected at least 2 training pictures for each device and 1 held out."
             )
         super().__init__(
-            splits.train, splits.val, batch_size=batch_size, seed=seed, world_size=world, num_workers=num_workers,
-            evaluation_batch=2 * local, order=ImageOrder, name=splits.name, items="pictures", setting="optim.batch_size",
+            splits.train, splits.val, batch_size=batch_size, seed=seed, world_size=world,
+            num_workers=num_workers, evaluation_batch=2 * local, order=ImageOrder, name=splits.name,
+            items="pictures", setting="optim.batch_size",
         )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ImagePretraining(Experiment):
-    """Train an image network from random weights, which are in model.safetensors by their own names afterwards.
+    """Train an image network from random weights, which are in model.safetensors by their own names
+    afterwards.
 
-    They load into the same network (`model.weights` of an image2point recipe). The embedded network on the embedded fractals is also
-    written as fractal_resnet.safetensors, in float16 and with its facts, the file that ships. Metrics of the last epoch: train_loss,
-    train_accuracy, val_loss, val_accuracy (top-1), lr.
+    They load into the same network (`model.weights` of an image2point recipe). The embedded network on the
+    embedded fractals is also written as fractal_resnet.safetensors, in float16 and with its facts, the file
+    that ships. Metrics of the last epoch: train_loss, train_accuracy, val_loss, val_accuracy (top-1), lr.
     """
 
     method: ClassVar[str] = "image_pretraining"
@@ -99,10 +106,15 @@ class ImagePretraining(Experiment):
 
     def check(self, place: Place) -> None:
         if self.data.source is None and self.views != ImageViewConfig():
-            raise ValueError("views are given, but the embedded fractals (data.source null) bring their own: leave them out or name a source.")
+            raise ValueError(
+                "views are given, but the embedded fractals (data.source null) bring their own: "
+                "leave them out or name a source."
+            )
 
     def build(self, place: Place) -> Training:
-        """Raises ValueError for settings or networks that do not fit the data, DataError for what is wrong with the pictures."""
+        """Raises ValueError for settings or networks that do not fit the data,
+        DataError for what is wrong with the pictures.
+        """
         embedded = self.data.source is None
         splits = _embedded_splits(self.data) if embedded else _source_splits(self.data, self.views, self.seed)
         net = _network(self.model, splits, self.seed).to(memory_format=torch.channels_last)
@@ -113,7 +125,12 @@ class ImagePretraining(Experiment):
         module = ImageClassifier(net, len(splits.classes), *shown, self.optim.settings(), self.seed, steps)
 
         def save(path: Path, protocol: dict[str, Any]) -> None:
-            facts = {"classes": splits.classes, "recipe": protocol["recipe"], "mean": splits.mean, "std": splits.std}
+            facts = {
+                "classes": splits.classes,
+                "recipe": protocol["recipe"],
+                "mean": splits.mean,
+                "std": splits.std,
+            }
             save_image_model(net, path, {**facts, "epoch": protocol["epoch"]}, self.model.half)
 
         def write_embedded(seconds: float) -> None:
@@ -132,25 +149,34 @@ class ImagePretraining(Experiment):
 
     def summary(self, result: Any) -> str:
         accuracy = 100 * result.metrics.get("val_accuracy", float("nan"))
-        return f"held-out accuracy {accuracy:.1f} % after {self.optim.epochs} epochs and {result.seconds:.0f} s"
+        return (
+            f"held-out accuracy {accuracy:.1f} % after {self.optim.epochs} epochs and {result.seconds:.0f} s"
+        )
 
 
 def _source_splits(data: ImageDataConfig, views: ImageViewConfig, seed: int) -> ImageSplits:
     assert data.source is not None
     train, val = open_images(data.source, "train"), open_images(data.source, "val")
     if train.classes != val.classes:
-        raise DataError(f"{train.name}: train and val have different classes ({len(train.classes)} and {len(val.classes)}).")
+        raise DataError(
+            f"{train.name}: train and val have different classes ({len(train.classes)} and "
+            f"{len(val.classes)})."
+        )
     if data.limit_per_class is not None:
         train = train.limited(data.limit_per_class, seed)
     seen: tuple[KeyedData, KeyedData] = (
         CroppedImages(train, TrainCrop(views.size, views.train, flip=views.flip, seed=seed)),
         CroppedImages(val, CenterCrop(views.size, views.resize)),
     )
-    return ImageSplits(train.name, train.classes, *seen, len(train), len(val), None, False, list(views.mean), list(views.std))
+    return ImageSplits(
+        train.name, train.classes, *seen, len(train), len(val), None, False, list(views.mean), list(views.std)
+    )
 
 
 def _embedded_splits(data: ImageDataConfig) -> ImageSplits:
-    """Fractals in memory, cropped and flipped batch by batch on the device: what made the weights that ship."""
+    """Fractals in memory, cropped and flipped batch by batch on the device:
+    what made the weights that ship.
+    """
     categories = search_categories(data.categories, data.seed)
     pictures: tuple[FractalImages, FractalImages] = (
         fractal_pictures(data, categories, "train"),
@@ -158,18 +184,28 @@ def _embedded_splits(data: ImageDataConfig) -> ImageSplits:
     )
     prepared = [PreparedImages(p, len(p)) for p in pictures]
     if data.limit_per_class is not None:
-        raise ValueError("data: limit_per_class is for sources of pictures; set instances_per_class of the embedded fractals instead.")
+        raise ValueError(
+            "data: limit_per_class is for sources of pictures; "
+            "set instances_per_class of the embedded fractals instead."
+        )
     crop = data.image_size * 7 // 8
     sizes = len(pictures[0]), len(pictures[1])
     name = f"{data.categories} embedded fractals"
-    return ImageSplits(name, pictures[0].classes, prepared[0], prepared[1], *sizes, crop, True, [IMAGE_MEAN], [IMAGE_STD])
+    return ImageSplits(
+        name, pictures[0].classes, prepared[0], prepared[1], *sizes, crop, True, [IMAGE_MEAN], [IMAGE_STD]
+    )
 
 
 def _network(model: ImageModelConfig, splits: ImageSplits, seed: int) -> nn.Module:
-    """The network with weights drawn from `seed`, after it has shown that it makes so many logits of a picture."""
+    """The network with weights drawn from `seed`, after it has shown that it makes so many logits of a
+    picture.
+    """
     classes = len(splits.classes)
     if model.num_classes not in (None, classes):
-        raise ValueError(f"model: num_classes is {model.num_classes}, but {splits.name} has {classes} classes: leave it out.")
+        raise ValueError(
+            f"model: num_classes is {model.num_classes}, but {splits.name} has {classes} classes: "
+            "leave it out."
+        )
     options = dict(model.options or {})
     if not is_own_code(model.name):
         options["num_classes"] = classes
@@ -187,26 +223,49 @@ def _network(model: ImageModelConfig, splits: ImageSplits, seed: int) -> nn.Modu
     except (RuntimeError, ValueError, AssertionError, TypeError, IndexError, AttributeError) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise ValueError(
-            f"{model.name} cannot take pictures of {side} x {side} pixels ({reason}); change views.size or model.options."
+            f"{model.name} cannot take pictures of {side} x {side} pixels ({reason}); "
+            "change views.size or model.options."
         ) from None
     if shape != (1, classes):
         raise ValueError(
-            f"{model.name} makes {shape} of a picture, expected (1, {classes}) logits: pass its number of outputs in model.options."
+            f"{model.name} makes {shape} of a picture, expected (1, {classes}) logits: "
+            "pass its number of outputs in model.options."
         )
     return network.train()
 
 
 def _write_embedded(run: ImagePretraining, splits: ImageSplits, seconds: float, folder: Path) -> None:
-    """The file that ships, float16; the accuracy in its metadata is that of these weights in float32 arithmetic."""
+    """The file that ships, float16; the accuracy in its metadata is that of these weights in float32
+    arithmetic.
+    """
     classes, recipe = len(splits.classes), run.groups()
     half = fractal_resnet(num_classes=classes)
     trained = load_file(folder / "model.safetensors")
-    half.load_state_dict({name: t.half().float() if t.is_floating_point() else t for name, t in trained.items()})
+    half.load_state_dict(
+        {name: t.half().float() if t.is_floating_point() else t for name, t in trained.items()}
+    )
     assert isinstance(splits.val, PreparedImages)
     accuracy = top1(half, splits.val.images, splits.crop)
-    made = {"method": run.method, "seed": run.seed, "model": {"name": "fractal_resnet", "num_classes": classes}}
-    made |= {"data": {f.name: recipe["data"][f.name] for f in fields(FractalDataConfig)}, "optim": recipe["optim"]}
-    facts = {"recipe": json.dumps(made), "seed": str(run.seed), "commit": source_commit(), "torch": torch.__version__}
-    facts |= {"classes": str(classes), "seconds": f"{seconds:.0f}", "val_accuracy": f"{accuracy:.4f}", "crop": str(splits.crop)}
+    made = {
+        "method": run.method,
+        "seed": run.seed,
+        "model": {"name": "fractal_resnet", "num_classes": classes},
+    }
+    made |= {
+        "data": {f.name: recipe["data"][f.name] for f in fields(FractalDataConfig)},
+        "optim": recipe["optim"],
+    }
+    facts = {
+        "recipe": json.dumps(made),
+        "seed": str(run.seed),
+        "commit": source_commit(),
+        "torch": torch.__version__,
+    }
+    facts |= {
+        "classes": str(classes),
+        "seconds": f"{seconds:.0f}",
+        "val_accuracy": f"{accuracy:.4f}",
+        "crop": str(splits.crop),
+    }
     with atomic_write(folder / ASSET) as temporary:
         save_image_model(half, temporary, facts)

@@ -1,1 +1,3 @@
-"""PointCMT: an image network that sees views of objects teaches a network that sees their points (Yan et al., NeurIPS 2022)."""
+"""PointCMT: an image network that sees views of objects teaches a network that sees their points
+(Yan et al., NeurIPS 2022).
+"""

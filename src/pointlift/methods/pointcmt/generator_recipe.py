@@ -1,4 +1,6 @@
-"""`method: point_generator` of a recipe: PointCMT's stage II, clouds from the features of a trained image network (section 3.3)."""
+"""`method: point_generator` of a recipe: PointCMT's stage II,
+clouds from the features of a trained image network (section 3.3).
+"""
 
 from __future__ import annotations
 
@@ -29,16 +31,20 @@ class GeneratorConfig:
     """The cross-modal point generator, and the distance of clouds, which stages II and III share.
 
     Attributes:
-        kind: "mlp", three fully connected layers (the paper), or "linear", dropout and one layer without bias (the released code).
+        kind: "mlp", three fully connected layers (the paper), or "linear",
+            dropout and one layer without bias (the released code).
         hidden: widths between the MLP's layers, which the paper leaves open.
-        n_points: of a generated cloud; the training clouds are thinned to as many. 1,024 in the released code. The time of a matching grows
-            with its square or faster.
+        n_points: of a generated cloud; the training clouds are thinned to as many. 1,024 in the released
+            code. The time of a matching grows with its square or faster.
         batch_size: clouds per step of stage II; the paper's.
         loss_weight: of the distance in stage II: 1 (the paper) or 30 (the released code).
-        box: of both clouds before they are compared: "centred", "released" (facts T36) or "none" (the equations as written).
-        reduction: of the distances of matched points: "mean" (released; what alpha 30 belongs to) or "sum" (eqs. 4 and 5 as written).
+        box: of both clouds before they are compared: "centred",
+            "released" (facts T36) or "none" (the equations as written).
+        reduction: of the distances of matched points: "mean" (released;
+            what alpha 30 belongs to) or "sum" (eqs. 4 and 5 as written).
         matching, epsilon: "auction", within `epsilon` (in box sides) of the best mean distance, or "exact".
-        checkpoint: a finished generator (model.safetensors of stage II) to use in stage III instead of training one.
+        checkpoint: a finished generator (model.safetensors of stage II) to use in stage III instead of
+            training one.
     """
 
     kind: Literal["mlp", "linear"] = "mlp"
@@ -55,7 +61,8 @@ class GeneratorConfig:
     def __post_init__(self) -> None:
         if self.n_points < 1 or self.batch_size < 2:
             raise ValueError(
-                f"generator: n_points is {self.n_points} and batch_size {self.batch_size}, expected at least 1 point and 2 clouds."
+                f"generator: n_points is {self.n_points} and batch_size {self.batch_size}, "
+                "expected at least 1 point and 2 clouds."
             )
         self.distance()
 
@@ -69,10 +76,12 @@ GENERATOR_OPTIM = OptimConfig(optimizer="adam", lr=1e-3, weight_decay=0.0, epoch
 
 @dataclass(frozen=True)
 class PointGeneration(Experiment):
-    """Train a point generator on the features of an image network: `teacher.checkpoint`, or stage I's where this is stage II.
+    """Train a point generator on the features of an image network:
+    `teacher.checkpoint`, or stage I's where this is stage II.
 
-    The features are made in out/features where they are not there yet. The metrics are train_loss and val_loss, the mean distance between
-    clouds and what is generated of them; there are no classes. The last epoch is what is reported and written to model.safetensors.
+    The features are made in out/features where they are not there yet. The metrics are train_loss and
+    val_loss, the mean distance between clouds and what is generated of them; there are no classes. The last
+    epoch is what is reported and written to model.safetensors.
     """
 
     method: ClassVar[str] = "point_generator"
@@ -90,11 +99,14 @@ class PointGeneration(Experiment):
         """Raises ValueError where no teacher is named, or a generator."""
         if self.teacher.checkpoint is None and "teacher" not in place.stages:
             raise ValueError(
-                "teacher.checkpoint is not given, expected the model.safetensors of a view_teacher run: the point generator learns from a "
-                "trained image network (method pointcmt trains both)."
+                "teacher.checkpoint is not given, expected the model.safetensors of a view_teacher run: the "
+                "point generator learns from a trained image network (method pointcmt trains both)."
             )
         if self.generator.checkpoint is not None:
-            raise ValueError("generator.checkpoint names a finished generator, but point_generator trains one: leave it out.")
+            raise ValueError(
+                "generator.checkpoint names a finished generator, but point_generator trains one: "
+                "leave it out."
+            )
 
     def origins(self, place: Place) -> dict[str, str]:
         _, content = open_teacher(teacher_file(self.teacher, place), self.teacher)
@@ -117,7 +129,10 @@ class PointGeneration(Experiment):
         classes = list(teaching.splits.train.classes)
 
         def save(path: Path, protocol: dict[str, Any]) -> None:
-            save_generator(path, net, {"teacher_sha256": teaching.identity, "classes": classes, "protocol": protocol})
+            save_generator(
+                path, net, {"teacher_sha256": teaching.identity, "classes": classes, "protocol": protocol}
+            )
 
         facts = {**cloud_facts(clouds), "point_generator": told}
-        return Training(module, clouds, self.optim.epochs, save, facts, stops_early=False)  # which watches classes; this stage has none
+        # which watches classes; this stage has none
+        return Training(module, clouds, self.optim.epochs, save, facts, stops_early=False)

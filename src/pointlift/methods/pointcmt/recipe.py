@@ -1,4 +1,6 @@
-"""`method: pointcmt` of a recipe: image network, point generator and student, one after the other (PointCMT, algorithm 1)."""
+"""`method: pointcmt` of a recipe: image network, point generator and student,
+one after the other (PointCMT, algorithm 1).
+"""
 
 from __future__ import annotations
 
@@ -33,16 +35,18 @@ __all__ = ["PointCMT", "TransferConfig"]
 
 @dataclass(frozen=True)
 class PointCMT(CloudClassifier):
-    """Train the image network (in out/teacher), the point generator (out/generator) and the student `model` (out itself).
+    """Train the image network (in out/teacher), the point generator (out/generator) and the student `model`
+    (out itself).
 
-    The image network's features of all clouds are made once, in out/features; renderings are kept in out/teacher/views or views.cache.
-    `teacher.checkpoint` and `generator.checkpoint` take a finished network instead; what needs neither trains neither: transfer.method
-    "none" is what `Image2Point` does with the same settings, bit for bit. Every stage is what its own method (view_teacher,
-    point_generator) makes of these settings and this seed. All see the same training clouds; where data.shots or data.share draws few of
-    them, the image network learns from those few too.
+    The image network's features of all clouds are made once, in out/features; renderings are kept in
+    out/teacher/views or views.cache. `teacher.checkpoint` and `generator.checkpoint` take a finished network
+    instead; what needs neither trains neither: transfer.method "none" is what `Image2Point` does with the
+    same settings, bit for bit. Every stage is what its own method (view_teacher, point_generator) makes of
+    these settings and this seed. All see the same training clouds; where data.shots or data.share draws few
+    of them, the image network learns from those few too.
 
-    The metrics are the student's; teacher_val_accuracy and its like are the image network's. Raises ValueError for parts that do not fit
-    each other (widths, classes, pictures, clouds).
+    The metrics are the student's; teacher_val_accuracy and its like are the image network's. Raises
+    ValueError for parts that do not fit each other (widths, classes, pictures, clouds).
     """
 
     method: ClassVar[str] = "pointcmt"
@@ -77,7 +81,9 @@ class PointCMT(CloudClassifier):
         return self.transfer.method != "none"
 
     def check(self, place: Place) -> None:
-        """The three networks, the data and the pictures are tried on each other before the first is trained for hours."""
+        """The three networks, the data and the pictures are tried on each other before the first is trained
+        for hours.
+        """
         if not self.taught:
             return
         _try_networks(self)
@@ -89,9 +95,19 @@ class PointCMT(CloudClassifier):
         found: dict[str, Experiment] = {}
         if self.taught and self.teacher.checkpoint is None:
             data = replace(self.data, batch_size=self.transfer.teacher_batch_size, features="xyz")
-            found["teacher"] = ViewTeacher(self.teacher, self.views, data, self.teacher_optim, self.trainer, self.seed)
+            found["teacher"] = ViewTeacher(
+                self.teacher, self.views, data, self.teacher_optim, self.trainer, self.seed
+            )
         if self.transfer.generates and self.generator.checkpoint is None:
-            settings = (self.generator, self.teacher, self.views, self.data, self.generator_optim, self.trainer, self.seed)
+            settings = (
+                self.generator,
+                self.teacher,
+                self.views,
+                self.data,
+                self.generator_optim,
+                self.trainer,
+                self.seed,
+            )
             found["generator"] = PointGeneration(*settings)
         return found
 
@@ -115,7 +131,12 @@ class PointCMT(CloudClassifier):
         module = self._taught(net, classes, teaching, generator, settings)
         # the generator's shape is that of generator.checkpoint, whatever the recipe says
         drawing = {} if generator is None else {"generator": generator.arguments}
-        told = {**asdict(self.transfer), **drawing, "teacher": teaching.path.name, "feature_channels": teaching.width}
+        told = {
+            **asdict(self.transfer),
+            **drawing,
+            "teacher": teaching.path.name,
+            "feature_channels": teaching.width,
+        }
         judge = {"teacher": TeacherJudgement(teaching.classifier, classes)}
         return classifier_training(module, clouds, self.model, self.optim, {"pointcmt": told}, judge)
 
@@ -124,10 +145,17 @@ class PointCMT(CloudClassifier):
         said = [f"student ({self.transfer.method}) in {out}"]
         if self.transfer.generates:
             given = self.generator.checkpoint
-            said.insert(0, f"point generator in {out / 'generator'}" if given is None else f"point generator from {given}")
+            said.insert(
+                0,
+                f"point generator in {out / 'generator'}"
+                if given is None
+                else f"point generator from {given}",
+            )
         if self.taught:
             given = self.teacher.checkpoint
-            said.insert(0, f"image network in {out / 'teacher'}" if given is None else f"image network from {given}")
+            said.insert(
+                0, f"image network in {out / 'teacher'}" if given is None else f"image network from {given}"
+            )
         return "one after the other: " + ", ".join(said) if len(said) > 1 else said[0]
 
     def _alone(self) -> Training:
@@ -158,12 +186,18 @@ class PointCMT(CloudClassifier):
         """The method of stage III around the student."""
         if self.transfer.method == "pointcmt":
             distance = self.generator.distance()
-            return PointCMTStudent(net, classes, teaching.width, generator, self.transfer, distance, **settings)
+            return PointCMTStudent(
+                net, classes, teaching.width, generator, self.transfer, distance, **settings
+            )
         principal = None
         if self.transfer.method == "huang":
             assert isinstance(teaching.splits.train, TaughtClouds)
-            principal = principal_directions(teaching.splits.train.features, student_classifier(net).in_features // 2)
-        return KnowledgeDistillation(net, classes, teaching.width, self.transfer, teaching.classifier, principal, **settings)
+            principal = principal_directions(
+                teaching.splits.train.features, student_classifier(net).in_features // 2
+            )
+        return KnowledgeDistillation(
+            net, classes, teaching.width, self.transfer, teaching.classifier, principal, **settings
+        )
 
 
 def _try_networks(run: PointCMT) -> None:
@@ -178,18 +212,25 @@ def _try_networks(run: PointCMT) -> None:
         net, content = open_teacher(run.teacher.checkpoint, run.teacher)
         width, identity = net.embed_dim, str(content["identity"])
     else:
-        untrained = replace(run.teacher, pretrained=False, weights=None, weights_part=None, weights_may_differ=None)
+        untrained = replace(
+            run.teacher, pretrained=False, weights=None, weights_part=None, weights_may_differ=None
+        )
         width, identity = build_teacher(untrained, 2, run.views.size, run.seed).embed_dim, None
     if run.transfer.method == "pointcmt" and width != student:
-        said = "whose own features these are" if run.teacher.width is None else f"teacher.width is {run.teacher.width}"
+        said = (
+            "whose own features these are"
+            if run.teacher.width is None
+            else f"teacher.width is {run.teacher.width}"
+        )
         raise ValueError(
-            f"The student's feature has {student} channels and the image network's {width} ({said}), expected the same: set model.options "
-            f"head: [{width}], or teacher.width {student}."
+            f"The student's feature has {student} channels and the image network's {width} ({said}), "
+            f"expected the same: set model.options head: [{width}], or teacher.width {student}."
         )
     if run.transfer.method == "huang" and not 1 <= student // 2 <= width:
         raise ValueError(
-            f"huang compresses the image network's feature of {width} channels to half the student's {student}, expected at least 2 and at "
-            f"most {2 * width + 1} there: set model.options head, or a wider teacher.width."
+            f"huang compresses the image network's feature of {width} channels to half the student's "
+            f"{student}, expected at least 2 and at most {2 * width + 1} there: set model.options head, "
+            "or a wider teacher.width."
         )
     if run.transfer.generates and run.generator.checkpoint is not None:
         _given_generator(run, run.generator.checkpoint, width, identity)
@@ -198,30 +239,36 @@ def _try_networks(run: PointCMT) -> None:
 def _given_generator(run: PointCMT, path: str, width: int, identity: str | None) -> PointGenerator:
     """The generator of a file. identity: of the image network, None for one that is yet to be trained.
 
-    Raises ValueError for a generator that learned from another image network, or with another distance than stage III has.
+    Raises ValueError for a generator that learned from another image network,
+    or with another distance than stage III has.
     """
     net, facts = load_generator(path)
     if net.width != width:
         raise ValueError(
-            f"generator.checkpoint: {path} takes features of {net.width} channels and the image network makes {width}: train it with this "
-            "image network."
+            f"generator.checkpoint: {path} takes features of {net.width} channels and the image network "
+            f"makes {width}: train it with this image network."
         )
     if identity is None:
         raise ValueError(
-            f"generator.checkpoint: {path} is of use with the image network that it learned from only, but here a new one is trained: name "
-            "that one as teacher.checkpoint, or leave generator.checkpoint out."
+            f"generator.checkpoint: {path} is of use with the image network that it learned from only, but "
+            "here a new one is trained: name that one as teacher.checkpoint, "
+            "or leave generator.checkpoint out."
         )
     if facts.get("teacher_sha256") != identity:
         raise ValueError(
             f"generator.checkpoint: {path} learned from the features of another image network (checksum "
-            f"{str(facts.get('teacher_sha256'))[:12]}, the one here has {identity[:12]}): name that one as teacher.checkpoint, or "
-            "train the generator with this one."
+            f"{str(facts.get('teacher_sha256'))[:12]}, the one here has {identity[:12]}): "
+            "name that one as teacher.checkpoint, or train the generator with this one."
         )
-    there, here = facts.get("protocol", {}).get("point_generator", {}).get("distance", {}), asdict(run.generator.distance())
+    there, here = (
+        facts.get("protocol", {}).get("point_generator", {}).get("distance", {}),
+        asdict(run.generator.distance()),
+    )
     odd = [name for name in ("box", "reduction") if there.get(name, here[name]) != here[name]]
     if odd:
         raise ValueError(
-            f"generator.checkpoint: {path} was trained with generator.{odd[0]} {there[odd[0]]!r} and here it is {here[odd[0]]!r}, expected "
-            "the same distance in both stages: set it as it was, or train another generator."
+            f"generator.checkpoint: {path} was trained with generator.{odd[0]} {there[odd[0]]!r} and here it "
+            f"is {here[odd[0]]!r}, expected the same distance in both stages: set it as it was, "
+            "or train another generator."
         )
     return net

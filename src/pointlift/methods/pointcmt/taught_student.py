@@ -1,4 +1,6 @@
-"""A student that learns from an image network's features of its clouds: what PointCMT and its baselines have in common."""
+"""A student that learns from an image network's features of its clouds:
+what PointCMT and its baselines have in common.
+"""
 
 from __future__ import annotations
 
@@ -21,20 +23,26 @@ def student_classifier(net: nn.Module) -> nn.Linear:
     head: object = net.head if isinstance(net, CloudNetwork) else None
     layer = head[-1] if isinstance(head, nn.Sequential) and len(head) else head
     if not isinstance(layer, nn.Linear):
-        what = f"ends in {type(layer).__name__}" if isinstance(layer, nn.Module) else "cannot be split into an encoder and a classifier"
+        what = (
+            f"ends in {type(layer).__name__}"
+            if isinstance(layer, nn.Module)
+            else "cannot be split into an encoder and a classifier"
+        )
         raise ValueError(
-            f"The student, {type(net).__name__}, {what}, expected a fully connected layer that makes logits of one feature per cloud: "
-            "choose a network of points such as pointnet2-ssg, or an inflated one with model.head linear or mlp."
+            f"The student, {type(net).__name__}, {what}, expected a fully connected layer that makes logits "
+            "of one feature per cloud: choose a network of points such as pointnet2-ssg, "
+            "or an inflated one with model.head linear or mlp."
         )
     return layer
 
 
 class TaughtStudent(Classification):
-    """A classifier of clouds whose training batches bring the teacher's features: extras["teacher_features"], (B, D) float32.
+    """A classifier of clouds whose training batches bring the teacher's features:
+    extras["teacher_features"], (B, D) float32.
 
-    net is split as section 3.1 splits it: `encode` is Enc_pts, everything up to the last fully connected layer, and `classifier` is
-    Cls_pts, that layer. width: D of the teacher's features. The rest: of `Classification`. Raises ValueError for a network that cannot be
-    split so.
+    net is split as section 3.1 splits it: `encode` is Enc_pts, everything up to the last fully connected
+    layer, and `classifier` is Cls_pts, that layer. width: D of the teacher's features. The rest: of
+    `Classification`. Raises ValueError for a network that cannot be split so.
     """
 
     def __init__(
@@ -58,12 +66,15 @@ class TaughtStudent(Classification):
 
     def encode(self, batch: PointBatch) -> Tensor:
         """(B, D): F_pts = Enc_pts(P), what the student's last layer sees of the clouds."""
-        embedding: Tensor = self.net.embed(batch)  # type: ignore[operator]  # a CloudNetwork, as student_classifier has made sure
+        # a CloudNetwork, as student_classifier has made sure
+        embedding: Tensor = self.net.embed(batch)  # type: ignore[operator]
         return embedding
 
 
 class TeacherJudgement(Classification):
-    """Judges the teacher by its features: evaluates `classifier`, its last layer, on those that batches bring."""
+    """Judges the teacher by its features: evaluates `classifier`, its last layer,
+    on those that batches bring.
+    """
 
     def __init__(self, classifier: nn.Linear, num_classes: int) -> None:
         super().__init__(classifier, num_classes)
@@ -71,6 +82,8 @@ class TeacherJudgement(Classification):
     def forward(self, batch: PointBatch) -> Tensor:
         """(B, classes) logits."""
         if FEATURES not in batch.extras:
-            raise TypeError(f"The teacher is judged by its features, got a {type(batch).__name__} without any.")
+            raise TypeError(
+                f"The teacher is judged by its features, got a {type(batch).__name__} without any."
+            )
         logits: Tensor = self.net(batch.extras[FEATURES])
         return logits.float()

@@ -3,11 +3,13 @@
 for every batch of objects, each seen in V pictures:
     F_img  <- max over the views of trunk(picture)                      ViewNetwork
     loss   <- cross entropy of Linear(F_img) and the classes
-    the paper: SGD, learning rate 0.01, batches of 128, 50 epochs; from scratch on ScanObjectNN: batches of 32, 1,000 epochs
+    the paper: SGD, learning rate 0.01, batches of 128, 50 epochs; from scratch on ScanObjectNN:
+               batches of 32, 1,000 epochs
 
-The released code has Adam at a constant 1e-3 with weight decay 1e-4, label smoothing 0.2 over the other classes and gradients summed over
-4 batches of 32, which it does not divide by 4, and carries what remains of an epoch into the next. The recipe modelnet40_released is
-that, but that Lightning takes the mean over the 4, which Adam notices in its weight decay alone, and ends the group with the epoch.
+The released code has Adam at a constant 1e-3 with weight decay 1e-4, label smoothing 0.2 over the other
+classes and gradients summed over 4 batches of 32, which it does not divide by 4, and carries what remains of
+an epoch into the next. The recipe modelnet40_released is that, but that Lightning takes the mean over the 4,
+which Adam notices in its weight decay alone, and ends the group with the epoch.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ __all__ = ["PictureClassification", "ViewTeacher", "picture_loaders"]
 class PictureClassification(Classification):
     """Trains a `ViewNetwork`. Batches are (images (B, V, 3, H, W) float32 in 0-1, classes (B,) int64).
 
-    Everything learns but what the image model itself never trains. Logged and raised as `Classification` does.
+    Everything learns but what the image model itself never trains.
+    Logged and raised as `Classification` does.
     """
 
     def __init__(self, net: ViewNetwork, num_classes: int, *options: Any, **named: Any) -> None:
@@ -55,7 +58,9 @@ class PictureClassification(Classification):
     def classes(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         target = batch[1]
         if bool((target < 0).any()):
-            raise ValueError(f"{int((target < 0).sum())} objects of a batch have no class (label -1): leave them out.")
+            raise ValueError(
+                f"{int((target < 0).sum())} objects of a batch have no class (label -1): leave them out."
+            )
         return target
 
 
@@ -63,9 +68,10 @@ class PictureClassification(Classification):
 class ViewTeacher(Experiment):
     """Train an image network to classify objects from pictures (PointCMT, stage I).
 
-    The training objects are those that `Image2Point` trains on with the same data and seed. data.batch_size is in objects; data.augment
-    plays no part without views.augment. Renderings are kept in out/views, or in views.cache. The last epoch is what is reported and written
-    to model.safetensors, which `open_teacher` reads.
+    The training objects are those that `Image2Point` trains on with the same data and seed. data.batch_size
+    is in objects; data.augment plays no part without views.augment. Renderings are kept in out/views, or in
+    views.cache. The last epoch is what is reported and written to model.safetensors, which `open_teacher`
+    reads.
     """
 
     method: ClassVar[str] = "view_teacher"
@@ -81,13 +87,19 @@ class ViewTeacher(Experiment):
 
     def check(self, place: Place) -> None:
         if self.teacher.checkpoint is not None:
-            raise ValueError("teacher.checkpoint names a finished teacher, but view_teacher trains one: leave it out.")
+            raise ValueError(
+                "teacher.checkpoint names a finished teacher, but view_teacher trains one: leave it out."
+            )
 
     def build(self, place: Place) -> Training:
-        """Raises ValueError for a teacher, views or data that do not fit together, and as `load_splits` does."""
+        """Raises ValueError for a teacher, views or data that do not fit together,
+        and as `load_splits` does.
+        """
         pictures = load_views(self.views, self.data, self.seed, cache=place.folder / "views")
         pictures.prepare()
-        loaders = picture_loaders(pictures, self.data, self.seed, self.trainer.devices * self.trainer.num_nodes)
+        loaders = picture_loaders(
+            pictures, self.data, self.seed, self.trainer.devices * self.trainer.num_nodes
+        )
         classes = pictures.clouds.train.classes
         net = build_teacher(self.teacher, len(classes), self.views.size, self.seed)
         steps = optimizer_steps(loaders.steps_per_epoch, self.optim.epochs, self.trainer)

@@ -1,8 +1,10 @@
-"""Part segmentation: a network of points learns which part of its object each of them belongs to (PointCMT, supplement B.5, table 11).
+"""Part segmentation: a network of points learns which part of its object each of them belongs to (PointCMT,
+supplement B.5, table 11).
 
 for every batch of clouds, whose categories are known:
     loss <- cross entropy of net(cloud) and the parts, over all P parts, a mean over all points of the batch
-evaluation: the best part of the cloud's category at every point; instance and class mIoU                      pointlift.evaluate.parts
+evaluation: the best part of the cloud's category at every point; instance and class mIoU
+    pointlift.evaluate.parts
 
 What table 11 compares are two runs of this that differ in the weights their encoder starts from.
 """
@@ -36,12 +38,18 @@ class PartIoU(Metric):
     def __init__(self, labels: PartLabels) -> None:
         super().__init__()
         self.labels = labels
-        self.add_state("iou_sum", torch.zeros(len(labels.categories), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state(
+            "iou_sum", torch.zeros(len(labels.categories), dtype=torch.float64), dist_reduce_fx="sum"
+        )
         for name, shape in (("shapes", (len(labels.categories),)), ("correct", ()), ("points", ())):
             self.add_state(name, torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, predicted: Tensor, truth: Tensor, category: Tensor, offsets: Tensor, allowed: Tensor) -> None:
-        """Parts (N,), (N,) of B clouds, their categories (B,), offsets (B + 1,), and the table (categories, P)."""
+    def update(
+        self, predicted: Tensor, truth: Tensor, category: Tensor, offsets: Tensor, allowed: Tensor
+    ) -> None:
+        """Parts (N,), (N,) of B clouds, their categories (B,), offsets (B + 1,),
+        and the table (categories, P).
+        """
         ious = shape_ious(predicted, truth, category, offsets, allowed)
         self.iou_sum += torch.zeros_like(self.iou_sum).index_add(0, category, ious)
         self.shapes += torch.bincount(category, minlength=len(self.shapes))
@@ -50,7 +58,12 @@ class PartIoU(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """The states, summed over all processes."""
-        return {"iou_sum": self.iou_sum, "shapes": self.shapes, "correct": self.correct, "points": self.points}
+        return {
+            "iou_sum": self.iou_sum,
+            "shapes": self.shapes,
+            "correct": self.correct,
+            "points": self.points,
+        }
 
     def result(self) -> PartResult:
         """Raises ValueError before the first update."""
@@ -67,16 +80,19 @@ class PartLabelling(Labelling):
     Args:
         net: from a PointBatch with labels["class"] (B,) to (N, P) logits, such as `PointNet2Parts`.
         labels: categories and their parts.
-        restrict: whether a prediction is taken among the parts of the cloud's category, the field's convention.
+        restrict: whether a prediction is taken among the parts of the cloud's category,
+            the field's convention.
         regime, optim, seed, total_steps: of `Method`.
 
-    Batches carry labels["class"] (B,) and labels["part"] (N,). Logged once per epoch: train_loss and train_accuracy (of points, over all P
-    parts, as the batches passed), val_loss, val_instance_miou, val_class_miou and val_point_accuracy, lr. Raises ValueError for batches
-    without these labels and DivergenceError when the loss becomes NaN or infinite.
+    Batches carry labels["class"] (B,) and labels["part"] (N,). Logged once per epoch: train_loss and
+    train_accuracy (of points, over all P parts, as the batches passed), val_loss, val_instance_miou,
+    val_class_miou and val_point_accuracy, lr. Raises ValueError for batches without these labels and
+    DivergenceError when the loss becomes NaN or infinite.
     """
 
     columns: ClassVar[tuple[str, ...]] = (
-        "train_loss", "train_accuracy", "val_loss", "val_instance_miou", "val_class_miou", "val_point_accuracy", "lr",
+        "train_loss", "train_accuracy", "val_loss", "val_instance_miou", "val_class_miou",
+        "val_point_accuracy", "lr",
     )  # fmt: skip
     prominent: ClassVar[str] = "instance_miou"
     allowed: Tensor
@@ -133,7 +149,12 @@ def _labels(batch: PointBatch) -> tuple[Tensor, Tensor, Tensor]:
     category: Tensor | None = batch.labels.get("class")
     parts: Tensor | None = batch.labels.get("part")
     if category is None or bool((category < 0).any()):
-        raise ValueError("clouds of a batch have no category (label -1): leave them out of part segmentation.")
+        raise ValueError(
+            "clouds of a batch have no category (label -1): leave them out of part segmentation."
+        )
     if parts is None or bool((parts < 0).any()):
-        raise ValueError("clouds of a batch have no part labels, or points without one (-1): leave them out of part segmentation.")
+        raise ValueError(
+            "clouds of a batch have no part labels, or points without one (-1): "
+            "leave them out of part segmentation."
+        )
     return category, parts, batch.offsets

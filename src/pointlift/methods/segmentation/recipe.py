@@ -1,8 +1,9 @@
-"""`method: part_segmentation` of a recipe: PointNet++ names the parts of objects, its encoder random or trained to classify.
+"""`method: part_segmentation` of a recipe: PointNet++ names the parts of objects,
+its encoder random or trained to classify.
 
-PointCMT, supplement B.5 and table 11: the encoder of a classifier trained on ModelNet40, once with PointCMT and once without, in
-PointNet++'s segmentation network on ShapeNetPart. The paper says nothing of how that is trained: the recipes take the original code's
-settings (Qi et al. 2017).
+PointCMT, supplement B.5 and table 11: the encoder of a classifier trained on ModelNet40, once with PointCMT
+and once without, in PointNet++'s segmentation network on ShapeNetPart. The paper says nothing of how that is
+trained: the recipes take the original code's settings (Qi et al. 2017).
 """
 
 from __future__ import annotations
@@ -38,12 +39,16 @@ class PartModelConfig:
 
     Attributes:
         kind: PointNet++ with "ssg" (single-scale grouping) or "msg" (multi-scale grouping).
-        cloud_weights: a checkpoint of a PointNet++ of the same kind, whose encoder is taken: a classifier's, a PointCMT student's; null
-            starts from random weights.
-        options: keyword arguments of the network, e.g. {npoint: [128, 32]}; see `pointlift.models.points.pointnet2_parts`.
-        in_channels: channels per point; must be what `data.features` delivers: 3, or 6 with normals (features xyz+own).
-        use_category: whether the network is told the category of the object, as one-hot channels of every point.
-        restrict_to_category: whether predictions are taken among the parts of the object's category only; the field's convention.
+        cloud_weights: a checkpoint of a PointNet++ of the same kind, whose encoder is taken: a classifier's,
+            a PointCMT student's; null starts from random weights.
+        options: keyword arguments of the network, e.g. {npoint: [128, 32]}; see
+            `pointlift.models.points.pointnet2_parts`.
+        in_channels: channels per point; must be what `data.features` delivers:
+            3, or 6 with normals (features xyz+own).
+        use_category: whether the network is told the category of the object,
+            as one-hot channels of every point.
+        restrict_to_category: whether predictions are taken among the parts of the object's category only;
+            the field's convention.
     """
 
     kind: Literal["ssg", "msg"] = "ssg"
@@ -55,7 +60,9 @@ class PartModelConfig:
 
 
 def build_part_network(config: PartModelConfig, categories: int, parts: int, seed: int) -> PointNet2Parts:
-    """The network of a recipe with random weights, drawn from `seed`. Raises ValueError for options that do not fit."""
+    """The network of a recipe with random weights, drawn from `seed`.
+    Raises ValueError for options that do not fit.
+    """
     options = dict(config.options or {})
     own = {"in_channels": "model.in_channels", "num_classes": "the data", "categories": "model.use_category"}
     for name, where in own.items():
@@ -64,7 +71,9 @@ def build_part_network(config: PartModelConfig, categories: int, parts: int, see
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            return NETWORKS[config.kind](config.in_channels, parts, categories if config.use_category else 0, **options)
+            return NETWORKS[config.kind](
+                config.in_channels, parts, categories if config.use_category else 0, **options
+            )
         except TypeError as error:
             raise ValueError(f"model.options cannot be used for PointNet++ ({error}).") from None
 
@@ -73,9 +82,10 @@ def build_part_network(config: PartModelConfig, categories: int, parts: int, see
 class PartSegmentation(Experiment):
     """Train a network of parts.
 
-    data.source is "shapenetpart:FOLDER" (trained on train and val together, tested on test, as the papers do) or "procedural:shapes".
-    data.normalise, n_points and so on are as for classifiers: random points in training, the first ones in evaluation, null for all.
-    Metrics of the last epoch: train_loss, train_accuracy (of points), val_loss, val_instance_miou, val_class_miou, val_point_accuracy, lr.
+    data.source is "shapenetpart:FOLDER" (trained on train and val together, tested on test, as the papers do)
+    or "procedural:shapes". data.normalise, n_points and so on are as for classifiers: random points in
+    training, the first ones in evaluation, null for all. Metrics of the last epoch: train_loss,
+    train_accuracy (of points), val_loss, val_instance_miou, val_class_miou, val_point_accuracy, lr.
     """
 
     method: ClassVar[str] = "part_segmentation"
@@ -119,11 +129,16 @@ class PartSegmentation(Experiment):
         def save(path: Path, protocol: dict[str, Any]) -> None:
             save_checkpoint(path, net, {**config, "protocol": protocol})
 
-        among = "the parts of the cloud's category, which is known" if model.restrict_to_category else "all parts"
+        among = (
+            "the parts of the cloud's category, which is known" if model.restrict_to_category else "all parts"
+        )
         facts = {
             **cloud_facts(clouds),
             "prediction": f"highest score among {among}",
-            "iou": "mean over the parts of a shape's category, 1 for a part that is in neither truth nor prediction",
+            "iou": (
+                "mean over the parts of a shape's category, "
+                "1 for a part that is in neither truth nor prediction"
+            ),
             "encoder": loaded,
         }
         return Training(module, clouds, self.optim.epochs, save, facts, {"loaded": int(loaded["tensors"])})

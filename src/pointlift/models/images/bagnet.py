@@ -1,7 +1,9 @@
-"""BagNets: ResNet-50s that see an image as a bag of small patches (Brendel and Bethge, ICLR 2019), one of Image2Point's image sources.
+"""BagNets: ResNet-50s that see an image as a bag of small patches (Brendel and Bethge, ICLR 2019),
+one of Image2Point's image sources.
 
-Sized after the public description: most 3x3 convolutions of ResNet-50's bottlenecks are 1x1 here, so that a feature of the last stage
-has seen a patch of 9, 17 or 33 pixels. Names of tensors are those of the released files.
+Sized after the public description: most 3x3 convolutions of ResNet-50's bottlenecks are 1x1 here, so that a
+feature of the last stage has seen a patch of 9, 17 or 33 pixels. Names of tensors are those of the released
+files.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ EXPANSION = 4
 
 
 class Crop(nn.Module):
-    """Cut rows and columns off the end of a shortcut `(B, C, H, W)` until it is as large as the main path, whose convolutions have no
-    padding. Voxels have no border to lose and pass as they are."""
+    """Cut rows and columns off the end of a shortcut `(B, C, H, W)` until it is as large as the main path,
+    whose convolutions have no padding. Voxels have no border to lose and pass as they are."""
 
     def forward(self, shortcut: Tensor, main: Tensor) -> Tensor:
         if not isinstance(shortcut, Tensor):
@@ -29,8 +31,8 @@ class Crop(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, `kernel` x `kernel` without padding, and 1x1 convolutions beside a shortcut: `(B, C_in, H, W)` -> `(B, 4 width, H', W')` with
-    H' = (H - kernel) // stride + 1."""
+    """1x1, `kernel` x `kernel` without padding, and 1x1 convolutions beside a shortcut: `(B, C_in, H, W)` ->
+    `(B, 4 width, H', W')` with H' = (H - kernel) // stride + 1."""
 
     def __init__(self, inputs: int, width: int, kernel: int, stride: int, shortcut: bool) -> None:
         super().__init__()
@@ -44,7 +46,9 @@ class Bottleneck(nn.Module):
         self.downsample: nn.Module = nn.Identity()
         if shortcut:
             outputs = EXPANSION * width
-            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
         self.crop = Crop()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,10 +58,12 @@ class Bottleneck(nn.Module):
 
 
 class BagNet(nn.Module):
-    """`(B, in_channels, H, W)` images, ImageNet's normalisation -> `(B, num_classes)` logits (`num_classes=0`: `(B, C)` features).
+    """`(B, in_channels, H, W)` images, ImageNet's normalisation -> `(B, num_classes)` logits
+    (`num_classes=0`: `(B, C)` features).
 
-    kernel3: for each stage, how many of its blocks, from the first on, have a 3x3 convolution; the others have 1x1 ones. strides: of the
-    stages' first blocks. Raises ValueError for other than four stages, and for a picture smaller than the patch.
+    kernel3: for each stage, how many of its blocks, from the first on, have a 3x3 convolution; the others
+    have 1x1 ones. strides: of the stages' first blocks. Raises ValueError for other than four stages, and for
+    a picture smaller than the patch.
     """
 
     def __init__(
@@ -71,10 +77,14 @@ class BagNet(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if any(len(v) != 4 for v in (kernel3, layers, widths, strides)) or min(*layers, *widths, *strides, in_channels) < 1:
+        if (
+            any(len(v) != 4 for v in (kernel3, layers, widths, strides))
+            or min(*layers, *widths, *strides, in_channels) < 1
+        ):
             raise ValueError(
-                f"BagNet: got kernel3={tuple(kernel3)}, layers={tuple(layers)}, widths={tuple(widths)}, strides={tuple(strides)}, "
-                f"in_channels={in_channels}; expected four of each, all of them positive but kernel3."
+                f"BagNet: got kernel3={tuple(kernel3)}, layers={tuple(layers)}, widths={tuple(widths)}, "
+                f"strides={tuple(strides)}, in_channels={in_channels}; expected four of each, "
+                "all of them positive but kernel3."
             )
         self.num_classes, self.num_features = num_classes, EXPANSION * widths[-1]
         self.conv1 = nn.Conv2d(in_channels, widths[0], 1, bias=False)
@@ -82,7 +92,9 @@ class BagNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(widths[0], momentum=0.001)
         self.relu = nn.ReLU(inplace=True)
         inputs = (widths[0], *(EXPANSION * w for w in widths[:3]))
-        self.layer1, self.layer2, self.layer3, self.layer4 = (_stage(*values) for values in zip(inputs, widths, layers, kernel3, strides))
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            _stage(*values) for values in zip(inputs, widths, layers, kernel3, strides)
+        )
         self.global_pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten(1)
         self.fc: nn.Module = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
@@ -94,10 +106,15 @@ class BagNet(nn.Module):
         draw_weights(self, generator)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """`(B, C, H', W')`: one feature per patch of `receptive_field` pixels, every 8 pixels. Raises ValueError for smaller pictures."""
+        """`(B, C, H', W')`: one feature per patch of `receptive_field` pixels, every 8 pixels.
+        Raises ValueError for smaller pictures.
+        """
         if isinstance(x, Tensor) and min(x.shape[-2:]) < self.receptive_field:
             field = self.receptive_field
-            raise ValueError(f"This BagNet looks at patches of {field} x {field} pixels, got pictures of {x.shape[-2]} x {x.shape[-1]}.")
+            raise ValueError(
+                f"This BagNet looks at patches of {field} x {field} pixels, "
+                f"got pictures of {x.shape[-2]} x {x.shape[-1]}."
+            )
         x = self.relu(self.bn1(self.conv2(self.conv1(x))))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
@@ -107,8 +124,12 @@ class BagNet(nn.Module):
 
 def _stage(inputs: int, width: int, layers: int, kernel3: int, stride: int) -> nn.Sequential:
     outputs = EXPANSION * width
-    first = Bottleneck(inputs, width, 3 if kernel3 > 0 else 1, stride, shortcut=stride != 1 or inputs != outputs)
-    others = (Bottleneck(outputs, width, 3 if kernel3 > i else 1, 1, shortcut=False) for i in range(1, layers))
+    first = Bottleneck(
+        inputs, width, 3 if kernel3 > 0 else 1, stride, shortcut=stride != 1 or inputs != outputs
+    )
+    others = (
+        Bottleneck(outputs, width, 3 if kernel3 > i else 1, 1, shortcut=False) for i in range(1, layers)
+    )
     return nn.Sequential(first, *others)
 
 
@@ -123,25 +144,44 @@ def _receptive_field(kernel3: Sequence[int], strides: Sequence[int]) -> int:
     return size
 
 
-def _named(name: str, kernel3: Sequence[int], pretrained: bool, num_classes: int, in_channels: int, **sizes: Sequence[int]) -> BagNet:
+def _named(
+    name: str,
+    kernel3: Sequence[int],
+    pretrained: bool,
+    num_classes: int,
+    in_channels: int,
+    **sizes: Sequence[int],
+) -> BagNet:
     if pretrained:
         raise ValueError(
-            f"{name} has no weights that pointlift could download: get the file that its authors released (bethgelab/bag-of-local-features-"
+            f"{name} has no weights that pointlift could download: get the file that its authors released "
+            "(bethgelab/bag-of-local-features-"
             "models) and give it as weights."
         )
-    return BagNet(kernel3, num_classes=num_classes, in_channels=in_channels, **sizes)  # type: ignore[arg-type]
+    return BagNet(
+        kernel3,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        **sizes,  # type: ignore[arg-type]
+    )
 
 
-def bagnet9(pretrained: bool = False, num_classes: int = 1000, in_channels: int = 3, **sizes: Sequence[int]) -> BagNet:
+def bagnet9(
+    pretrained: bool = False, num_classes: int = 1000, in_channels: int = 3, **sizes: Sequence[int]
+) -> BagNet:
     """Patches of 9 pixels, 15.7 M parameters. sizes: layers, widths and strides of a smaller one."""
     return _named("bagnet9", (1, 1, 0, 0), pretrained, num_classes, in_channels, **sizes)
 
 
-def bagnet17(pretrained: bool = False, num_classes: int = 1000, in_channels: int = 3, **sizes: Sequence[int]) -> BagNet:
+def bagnet17(
+    pretrained: bool = False, num_classes: int = 1000, in_channels: int = 3, **sizes: Sequence[int]
+) -> BagNet:
     """Patches of 17 pixels, 16.2 M parameters. sizes: layers, widths and strides of a smaller one."""
     return _named("bagnet17", (1, 1, 1, 0), pretrained, num_classes, in_channels, **sizes)
 
 
-def bagnet33(pretrained: bool = False, num_classes: int = 1000, in_channels: int = 3, **sizes: Sequence[int]) -> BagNet:
+def bagnet33(
+    pretrained: bool = False, num_classes: int = 1000, in_channels: int = 3, **sizes: Sequence[int]
+) -> BagNet:
     """Patches of 33 pixels, 18.3 M parameters. sizes: layers, widths and strides of a smaller one."""
     return _named("bagnet33", (1, 1, 1, 1), pretrained, num_classes, in_channels, **sizes)

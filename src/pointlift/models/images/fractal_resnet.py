@@ -1,8 +1,10 @@
-"""The image network that ships with pointlift: a small plain ResNet, pre-trained on fractals, the offline stand-in for a photo-trained one.
+"""The image network that ships with pointlift: a small plain ResNet, pre-trained on fractals,
+the offline stand-in for a photo-trained one.
 
-Built like the ResNets of He et al. (CVPR 2016) with basic blocks, from ``torch.nn`` layers only, so that ``pointlift.inflate`` treats it as
-any other image network. The weights in ``assets/fractal_resnet.safetensors`` come from ``recipes/pretrain/fractal.yaml``; see the model
-card beside them.
+Built like the ResNets of He et al. (CVPR 2016) with basic blocks, from ``torch.nn`` layers only, so that
+``pointlift.inflate`` treats it as any other image network. The weights in
+``assets/fractal_resnet.safetensors`` come from ``recipes/pretrain/fractal.yaml``; see the model card beside
+them.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ IMAGE_STD = 0.5
 
 
 def draw_weights(network: nn.Module, generator: torch.Generator | None = None) -> None:
-    """He initialisation of convolutions (normal, fan out), normal(0, .01) of linear layers, whose biases become 0; batch norms as in torch.
+    """He initialisation of convolutions (normal, fan out), normal(0, .01) of linear layers,
+    whose biases become 0; batch norms as in torch.
 
     ``generator`` None draws from torch's own stream.
     """
@@ -38,7 +41,9 @@ def draw_weights(network: nn.Module, generator: torch.Generator | None = None) -
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut, 1x1 where the shape changes: ``(B, C_in, H, W)`` -> ``(B, C_out, H / stride, W / stride)``."""
+    """Two 3x3 convolutions and a shortcut, 1x1 where the shape changes: ``(B, C_in, H, W)`` ->
+    ``(B, C_out, H / stride, W / stride)``.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -50,7 +55,9 @@ class BasicBlock(nn.Module):
         self.relu2 = nn.ReLU(inplace=True)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
-            self.shortcut = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
@@ -58,7 +65,8 @@ class BasicBlock(nn.Module):
 
 
 class FractalResNet(nn.Module):
-    """``(B, 3, H, W)`` images, normalised with mean .2 and std .5 -> ``(B, num_classes)`` logits (``num_classes=0``: ``(B, C)`` features).
+    """``(B, 3, H, W)`` images, normalised with mean .2 and std .5 -> ``(B, num_classes)`` logits
+    (``num_classes=0``: ``(B, C)`` features).
 
     A 3x3 stem of stride 2, four stages of strides 1, 2, 2, 2, global average pooling, one linear layer.
     """
@@ -74,8 +82,9 @@ class FractalResNet(nn.Module):
         super().__init__()
         if len(widths) != 4 or len(depths) != 4 or min(*widths, *depths, in_channels) < 1 or num_classes < 0:
             raise ValueError(
-                f"FractalResNet: got widths={tuple(widths)}, depths={tuple(depths)}, in_channels={in_channels}, num_classes={num_classes}; "
-                "expected four positive widths and depths, in_channels >= 1 and num_classes >= 0."
+                f"FractalResNet: got widths={tuple(widths)}, depths={tuple(depths)}, "
+                f"in_channels={in_channels}, num_classes={num_classes}; expected four positive widths and "
+                "depths, in_channels >= 1 and num_classes >= 0."
             )
         self.num_classes = num_classes
         self.num_features = widths[-1]
@@ -105,13 +114,17 @@ class FractalResNet(nn.Module):
         return self.fc(self.flatten(self.global_pool(self.forward_features(x))))
 
 
-def fractal_resnet(pretrained: bool = False, num_classes: int | None = None, generator: torch.Generator | None = None) -> FractalResNet:
+def fractal_resnet(
+    pretrained: bool = False, num_classes: int | None = None, generator: torch.Generator | None = None
+) -> FractalResNet:
     """The embedded image network, 0.7 M parameters.
 
-    pretrained    load the weights that ship with the package; without it, random ones (from ``generator`` if given)
-    num_classes   default: the number of fractal categories of the weights, else 100. With another number than the weights have, the
-                  last layer alone stays random; 0 leaves it out
-    Raises ``FileNotFoundError`` if the weights are not in the installation and ``ValueError`` if their file is damaged.
+    pretrained    load the weights that ship with the package; without it, random ones (from ``generator`` if
+                  given)
+    num_classes   default: the number of fractal categories of the weights, else 100. With another number than
+                  the weights have, the last layer alone stays random; 0 leaves it out
+    Raises ``FileNotFoundError`` if the weights are not in the installation and ``ValueError`` if their file
+    is damaged.
     """
     if not pretrained:
         return FractalResNet(DEFAULT_CLASSES if num_classes is None else num_classes, generator=generator)
@@ -132,15 +145,32 @@ def read_weights(path: Path | None = None) -> dict[str, Tensor]:
     """
     file = resources.files("pointlift").joinpath("assets").joinpath(ASSET) if path is None else path
     if not file.is_file():
-        raise FileNotFoundError(f"{file}: the weights of fractal_resnet are missing; reinstall pointlift or pass pretrained=False.")
+        raise FileNotFoundError(
+            f"{file}: the weights of fractal_resnet are missing; "
+            "reinstall pointlift or pass pretrained=False."
+        )
     try:
         weights = load_safetensors(file.read_bytes())
     except SafetensorError as error:
-        raise ValueError(f"{file}: damaged weights of fractal_resnet ({error}); reinstall pointlift or pass pretrained=False.") from None
-    classes = weights["fc.bias"].shape[0] if "fc.bias" in weights and weights["fc.bias"].ndim == 1 else DEFAULT_CLASSES
+        raise ValueError(
+            f"{file}: damaged weights of fractal_resnet ({error}); "
+            "reinstall pointlift or pass pretrained=False."
+        ) from None
+    classes = (
+        weights["fc.bias"].shape[0]
+        if "fc.bias" in weights and weights["fc.bias"].ndim == 1
+        else DEFAULT_CLASSES
+    )
     with torch.device("meta"):
         expected = {name: tensor.shape for name, tensor in FractalResNet(classes).state_dict().items()}
     if (found := {name: tensor.shape for name, tensor in weights.items()}) != expected:
-        wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
-        raise ValueError(f"{file}: {len(wrong)} tensors are not those of fractal_resnet (first: {wrong[0]}); reinstall pointlift.")
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+        wrong = sorted(
+            name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)
+        )
+        raise ValueError(
+            f"{file}: {len(wrong)} tensors are not those of fractal_resnet (first: {wrong[0]}); "
+            "reinstall pointlift."
+        )
+    return {
+        name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()
+    }

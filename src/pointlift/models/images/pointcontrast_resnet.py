@@ -1,9 +1,11 @@
-"""The 2D twin of PointContrast's encoder: an image ResNet of the same shape, whose inflation is what PointContrast's weights fit.
+"""The 2D twin of PointContrast's encoder: an image ResNet of the same shape,
+whose inflation is what PointContrast's weights fit.
 
-Image2Point compares its image-pretrained networks with PointContrast's 3D pre-training on one architecture (v2, tables 5 and 6), the
-encoder half of Res16UNet34 (facts 1.3, 2.3): widths 32, 64, 128, 256, basic blocks 2, 3, 4, 6 of stride 1, and between the stages a
-strided 2x2 convolution that keeps the width. torchvision's resnet34 has other widths and does not fit it; the authors trained this
-twin on ImageNet and never released it.
+Image2Point compares its image-pretrained networks with PointContrast's 3D pre-training on one architecture
+(v2, tables 5 and 6), the encoder half of Res16UNet34 (facts 1.3, 2.3): widths 32, 64, 128, 256, basic blocks
+2, 3, 4, 6 of stride 1, and between the stages a strided 2x2 convolution that keeps the width. torchvision's
+resnet34 has other widths and does not fit it; the authors trained this twin on ImageNet and never released
+it.
 """
 
 from __future__ import annotations
@@ -20,11 +22,13 @@ __all__ = ["PointContrastResNet", "pointcontrast_resnet34"]
 
 
 class PointContrastResNet(nn.Module):
-    """``(B, in_channels, H, W)`` images -> ``(B, num_classes)`` logits (``num_classes=0``: ``(B, C)`` features).
+    """``(B, in_channels, H, W)`` images -> ``(B, num_classes)`` logits (``num_classes=0``:
+    ``(B, C)`` features).
 
-    stem: "imagenet", a 7x7 convolution of stride 2 and a 3x3 max pooling of stride 2, as large pictures need it, or "small", one 3x3
-    convolution of stride 1, for pictures of 64 pixels and less. The papers do not say which they used; the paper's input layer takes
-    its place in 3D. Stages 2 to 4 begin with their own downsampling (`down`), so that ``load_stages`` counts four stages.
+    stem: "imagenet", a 7x7 convolution of stride 2 and a 3x3 max pooling of stride 2, as large pictures need
+    it, or "small", one 3x3 convolution of stride 1, for pictures of 64 pixels and less. The papers do not say
+    which they used; the paper's input layer takes its place in 3D. Stages 2 to 4 begin with their own
+    downsampling (`down`), so that ``load_stages`` counts four stages.
 
     Raises ValueError for other than four positive widths and depths, or an unknown stem.
     """
@@ -41,14 +45,17 @@ class PointContrastResNet(nn.Module):
         super().__init__()
         if len(widths) != 4 or len(depths) != 4 or min(*widths, *depths, in_channels) < 1 or num_classes < 0:
             raise ValueError(
-                f"PointContrastResNet: got widths={tuple(widths)}, depths={tuple(depths)}, in_channels={in_channels}, "
-                f"num_classes={num_classes}; expected four positive widths and depths, in_channels >= 1 and num_classes >= 0."
+                f"PointContrastResNet: got widths={tuple(widths)}, depths={tuple(depths)}, "
+                f"in_channels={in_channels}, num_classes={num_classes}; "
+                "expected four positive widths and depths, in_channels >= 1 and num_classes >= 0."
             )
         if stem not in ("imagenet", "small"):
             raise ValueError(f"PointContrastResNet: stem must be 'imagenet' or 'small', got {stem!r}.")
         self.num_classes, self.num_features = num_classes, widths[-1]
         large = stem == "imagenet"
-        self.conv1 = nn.Conv2d(in_channels, widths[0], 7 if large else 3, 2 if large else 1, 3 if large else 1, bias=False)
+        self.conv1 = nn.Conv2d(
+            in_channels, widths[0], 7 if large else 3, 2 if large else 1, 3 if large else 1, bias=False
+        )
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.relu = nn.ReLU(inplace=True)
         self.maxpool: nn.Module = nn.MaxPool2d(3, 2, 1) if large else nn.Identity()
@@ -75,11 +82,15 @@ class PointContrastResNet(nn.Module):
 
 
 def _stage(inputs: int, width: int, depth: int, down: bool) -> nn.Sequential:
-    """`depth` blocks "0", "1", ... behind a 2x2 convolution "down" of stride 2 that keeps the width of what comes in (facts 1.3)."""
+    """`depth` blocks "0", "1", ... behind a 2x2 convolution "down" of stride 2 that keeps the width of what
+    comes in (facts 1.3).
+    """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     if down:
         convolution = nn.Conv2d(inputs, inputs, 2, 2, bias=False)
-        layers["down"] = nn.Sequential(OrderedDict(conv=convolution, bn=nn.BatchNorm2d(inputs), relu=nn.ReLU(inplace=True)))
+        layers["down"] = nn.Sequential(
+            OrderedDict(conv=convolution, bn=nn.BatchNorm2d(inputs), relu=nn.ReLU(inplace=True))
+        )
     for k in range(depth):
         layers[str(k)] = BasicBlock(inputs if k == 0 else width, width, 1)
     return nn.Sequential(layers)
@@ -94,13 +105,15 @@ def pointcontrast_resnet34(
     stem: str = "imagenet",
     generator: torch.Generator | None = None,
 ) -> PointContrastResNet:
-    """The image network of Image2Point's ResNet34 columns; inflated to 40 classes it has 24,624,152 parameters (facts 1.5).
+    """The image network of Image2Point's ResNet34 columns;
+    inflated to 40 classes it has 24,624,152 parameters (facts 1.5).
 
     There are no weights to load: ``pretrained=True`` raises ValueError and says where to get some.
     """
     if pretrained:
         raise ValueError(
-            "pointcontrast_resnet34 has no weights to download, its authors released none: train it on images with a recipe in "
-            "recipes/pretrain and give the file as weights, or start the 3D network from PointContrast's own with cloud_weights."
+            "pointcontrast_resnet34 has no weights to download, its authors released none: "
+            "train it on images with a recipe in recipes/pretrain and give the file as weights, "
+            "or start the 3D network from PointContrast's own with cloud_weights."
         )
     return PointContrastResNet(num_classes, widths, depths, in_channels, stem, generator)

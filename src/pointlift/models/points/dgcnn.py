@@ -1,4 +1,6 @@
-"""DGCNN for classification (Wang et al., ACM Transactions on Graphics 2019, section 4.1; facts 5.3), name "dgcnn"."""
+"""DGCNN for classification (Wang et al., ACM Transactions on Graphics 2019, section 4.1;
+facts 5.3), name "dgcnn".
+"""
 
 from __future__ import annotations
 
@@ -21,24 +23,27 @@ __all__ = ["DGCNN"]
 
 
 class DGCNN(CloudNetwork):
-    """Edge convolutions on graphs drawn anew in every layer, a shared layer on all their outputs, and a fully connected classifier.
+    """Edge convolutions on graphs drawn anew in every layer, a shared layer on all their outputs,
+    and a fully connected classifier.
 
     Args:
-        in_channels: xyz and what follows it; `cloud.features` is (N, in_channels) and starts with xyz. With 3 there is nothing beside
-            the coordinates, and `cloud.features` is not looked at. The coordinates themselves always come from `cloud.xyz`.
+        in_channels: xyz and what follows it; `cloud.features` is (N, in_channels) and starts with xyz. With 3
+            there is nothing beside the coordinates, and `cloud.features` is not looked at. The coordinates
+            themselves always come from `cloud.xyz`.
         num_classes: width of the logits.
-        k: neighbours of a point, itself among them: 20 for clouds of 1,024 points, 40 for 2,048. A cloud with fewer points repeats them.
-        widths: outputs of the edge convolutions. The graph of the first is drawn between coordinates, that of each further one between
-            the features of the layer before.
-        embedding: width of the shared layer, which sees the outputs of all edge convolutions; its maximum and its mean over the points
-            are the embedding of a cloud, twice as wide.
-        head: widths of the classifier's hidden layers: (512, 256), or (512,) as PointCMT has it (facts T40). As released, all but
-            the first have a bias.
+        k: neighbours of a point, itself among them: 20 for clouds of 1,024 points, 40 for 2,048.
+            A cloud with fewer points repeats them.
+        widths: outputs of the edge convolutions. The graph of the first is drawn between coordinates, that of
+            each further one between the features of the layer before.
+        embedding: width of the shared layer, which sees the outputs of all edge convolutions; its maximum and
+            its mean over the points are the embedding of a cloud, twice as wide.
+        head: widths of the classifier's hidden layers: (512, 256), or (512,) as PointCMT has it (facts T40).
+            As released, all but the first have a bias.
         dropout: behind each of them.
         slope: of every LeakyReLU.
 
-    The input layer is the first edge convolution, the output layer the whole classifier. Clouds may differ in size; in evaluation each is
-    treated as if it were alone.
+    The input layer is the first edge convolution, the output layer the whole classifier. Clouds may differ in
+    size; in evaluation each is treated as if it were alone.
 
     Raises ValueError for arguments out of range.
     """
@@ -67,16 +72,22 @@ class DGCNN(CloudNetwork):
         super().__init__(arguments, ["edges.0"])
         if in_channels < 3 or num_classes < 1 or k < 1 or not widths or min([*widths, *head, embedding]) < 1:
             raise ValueError(
-                f"DGCNN: got in_channels={in_channels}, num_classes={num_classes}, k={k}, widths={list(widths)}, embedding={embedding}, "
-                f"head={list(head)}; expected 3 channels or more (xyz first), a class, a neighbour and positive widths."
+                f"DGCNN: got in_channels={in_channels}, num_classes={num_classes}, k={k}, "
+                f"widths={list(widths)}, embedding={embedding}, head={list(head)}; expected 3 channels or "
+                "more (xyz first), a class, a neighbour and positive widths."
             )
         if not 0 <= dropout < 1 or not 0 <= slope <= 1:
-            raise ValueError(f"DGCNN: got dropout={dropout}, slope={slope}; expected a dropout of 0 to below 1 and a slope of 0 to 1.")
+            raise ValueError(
+                f"DGCNN: got dropout={dropout}, slope={slope}; "
+                "expected a dropout of 0 to below 1 and a slope of 0 to 1."
+            )
         self.k = k
         inputs = [in_channels, *widths[:-1]]
         self.edges = nn.ModuleList(EdgeConv(wide, out, slope) for wide, out in zip(inputs, widths))
         self.shared = nn.Sequential(
-            nn.Linear(sum(widths), embedding, bias=False), nn.BatchNorm1d(embedding), nn.LeakyReLU(slope, inplace=True)
+            nn.Linear(sum(widths), embedding, bias=False),
+            nn.BatchNorm1d(embedding),
+            nn.LeakyReLU(slope, inplace=True),
         )
         biases = [False] * min(1, len(head)) + [True] * (len(head) - 1)
         activation = partial(nn.LeakyReLU, slope, inplace=True)
@@ -89,8 +100,8 @@ class DGCNN(CloudNetwork):
     def forward_features(self, cloud: PointBatch) -> Tensor:
         """(B, 2 embedding): maximum and mean over the points of each cloud.
 
-        Raises ValueError for an empty cloud, features of another width, features that are not finite, and a single cloud in training
-        mode, where batch normalisation is not defined.
+        Raises ValueError for an empty cloud, features of another width, features that are not finite, and a
+        single cloud in training mode, where batch normalisation is not defined.
         """
         self.check_clouds(cloud)
         extra = self.extra_features(cloud)

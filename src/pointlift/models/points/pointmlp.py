@@ -1,4 +1,6 @@
-"""PointMLP for classification (Ma et al., ICLR 2022, section 3; facts 5.5), names "pointmlp" and "pointmlp-elite"."""
+"""PointMLP for classification (Ma et al., ICLR 2022, section 3;
+facts 5.5), names "pointmlp" and "pointmlp-elite".
+"""
 
 from __future__ import annotations
 
@@ -31,13 +33,24 @@ ELITE: dict[str, Any] = {
 
 
 class Stage(nn.Module):
-    """One stage (equation 2): sample, group, normalise, residual MLPs on every neighbour, maximum over the group, residual MLPs on centres.
+    """One stage (equation 2): sample, group, normalise, residual MLPs on every neighbour,
+    maximum over the group, residual MLPs on centres.
 
-    rows of a group: [affine(f_j - f_i), f_i], taken to `out_channels` by a shared layer first. use_xyz is False as released: coordinates
-    choose who is near, and are not among the rows.
+    rows of a group: [affine(f_j - f_i), f_i], taken to `out_channels` by a shared layer first. use_xyz is
+    False as released: coordinates choose who is near, and are not among the rows.
     """
 
-    def __init__(self, npoint: int, k: int, channels: int, out_channels: int, pre: int, pos: int, hidden: int, sigma: Sigma) -> None:
+    def __init__(
+        self,
+        npoint: int,
+        k: int,
+        channels: int,
+        out_channels: int,
+        pre: int,
+        pos: int,
+        hidden: int,
+        sigma: Sigma,
+    ) -> None:
         super().__init__()
         self.npoint, self.k = npoint, k
         self.affine = GeometricAffine(channels, sigma)
@@ -47,7 +60,9 @@ class Stage(nn.Module):
         self.pos = nn.Sequential(*(ResidualMLP(out_channels, hidden) for _ in range(pos)))
 
     def forward(self, xyz: Tensor, features: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """xyz (N, 3), features (N, channels), offsets (B + 1,) -> centres (B * npoint, 3), (B * npoint, out_channels), (B + 1,)."""
+        """xyz (N, 3), features (N, channels), offsets (B + 1,) -> centres (B * npoint, 3),
+        (B * npoint, out_channels), (B + 1,).
+        """
         chosen = farthest_point_sampling(xyz, offsets, self.npoint, repeat=True).reshape(-1)
         centres, anchors = xyz[chosen], features[chosen]
         centre_offsets = torch.arange(len(offsets), dtype=torch.int64, device=offsets.device) * self.npoint
@@ -66,26 +81,31 @@ class Stage(nn.Module):
 
 
 class PointMLP(CloudNetwork):
-    """A shared layer, stages of residual MLPs on ever fewer points, a maximum over what is left, and a fully connected classifier.
+    """A shared layer, stages of residual MLPs on ever fewer points, a maximum over what is left,
+    and a fully connected classifier.
 
     Args:
-        in_channels: xyz and what follows it; `cloud.features` is (N, in_channels) and starts with xyz. With 3 there is nothing beside
-            the coordinates, and `cloud.features` is not looked at. The coordinates themselves always come from `cloud.xyz`.
+        in_channels: xyz and what follows it; `cloud.features` is (N, in_channels) and starts with xyz. With 3
+            there is nothing beside the coordinates, and `cloud.features` is not looked at. The coordinates
+            themselves always come from `cloud.xyz`.
         num_classes: width of the logits.
         width: of the first shared layer.
-        npoint: centres per cloud, one number per stage: each has half as many as the one before, starting from 1,024 points.
+        npoint: centres per cloud, one number per stage: each has half as many as the one before,
+            starting from 1,024 points.
         k: neighbours of every centre.
         expansion: by how much every stage multiplies the channels.
         pre_blocks, pos_blocks: residual MLPs of every stage before and behind the maximum over the group.
         residual_expansion: hidden channels of a residual MLP, as a share of its channels.
-        head: widths of the classifier's hidden layers, which have a bias: (512, 256), or (512,) as PointCMT has it (facts T40).
+        head: widths of the classifier's hidden layers, which have a bias:
+            (512, 256), or (512,) as PointCMT has it (facts T40).
         dropout: behind each of them.
-        sigma: of the geometric affine module: one per "sample", or one per "batch" as in an earlier release (facts T42).
+        sigma: of the geometric affine module: one per "sample",
+            or one per "batch" as in an earlier release (facts T42).
 
-    The parameters are those of the released code, 13.2 M and 0.72 M; the paper prints 12.6 M and 0.68 M. The input layer is the first
-    shared layer, the output layer the whole classifier. Clouds may differ in size; in evaluation each is treated as if it were alone,
-    but for sigma "batch". A cloud with fewer points than centres or neighbours repeats points. Sampling begins at the first point of a
-    cloud.
+    The parameters are those of the released code, 13.2 M and 0.72 M; the paper prints 12.6 M and 0.68 M. The
+    input layer is the first shared layer, the output layer the whole classifier. Clouds may differ in size;
+    in evaluation each is treated as if it were alone, but for sigma "batch". A cloud with fewer points than
+    centres or neighbours repeats points. Sampling begins at the first point of a cloud.
 
     Raises ValueError for arguments that do not fit each other.
     """
@@ -122,39 +142,56 @@ class PointMLP(CloudNetwork):
         super().__init__(arguments, ["embedding"])
         if not len(npoint) == len(expansion) == len(pre_blocks) == len(pos_blocks) > 0:
             raise ValueError(
-                f"PointMLP: got {len(npoint)} npoint, {len(expansion)} expansion, {len(pre_blocks)} pre_blocks and {len(pos_blocks)} "
-                "pos_blocks, expected one of each per stage."
+                f"PointMLP: got {len(npoint)} npoint, {len(expansion)} expansion, {len(pre_blocks)} "
+                f"pre_blocks and {len(pos_blocks)} pos_blocks, expected one of each per stage."
             )
-        if in_channels < 3 or min([num_classes, width, k, *npoint, *expansion, *head]) < 1 or min([*pre_blocks, *pos_blocks]) < 0:
+        if (
+            in_channels < 3
+            or min([num_classes, width, k, *npoint, *expansion, *head]) < 1
+            or min([*pre_blocks, *pos_blocks]) < 0
+        ):
             raise ValueError(
-                f"PointMLP: got in_channels={in_channels}, num_classes={num_classes}, width={width}, npoint={list(npoint)}, k={k}, "
-                f"expansion={list(expansion)}, pre_blocks={list(pre_blocks)}, pos_blocks={list(pos_blocks)}, head={list(head)}; expected "
-                "3 channels or more (xyz first), positive numbers, and no negative number of blocks."
+                f"PointMLP: got in_channels={in_channels}, num_classes={num_classes}, width={width}, "
+                f"npoint={list(npoint)}, k={k}, expansion={list(expansion)}, pre_blocks={list(pre_blocks)}, "
+                f"pos_blocks={list(pos_blocks)}, head={list(head)}; expected 3 channels or more (xyz first), "
+                "positive numbers, and no negative number of blocks."
             )
-        if not 0 <= dropout < 1 or int(width * min(expansion) * residual_expansion) < 1 or sigma not in get_args(Sigma):
+        if (
+            not 0 <= dropout < 1
+            or int(width * min(expansion) * residual_expansion) < 1
+            or sigma not in get_args(Sigma)
+        ):
             raise ValueError(
-                f"PointMLP: got dropout={dropout}, residual_expansion={residual_expansion}, sigma={sigma!r}; expected a dropout of at "
-                f"least 0 and below 1, at least one hidden channel, and {' or '.join(get_args(Sigma))}."
+                f"PointMLP: got dropout={dropout}, residual_expansion={residual_expansion}, sigma={sigma!r}; "
+                "expected a dropout of at least 0 and below 1, at least one hidden channel, and "
+                f"{' or '.join(get_args(Sigma))}."
             )
-        self.embedding = nn.Sequential(nn.Linear(in_channels, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True))
+        self.embedding = nn.Sequential(
+            nn.Linear(in_channels, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True)
+        )
         self.stages = nn.ModuleList()
         channels = width
         for centres, times, pre, pos in zip(npoint, expansion, pre_blocks, pos_blocks):
             out = channels * times
-            self.stages.append(Stage(centres, k, channels, out, pre, pos, int(out * residual_expansion), sigma))
+            self.stages.append(
+                Stage(centres, k, channels, out, pre, pos, int(out * residual_expansion), sigma)
+            )
             channels = out
         self.head = classifier(channels, head, num_classes, dropout, bias=True)
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:
         stages: Any = self.stages
-        return [level_feature(f"stages.{i}", stage.norm.num_features, stage.npoint) for i, stage in enumerate(stages)]
+        return [
+            level_feature(f"stages.{i}", stage.norm.num_features, stage.npoint)
+            for i, stage in enumerate(stages)
+        ]
 
     def forward_features(self, cloud: PointBatch) -> Tensor:
         """(B, channels of the last stage): one embedding per cloud.
 
-        Raises ValueError for an empty cloud, features of another width, and a single cloud in training mode, where batch normalisation
-        is not defined.
+        Raises ValueError for an empty cloud, features of another width, and a single cloud in training mode,
+        where batch normalisation is not defined.
         """
         self.check_clouds(cloud)
         extra = self.extra_features(cloud)

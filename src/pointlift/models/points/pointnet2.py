@@ -1,4 +1,6 @@
-"""PointNet++ for classification (Qi et al., NeurIPS 2017, appendix B; facts 5.1 and 5.2), names "pointnet2-ssg" and "pointnet2-msg"."""
+"""PointNet++ for classification (Qi et al., NeurIPS 2017, appendix B; facts 5.1 and 5.2), names
+"pointnet2-ssg" and "pointnet2-msg".
+"""
 
 from __future__ import annotations
 
@@ -34,25 +36,29 @@ class PointNet2(CloudNetwork):
     """Set abstraction levels, one global set abstraction, and a fully connected classifier.
 
     Args:
-        in_channels: xyz and what follows it; `cloud.features` is (N, in_channels) and starts with xyz. With 3 there is nothing beside
-            the coordinates, and `cloud.features` is not looked at. The coordinates themselves always come from `cloud.xyz`.
+        in_channels: xyz and what follows it; `cloud.features` is (N, in_channels) and starts with xyz. With 3
+            there is nothing beside the coordinates, and `cloud.features` is not looked at. The coordinates
+            themselves always come from `cloud.xyz`.
         num_classes: width of the logits.
         npoint: centres per cloud, one number per level. (Image2Point v2 on images of 224 pixels: 1024, 256.)
-        radii, nsample, mlps: per level one entry (single scale), or a list of entries (multi-scale). Radii are in the units of the
-            coordinates: the unit sphere for objects, pixels for pixel clouds. nsample of the first level is 64 here (facts 5.1); the
-            original code takes 32.
+        radii, nsample, mlps: per level one entry (single scale), or a list of entries (multi-scale). Radii
+            are in the units of the coordinates: the unit sphere for objects, pixels for pixel clouds. nsample
+            of the first level is 64 here (facts 5.1); the original code takes 32.
         global_mlp: widths of the last level, which groups everything.
         head: widths of the classifier's hidden layers: (512, 256), or (512,) as PointCMT has it (facts T40).
         dropout: behind each of them; 0.5 in the original code, 0.4 in a popular re-implementation.
-        bias: of linear layers in front of a batch normalisation: 1,475,688 instead of 1,472,360 parameters at 40 classes.
-        sampling_start: where farthest point sampling begins: at the "first" point of a cloud, or in training at a "random" one, drawn
-            from `generator`. Evaluation always begins at the first.
+        bias: of linear layers in front of a batch normalisation:
+            1,475,688 instead of 1,472,360 parameters at 40 classes.
+        sampling_start: where farthest point sampling begins: at the "first" point of a cloud, or in training
+            at a "random" one, drawn from `generator`. Evaluation always begins at the first.
 
     Attributes:
-        generator: of the random starts; None draws from torch's stream, like dropout, which the training step seeds.
+        generator: of the random starts; None draws from torch's stream, like dropout,
+            which the training step seeds.
 
-    The input layer is the first shared layer of the first level, the output layer the whole classifier. Clouds may differ in size; in
-    evaluation each is treated as if it were alone. A cloud with fewer points than centres or neighbours repeats points.
+    The input layer is the first shared layer of the first level, the output layer the whole classifier.
+    Clouds may differ in size; in evaluation each is treated as if it were alone. A cloud with fewer points
+    than centres or neighbours repeats points.
 
     Raises ValueError for arguments that do not fit each other.
     """
@@ -90,17 +96,26 @@ class PointNet2(CloudNetwork):
         super().__init__(arguments, first)
         if not len(npoint) == len(radii) == len(nsample) == len(mlps) > 0:
             raise ValueError(
-                f"PointNet++: got {len(npoint)} npoint, {len(radii)} radii, {len(nsample)} nsample and {len(mlps)} mlps, "
-                "expected one of each per level."
+                f"PointNet++: got {len(npoint)} npoint, {len(radii)} radii, "
+                f"{len(nsample)} nsample and {len(mlps)} mlps, expected one of each per level."
             )
-        if in_channels < 3 or num_classes < 1 or not 0 <= dropout < 1 or not global_mlp or min([*global_mlp, *head]) < 1:
+        if (
+            in_channels < 3
+            or num_classes < 1
+            or not 0 <= dropout < 1
+            or not global_mlp
+            or min([*global_mlp, *head]) < 1
+        ):
             raise ValueError(
                 f"PointNet++: got in_channels={in_channels}, num_classes={num_classes}, dropout={dropout}, "
-                f"global_mlp={list(global_mlp)}, head={list(head)}; expected 3 channels or more (xyz first), a class, a dropout "
-                "of at least 0 and below 1, and positive widths."
+                f"global_mlp={list(global_mlp)}, head={list(head)}; expected 3 channels or more (xyz first), "
+                "a class, a dropout of at least 0 and below 1, and positive widths."
             )
         if sampling_start not in get_args(Start):
-            raise ValueError(f"PointNet++: sampling_start must be one of {', '.join(get_args(Start))}, got {sampling_start!r}.")
+            raise ValueError(
+                f"PointNet++: sampling_start must be one of {', '.join(get_args(Start))}, "
+                f"got {sampling_start!r}."
+            )
         self.sampling_start = sampling_start
         self.generator: torch.Generator | None = None
         self.levels = nn.ModuleList()
@@ -113,13 +128,16 @@ class PointNet2(CloudNetwork):
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:
-        return [level_feature(f"levels.{i}", level.out_channels, level.npoint) for i, level in enumerate(self.levels)]
+        return [
+            level_feature(f"levels.{i}", level.out_channels, level.npoint)
+            for i, level in enumerate(self.levels)
+        ]
 
     def forward_features(self, cloud: PointBatch) -> Tensor:
         """(B, global_mlp[-1]): one embedding per cloud.
 
-        Raises ValueError for an empty cloud, features of another width, and a single cloud in training mode, where batch normalisation
-        is not defined.
+        Raises ValueError for an empty cloud, features of another width, and a single cloud in training mode,
+        where batch normalisation is not defined.
         """
         self.check_clouds(cloud)
         features = self.extra_features(cloud)
@@ -135,16 +153,23 @@ class PointNet2(CloudNetwork):
         if self.sampling_start == "first" or not self.training:
             return 0
         device = counts.device if self.generator is None else self.generator.device
-        share = torch.rand(len(counts), generator=self.generator, device=device, dtype=torch.float64).to(counts.device)
+        share = torch.rand(len(counts), generator=self.generator, device=device, dtype=torch.float64).to(
+            counts.device
+        )
         return (share * counts).long()
 
 
 def _scales(entry: Any, depth: int = 0) -> list[Any]:
-    """One level's entry as a list with one item per scale; depth is that of the nested sequences of one scale."""
+    """One level's entry as a list with one item per scale;
+    depth is that of the nested sequences of one scale.
+    """
     inner = entry
     for _ in range(depth):
         if not isinstance(inner, Sequence) or not len(inner):
-            raise ValueError(f"PointNet++: got {entry!r} for the mlps of a level, expected a list of widths, or one such list per scale.")
+            raise ValueError(
+                f"PointNet++: got {entry!r} for the mlps of a level, expected a list of widths, "
+                "or one such list per scale."
+            )
         inner = inner[0]
     if not isinstance(inner, Sequence):
         return [list(entry) if depth else entry]

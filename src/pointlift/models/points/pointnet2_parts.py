@@ -1,7 +1,8 @@
-"""PointNet++ for part segmentation (Qi et al., NeurIPS 2017, appendix B), names "pointnet2-ssg-parts" and "pointnet2-msg-parts".
+"""PointNet++ for part segmentation (Qi et al., NeurIPS 2017, appendix B),
+names "pointnet2-ssg-parts" and "pointnet2-msg-parts".
 
-The encoder is `PointNet2`'s, tensor for tensor, so that one that was trained to classify (PointCMT, supplement B.5, table 11) can be put
-in its place.
+The encoder is `PointNet2`'s, tensor for tensor, so that one that was trained to classify (PointCMT,
+supplement B.5, table 11) can be put in its place.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ Level = tuple[Tensor, Tensor, Tensor]
 
 
 class PointNet2Parts(PointNet2):
-    """The levels of `PointNet2`, feature propagation back through them to all points, and a classifier of points.
+    """The levels of `PointNet2`, feature propagation back through them to all points,
+    and a classifier of points.
 
     With xyz alone, one-hot categories and the defaults, FP(widths) for feature propagation:
 
@@ -34,18 +36,20 @@ class PointNet2Parts(PointNet2):
         FP(128, 128, 128)   at all points, beside [category (16), xyz]
         linear 128, batch norm, ReLU, dropout 0.5, linear 50
 
-    The original code gives the category to the multi-scale network only, between category and coordinates as here; `categories` 0 leaves
-    it out. Its multi-scale encoder has other scales than its classifier's (two in the second level), so that no classifier's weights fit
-    it; here it is the classifier's.
+    The original code gives the category to the multi-scale network only, between category and coordinates as
+    here; `categories` 0 leaves it out. Its multi-scale encoder has other scales than its classifier's (two in
+    the second level), so that no classifier's weights fit it; here it is the classifier's.
 
     Args:
-        in_channels, npoint, radii, nsample, mlps, global_mlp, bias, sampling_start: of the encoder, see `PointNet2`.
+        in_channels, npoint, radii, nsample, mlps, global_mlp, bias, sampling_start:
+            of the encoder, see `PointNet2`.
         num_classes: P, parts of all categories together.
         categories: how many categories of objects there are; 0: the network is not told.
         propagation: widths from the coarsest level to the points, one list more than there are levels.
         head: widths of the classifier's hidden layers. dropout: behind each of them.
 
-    The cloud's labels["class"] (B,) is the category. Where a batch has no such label the category is unknown and its channels are 0.
+    The cloud's labels["class"] (B,) is the category.
+    Where a batch has no such label the category is unknown and its channels are 0.
 
     Raises ValueError for arguments that do not fit each other.
     """
@@ -66,15 +70,31 @@ class PointNet2Parts(PointNet2):
         bias: bool = False,
         sampling_start: Start = "first",
     ) -> None:
-        super().__init__(in_channels, num_classes, npoint, radii, nsample, mlps, global_mlp, head, dropout, bias, sampling_start)
+        super().__init__(
+            in_channels,
+            num_classes,
+            npoint,
+            radii,
+            nsample,
+            mlps,
+            global_mlp,
+            head,
+            dropout,
+            bias,
+            sampling_start,
+        )
         if categories < 0 or len(propagation) != len(self.levels) + 1:
             raise ValueError(
-                f"PointNet++ parts: got {categories} categories and {len(propagation)} propagation widths, expected 0 categories or more "
-                f"and {len(self.levels) + 1} lists of widths, one more than levels."
+                f"PointNet++ parts: got {categories} categories and {len(propagation)} propagation widths, "
+                f"expected 0 categories or more and {len(self.levels) + 1} lists of widths, "
+                "one more than levels."
             )
         self.arguments |= {"categories": categories, "propagation": [list(widths) for widths in propagation]}
         self.categories = categories
-        beside = [categories + in_channels, *(sum(widths[-1] for widths in level) for level in self.arguments["mlps"])]
+        beside = [
+            categories + in_channels,
+            *(sum(widths[-1] for widths in level) for level in self.arguments["mlps"]),
+        ]
         self.propagation = nn.ModuleList()
         channels = global_mlp[-1]
         for own, widths in zip(reversed(beside), propagation):
@@ -83,7 +103,9 @@ class PointNet2Parts(PointNet2):
         self.head = classifier(channels, head, num_classes, dropout, bias)
 
     def encode(self, cloud: PointBatch) -> tuple[list[Level], Tensor]:
-        """(xyz, features, offsets) of every level's centres, and (B, global_mlp[-1]), exactly what `PointNet2.forward_features` gives."""
+        """(xyz, features, offsets) of every level's centres, and (B, global_mlp[-1]),
+        exactly what `PointNet2.forward_features` gives.
+        """
         features, start = self.extra_features(cloud), self._start(cloud.offsets.diff())
         xyz, offsets = cloud.xyz, cloud.offsets
         found: list[Level] = []
@@ -98,7 +120,8 @@ class PointNet2Parts(PointNet2):
     def forward_features(self, cloud: PointBatch) -> Tensor:
         """(N, C): one feature per point, what the classifier of points sees.
 
-        Raises ValueError for an empty cloud, a single point in training mode, features of another width, and categories out of range.
+        Raises ValueError for an empty cloud, a single point in training mode, features of another width,
+        and categories out of range.
         """
         self.check_clouds(cloud)
         levels, features = self.encode(cloud)
@@ -106,23 +129,37 @@ class PointNet2Parts(PointNet2):
         points = torch.cat([*self._category(cloud), *(t for t in own if t is not None)], dim=1)
         coarse_xyz: Tensor | None = None
         coarse_offsets = torch.arange(len(cloud) + 1, device=cloud.offsets.device)
-        for propagate, (xyz, beside, offsets) in zip(self.propagation, [*reversed(levels), (cloud.xyz, points, cloud.offsets)]):
+        for propagate, (xyz, beside, offsets) in zip(
+            self.propagation, [*reversed(levels), (cloud.xyz, points, cloud.offsets)]
+        ):
             features = propagate(xyz, offsets, beside, coarse_xyz, features, coarse_offsets)
             coarse_xyz, coarse_offsets = xyz, offsets
         return features
 
     def forward(self, cloud: PointBatch | SparseTensor) -> Tensor:
-        """(N, num_classes) logits, one row per point. Raises TypeError for voxels, and as `forward_features`."""
+        """(N, num_classes) logits, one row per point. Raises TypeError for voxels,
+        and as `forward_features`.
+        """
         return super().forward(cloud)
 
     def check_clouds(self, cloud: PointBatch) -> None:
-        """Raises ValueError for no clouds, an empty one, and a single point where training needs statistics of points."""
+        """Raises ValueError for no clouds, an empty one, and a single point where training needs statistics
+        of points.
+        """
         counts = cloud.offsets.diff().tolist()
         if not counts or not all(counts):
-            which = f"cloud {counts.index(0)} of {len(counts)} has no points" if counts else "got a batch of 0 clouds"
-            raise ValueError(f"{type(self).__name__}: {which}, expected at least one: leave empty clouds out.")
+            which = (
+                f"cloud {counts.index(0)} of {len(counts)} has no points"
+                if counts
+                else "got a batch of 0 clouds"
+            )
+            raise ValueError(
+                f"{type(self).__name__}: {which}, expected at least one: leave empty clouds out."
+            )
         if self.training and sum(counts) < 2:
-            raise ValueError(f"{type(self).__name__}: got 1 point in training mode, batch normalisation needs at least 2.")
+            raise ValueError(
+                f"{type(self).__name__}: got 1 point in training mode, batch normalisation needs at least 2."
+            )
 
     def _category(self, cloud: PointBatch) -> list[Tensor]:
         """[(N, categories)], or nothing for a network that is not told the category."""
@@ -134,10 +171,13 @@ class PointNet2Parts(PointNet2):
             return [cloud.xyz.new_zeros(len(cloud.xyz), self.categories)]
         if label.shape != (len(cloud),) or bool(((label < 0) | (label >= self.categories)).any()):
             raise ValueError(
-                f"{type(self).__name__}: labels['class'] is {label.tolist()[:8]}, expected a category of 0..{self.categories - 1} for each "
-                f"of {len(cloud)} clouds; leave the label out where categories are not known."
+                f"{type(self).__name__}: labels['class'] is {label.tolist()[:8]}, expected a category of "
+                f"0..{self.categories - 1} for each of {len(cloud)} clouds; "
+                "leave the label out where categories are not known."
             )
-        return [nn.functional.one_hot(label, self.categories).to(cloud.xyz.dtype).repeat_interleave(counts, dim=0)]
+        return [
+            nn.functional.one_hot(label, self.categories).to(cloud.xyz.dtype).repeat_interleave(counts, dim=0)
+        ]
 
 
 pointnet2_ssg_parts = PointNet2Parts

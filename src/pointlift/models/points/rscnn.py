@@ -1,4 +1,6 @@
-"""RS-CNN for classification (Liu et al., CVPR 2019, section 4.1; facts 5.4), single-scale neighbourhoods, name "rscnn"."""
+"""RS-CNN for classification (Liu et al., CVPR 2019, section 4.1;
+facts 5.4), single-scale neighbourhoods, name "rscnn".
+"""
 
 from __future__ import annotations
 
@@ -21,24 +23,26 @@ class RSCNN(CloudNetwork):
     """Relation-shape convolutions, one global shared layer with a maximum, and a fully connected classifier.
 
     Args:
-        in_channels: xyz and what follows it; `cloud.features` is (N, in_channels) and starts with xyz. With 3 there is nothing beside
-            the coordinates, and `cloud.features` is not looked at. The coordinates themselves always come from `cloud.xyz`.
+        in_channels: xyz and what follows it; `cloud.features` is (N, in_channels) and starts with xyz. With 3
+            there is nothing beside the coordinates, and `cloud.features` is not looked at. The coordinates
+            themselves always come from `cloud.xyz`.
         num_classes: width of the logits.
-        npoint, radii, nsample, widths: centres per cloud, radius in the units of the coordinates (the unit sphere), neighbours beside the
-            centre, and outputs of the convolutions, one number each per level.
+        npoint, radii, nsample, widths: centres per cloud, radius in the units of the coordinates (the unit
+            sphere), neighbours beside the centre, and outputs of the convolutions, one number each per level.
         raised: channels that the first level takes coordinates to before it weighs them.
         embedding: width of the global layer.
         head: widths of the classifier's hidden layers: (512, 256), or (512,) as PointCMT has it (facts T40).
         dropout: behind each of them.
-        aliasing: the relation vector of the released code, whose "absolute" coordinates are relative by mistake (facts T41).
+        aliasing: the relation vector of the released code,
+            whose "absolute" coordinates are relative by mistake (facts T41).
 
-    The mapping from relations to weights has half as many hidden channels as its level has outputs in the first level, a quarter further
-    on. The input layer is the first level, the output layer the whole classifier. Clouds may differ in size; in evaluation each is
-    treated as if it were alone. A cloud with fewer points than centres or neighbours repeats points. Sampling begins at the first point
-    of a cloud.
+    The mapping from relations to weights has half as many hidden channels as its level has outputs in the
+    first level, a quarter further on. The input layer is the first level, the output layer the whole
+    classifier. Clouds may differ in size; in evaluation each is treated as if it were alone. A cloud with
+    fewer points than centres or neighbours repeats points. Sampling begins at the first point of a cloud.
 
-    As released, further levels own the normalisation of `raised` channels too, which only the first one uses: they count among the
-    parameters, nothing trains them (`fixed`).
+    As released, further levels own the normalisation of `raised` channels too, which only the first one uses:
+    they count among the parameters, nothing trains them (`fixed`).
 
     Raises ValueError for arguments that do not fit each other.
     """
@@ -73,20 +77,29 @@ class RSCNN(CloudNetwork):
         super().__init__(arguments, ["levels.0"])
         if not len(npoint) == len(radii) == len(nsample) == len(widths) > 0:
             raise ValueError(
-                f"RS-CNN: got {len(npoint)} npoint, {len(radii)} radii, {len(nsample)} nsample and {len(widths)} widths, "
-                "expected one of each per level."
+                f"RS-CNN: got {len(npoint)} npoint, {len(radii)} radii, "
+                f"{len(nsample)} nsample and {len(widths)} widths, expected one of each per level."
             )
-        if in_channels < 3 or num_classes < 1 or not 0 <= dropout < 1 or min([raised, embedding, *head]) < 1 or min(widths) < 4:
+        if (
+            in_channels < 3
+            or num_classes < 1
+            or not 0 <= dropout < 1
+            or min([raised, embedding, *head]) < 1
+            or min(widths) < 4
+        ):
             raise ValueError(
-                f"RS-CNN: got in_channels={in_channels}, num_classes={num_classes}, dropout={dropout}, raised={raised}, "
-                f"widths={list(widths)}, embedding={embedding}, head={list(head)}; expected 3 channels or more (xyz first), a class, a "
-                "dropout of at least 0 and below 1, widths of at least 4, and positive numbers."
+                f"RS-CNN: got in_channels={in_channels}, num_classes={num_classes}, dropout={dropout}, "
+                f"raised={raised}, widths={list(widths)}, embedding={embedding}, head={list(head)}; "
+                "expected 3 channels or more (xyz first), a class, a dropout of at least 0 and below 1, "
+                "widths of at least 4, and positive numbers."
             )
         self.levels = nn.ModuleList()
         channels = in_channels - 3
         for level, (centres, radius, neighbours, width) in enumerate(zip(npoint, radii, nsample, widths)):
             hidden, lifted = (width // 4, None) if level else (width // 2, raised)
-            self.levels.append(RelationShapeConv(centres, radius, neighbours, channels, width, hidden, lifted, aliasing))
+            self.levels.append(
+                RelationShapeConv(centres, radius, neighbours, channels, width, hidden, lifted, aliasing)
+            )
             channels = width
         self.idle = nn.ModuleList(nn.BatchNorm1d(raised) for _ in widths[1:]).requires_grad_(False)
         self.fixed = frozenset(f"idle.{name}" for name, _ in self.idle.named_parameters())
@@ -95,13 +108,16 @@ class RSCNN(CloudNetwork):
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:
-        return [level_feature(f"levels.{i}", level.out_channels, level.npoint) for i, level in enumerate(self.levels)]
+        return [
+            level_feature(f"levels.{i}", level.out_channels, level.npoint)
+            for i, level in enumerate(self.levels)
+        ]
 
     def forward_features(self, cloud: PointBatch) -> Tensor:
         """(B, embedding): one embedding per cloud.
 
-        Raises ValueError for an empty cloud, features of another width, and a single cloud in training mode, where batch normalisation
-        is not defined.
+        Raises ValueError for an empty cloud, features of another width, and a single cloud in training mode,
+        where batch normalisation is not defined.
         """
         self.check_clouds(cloud)
         features = self.extra_features(cloud)

@@ -14,7 +14,8 @@ __all__ = ["LinearNetwork"]
 
 
 class LinearNetwork(CloudNetwork):
-    """k3 convolution + BN -> mean over voxels -> linear + BN on the logits (Image2Point v1, section 4.1 and listing 1).
+    """k3 convolution + BN -> mean over voxels -> linear + BN on the logits (Image2Point v1,
+    section 4.1 and listing 1).
 
     channels: width between the two layers; the paper takes the last stage's, 512 for ResNet-18.
     """
@@ -22,7 +23,9 @@ class LinearNetwork(CloudNetwork):
     takes = "voxels"
 
     def __init__(self, in_channels: int = 3, num_classes: int = 40, channels: int = 512):
-        super().__init__({"in_channels": in_channels, "num_classes": num_classes, "channels": channels}, ["stem"])
+        super().__init__(
+            {"in_channels": in_channels, "num_classes": num_classes, "channels": channels}, ["stem"]
+        )
         self.stem = nn.Sequential(SparseConv3d(in_channels, channels, 3), SparseBatchNorm(channels))
         self.head = nn.Sequential(nn.Linear(channels, num_classes), nn.BatchNorm1d(num_classes))
 

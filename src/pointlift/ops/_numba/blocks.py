@@ -1,7 +1,8 @@
-"""Points in Morton order, in blocks of 64 with a box each, and groups of 64 blocks with a box each: what exact searches skip by.
+"""Points in Morton order, in blocks of 64 with a box each, and groups of 64 blocks with a box each:
+what exact searches skip by.
 
-Boxes are measured with the rounding of the points in them (`point_lanes.bits_near_boxes`), and rounding is monotone: a box is never
-farther than a point in it, so that skipping by boxes loses nothing.
+Boxes are measured with the rounding of the points in them (`point_lanes.bits_near_boxes`), and rounding is
+monotone: a box is never farther than a point in it, so that skipping by boxes loses nothing.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ def _codes(xyz, begin, n, bits, code):  # type: ignore[no-untyped-def]  # pragma
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
 def morton_order(xyz, begin, n, order):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    """order[:n] = the rows begin ... begin + n - 1 of xyz (N, 3), less begin, in the Morton order of the cells they lie in."""
+    """order[:n] = the rows begin ... begin + n - 1 of xyz (N, 3), less begin,
+    in the Morton order of the cells they lie in.
+    """
     bits = 1
     while bits < 5 and (1 << (2 * bits + 2)) <= n:  # surfaces: about four points in an occupied cell
         bits += 1
@@ -86,7 +89,8 @@ def morton_order(xyz, begin, n, order):  # type: ignore[no-untyped-def]  # pragm
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
 def block_boxes(planes, n, box, group):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    """Boxes of the blocks of planes (3, >= n), into box (6, padded blocks): lowest and highest x, y, z; group: those of 64 blocks each.
+    """Boxes of the blocks of planes (3, >= n), into box (6, padded blocks):
+    lowest and highest x, y, z; group: those of 64 blocks each.
 
     Places without a block get a box at infinity.
     """

@@ -1,11 +1,12 @@
 """64 points at a time: distances, minima and comparisons whose outcome is a bit per point.
 
-Numba turns a loop that stores the numbers of matching points into one scalar branch per point. The intrinsics below compare 64
-values with a few vector instructions and return the outcomes as the bits of an int64, which costs one step per match instead. They are
-plain LLVM vector code of 64 lanes, cut by LLVM into the registers that the host has.
+Numba turns a loop that stores the numbers of matching points into one scalar branch per point. The intrinsics
+below compare 64 values with a few vector instructions and return the outcomes as the bits of an int64, which
+costs one step per match instead. They are plain LLVM vector code of 64 lanes, cut by LLVM into the registers
+that the host has.
 
-No operation is contracted or reordered: a squared distance is (dx*dx + dy*dy) + dz*dz with every step rounded, as torch computes it.
-Arrays are flat and of one float dtype; all of `at`, ..., `at + 63` must exist.
+No operation is contracted or reordered: a squared distance is (dx*dx + dy*dy) + dz*dz with every step
+rounded, as torch computes it. Arrays are flat and of one float dtype; all of `at`, ..., `at + 63` must exist.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ def _store(builder: ir.IRBuilder, value: ir.Value, base: ir.Value, at: ir.Value)
 def _splat(builder: ir.IRBuilder, scalar: ir.Value) -> ir.Value:
     vector = ir.VectorType(scalar.type, LANES)
     one = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+    return builder.shuffle_vector(
+        one, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    )
 
 
 def _smaller(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
@@ -74,7 +77,9 @@ def _larger(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
     return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
 
-def _squared(builder: ir.IRBuilder, bases: list[ir.Value], at: ir.Value, vector: ir.VectorType, point: list[ir.Value]) -> ir.Value:
+def _squared(
+    builder: ir.IRBuilder, bases: list[ir.Value], at: ir.Value, vector: ir.VectorType, point: list[ir.Value]
+) -> ir.Value:
     """Squared distances of 64 points from one."""
     squares = []
     for base, coordinate in zip(bases, point):
@@ -87,13 +92,17 @@ def _halves(builder: ir.IRBuilder, value: ir.Value) -> tuple[ir.Value, ir.Value]
     half = value.type.count // 2
     undefined = ir.Constant(value.type, ir.Undefined)
     low, high = (
-        builder.shuffle_vector(value, undefined, ir.Constant(ir.VectorType(ir.IntType(32), half), list(range(s, s + half))))
+        builder.shuffle_vector(
+            value, undefined, ir.Constant(ir.VectorType(ir.IntType(32), half), list(range(s, s + half)))
+        )
         for s in (0, half)
     )
     return low, high
 
 
-def _extreme(builder: ir.IRBuilder, value: ir.Value, better: Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]) -> ir.Value:
+def _extreme(
+    builder: ir.IRBuilder, value: ir.Value, better: Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]
+) -> ir.Value:
     """The smallest or largest lane."""
     while value.type.count > 1:
         value = better(builder, *_halves(builder, value))
@@ -106,7 +115,9 @@ def _bits(builder: ir.IRBuilder, outcome: ir.Value) -> ir.Value:
 
 @intrinsic
 def _advance(typingctx, x, y, z, d, at, px, py, pz):  # type: ignore[no-untyped-def]
-    """d[at + i] = min(d[at + i], squared distance of point at + i from (px, py, pz)); returns the largest of the 64."""
+    """d[at + i] = min(d[at + i], squared distance of point at + i from (px, py, pz));
+    returns the largest of the 64.
+    """
     sig = x.dtype(x, y, z, d, types.int64, x.dtype, x.dtype, x.dtype)
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
@@ -114,7 +125,11 @@ def _advance(typingctx, x, y, z, d, at, px, py, pz):  # type: ignore[no-untyped-
         vector = _vector(a[0])
         bases = [_array(context, builder, a[i], args[i]) for i in range(3)]
         old = _array(context, builder, a[3], args[3])
-        new = _smaller(builder, _squared(builder, bases, args[4], vector, list(args[5:8])), _load(builder, old, args[4], vector))
+        new = _smaller(
+            builder,
+            _squared(builder, bases, args[4], vector, list(args[5:8])),
+            _load(builder, old, args[4], vector),
+        )
         _store(builder, new, old, args[4])
         return _extreme(builder, new, _larger)
 
@@ -137,7 +152,9 @@ def _bits_in_ball(typingctx, x, y, z, at, px, py, pz, bound):  # type: ignore[no
 
 @intrinsic
 def _bits_within(typingctx, x, y, z, at, px, py, pz, bound, d):  # type: ignore[no-untyped-def]
-    """d[i] = squared distance of point at + i from (px, py, pz), for i < 64. Bit i: it is not above `bound`."""
+    """d[i] = squared distance of point at + i from (px, py, pz), for i < 64. Bit i:
+    it is not above `bound`.
+    """
     sig = types.int64(x, y, z, types.int64, x.dtype, x.dtype, x.dtype, x.dtype, d)
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
@@ -150,12 +167,21 @@ def _bits_within(typingctx, x, y, z, at, px, py, pz, bound, d):  # type: ignore[
     return sig, codegen
 
 
-def _gaps(builder: ir.IRBuilder, base: ir.Value, stride: ir.Value, at: ir.Value, point: list[ir.Value], vector: ir.VectorType) -> ir.Value:
+def _gaps(
+    builder: ir.IRBuilder,
+    base: ir.Value,
+    stride: ir.Value,
+    at: ir.Value,
+    point: list[ir.Value],
+    vector: ir.VectorType,
+) -> ir.Value:
     """Squared distances of a point from 64 boxes."""
     zero = ir.Constant(vector, [0.0] * LANES)
     squares = []
     for axis in range(3):
-        low, high = (builder.add(at, builder.mul(stride, ir.Constant(I64, 2 * axis + side))) for side in (0, 1))
+        low, high = (
+            builder.add(at, builder.mul(stride, ir.Constant(I64, 2 * axis + side))) for side in (0, 1)
+        )
         p = _splat(builder, point[axis])
         before = builder.fsub(_load(builder, base, low, vector), p)
         behind = builder.fsub(p, _load(builder, base, high, vector))
@@ -168,14 +194,17 @@ def _gaps(builder: ir.IRBuilder, base: ir.Value, stride: ir.Value, at: ir.Value,
 def _bits_near_boxes(typingctx, box, stride, at, px, py, pz, bound):  # type: ignore[no-untyped-def]
     """Bit i: the squared distance of (px, py, pz) from box at + i is below bound[at + i].
 
-    box: flat, rows of `stride` boxes: lowest x, highest x, lowest y, ... Rounded like the distance of a point inside: never above it.
+    box: flat, rows of `stride` boxes: lowest x, highest x, lowest y, ...
+    Rounded like the distance of a point inside: never above it.
     """
     sig = types.int64(box, types.int64, types.int64, box.dtype, box.dtype, box.dtype, bound)
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         a = signature.args
         vector = _vector(a[0])
-        distance = _gaps(builder, _array(context, builder, a[0], args[0]), args[1], args[2], list(args[3:6]), vector)
+        distance = _gaps(
+            builder, _array(context, builder, a[0], args[0]), args[1], args[2], list(args[3:6]), vector
+        )
         limits = _array(context, builder, a[6], args[6])
         return _bits(builder, builder.fcmp_ordered("<", distance, _load(builder, limits, args[2], vector)))
 
@@ -184,12 +213,16 @@ def _bits_near_boxes(typingctx, box, stride, at, px, py, pz, bound):  # type: ig
 
 @intrinsic
 def _bits_at_most_gap(typingctx, box, stride, at, px, py, pz, bound, d):  # type: ignore[no-untyped-def]
-    """d[i] = squared distance of (px, py, pz) from box at + i, for i < 64. Bit i: not above `bound`. Boxes as in `bits_near_boxes`."""
+    """d[i] = squared distance of (px, py, pz) from box at + i, for i < 64. Bit i: not above `bound`.
+    Boxes as in `bits_near_boxes`.
+    """
     sig = types.int64(box, types.int64, types.int64, box.dtype, box.dtype, box.dtype, box.dtype, d)
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         a = signature.args
-        distance = _gaps(builder, _array(context, builder, a[0], args[0]), args[1], args[2], list(args[3:6]), _vector(a[0]))
+        distance = _gaps(
+            builder, _array(context, builder, a[0], args[0]), args[1], args[2], list(args[3:6]), _vector(a[0])
+        )
         _store(builder, distance, _array(context, builder, a[7], args[7]), ir.Constant(I64, 0))
         return _bits(builder, builder.fcmp_ordered("<=", distance, _splat(builder, args[6])))
 
@@ -203,7 +236,12 @@ def _comparison(relation: str) -> Any:
         sig = types.int64(d, types.int64, d.dtype)
 
         def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            value = _load(builder, _array(context, builder, signature.args[0], args[0]), args[1], _vector(signature.args[0]))
+            value = _load(
+                builder,
+                _array(context, builder, signature.args[0], args[0]),
+                args[1],
+                _vector(signature.args[0]),
+            )
             return _bits(builder, builder.fcmp_ordered(relation, value, _splat(builder, args[2])))
 
         return sig, codegen
@@ -225,7 +263,9 @@ def _largest(typingctx, d, at):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def _bound_of(typingctx, d, few):  # type: ignore[no-untyped-def]
-    """A value that at least `few` (4, 8, 16 or 32) of d[:64] do not exceed: the largest of the least in `few` parts of them."""
+    """A value that at least `few` (4, 8, 16 or 32) of d[:64] do not exceed:
+    the largest of the least in `few` parts of them.
+    """
     sig = d.dtype(d, types.int64)
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]

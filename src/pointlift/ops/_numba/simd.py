@@ -1,11 +1,13 @@
-"""Building blocks of the numba kernels that numba itself cannot express: register tiles of vector FMAs and a shared counter.
+"""Building blocks of the numba kernels that numba itself cannot express:
+register tiles of vector FMAs and a shared counter.
 
-Numba leaves the choice of registers to LLVM's vectoriser, which keeps the accumulators of a small matrix product in memory. The
-intrinsics below emit LLVM vector code whose accumulators stay in registers, at any ISA: the tile (ROWS x VECTORS vectors of
-`VECTOR_BYTES`) fits the register file of the host. They are pure LLVM IR, so nothing has to be compiled at installation.
+Numba leaves the choice of registers to LLVM's vectoriser, which keeps the accumulators of a small matrix
+product in memory. The intrinsics below emit LLVM vector code whose accumulators stay in registers, at any
+ISA: the tile (ROWS x VECTORS vectors of `VECTOR_BYTES`) fits the register file of the host. They are pure
+LLVM IR, so nothing has to be compiled at installation.
 
-Every output element is one chain of multiply-adds in rising order of the summed index, whatever the tile it falls into: results do
-not depend on how the work is cut.
+Every output element is one chain of multiply-adds in rising order of the summed index, whatever the tile it
+falls into: results do not depend on how the work is cut.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ __all__ = ["ROWS", "VECTORS", "VECTOR_BYTES", "fetch_add", "gather_tile", "lanes
 
 
 def _register_tile() -> tuple[int, int, int]:
-    """Bytes per vector, rows and vectors of a tile: rows * vectors accumulators, the vectors of one row and one spare fit."""
+    """Bytes per vector, rows and vectors of a tile: rows * vectors accumulators,
+    the vectors of one row and one spare fit.
+    """
     has = llvm.get_host_cpu_features()
     if has.get("avx512f"):
         return 64, 6, 4  # 32 registers
@@ -45,7 +49,11 @@ I64 = ir.IntType(64)
 
 
 def _float(ty: types.Array) -> tuple[ir.Type, int]:
-    return (ir.FloatType(), VECTOR_BYTES // 4) if ty.dtype == types.float32 else (ir.DoubleType(), VECTOR_BYTES // 8)
+    return (
+        (ir.FloatType(), VECTOR_BYTES // 4)
+        if ty.dtype == types.float32
+        else (ir.DoubleType(), VECTOR_BYTES // 8)
+    )
 
 
 def _data(context: Any, builder: ir.IRBuilder, ty: types.Array, value: ir.Value) -> ir.Value:
@@ -56,7 +64,11 @@ def _muladd(builder: ir.IRBuilder, vector: ir.VectorType) -> ir.Function:
     scalar = "f32" if isinstance(vector.element, ir.FloatType) else "f64"
     name = f"llvm.fmuladd.v{vector.count}{scalar}"
     found = builder.module.globals.get(name)
-    return found if found is not None else ir.Function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+    return (
+        found
+        if found is not None
+        else ir.Function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+    )
 
 
 def _splat(builder: ir.IRBuilder, scalar: ir.Value, width: int) -> ir.Value:
@@ -93,7 +105,9 @@ def _product(
     right: Callable[[ir.Value], ir.Value],
     target: Callable[[int], ir.Value],
 ) -> None:
-    """target(r)[:] += sum over l < length of *left(r, l) * right(l)[:], for shape = (rows, vectors), sums in registers."""
+    """target(r)[:] += sum over l < length of *left(r, l) * right(l)[:], for shape = (rows, vectors),
+    sums in registers.
+    """
     rows, vectors = shape
     width = vector.count
     align = 4 if isinstance(vector.element, ir.FloatType) else 8  # rows start at any element
@@ -143,13 +157,28 @@ def _product(
 
 
 @intrinsic
-def _gather_tile(typingctx, x, ldx, rows, w, offset, ldw, length, y, ldy, slots, column, first, count, vectors):  # type: ignore[no-untyped-def]
-    """y[slots[i] * ldy + column + :] += sum over l of x[rows[i] * ldx + l] * w[offset + l * ldw + :], for i in first:first + count.
+def _gather_tile(  # type: ignore[no-untyped-def]
+    typingctx, x, ldx, rows, w, offset, ldw, length, y, ldy, slots, column, first, count, vectors
+):
+    """y[slots[i] * ldy + column + :] += sum over l of x[rows[i] * ldx + l] * w[offset + l * ldw + :],
+    for i in first:first + count.
 
     x, w, y: flat arrays of one float dtype. rows, slots: int32 row numbers.
     count: 1..ROWS. vectors: 1..VECTORS vectors of columns.
     """
-    sig = types.void(x, types.int64, rows, w, types.int64, types.int64, types.int64, y, types.int64, slots, *[types.int64] * 4)
+    sig = types.void(
+        x,
+        types.int64,
+        rows,
+        w,
+        types.int64,
+        types.int64,
+        types.int64,
+        y,
+        types.int64,
+        slots,
+        *[types.int64] * 4,
+    )
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         a = signature.args
@@ -185,8 +214,11 @@ def _gather_tile(typingctx, x, ldx, rows, w, offset, ldw, length, y, ldy, slots,
 
 
 @intrinsic
-def _outer_tile(typingctx, x, ldx, rows, g, ldg, slots, first, length, channel, column, out, offset, ldo, count, vectors):  # type: ignore[no-untyped-def]
-    """out[offset + c * ldo + :] += sum over p in first:first + length of x[rows[p] * ldx + channel + c] * g[slots[p] * ldg + column + :].
+def _outer_tile(  # type: ignore[no-untyped-def]
+    typingctx, x, ldx, rows, g, ldg, slots, first, length, channel, column, out, offset, ldo, count, vectors
+):
+    """out[offset + c * ldo + :] += sum over p in first:first + length of x[rows[p] * ldx + channel + c] *
+    g[slots[p] * ldg + column + :].
 
     For c < count (1..ROWS) and `vectors` (1..VECTORS) vectors of columns; arrays as in `gather_tile`.
     """
@@ -197,7 +229,9 @@ def _outer_tile(typingctx, x, ldx, rows, g, ldg, slots, first, length, channel, 
         scalar, width = _float(a[0])
         vector = ir.VectorType(scalar, width)
         xp, rp, gp, sp, op = (_data(context, builder, a[i], args[i]) for i in (0, 2, 3, 5, 10))
-        ldx_, ldg_, first_, length_, channel_, column_, offset_, ldo_ = (args[i] for i in (1, 4, 6, 7, 8, 9, 11, 12))
+        ldx_, ldg_, first_, length_, channel_, column_, offset_, ldo_ = (
+            args[i] for i in (1, 4, 6, 7, 8, 9, 11, 12)
+        )
         xp, gp = _at(builder, xp, channel_), _at(builder, gp, column_)
         rp, sp = _at(builder, rp, first_), _at(builder, sp, first_)
 
@@ -208,7 +242,9 @@ def _outer_tile(typingctx, x, ldx, rows, g, ldg, slots, first, length, channel, 
                 def right(i: ir.Value) -> ir.Value:
                     source = builder.sext(builder.load(_at(builder, rp, i)), I64)
                     memo[:] = [_at(builder, xp, builder.mul(source, ldx_))]
-                    return _at(builder, gp, builder.mul(builder.sext(builder.load(_at(builder, sp, i)), I64), ldg_))
+                    return _at(
+                        builder, gp, builder.mul(builder.sext(builder.load(_at(builder, sp, i)), I64), ldg_)
+                    )
 
                 _product(
                     builder,
@@ -230,7 +266,9 @@ def _outer_tile(typingctx, x, ldx, rows, g, ldg, slots, first, length, channel, 
 
 @intrinsic
 def _fetch_add(typingctx, counter):  # type: ignore[no-untyped-def]
-    """The value of counter[0] (int64 array) before one is added to it, atomically: hands out tasks to threads."""
+    """The value of counter[0] (int64 array) before one is added to it, atomically:
+    hands out tasks to threads.
+    """
     sig = types.int64(counter)
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]

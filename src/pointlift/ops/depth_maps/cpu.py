@@ -14,7 +14,9 @@ __all__ = ["render"]
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _render(xyz, offsets, rotations, distance, splat, out, epsilon, nearest, unit):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _render(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    xyz, offsets, rotations, distance, splat, out, epsilon, nearest, unit
+):
     clouds, views, height, width = out.shape
     for task in prange(clouds * views):
         c, v = task // views, task % views
@@ -30,7 +32,8 @@ def _render(xyz, offsets, rotations, distance, splat, out, epsilon, nearest, uni
             column_centre = ((r[1, 0] * x + r[1, 1] * y + r[1, 2] * z) / divisor + 1.0) * (width / 2)
             inverse = np.int64(np.rint(unit / max(depth, nearest)))
             for i in range(splat):
-                row = np.ceil(row_centre + (i - splat / 2))  # a float: beside the camera it exceeds every integer
+                # a float: beside the camera it exceeds every integer
+                row = np.ceil(row_centre + (i - splat / 2))
                 if not 0 <= row <= height - 1:
                     continue
                 for j in range(splat):
@@ -43,12 +46,15 @@ def _render(xyz, offsets, rotations, distance, splat, out, epsilon, nearest, uni
                 out[c, v, i, j] = np.float64(hits[i, j]) * unit / np.float64(max(total[i, j], 1))
 
 
-def render(xyz: Tensor, offsets: Tensor, rotations: Tensor, distance: float, height: int, width: int, splat: int) -> Tensor:
+def render(
+    xyz: Tensor, offsets: Tensor, rotations: Tensor, distance: float, height: int, width: int, splat: int
+) -> Tensor:
     """(B, V, H, W) float32 from xyz (N, 3) float64."""
     out = torch.empty(offsets.numel() - 1, len(rotations), height, width, dtype=torch.float32)
     if out.numel():
         set_threads()
         _render(
-            xyz.numpy(), offsets.numpy(), rotations.contiguous().numpy(), distance, splat, out.numpy(), EPSILON, NEAREST, UNIT
+            xyz.numpy(), offsets.numpy(), rotations.contiguous().numpy(), distance, splat, out.numpy(),
+            EPSILON, NEAREST, UNIT
         )  # fmt: skip
     return out

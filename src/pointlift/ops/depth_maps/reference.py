@@ -10,7 +10,9 @@ from pointlift.ops.depth_maps.api import EPSILON, NEAREST, UNIT
 __all__ = ["render"]
 
 
-def render(xyz: Tensor, offsets: Tensor, rotations: Tensor, distance: float, height: int, width: int, splat: int) -> Tensor:
+def render(
+    xyz: Tensor, offsets: Tensor, rotations: Tensor, distance: float, height: int, width: int, splat: int
+) -> Tensor:
     """(B, V, H, W) float32 from xyz (N, 3) float64."""
     clouds, pixels = offsets.numel() - 1, height * width
     counts = (offsets[1:] - offsets[:-1]).to(xyz.device)
@@ -29,9 +31,14 @@ def render(xyz: Tensor, offsets: Tensor, rotations: Tensor, distance: float, hei
         hits = torch.zeros_like(total)
         for i in range(splat):
             for j in range(splat):
-                row, column = torch.ceil(row_centre + (i - splat / 2)), torch.ceil(column_centre + (j - splat / 2))
+                row, column = (
+                    torch.ceil(row_centre + (i - splat / 2)),
+                    torch.ceil(column_centre + (j - splat / 2)),
+                )
                 seen = (row >= 0) & (row <= height - 1) & (column >= 0) & (column <= width - 1) & (depth >= 0)
-                place = (cloud[seen] * height + row[seen].to(torch.int64)) * width + column[seen].to(torch.int64)
+                place = (cloud[seen] * height + row[seen].to(torch.int64)) * width + column[seen].to(
+                    torch.int64
+                )
                 total.index_add_(0, place, inverse[seen])
                 hits.index_add_(0, place, torch.ones_like(place))
         mean = hits.to(torch.float64) * UNIT / total.clamp(min=1).to(torch.float64)

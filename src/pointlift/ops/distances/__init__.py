@@ -9,4 +9,11 @@ from pointlift.ops.distances.api import (
     match_points,
 )
 
-__all__ = ["AuctionError", "EarthMovers", "Matching", "chamfer_distance", "earth_movers_distance", "match_points"]
+__all__ = [
+    "AuctionError",
+    "EarthMovers",
+    "Matching",
+    "chamfer_distance",
+    "earth_movers_distance",
+    "match_points",
+]

@@ -1,14 +1,17 @@
 """Bertsekas' auction with epsilon scaling, one pair of clouds per thread, without a matrix of costs.
 
-Points of a bid for points of b ("objects"): object j costs bidder i |a_i - b_j| + price_j. A bidder takes its cheapest object and raises
-the price until the object costs it epsilon more than the second cheapest, so every bidder stays within epsilon of its best choice
-("epsilon-complementary slackness", Bertsekas 1988); whoever held the object bids again. Rounds with falling epsilons keep prices, and
-bidders that are content with what they hold. A round ends with a bijection. Its distance less the dual value of the prices is what it
-can lie above the optimum, and the auction ends as soon as that is at most what was asked for: mostly rounds before theory says so.
+Points of a bid for points of b ("objects"): object j costs bidder i |a_i - b_j| + price_j. A bidder takes its
+cheapest object and raises the price until the object costs it epsilon more than the second cheapest, so every
+bidder stays within epsilon of its best choice ("epsilon-complementary slackness", Bertsekas 1988); whoever
+held the object bids again. Rounds with falling epsilons keep prices, and bidders that are content with what
+they hold. A round ends with a bijection. Its distance less the dual value of the prices is what it can lie
+above the optimum, and the auction ends as soon as that is at most what was asked for: mostly rounds before
+theory says so.
 
-Few bids look at all objects. A scan keeps a bidder's cheapest objects and a floor under the cost of all others. Prices only rise, so the
-floor holds for the rest of the auction: a bid among the kept objects is a bid among all while the cheapest kept object is not above the
-floor, with the floor in the place of the second cheapest where it is lower. Only then is there another scan.
+Few bids look at all objects. A scan keeps a bidder's cheapest objects and a floor under the cost of all
+others. Prices only rise, so the floor holds for the rest of the auction: a bid among the kept objects is a
+bid among all while the cheapest kept object is not above the floor, with the floor in the place of the second
+cheapest where it is lower. Only then is there another scan.
 """
 
 from __future__ import annotations
@@ -49,8 +52,11 @@ def _bar(low, wanted):  # type: ignore[no-untyped-def]  # pragma: no cover - com
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _scan(bidder, x, y, z, price, n, value, low, objects, costs):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # keeps the cheapest objects and what they cost without their price; returns their number and the floor under all others
+def _scan(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    bidder, x, y, z, price, n, value, low, objects, costs
+):
+    # keeps the cheapest objects and what they cost without their price;
+    # returns their number and the floor under all others
     low[:] = np.inf
     for at in range(0, x.size, LANES):
         appraise(x, y, z, price, at, bidder[0], bidder[1], bidder[2], value, low)
@@ -86,7 +92,9 @@ def _scan(bidder, x, y, z, price, n, value, low, objects, costs):  # type: ignor
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _cheapest(objects, costs, kept, price, floor):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _cheapest(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    objects, costs, kept, price, floor
+):
     # the cheapest kept object, its cost, and a floor under the cost of every other object
     best, second, at = price.dtype.type(np.inf), floor, -1
     for k in range(kept):
@@ -100,8 +108,11 @@ def _cheapest(objects, costs, kept, price, floor):  # type: ignore[no-untyped-de
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _certain_gap(held, objects, costs, kept, floor, price):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # mean over bidders of what the held object costs above a floor under all: distance less dual value, with room for rounding
+def _certain_gap(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    held, objects, costs, kept, floor, price
+):
+    # mean over bidders of what the held object costs above a floor under all:
+    # distance less dual value, with room for rounding
     total, reach = 0.0, 0.0
     for i in range(held.size):
         least, own = floor[i], price.dtype.type(0)
@@ -115,8 +126,11 @@ def _certain_gap(held, objects, costs, kept, floor, price):  # type: ignore[no-u
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _discontent(held, owner, objects, costs, kept, floor, price, epsilon, queue):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # frees the objects of all bidders that are not within epsilon of their best choice; queue: the bidders without an object
+def _discontent(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    held, owner, objects, costs, kept, floor, price, epsilon, queue
+):
+    # frees the objects of all bidders that are not within epsilon of their best choice; queue:
+    # the bidders without an object
     waiting = 0
     for i in range(held.size):
         if held[i] >= 0:
@@ -135,8 +149,11 @@ def _discontent(held, owner, objects, costs, kept, floor, price, epsilon, queue)
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _auction(a, planes, price, limit, warm, bids, held):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # a (n, 3); planes (3, padded n) and price (padded n) of the objects; returns the certain gap, infinite where the bids did not suffice
+def _auction(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    a, planes, price, limit, warm, bids, held
+):
+    # a (n, 3); planes (3, padded n) and price (padded n) of the objects;
+    # returns the certain gap, infinite where the bids did not suffice
     n = held.size
     x, y, z = planes[0], planes[1], planes[2]
     owner, queue = np.full(n, -1, np.int64), np.empty(n, np.int64)
@@ -174,10 +191,14 @@ def _auction(a, planes, price, limit, warm, bids, held):  # type: ignore[no-unty
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def auctions(a, b, limit, prices, warm, bids, out, gap, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    """Bijections out (B, n) and their certain gaps (B,) float64 of a, b (B, n, 3), to within limit (B,); changes prices (B, n).
+def auctions(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    a, b, limit, prices, warm, bids, out, gap, counter, threads
+):
+    """Bijections out (B, n) and their certain gaps (B,) float64 of a, b (B, n, 3),
+    to within limit (B,); changes prices (B, n).
 
-    No two points of a pair may be farther apart than 1. A pair that needs more than `bids` bids has an infinite gap and no bijection.
+    No two points of a pair may be farther apart than 1.
+    A pair that needs more than `bids` bids has an infinite gap and no bijection.
     """
     pairs, n = out.shape
     for _ in prange(threads):

@@ -17,7 +17,9 @@ _TILE = 64  # queries that are compared with one point at a time
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _nearest(query, begin, end, points, first, last, index, squared):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _nearest(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    query, begin, end, points, first, last, index, squared
+):
     # rows of points nearest to the queries begin ... end - 1 (at most _TILE), the lowest among equals
     q = np.zeros((3, _TILE), query.dtype)
     low, at = np.full(_TILE, np.inf).astype(query.dtype), np.zeros(_TILE, np.int32)
@@ -56,7 +58,9 @@ def _mean(squared, begin, end, root):  # type: ignore[no-untyped-def]  # pragma:
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _forward(a, b, a_offsets, b_offsets, root, out, to_b, to_a, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _forward(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    a, b, a_offsets, b_offsets, root, out, to_b, to_a, counter, threads
+):
     a_tiles, b_tiles = _tiles(a_offsets), _tiles(b_offsets)
     near_a, near_b = np.empty(a.shape[0], a.dtype), np.empty(b.shape[0], a.dtype)
     for _ in prange(threads):
@@ -67,17 +71,39 @@ def _forward(a, b, a_offsets, b_offsets, root, out, to_b, to_a, counter, threads
             if task < a_tiles[-1]:
                 c = np.searchsorted(a_tiles, task, side="right") - 1
                 begin = a_offsets[c] + (task - a_tiles[c]) * _TILE
-                _nearest(a, begin, min(begin + _TILE, a_offsets[c + 1]), b, b_offsets[c], b_offsets[c + 1], to_b, near_a)
+                _nearest(
+                    a,
+                    begin,
+                    min(begin + _TILE, a_offsets[c + 1]),
+                    b,
+                    b_offsets[c],
+                    b_offsets[c + 1],
+                    to_b,
+                    near_a,
+                )
             else:
                 task -= a_tiles[-1]
                 c = np.searchsorted(b_tiles, task, side="right") - 1
                 begin = b_offsets[c] + (task - b_tiles[c]) * _TILE
-                _nearest(b, begin, min(begin + _TILE, b_offsets[c + 1]), a, a_offsets[c], a_offsets[c + 1], to_a, near_b)
+                _nearest(
+                    b,
+                    begin,
+                    min(begin + _TILE, b_offsets[c + 1]),
+                    a,
+                    a_offsets[c],
+                    a_offsets[c + 1],
+                    to_a,
+                    near_b,
+                )
     for c in range(out.size):
-        out[c] = _mean(near_a, a_offsets[c], a_offsets[c + 1], root) + _mean(near_b, b_offsets[c], b_offsets[c + 1], root)
+        out[c] = _mean(near_a, a_offsets[c], a_offsets[c + 1], root) + _mean(
+            near_b, b_offsets[c], b_offsets[c + 1], root
+        )
 
 
-def chamfer_forward(a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, root: bool) -> tuple[Tensor, Tensor, Tensor]:
+def chamfer_forward(
+    a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, root: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     """Distances (B,), and the rows nearest to each point: of b (N,), and of a (M,)."""
     out = a.new_zeros(a_offsets.numel() - 1)
     to_b, to_a = torch.zeros(a.shape[0], dtype=torch.int64), torch.zeros(b.shape[0], dtype=torch.int64)
@@ -85,13 +111,16 @@ def chamfer_forward(a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, 
         ranges = a_offsets.cpu().numpy(), b_offsets.cpu().numpy()
         counter = np.zeros(1, np.int64)
         _forward(
-            a.detach().numpy(), b.detach().numpy(), *ranges, root, out.numpy(), to_b.numpy(), to_a.numpy(), counter, set_threads()
+            a.detach().numpy(), b.detach().numpy(), *ranges, root, out.numpy(), to_b.numpy(), to_a.numpy(),
+            counter, set_threads()
         )  # fmt: skip
     return out, to_b, to_a
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _pull(own, other, index, begin, end, weight, root, grad_own, grad_other):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _pull(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    own, other, index, begin, end, weight, root, grad_own, grad_other
+):
     for i in range(begin, end):
         j = index[i]
         dx, dy, dz = own[i, 0] - other[j, 0], own[i, 1] - other[j, 1], own[i, 2] - other[j, 2]
@@ -105,7 +134,9 @@ def _pull(own, other, index, begin, end, weight, root, grad_own, grad_other):  #
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _backward(a, b, a_offsets, b_offsets, to_b, to_a, grad, root, grad_a, grad_b):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _backward(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    a, b, a_offsets, b_offsets, to_b, to_a, grad, root, grad_a, grad_b
+):
     for c in prange(grad.size):
         i, j, k, m = a_offsets[c], a_offsets[c + 1], b_offsets[c], b_offsets[c + 1]
         if j > i:
@@ -114,21 +145,31 @@ def _backward(a, b, a_offsets, b_offsets, to_b, to_a, grad, root, grad_a, grad_b
 
 
 def chamfer_backward(
-    a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, to_b: Tensor, to_a: Tensor, grad: Tensor, root: bool
+    a: Tensor,
+    b: Tensor,
+    a_offsets: Tensor,
+    b_offsets: Tensor,
+    to_b: Tensor,
+    to_a: Tensor,
+    grad: Tensor,
+    root: bool,
 ) -> tuple[Tensor, Tensor]:
     """Gradients with respect to a (N, 3) and b (M, 3)."""
     grad_a, grad_b = torch.zeros_like(a), torch.zeros_like(b)
     if a.numel():
         set_threads()
         _backward(
-            a.detach().numpy(), b.detach().numpy(), a_offsets.cpu().numpy(), b_offsets.cpu().numpy(), to_b.numpy(), to_a.numpy(),
-            grad.numpy(), root, grad_a.numpy(), grad_b.numpy(),
+            a.detach().numpy(), b.detach().numpy(), a_offsets.cpu().numpy(), b_offsets.cpu().numpy(),
+            to_b.numpy(), to_a.numpy(), grad.numpy(), root, grad_a.numpy(), grad_b.numpy(),
         )  # fmt: skip
     return grad_a, grad_b
 
 
-def auction(a: Tensor, b: Tensor, epsilon: Tensor, prices: Tensor, warm: bool, bids: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Bijections (B, n), their certain gaps (B,) float64 and prices (B, n), of clouds (B, n, 3) whose points are at most 1 apart.
+def auction(
+    a: Tensor, b: Tensor, epsilon: Tensor, prices: Tensor, warm: bool, bids: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Bijections (B, n), their certain gaps (B,) float64 and prices (B, n),
+    of clouds (B, n, 3) whose points are at most 1 apart.
 
     epsilon (B,): the gap allowed. A pair that needs more than `bids` bids has an infinite gap.
     """
@@ -136,7 +177,7 @@ def auction(a: Tensor, b: Tensor, epsilon: Tensor, prices: Tensor, warm: bool, b
     gap = torch.zeros(a.shape[0], dtype=torch.float64)
     final = prices.clone()
     auctions(
-        a.contiguous().numpy(), b.contiguous().numpy(), epsilon.to(a.dtype).numpy(), final.numpy(), warm, bids, out.numpy(), gap.numpy(),
-        np.zeros(1, np.int64), set_threads(),
+        a.contiguous().numpy(), b.contiguous().numpy(), epsilon.to(a.dtype).numpy(), final.numpy(), warm,
+        bids, out.numpy(), gap.numpy(), np.zeros(1, np.int64), set_threads(),
     )  # fmt: skip
     return out, gap, final

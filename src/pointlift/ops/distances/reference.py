@@ -27,7 +27,11 @@ def _nearest(query: Tensor, points: Tensor) -> Tensor:
     """(q,): the row of points nearest to each query, the lowest among equals."""
     step = max(1, _ENTRIES // max(1, points.shape[0]))
     rows = [_squared(part, points).min(1) for part in query.split(step)]
-    return torch.cat([r.indices for r in rows]) if rows else torch.empty(0, dtype=torch.int64, device=query.device)
+    return (
+        torch.cat([r.indices for r in rows])
+        if rows
+        else torch.empty(0, dtype=torch.int64, device=query.device)
+    )
 
 
 def _pairs(a_offsets: Tensor, b_offsets: Tensor) -> Iterator[tuple[slice, slice]]:
@@ -35,7 +39,9 @@ def _pairs(a_offsets: Tensor, b_offsets: Tensor) -> Iterator[tuple[slice, slice]
         yield slice(i, j), slice(k, m)
 
 
-def chamfer_forward(a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, root: bool) -> tuple[Tensor, Tensor, Tensor]:
+def chamfer_forward(
+    a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, root: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     """Distances (B,), and the rows nearest to each point: of b (N,), and of a (M,)."""
     to_b = torch.zeros(a.shape[0], dtype=torch.int64, device=a.device)
     to_a = torch.zeros(b.shape[0], dtype=torch.int64, device=a.device)
@@ -51,7 +57,14 @@ def chamfer_forward(a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, 
 
 
 def chamfer_backward(
-    a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, to_b: Tensor, to_a: Tensor, grad: Tensor, root: bool
+    a: Tensor,
+    b: Tensor,
+    a_offsets: Tensor,
+    b_offsets: Tensor,
+    to_b: Tensor,
+    to_a: Tensor,
+    grad: Tensor,
+    root: bool,
 ) -> tuple[Tensor, Tensor]:
     """Gradients with respect to a (N, 3) and b (M, 3)."""
     grad_a, grad_b = torch.zeros_like(a), torch.zeros_like(b)
@@ -74,18 +87,23 @@ def chamfer_backward(
 
 
 def exact_assignment(a: Tensor, b: Tensor) -> Tensor:
-    """(B, n) int64: the bijections of least total distance between a (B, n, 3) and b (B, n, 3), from float64 distances."""
+    """(B, n) int64: the bijections of least total distance between a (B, n, 3) and b (B, n, 3),
+    from float64 distances.
+    """
     out = np.zeros(a.shape[:2], np.int64)
     for pair, (one, other) in enumerate(zip(a.detach().double().cpu(), b.detach().double().cpu())):
         out[pair] = linear_sum_assignment(_squared(one, other).sqrt().numpy())[1]
     return torch.from_numpy(out).to(a.device)
 
 
-def auction(a: Tensor, b: Tensor, epsilon: Tensor, prices: Tensor, warm: bool, bids: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Bijections (B, n), their certain gaps (B,) float64 and prices (B, n), of clouds (B, n, 3) whose points are at most 1 apart.
+def auction(
+    a: Tensor, b: Tensor, epsilon: Tensor, prices: Tensor, warm: bool, bids: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Bijections (B, n), their certain gaps (B,) float64 and prices (B, n),
+    of clouds (B, n, 3) whose points are at most 1 apart.
 
-    epsilon (B,): the gap allowed. A pair that needs more than `bids` bids has an infinite gap. The auction of Jacobi's kind: all points
-    without a partner bid at once, and the highest bid for a point wins.
+    epsilon (B,): the gap allowed. A pair that needs more than `bids` bids has an infinite gap. The auction of
+    Jacobi's kind: all points without a partner bid at once, and the highest bid for a point wins.
     """
     assignment, gaps, final = [], [], []
     for one, other, limit, price in zip(a.double(), b.double(), epsilon.tolist(), prices.double()):
@@ -97,18 +115,26 @@ def auction(a: Tensor, b: Tensor, epsilon: Tensor, prices: Tensor, warm: bool, b
             if left < 0:
                 break
             value = cost + price
-            gap = float((value.gather(1, partner[:, None])[:, 0] - value.amin(1)).mean()) + 1e-14 * (1 + float(price.abs().max()))
+            gap = float((value.gather(1, partner[:, None])[:, 0] - value.amin(1)).mean()) + 1e-14 * (
+                1 + float(price.abs().max())
+            )
             if gap <= limit:
                 break
             step = max(step / _FACTOR, limit) if step > limit else step / 2
         assignment.append(partner)
         gaps.append(gap if left >= 0 else float("inf"))
         final.append(price)
-    return torch.stack(assignment), torch.tensor(gaps, dtype=torch.float64, device=a.device), torch.stack(final).to(a.dtype)
+    return (
+        torch.stack(assignment),
+        torch.tensor(gaps, dtype=torch.float64, device=a.device),
+        torch.stack(final).to(a.dtype),
+    )
 
 
 def _round(cost: Tensor, price: Tensor, epsilon: float, left: int) -> tuple[Tensor, Tensor, int]:
-    """One auction from an empty assignment: partner (n,) of every point, prices, and the bids that are left (negative: it did not end)."""
+    """One auction from an empty assignment: partner (n,) of every point, prices,
+    and the bids that are left (negative: it did not end).
+    """
     n = cost.shape[0]
     partner = torch.full((n,), -1, dtype=torch.int64, device=cost.device)
     owner = partner.clone()
@@ -120,7 +146,8 @@ def _round(cost: Tensor, price: Tensor, epsilon: float, left: int) -> tuple[Tens
         left -= free.numel()
         best, wanted = (cost[free] + price).topk(min(2, n), dim=1, largest=False)
         raised = (best[:, -1] - best[:, 0]) + epsilon
-        # the highest bid for every point; among equals that of the point that comes last in order of rising bids
+        # the highest bid for every point; among equals that of the point that comes last in order of rising
+        # bids
         order = raised.argsort(stable=True)
         winner = torch.full((n,), -1, dtype=torch.int64, device=cost.device)
         for k in order.tolist():

@@ -1,9 +1,11 @@
-"""Neighbours in feature space in numba: matrix products leave out what cannot be a neighbour, exact distances decide.
+"""Neighbours in feature space in numba: matrix products leave out what cannot be a neighbour,
+exact distances decide.
 
-Let a and b be rows of a cloud, centred, scaled to at most 1 and rounded to float32, u = 2^-24 and A = |a| + max |b|. The products give
-q(b) = |b|^2 - 2ab with an error, against the true |a - b|^2 - |a|^2, of less than u (C / 2 + 6) A^2: C u |a| |b| for either half of 2ab
-in any order of summation, and less than 6 u A^2 for centring, scaling, squaring and adding. Were the k-th smallest q to belong to a
-neighbour that is off by this much one way, and another neighbour off as much the other way, that one would still lie within twice the
+Let a and b be rows of a cloud, centred, scaled to at most 1 and rounded to float32, u = 2^-24 and A = |a| +
+max |b|. The products give q(b) = |b|^2 - 2ab with an error, against the true |a - b|^2 - |a|^2, of less than
+u (C / 2 + 6) A^2: C u |a| |b| for either half of 2ab in any order of summation, and less than 6 u A^2 for
+centring, scaling, squaring and adding. Were the k-th smallest q to belong to a neighbour that is off by this
+much one way, and another neighbour off as much the other way, that one would still lie within twice the
 bound; every row that does is measured exactly.
 """
 
@@ -23,13 +25,16 @@ from pointlift.ops.feature_neighbors.reference import ENTRIES
 __all__ = ["nearest_rows"]
 
 _UNIT = 2.0**-24  # rounding of float32, relative
-_TINY = 1e-140  # spread of a cloud below which squared distances lose digits to underflow, and products tell what those cannot
+# spread of a cloud below which squared distances lose digits to underflow,
+# and products tell what those cannot
+_TINY = 1e-140
 _EVERYTHING = 1e30  # bound that every row is within
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
 def _kth(products, begin, end, k, held):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # the k-th smallest of products[begin:end], which is whole chunks of 64; held (k,) is room for the k smallest, rising
+    # the k-th smallest of products[begin:end], which is whole chunks of 64;
+    # held (k,) is room for the k smallest, rising
     for i in range(k):
         held[i] = np.inf
     last = held[k - 1]
@@ -76,8 +81,11 @@ def _squared(cloud, i, j):  # type: ignore[no-untyped-def]  # pragma: no cover -
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _decide(products, slack, cloud, begin, index, first_row, block):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # products: q of rows begin ... begin + R - 1 of cloud (n, C), each padded with infinity to whole chunks of 64; index (R, k)
+def _decide(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    products, slack, cloud, begin, index, first_row, block
+):
+    # products: q of rows begin ... begin + R - 1 of cloud (n, C),
+    # each padded with infinity to whole chunks of 64; index (R, k)
     rows, k = index.shape
     n = cloud.shape[0]
     wide = products.size // rows
@@ -112,7 +120,8 @@ def _decide(products, slack, cloud, begin, index, first_row, block):  # type: ig
 
 
 def _prepared(cloud: Tensor) -> tuple[Tensor, bool]:
-    """(n, C): centred and scaled, in float32, or in float64 where torch may round the factors of products further than float32.
+    """(n, C): centred and scaled, in float32, or in float64 where torch may round the factors of products
+    further than float32.
 
     And whether the cloud spreads far enough for products to leave anything out.
     """
@@ -124,7 +133,9 @@ def _prepared(cloud: Tensor) -> tuple[Tensor, bool]:
 
 
 def _coarse_products() -> bool:
-    """Whether products of float32 matrices may be rounded to bfloat16 or tf32: torch refuses its older question after its newer setting."""
+    """Whether products of float32 matrices may be rounded to bfloat16 or tf32:
+    torch refuses its older question after its newer setting.
+    """
     matmul = getattr(torch.backends.mkldnn, "matmul", None)
     if matmul is not None:
         return matmul.fp32_precision not in ("ieee", "none")

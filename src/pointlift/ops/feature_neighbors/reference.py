@@ -1,4 +1,6 @@
-"""Neighbours in feature space in plain torch: every distance of a cloud, a block of rows at a time, channel by channel."""
+"""Neighbours in feature space in plain torch: every distance of a cloud, a block of rows at a time,
+channel by channel.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +31,7 @@ def nearest_rows(features: Tensor, k: int, offsets: Tensor) -> Tensor:
                 difference = rows[:, c, None] - cloud[None, :, c]
                 sums[c % 4] += difference * difference
             squared = (sums[0] + sums[1]) + (sums[2] + sums[3])
-            order = torch.sort(squared, dim=1, stable=True).indices  # stable: equal distances stay in the order of rows
+            # stable: equal distances stay in the order of rows
+            order = torch.sort(squared, dim=1, stable=True).indices
             index[first + begin : first + begin + len(rows)] = order[:, column] + first
     return index

@@ -1,4 +1,6 @@
-"""Interpolation from the three nearest points, weighted by inverse squared distance (PointNet++, section 3.4, equation 2)."""
+"""Interpolation from the three nearest points, weighted by inverse squared distance
+(PointNet++, section 3.4, equation 2).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ class _Weighted(Function):
     def forward(ctx: Any, features: Tensor, index: Tensor, weight: Tensor, backend: Backend) -> Tensor:
         ctx.save_for_backward(index, weight)
         ctx.n, ctx.backend = features.shape[0], backend
-        out: Tensor = implementation("interpolate", features.device, features.dtype, backend).weighted_rows(features, index, weight)
+        out: Tensor = implementation("interpolate", features.device, features.dtype, backend).weighted_rows(
+            features, index, weight
+        )
         return out
 
     @staticmethod
@@ -42,16 +46,18 @@ def three_nn_interpolate(
     eps: float = 1e-8,
     backend: Backend | None = None,
 ) -> Tensor:
-    """(Q, C): features (N, C) of points (N, 3), interpolated at query (Q, 3) from the three nearest points of the query's cloud.
+    """(Q, C): features (N, C) of points (N, 3), interpolated at query (Q, 3) from the three nearest points of
+    the query's cloud.
 
-    The weights are 1 / (d^2 + eps), divided by their sum: inverse *squared* distance, the p = 2, k = 3 of the paper's equation 2.
-    (Some ports of PointNet++ take the root of the distance first and so use p = 1.) eps, in squared units of the coordinates,
-    keeps a query on top of a point finite; it gives that point's feature up to eps / d^2 of the next. A cloud with one or
-    two points interpolates from those. offsets, query_offsets: (B + 1,) int64. Differentiable in features only: coordinates
-    receive no gradient.
+    The weights are 1 / (d^2 + eps), divided by their sum:
+    inverse *squared* distance, the p = 2, k = 3 of the paper's equation 2.
+    (Some ports of PointNet++ take the root of the distance first and so use p = 1.) eps, in squared units of
+    the coordinates, keeps a query on top of a point finite; it gives that point's feature up to eps / d^2 of
+    the next. A cloud with one or two points interpolates from those. offsets, query_offsets: (B + 1,) int64.
+    Differentiable in features only: coordinates receive no gradient.
 
-    Raises ValueError for wrong shapes, dtypes and offsets, NaN or infinite coordinates, eps that is not positive, and queries in a cloud
-    without points.
+    Raises ValueError for wrong shapes, dtypes and offsets, NaN or infinite coordinates, eps that is not
+    positive, and queries in a cloud without points.
     """
     check_members("three_nn_interpolate", query, points, query_offsets, offsets)
     if isinstance(eps, bool) or not isinstance(eps, (int, float)) or not (math.isfinite(eps) and eps > 0):
@@ -59,9 +65,14 @@ def three_nn_interpolate(
     if float(torch.tensor(float(eps), dtype=points.dtype)) == 0:
         raise ValueError(f"eps {eps!r} is zero in {points.dtype}: use a larger one.")
     if features.ndim != 2 or features.shape[0] != points.shape[0] or not features.is_floating_point():
-        raise ValueError(f"features must be floats of shape ({points.shape[0]}, C), got {tuple(features.shape)} of {features.dtype}.")
+        raise ValueError(
+            f"features must be floats of shape ({points.shape[0]}, C), "
+            f"got {tuple(features.shape)} of {features.dtype}."
+        )
     if features.device != points.device:
-        raise ValueError(f"features are on {features.device} but points on {points.device}: move one of them.")
+        raise ValueError(
+            f"features are on {features.device} but points on {points.device}: move one of them."
+        )
     index, weight = three_nn_weights(points, query, offsets, query_offsets, eps, backend)
     name = choose("interpolate", features.device, features.dtype, backend).name
     out: Tensor = _Weighted.apply(features.contiguous(), index, weight.to(features.dtype), name)
@@ -69,9 +80,16 @@ def three_nn_interpolate(
 
 
 def three_nn_weights(
-    points: Tensor, query: Tensor, offsets: Tensor, query_offsets: Tensor, eps: float, backend: Backend | None = None
+    points: Tensor,
+    query: Tensor,
+    offsets: Tensor,
+    query_offsets: Tensor,
+    eps: float,
+    backend: Backend | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Rows (Q, 3) int64 of the three nearest points and their weights (Q, 3), which sum to one; missing points weigh nothing."""
+    """Rows (Q, 3) int64 of the three nearest points and their weights (Q, 3), which sum to one;
+    missing points weigh nothing.
+    """
     squared, index = knn(query, points, 3, query_offsets, offsets, repeat=True, backend=backend)
     present = offsets.diff().clamp(max=3).repeat_interleave(query_offsets.diff()).to(points.device)
     closeness = 1.0 / (squared + eps)

@@ -14,7 +14,9 @@ _BLOCK = 128  # queries per task
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _weigh_three(features, index, weight, out, block):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _weigh_three(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    features, index, weight, out, block
+):
     n, channels = out.shape
     for t in prange((n + block - 1) // block):
         for q in range(t * block, min(n, (t + 1) * block)):

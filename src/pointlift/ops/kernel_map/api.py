@@ -1,8 +1,8 @@
 """Kernel maps: for every output voxel and kernel offset, the row of the input voxel that lies there.
 
-Offsets are enumerated lexicographically in (dx, dy, dz), z fastest, like a flattened `Conv3d` weight. An odd kernel is centred
-(-1, 0, 1), an even one starts at its output voxel (0, 1), as in MinkowskiEngine and torchsparse (facts 0.2-0.6). With stride s the
-output voxel sits on the multiple of s below its inputs.
+Offsets are enumerated lexicographically in (dx, dy, dz), z fastest, like a flattened `Conv3d` weight. An odd
+kernel is centred (-1, 0, 1), an even one starts at its output voxel (0, 1), as in MinkowskiEngine and
+torchsparse (facts 0.2-0.6). With stride s the output voxel sits on the multiple of s below its inputs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ Sites = Literal["floor", "reach"]
 
 @dataclass(frozen=True)
 class Pairs:
-    """The pairs of a kernel map, grouped by offset: rows source[p] -> target[p] for p in start[k]:start[k + 1]."""
+    """The pairs of a kernel map, grouped by offset: rows source[p] -> target[p] for p in start[k]:start[k +
+    1].
+    """
 
     source: Tensor  # (P,) int32
     target: Tensor  # (P,) int32, rising within an offset
@@ -36,7 +38,8 @@ class KernelMap:
     """One kernel between two sets of voxels.
 
     table: (K, M_out) int32, row of the input voxel at output + offset k, or -1. n_in: number of input voxels.
-    symmetric: input and output voxels are the same and the kernel is odd, so that the reverse map is the table upside down.
+    symmetric: input and output voxels are the same and the kernel is odd,
+        so that the reverse map is the table upside down.
     """
 
     table: Tensor
@@ -61,7 +64,9 @@ class KernelMap:
             if self.symmetric:
                 self._reverse = self.table.flip(0).contiguous()
             else:
-                self._reverse = implementation("kernel_map", self.table.device).reverse_table(self.table, self.n_in)
+                self._reverse = implementation("kernel_map", self.table.device).reverse_table(
+                    self.table, self.n_in
+                )
         return self._reverse
 
     @property
@@ -102,13 +107,17 @@ def kernel_map(
 ) -> tuple[KernelMap, Level]:
     """The map of a convolution or pooling from `level`, and the level its output lives on; cached on `maps`.
 
-    sites: "floor" keeps the unique floored input sites (stride 1: the input sites themselves, i.e. a submanifold convolution);
-    "reach" makes every site the kernel reaches, as a dense convolution would. transposed: the output is the finer level that the
-    matching forward map starts from; its voxels must be known already. Raises ValueError otherwise.
+    sites: "floor" keeps the unique floored input sites (stride 1: the input sites themselves, i.e. a
+    submanifold convolution); "reach" makes every site the kernel reaches, as a dense convolution would.
+    transposed: the output is the finer level that the matching forward map starts from; its voxels must be
+    known already. Raises ValueError otherwise.
     """
     if transposed:
         if level.stride % stride:
-            raise ValueError(f"A transposed convolution of stride {stride} cannot start from voxels of stride {level.stride}.")
+            raise ValueError(
+                f"A transposed convolution of stride {stride} cannot start from voxels of stride "
+                f"{level.stride}."
+            )
         fine = _finer(maps, level, stride)
         down, coarse = kernel_map(maps, fine, kernel_size, stride, dilation, "floor", False, backend)
         if coarse != level:

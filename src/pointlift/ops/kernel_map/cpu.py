@@ -1,4 +1,6 @@
-"""Kernel maps in numba: sorted keys plus a constant stay sorted, so one walk along both finds a whole column of offsets."""
+"""Kernel maps in numba: sorted keys plus a constant stay sorted,
+so one walk along both finds a whole column of offsets.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ _CHUNK = 8192  # queries or table entries per task
 
 
 def _runs(shift: np.ndarray) -> tuple[int, int]:
-    """Length and step of the runs of rising, evenly spaced shifts that `shift` consists of; (1, 1) where it is anything else."""
+    """Length and step of the runs of rising, evenly spaced shifts that `shift` consists of;
+    (1, 1) where it is anything else.
+    """
     k = shift.size
     if k > 1 and (step := int(shift[1] - shift[0])) > 0:
         breaks = np.flatnonzero(np.diff(shift) != step)
@@ -27,7 +31,9 @@ def _runs(shift: np.ndarray) -> tuple[int, int]:
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _merge(key, query, begin, run, step, table, chunk, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _merge(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    key, query, begin, run, step, table, chunk, counter, threads
+):
     # begin (columns,): first shift of every run; table (columns * run, M_out)
     n, m = key.size, query.size
     for _ in prange(threads):
@@ -106,7 +112,9 @@ def _count(table, chunk, counts):  # type: ignore[no-untyped-def]  # pragma: no 
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _compact(table, chunk, start, source, target):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _compact(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    table, chunk, start, source, target
+):
     # start (K, pieces): where each piece's pairs begin
     n = table.shape[1]
     pieces = start.shape[1]

@@ -1,4 +1,6 @@
-"""Maximum and sum of features over neighbourhoods, without the (Q, k, C) tensor of all neighbours' features."""
+"""Maximum and sum of features over neighbourhoods,
+without the (Q, k, C) tensor of all neighbours' features.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ class _Max(Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, index: Tensor, backend: Backend) -> Tensor:
         out: Tensor
-        out, chosen = implementation("neighbor_pool", features.device, features.dtype, backend).greatest(features, index)
+        out, chosen = implementation("neighbor_pool", features.device, features.dtype, backend).greatest(
+            features, index
+        )
         ctx.save_for_backward(chosen)
         ctx.n, ctx.backend = features.shape[0], backend
         return out
@@ -36,7 +40,9 @@ class _Sum(Function):
     def forward(ctx: Any, features: Tensor, index: Tensor, backend: Backend) -> Tensor:
         ctx.save_for_backward(index)
         ctx.n, ctx.backend = features.shape[0], backend
-        out: Tensor = implementation("neighbor_pool", features.device, features.dtype, backend).total(features, index)
+        out: Tensor = implementation("neighbor_pool", features.device, features.dtype, backend).total(
+            features, index
+        )
         return out
 
     @staticmethod
@@ -52,14 +58,18 @@ def _check(features: Tensor, index: Tensor) -> None:
     if index.shape[1] < 1:
         raise ValueError(f"index must name at least one neighbour per row, got shape {tuple(index.shape)}.")
     if features.shape[0] >= 2**31:
-        raise ValueError(f"features have {features.shape[0]} rows, at most 2^31 - 1 can be numbered: use smaller batches.")
+        raise ValueError(
+            f"features have {features.shape[0]} rows, at most 2^31 - 1 can be numbered: use smaller batches."
+        )
 
 
 def neighbor_max(features: Tensor, index: Tensor, backend: Backend | None = None) -> Tensor:
-    """(Q, C): for each channel the greatest of rows `index` (Q, k) int64 of features (N, C); NaN where one of them is.
+    """(Q, C): for each channel the greatest of rows `index` (Q, k) int64 of features (N, C);
+    NaN where one of them is.
 
-    Among equals the first in the order of `index` gets the gradient. The gradient's sums are taken in a fixed order on the CPU.
-    Raises ValueError for wrong shapes and dtypes, for no neighbours, and for rows that do not exist.
+    Among equals the first in the order of `index` gets the gradient. The gradient's sums are taken in a fixed
+    order on the CPU. Raises ValueError for wrong shapes and dtypes, for no neighbours, and for rows that do
+    not exist.
     """
     _check(features, index)
     name = choose("neighbor_pool", features.device, features.dtype, backend).name
@@ -68,7 +78,8 @@ def neighbor_max(features: Tensor, index: Tensor, backend: Backend | None = None
 
 
 def neighbor_sum(features: Tensor, index: Tensor, backend: Backend | None = None) -> Tensor:
-    """(Q, C): the sum of rows `index` (Q, k) int64 of features (N, C), in the order of `index`; rows may repeat, each time they count.
+    """(Q, C): the sum of rows `index` (Q, k) int64 of features (N, C), in the order of `index`;
+    rows may repeat, each time they count.
 
     Raises ValueError for wrong shapes and dtypes, for no neighbours, and for rows that do not exist.
     """

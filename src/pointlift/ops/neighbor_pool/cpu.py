@@ -1,4 +1,6 @@
-"""Pooling over neighbourhoods in numba. Adjoints give each thread channels of its own, so that sums have one order."""
+"""Pooling over neighbourhoods in numba. Adjoints give each thread channels of its own,
+so that sums have one order.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ _CHANNELS = 16  # channels of an adjoint's task are a multiple of this: one cach
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _greatest(features, index, out, chosen, block):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _greatest(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    features, index, out, chosen, block
+):
     rows, k = index.shape
     channels = features.shape[1]
     for t in prange((rows + block - 1) // block):

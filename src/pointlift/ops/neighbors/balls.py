@@ -17,7 +17,9 @@ _TASK = 64  # queries per task
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _rows_in_ball(px, py, pz, squared, x, y, z, rows, box, inner, stack, most, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _rows_in_ball(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    px, py, pz, squared, x, y, z, rows, box, inner, stack, most, out
+):
     # the rows of a ball in any order: their number, or UNDECIDED when they are more than `most`
     found, height = 0, 1
     stack[0] = 0
@@ -42,7 +44,9 @@ def _rows_in_ball(px, py, pz, squared, x, y, z, rows, box, inner, stack, most, o
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _balls(query, places, squared, depth, leaves, rows, box, first_row, index, most, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _balls(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    query, places, squared, depth, leaves, rows, box, first_row, index, most, counter, threads
+):
     k, inner = index.shape[1], (1 << depth) - 1
     x, y, z = leaves[0], leaves[1], leaves[2]
     for _ in prange(threads):
@@ -53,7 +57,21 @@ def _balls(query, places, squared, depth, leaves, rows, box, first_row, index, m
                 break
             for p in range(begin, min(places.size, begin + _TASK)):
                 i = places[p]
-                found = _rows_in_ball(query[i, 0], query[i, 1], query[i, 2], squared[0], x, y, z, rows, box, inner, stack, most, held)
+                found = _rows_in_ball(
+                    query[i, 0],
+                    query[i, 1],
+                    query[i, 2],
+                    squared[0],
+                    x,
+                    y,
+                    z,
+                    rows,
+                    box,
+                    inner,
+                    stack,
+                    most,
+                    held,
+                )
                 if found <= 0:
                     index[i, 0] = EMPTY if found == 0 else UNDECIDED
                     continue
@@ -62,13 +80,33 @@ def _balls(query, places, squared, depth, leaves, rows, box, first_row, index, m
                     index[i, j] = first_row + (held[j] if j < found else held[0])
 
 
-def in_ball_by_tree(query: np.ndarray, points: np.ndarray, squared: np.ndarray, first_row: int, index: np.ndarray, threads: int) -> None:
-    """Fill index (Q, k) with the first k rows of points (N, 3) in each ball, from first_row on; EMPTY or UNDECIDED in front where there
-    are none, or more than MANY.
+def in_ball_by_tree(
+    query: np.ndarray,
+    points: np.ndarray,
+    squared: np.ndarray,
+    first_row: int,
+    index: np.ndarray,
+    threads: int,
+) -> None:
+    """Fill index (Q, k) with the first k rows of points (N, 3) in each ball, from first_row on; EMPTY or
+    UNDECIDED in front where there are none, or more than MANY.
 
     squared (1,): of the radius, in the dtype of points.
     """
     forest = plant(points, np.array([0, len(points)]))
     places, _, _ = leaves_of(query, np.array([0, len(query)]), forest)
     counter = np.zeros(1, np.int64)
-    _balls(query, places, squared, int(forest.depth[0]), forest.leaves, forest.rows, forest.box, first_row, index, MANY, counter, threads)
+    _balls(
+        query,
+        places,
+        squared,
+        int(forest.depth[0]),
+        forest.leaves,
+        forest.rows,
+        forest.box,
+        first_row,
+        index,
+        MANY,
+        counter,
+        threads,
+    )

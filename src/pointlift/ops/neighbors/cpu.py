@@ -1,4 +1,6 @@
-"""Neighbourhoods in numba: nearest points by kd-trees, balls of small clouds by a scan of 64 points at a time, and features of both."""
+"""Neighbourhoods in numba: nearest points by kd-trees,
+balls of small clouds by a scan of 64 points at a time, and features of both.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ _LOST = 64  # empty balls from which on the nearest points are worth a tree
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
 def _planes(points, offsets, starts, planes):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # planes (3, P): x, y, z of cloud b from starts[b] on, padded to whole chunks of 64 with points at infinity
+    # planes (3, P): x, y, z of cloud b from starts[b] on,
+    # padded to whole chunks of 64 with points at infinity
     for b in prange(offsets.size - 1):
         for i in range(starts[b + 1] - starts[b]):
             inside = i < offsets[b + 1] - offsets[b]
@@ -52,14 +55,29 @@ def _tasks(query_offsets: np.ndarray, clouds: np.ndarray) -> np.ndarray:
     return np.array(tasks, np.int64).reshape(-1, 3)
 
 
-def nearest(query: Tensor, points: Tensor, k: int, query_offsets: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared distances (Q, k) and rows (Q, k) of the k nearest points; fewer than k are repeated in order."""
+def nearest(
+    query: Tensor, points: Tensor, k: int, query_offsets: Tensor, offsets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Squared distances (Q, k) and rows (Q, k) of the k nearest points;
+    fewer than k are repeated in order.
+    """
     distance = points.new_empty(query.shape[0], k)
     index = torch.empty(query.shape[0], k, dtype=torch.int64)
     if index.numel():
         asked, ends = query_offsets.cpu().numpy(), offsets.cpu().numpy()
-        themselves = torch.equal(query_offsets, offsets) and (query.data_ptr() == points.data_ptr() or torch.equal(query, points))
-        _nearest(query.numpy(), points.numpy(), asked, ends, themselves, distance.numpy(), index.numpy(), set_threads())
+        themselves = torch.equal(query_offsets, offsets) and (
+            query.data_ptr() == points.data_ptr() or torch.equal(query, points)
+        )
+        _nearest(
+            query.numpy(),
+            points.numpy(),
+            asked,
+            ends,
+            themselves,
+            distance.numpy(),
+            index.numpy(),
+            set_threads(),
+        )
     return distance, index
 
 
@@ -80,7 +98,10 @@ def _nearest(
     kept = thin(points, ends, index.shape[1])
     forest = plant(points[kept.rows], kept.ends)
     if themselves:
-        near, who = np.empty((len(kept.rows), index.shape[1]), points.dtype), np.empty((len(kept.rows), index.shape[1]), np.int64)
+        near, who = (
+            np.empty((len(kept.rows), index.shape[1]), points.dtype),
+            np.empty((len(kept.rows), index.shape[1]), np.int64),
+        )
         search.nearest(points[kept.rows], kept.ends, forest, True, near, who, threads)
         distance[:], index[:] = near[kept.twin], kept.rows[who[kept.twin]]
     else:
@@ -89,7 +110,9 @@ def _nearest(
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _balls(query, planes, starts, offsets, tasks, squared, index, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _balls(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    query, planes, starts, offsets, tasks, squared, index, counter, threads
+):
     k = index.shape[1]
     x, y, z = planes[0], planes[1], planes[2]
     for _ in prange(threads):
@@ -124,20 +147,40 @@ def _balls(query, planes, starts, offsets, tasks, squared, index, counter, threa
                     index[i, j] = index[i, 0]
 
 
-def _in_large(query: np.ndarray, points: np.ndarray, squared: np.ndarray, first_row: int, index: np.ndarray, threads: int) -> np.ndarray:
+def _in_large(
+    query: np.ndarray,
+    points: np.ndarray,
+    squared: np.ndarray,
+    first_row: int,
+    index: np.ndarray,
+    threads: int,
+) -> np.ndarray:
     """Fill index (Q, k) for one large cloud; returns the queries that a scan of all points answers sooner."""
     if not in_ball_by_grid(query, points, squared, first_row, index, threads):
         balls.in_ball_by_tree(query, points, squared, first_row, index, threads)
     empty = np.flatnonzero(index[:, 0] == balls.EMPTY)
     if len(empty) >= _LOST:
         distance, near = np.empty((len(empty), 1), points.dtype), np.empty((len(empty), 1), np.int64)
-        _nearest(query[empty], points, np.array([0, len(empty)]), np.array([0, len(points)]), False, distance, near, threads)
+        _nearest(
+            query[empty],
+            points,
+            np.array([0, len(empty)]),
+            np.array([0, len(points)]),
+            False,
+            distance,
+            near,
+            threads,
+        )
         index[empty] = first_row + near
     return np.flatnonzero(index[:, 0] < 0)
 
 
-def in_ball(query: Tensor, points: Tensor, squared_radius: float, k: int, query_offsets: Tensor, offsets: Tensor) -> Tensor:
-    """(Q, k) rows: the first k with a squared distance below squared_radius, padded with the first; the nearest for an empty ball."""
+def in_ball(
+    query: Tensor, points: Tensor, squared_radius: float, k: int, query_offsets: Tensor, offsets: Tensor
+) -> Tensor:
+    """(Q, k) rows: the first k with a squared distance below squared_radius, padded with the first;
+    the nearest for an empty ball.
+    """
     index = torch.empty(query.shape[0], k, dtype=torch.int64)
     if not index.numel():
         return index
@@ -149,7 +192,14 @@ def in_ball(query: Tensor, points: Tensor, squared_radius: float, k: int, query_
     left = [_tasks(asked, np.flatnonzero(~large))]
     for b in np.flatnonzero(large).tolist():
         rows = slice(int(asked[b]), int(asked[b + 1]))
-        single = _in_large(query.numpy()[rows], xyz[ends[b] : ends[b + 1]], squared, int(ends[b]), index.numpy()[rows], threads)
+        single = _in_large(
+            query.numpy()[rows],
+            xyz[ends[b] : ends[b + 1]],
+            squared,
+            int(ends[b]),
+            index.numpy()[rows],
+            threads,
+        )
         single += int(asked[b])
         left.append(np.stack([np.full_like(single, b), single, single + 1], 1))
     tasks = np.concatenate(left)
@@ -193,8 +243,11 @@ def _entries_of_rows(index, start, entries):  # type: ignore[no-untyped-def]  # 
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _sum_entries(values, start, entries, weight, share, out, block):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # out[row] = sum over its entries e of weight[e] * values[e // share]; rows belong to one thread, entries in rising order
+def _sum_entries(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    values, start, entries, weight, share, out, block
+):
+    # out[row] = sum over its entries e of weight[e] * values[e // share];
+    # rows belong to one thread, entries in rising order
     n, channels = out.shape
     for t in prange((n + block - 1) // block):
         for row in range(t * block, min(n, (t + 1) * block)):
@@ -209,7 +262,9 @@ def _sum_entries(values, start, entries, weight, share, out, block):  # type: ig
 
 
 def scatter_rows(values: Tensor, index: Tensor, n: int, weight: Tensor | None = None) -> Tensor:
-    """(n, C): sum of the rows of values that share an index (E,); with weight (E,), values (E / J, C) serve J entries each."""
+    """(n, C): sum of the rows of values that share an index (E,);
+    with weight (E,), values (E / J, C) serve J entries each.
+    """
     out = values.new_empty(n, values.shape[1])
     start, entries = np.zeros(n + 1, np.int64), np.empty(index.numel(), np.int64)
     _entries_of_rows(index.numpy(), start, entries)

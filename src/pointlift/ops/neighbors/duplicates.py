@@ -1,8 +1,9 @@
-"""Clouds in which many points coincide: of equal points only the k of lowest rows can be among the k nearest to anything.
+"""Clouds in which many points coincide: of equal points only the k of lowest rows can be among the k nearest
+to anything.
 
-Points that coincide are at the same distance from every query, and equal distances are settled by row. The others are left out
-before a tree is planted; left in, every query among them would have to look at all of them. As queries they take over what is found for the
-first point of their place.
+Points that coincide are at the same distance from every query, and equal distances are settled by row. The
+others are left out before a tree is planted; left in, every query among them would have to look at all of
+them. As queries they take over what is found for the first point of their place.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from pointlift.ops.neighbors.tree import Forest
 
 __all__ = ["Thinned", "is_crowded", "thin"]
 
-_FLAT = 16  # leaves of one cloud that are a single place, from which on its points are sorted to leave some out
+# leaves of one cloud that are a single place, from which on its points are sorted to leave some out
+_FLAT = 16
 
 
 class Thinned(NamedTuple):
@@ -36,7 +38,9 @@ def is_crowded(forest: Forest) -> bool:
 
 
 def thin(points: np.ndarray, ends: np.ndarray, k: int) -> Thinned:
-    """Leave the k lowest rows of every set of points (N, 3) that coincide, cloud by cloud; ends (B + 1,) cut the clouds."""
+    """Leave the k lowest rows of every set of points (N, 3) that coincide, cloud by cloud;
+    ends (B + 1,) cut the clouds.
+    """
     n = len(points)
     cloud = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
     order = np.lexsort((points[:, 2], points[:, 1], points[:, 0], cloud))  # stable: rows rise within a set
@@ -44,10 +48,13 @@ def thin(points: np.ndarray, ends: np.ndarray, k: int) -> Thinned:
     new = np.ones(n, bool)
     new[1:] = (ordered[1:] != ordered[:-1]).any(1) | (cloud[order[1:]] != cloud[order[:-1]])
     begin = np.flatnonzero(new)
-    each = np.repeat(np.arange(len(begin)), np.diff(np.append(begin, n)))  # the set of every place in the order
+    # the set of every place in the order
+    each = np.repeat(np.arange(len(begin)), np.diff(np.append(begin, n)))
     stays = np.zeros(n, bool)
     stays[order[np.arange(n) - begin[each] < k]] = True
     place = np.cumsum(stays) - 1
     twin = np.empty(n, np.int64)
     twin[order] = place[order[begin]][each]
-    return Thinned(np.flatnonzero(stays), np.concatenate([np.zeros(1, np.int64), np.cumsum(stays)])[ends], twin)
+    return Thinned(
+        np.flatnonzero(stays), np.concatenate([np.zeros(1, np.int64), np.cumsum(stays)])[ends], twin
+    )

@@ -1,4 +1,6 @@
-"""Balls in one large cloud: its points lie in the cells of a grid about as wide as the radius, so a ball touches few runs of points."""
+"""Balls in one large cloud: its points lie in the cells of a grid about as wide as the radius,
+so a ball touches few runs of points.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ __all__ = ["in_ball_by_grid"]
 
 _TASK = 64  # queries per task
 _ROOM = 4  # cells per point, at most
-_CROWDED = 256  # points in the cell of an average point from which on a tree cuts the cloud better, where cells are wider than the radius
+# points in the cell of an average point from which on a tree cuts the cloud better,
+# where cells are wider than the radius
+_CROWDED = 256
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
@@ -32,12 +36,15 @@ def _corners(points, low, high):  # type: ignore[no-untyped-def]  # pragma: no c
 
 @njit(cache=True, boundscheck=False, error_model="numpy", inline="always")
 def _step(value, low, scale, cells):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # the cell of a coordinate along one axis; rises with it, so nothing between two coordinates lies outside their cells
+    # the cell of a coordinate along one axis; rises with it,
+    # so nothing between two coordinates lies outside their cells
     return int(max(0.0, min(cells - 1.0, (value - low) * scale)))
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _put(points, low, scale, shape, start, places):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _put(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    points, low, scale, shape, start, places
+):
     # places: the rows of points by cell, rising in each; start (cells + 1,) zeros -> where each cell begins
     n = points.shape[0]
     cell = np.empty(n, np.int32)
@@ -65,13 +72,19 @@ def _crowd(start):  # type: ignore[no-untyped-def]  # pragma: no cover - compile
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _rows_in_ball(px, py, pz, squared, reach, low, scale, shape, start, planes, places, most, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _rows_in_ball(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    px, py, pz, squared, reach, low, scale, shape, start, planes, places, most, out
+):
     # the rows of a ball in any order: their number, or UNDECIDED when they are more than `most`
     x, y, z = planes[0], planes[1], planes[2]
     behind, ahead = _step(pz - reach, low[2], scale, shape[2]), _step(pz + reach, low[2], scale, shape[2])
     found = 0
-    for a in range(_step(px - reach, low[0], scale, shape[0]), _step(px + reach, low[0], scale, shape[0]) + 1):
-        for b in range(_step(py - reach, low[1], scale, shape[1]), _step(py + reach, low[1], scale, shape[1]) + 1):
+    for a in range(
+        _step(px - reach, low[0], scale, shape[0]), _step(px + reach, low[0], scale, shape[0]) + 1
+    ):
+        for b in range(
+            _step(py - reach, low[1], scale, shape[1]), _step(py + reach, low[1], scale, shape[1]) + 1
+        ):
             line = (a * shape[1] + b) * shape[2]
             begin, end = start[line + behind], start[line + ahead + 1]
             for at in range(begin, end, LANES):
@@ -88,7 +101,23 @@ def _rows_in_ball(px, py, pz, squared, reach, low, scale, shape, start, planes, 
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _balls(query, order, squared, reach, low, scale, shape, start, points, places, first_row, index, most, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _balls(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    query,
+    order,
+    squared,
+    reach,
+    low,
+    scale,
+    shape,
+    start,
+    points,
+    places,
+    first_row,
+    index,
+    most,
+    counter,
+    threads,
+):
     k, n = index.shape[1], places.size
     planes = np.empty((3, n + LANES), points.dtype)
     for i in range(n):
@@ -104,7 +133,9 @@ def _balls(query, order, squared, reach, low, scale, shape, start, points, place
             for p in range(begin, min(order.size, begin + _TASK)):
                 i = order[p]
                 px, py, pz = query[i, 0], query[i, 1], query[i, 2]
-                found = _rows_in_ball(px, py, pz, squared[0], reach, low, scale, shape, start, planes, places, most, held)
+                found = _rows_in_ball(
+                    px, py, pz, squared[0], reach, low, scale, shape, start, planes, places, most, held
+                )
                 if found <= 0:
                     index[i, 0] = EMPTY if found == 0 else UNDECIDED
                     continue
@@ -113,11 +144,21 @@ def _balls(query, order, squared, reach, low, scale, shape, start, points, place
                     index[i, j] = first_row + (held[j] if j < found else held[0])
 
 
-def in_ball_by_grid(query: np.ndarray, points: np.ndarray, squared: np.ndarray, first_row: int, index: np.ndarray, threads: int) -> bool:
-    """As `balls.in_ball_by_tree`, by a grid. False, and index left as it is, for a cloud that no grid of few cells cuts well."""
+def in_ball_by_grid(
+    query: np.ndarray,
+    points: np.ndarray,
+    squared: np.ndarray,
+    first_row: int,
+    index: np.ndarray,
+    threads: int,
+) -> bool:
+    """As `balls.in_ball_by_tree`, by a grid. False, and index left as it is,
+    for a cloud that no grid of few cells cuts well.
+    """
     low, high = np.empty(3), np.empty(3)
     _corners(points, low, high)
-    # no point of a ball is farther along an axis: room for the rounding of squares, and for those that are rounded to zero
+    # no point of a ball is farther along an axis: room for the rounding of squares,
+    # and for those that are rounded to zero
     reach = math.sqrt(float(squared[0])) * (1 + 1e-5) + math.sqrt(float(np.finfo(points.dtype).tiny))
     extent, most = high - low, _ROOM * len(points)
     edge = max(reach, float(extent.max()) / most)
@@ -131,5 +172,21 @@ def in_ball_by_grid(query: np.ndarray, points: np.ndarray, squared: np.ndarray, 
     begins, order = np.zeros_like(start), np.empty(len(query), np.int32)
     _put(query, low, 1 / edge, shape, begins, order)
     counter = np.zeros(1, np.int64)
-    _balls(query, order, squared, reach, low, 1 / edge, shape, start, points, places, first_row, index, balls.MANY, counter, threads)
+    _balls(
+        query,
+        order,
+        squared,
+        reach,
+        low,
+        1 / edge,
+        shape,
+        start,
+        points,
+        places,
+        first_row,
+        index,
+        balls.MANY,
+        counter,
+        threads,
+    )
     return True

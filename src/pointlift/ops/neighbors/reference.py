@@ -12,7 +12,9 @@ __all__ = ["gather_rows", "in_ball", "nearest", "scatter_rows"]
 _ENTRIES = 2**22  # distances held at a time
 
 
-def _blocks(query: Tensor, points: Tensor, query_offsets: Tensor, offsets: Tensor) -> Iterator[tuple[slice, int, Tensor]]:
+def _blocks(
+    query: Tensor, points: Tensor, query_offsets: Tensor, offsets: Tensor
+) -> Iterator[tuple[slice, int, Tensor]]:
     """Rows of query, the first row of their cloud, and the squared distances (rows, points of the cloud)."""
     q, p = query_offsets.tolist(), offsets.tolist()
     for b in range(len(p) - 1):
@@ -24,19 +26,28 @@ def _blocks(query: Tensor, points: Tensor, query_offsets: Tensor, offsets: Tenso
             yield rows, p[b], dx * dx + dy * dy + dz * dz
 
 
-def nearest(query: Tensor, points: Tensor, k: int, query_offsets: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared distances (Q, k) and rows (Q, k) of the k nearest points; fewer than k are repeated in order."""
+def nearest(
+    query: Tensor, points: Tensor, k: int, query_offsets: Tensor, offsets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Squared distances (Q, k) and rows (Q, k) of the k nearest points;
+    fewer than k are repeated in order.
+    """
     distance = points.new_zeros(query.shape[0], k)
     index = torch.zeros(query.shape[0], k, dtype=torch.int64, device=points.device)
     for rows, first, squared in _blocks(query, points, query_offsets, offsets):
-        ordered, order = torch.sort(squared, dim=1, stable=True)  # stable: equal distances stay in the order of rows
+        # stable: equal distances stay in the order of rows
+        ordered, order = torch.sort(squared, dim=1, stable=True)
         column = torch.arange(k, device=points.device) % squared.shape[1]
         distance[rows], index[rows] = ordered[:, column], order[:, column] + first
     return distance, index
 
 
-def in_ball(query: Tensor, points: Tensor, squared_radius: float, k: int, query_offsets: Tensor, offsets: Tensor) -> Tensor:
-    """(Q, k) rows: the first k with a squared distance below squared_radius, padded with the first; the nearest for an empty ball."""
+def in_ball(
+    query: Tensor, points: Tensor, squared_radius: float, k: int, query_offsets: Tensor, offsets: Tensor
+) -> Tensor:
+    """(Q, k) rows: the first k with a squared distance below squared_radius, padded with the first;
+    the nearest for an empty ball.
+    """
     index = torch.zeros(query.shape[0], k, dtype=torch.int64, device=points.device)
     for rows, first, squared in _blocks(query, points, query_offsets, offsets):
         n = squared.shape[1]

@@ -1,8 +1,8 @@
 """The k nearest points of every query, for the queries of a leaf together.
 
-The queries that descend to one leaf look at its points first (at those of a node above it where a leaf has fewer than k). That bounds how
-far the leaf's queries still have to look, so one walk through the tree finds the leaves that any of them may need; each query then skips by
-the boxes of these.
+The queries that descend to one leaf look at its points first (at those of a node above it where a leaf has
+fewer than k). That bounds how far the leaf's queries still have to look, so one walk through the tree finds
+the leaves that any of them may need; each query then skips by the boxes of these.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ _NOTHING = np.int32(2**31 - 1)
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _hold_many(bits, d, rows, at, near, who, slot, width):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _hold_many(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    bits, d, rows, at, near, who, slot, width
+):
     # the same as `hold` for lists that no registers hold
     last = slot + width - 1
     while bits != 0:
@@ -50,7 +52,9 @@ def _hold_many(bits, d, rows, at, near, who, slot, width):  # type: ignore[no-un
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy", inline="always")
-def _look(x, y, z, rows, leaf, px, py, pz, d, near, who, slot, width):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _look(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    x, y, z, rows, leaf, px, py, pz, d, near, who, slot, width
+):
     # hold what one leaf has for one query
     bits = bits_within(x, y, z, leaf * LANES, px, py, pz, near[slot + width - 1], d)
     if bits != 0:
@@ -61,8 +65,11 @@ def _look(x, y, z, rows, leaf, px, py, pz, d, near, who, slot, width):  # type: 
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _collect(box, root, inner, first_leaf, home, away, low, high, bound, most, stack, boxes, stride, leaves):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # leaves outside home ... away whose boxes are not farther than the bound from a box of queries: their number, or -1 if above `most`
+def _collect(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    box, root, inner, first_leaf, home, away, low, high, bound, most, stack, boxes, stride, leaves
+):
+    # leaves outside home ... away whose boxes are not farther than the bound from a box of queries:
+    # their number, or -1 if above `most`
     found, height = 0, 1
     stack[0] = 0
     while height > 0:
@@ -88,7 +95,9 @@ def _collect(box, root, inner, first_leaf, home, away, low, high, bound, most, s
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy", inline="always")
-def _visit(x, y, z, rows, px, py, pz, boxes, stride, leaves, found, d, gaps, near, who, slot, width):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _visit(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    x, y, z, rows, px, py, pz, boxes, stride, leaves, found, d, gaps, near, who, slot, width
+):
     last = slot + width - 1
     for begin in range(0, found, LANES):
         bits = bits_at_most_gap(boxes, stride, begin, px, py, pz, near[last], gaps)
@@ -103,17 +112,22 @@ def _visit(x, y, z, rows, px, py, pz, boxes, stride, leaves, found, d, gaps, nea
 
 @njit(cache=True, boundscheck=False, error_model="numpy", inline="always")
 def _nearer(d, few, wanted):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # the bits of at least `wanted` of d[:64], the least ones, and of few others; `few` as in `bound_of`, not below wanted
+    # the bits of at least `wanted` of d[:64], the least ones, and of few others;
+    # `few` as in `bound_of`, not below wanted
     bound = bound_of(d, few)
     closer = bits_at_most(d, 0, bound * d.dtype.type(_CLOSER))
     return closer if count(closer) >= wanted else bits_at_most(d, 0, bound)
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _begin(query, places, begin, end, x, y, z, rows, home, away, present, d, near, who, width, low, high):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # the queries begin ... end look at the leaves home ... away; returns how far the k-th is at most, and low, high: the queries' box
+def _begin(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    query, places, begin, end, x, y, z, rows, home, away, present, d, near, who, width, low, high
+):
+    # the queries begin ... end look at the leaves home ... away;
+    # returns how far the k-th is at most, and low, high: the queries' box
     farthest = query[0, 0] * 0
-    few = LANES  # below 64: the power of two that tells a bound of the k-th in the leaf, which then has at least k points
+    # below 64: the power of two that tells a bound of the k-th in the leaf, which then has at least k points
+    few = LANES
     while few > 4 and few // 2 >= present:
         few //= 2
     for c in range(3):
@@ -126,7 +140,8 @@ def _begin(query, places, begin, end, x, y, z, rows, home, away, present, d, nea
         for j in range(width):
             near[slot + j] = np.inf if j >= width - present else -np.inf
             who[slot + j] = _NOTHING
-        if few < LANES and width <= _WIDEST:  # beside larger clouds a list may be wider than registers, however few points this one has
+        # beside larger clouds a list may be wider than registers, however few points this one has
+        if few < LANES and width <= _WIDEST:
             bits_within(x, y, z, home * LANES, px, py, pz, near[slot + width - 1], d)
             hold(_nearer(d, few, present), d, rows, home * LANES, near, who, slot, width)
         else:
@@ -140,16 +155,38 @@ def _begin(query, places, begin, end, x, y, z, rows, home, away, present, d, nea
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _finish(query, places, begin, end, x, y, z, rows, boxes, stride, leaves, found, d, gaps, near, who, width, place):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _finish(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    query, places, begin, end, x, y, z, rows, boxes, stride, leaves, found, d, gaps, near, who, width, place
+):
     # the queries begin ... end, whose lists are `place` and following, look at the leaves that were collected
     for q in range(end - begin):
         i = places[begin + q]
         px, py, pz = query[i, 0], query[i, 1], query[i, 2]
-        _visit(x, y, z, rows, px, py, pz, boxes, stride, leaves, found, d, gaps, near, who, (place + q) * width, width)
+        _visit(
+            x,
+            y,
+            z,
+            rows,
+            px,
+            py,
+            pz,
+            boxes,
+            stride,
+            leaves,
+            found,
+            d,
+            gaps,
+            near,
+            who,
+            (place + q) * width,
+            width,
+        )
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _write(places, begin, end, present, first_row, near, who, width, distance, index):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _write(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    places, begin, end, present, first_row, near, who, width, distance, index
+):
     k = distance.shape[1]
     for q in range(end - begin):
         i = places[begin + q]
@@ -163,7 +200,24 @@ def _write(places, begin, end, present, first_row, near, who, width, distance, i
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _search(query, places, groups, depth, first_node, first_leaf, ends, box, planes, rows, distance, index, width, most, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _search(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    query,
+    places,
+    groups,
+    depth,
+    first_node,
+    first_leaf,
+    ends,
+    box,
+    planes,
+    rows,
+    distance,
+    index,
+    width,
+    most,
+    counter,
+    threads,
+):
     k = distance.shape[1]
     x, y, z = planes[0], planes[1], planes[2]
     deepest = depth.max()
@@ -171,7 +225,11 @@ def _search(query, places, groups, depth, first_node, first_leaf, ends, box, pla
     for _ in prange(threads):
         d, gaps = np.empty(LANES, query.dtype), np.empty(LANES, query.dtype)
         near, who = np.empty(LANES * width, query.dtype), np.empty(LANES * width, np.int32)
-        boxes, leaves, stack = np.empty(6 * stride, query.dtype), np.empty(stride, np.int64), np.empty(2 * deepest + 4, np.int64)
+        boxes, leaves, stack = (
+            np.empty(6 * stride, query.dtype),
+            np.empty(stride, np.int64),
+            np.empty(2 * deepest + 4, np.int64),
+        )
         low, high = np.empty(3, query.dtype), np.empty(3, query.dtype)
         while True:
             g = fetch_add(counter)
@@ -186,10 +244,46 @@ def _search(query, places, groups, depth, first_node, first_leaf, ends, box, pla
             home = first_leaf[b] + ((leaf - first_leaf[b]) >> up << up)
             away = home + (1 << up)
             inner = (1 << depth[b]) - 1
-            bound = _begin(query, places, begin, end, x, y, z, rows, home, away, present, d, near, who, width, low, high)
-            found = _collect(box, first_node[b], inner, first_leaf[b], home, away, low, high, bound, most, stack, boxes, stride, leaves)
+            bound = _begin(
+                query, places, begin, end, x, y, z, rows, home, away, present, d, near, who, width, low, high
+            )
+            found = _collect(
+                box,
+                first_node[b],
+                inner,
+                first_leaf[b],
+                home,
+                away,
+                low,
+                high,
+                bound,
+                most,
+                stack,
+                boxes,
+                stride,
+                leaves,
+            )
             if found >= 0:
-                _finish(query, places, begin, end, x, y, z, rows, boxes, stride, leaves, found, d, gaps, near, who, width, 0)
+                _finish(
+                    query,
+                    places,
+                    begin,
+                    end,
+                    x,
+                    y,
+                    z,
+                    rows,
+                    boxes,
+                    stride,
+                    leaves,
+                    found,
+                    d,
+                    gaps,
+                    near,
+                    who,
+                    width,
+                    0,
+                )
             else:
                 for q in range(end - begin):
                     bound = near[(q + 1) * width - 1]
@@ -198,10 +292,42 @@ def _search(query, places, groups, depth, first_node, first_leaf, ends, box, pla
                         high[c] = low[c]
                     every = 1 << deepest
                     found = _collect(
-                        box, first_node[b], inner, first_leaf[b], home, away, low, high, bound, every, stack, boxes, stride, leaves
+                        box,
+                        first_node[b],
+                        inner,
+                        first_leaf[b],
+                        home,
+                        away,
+                        low,
+                        high,
+                        bound,
+                        every,
+                        stack,
+                        boxes,
+                        stride,
+                        leaves,
                     )
                     one = begin + q
-                    _finish(query, places, one, one + 1, x, y, z, rows, boxes, stride, leaves, found, d, gaps, near, who, width, q)
+                    _finish(
+                        query,
+                        places,
+                        one,
+                        one + 1,
+                        x,
+                        y,
+                        z,
+                        rows,
+                        boxes,
+                        stride,
+                        leaves,
+                        found,
+                        d,
+                        gaps,
+                        near,
+                        who,
+                        width,
+                        q,
+                    )
             _write(places, begin, end, present, ends[b], near, who, width, distance, index)
 
 
@@ -216,9 +342,16 @@ def _groups(start: np.ndarray, cloud: np.ndarray) -> np.ndarray:
 
 
 def nearest(
-    query: np.ndarray, asked: np.ndarray, forest: Forest, themselves: bool, distance: np.ndarray, index: np.ndarray, threads: int
+    query: np.ndarray,
+    asked: np.ndarray,
+    forest: Forest,
+    themselves: bool,
+    distance: np.ndarray,
+    index: np.ndarray,
+    threads: int,
 ) -> None:
-    """Fill distance (Q, k) and index (Q, k) with the nearest points to query (Q, 3), ties by row, fewer than k over and over.
+    """Fill distance (Q, k) and index (Q, k) with the nearest points to query (Q, 3), ties by row,
+    fewer than k over and over.
 
     themselves: the queries are the points of the forest.
     """

@@ -1,7 +1,8 @@
 """Balanced kd-trees without pointers, one per cloud, with a box per node and at most 64 points per leaf.
 
-Node i of level l holds places n * i >> l ... n * (i + 1) >> l of the order that the build makes, so a tree is an order and boxes. Boxes
-are measured with the rounding of the points in them, which is monotone: nothing nearer, and no equal with a lower row, is missed.
+Node i of level l holds places n * i >> l ... n * (i + 1) >> l of the order that the build makes, so a tree is
+an order and boxes. Boxes are measured with the rounding of the points in them, which is monotone: nothing
+nearer, and no equal with a lower row, is missed.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ def _swap(xyz, order, i, j):  # type: ignore[no-untyped-def]  # pragma: no cover
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _select(xyz, order, axis, low, high, place):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _select(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    xyz, order, axis, low, high, place
+):
     # quickselect: places low ... place have coordinates not above, place ... high not below that of `place`
     while high - low > 1:
         a, b, c = xyz[low, axis], xyz[(low + high) >> 1, axis], xyz[high - 1, axis]
@@ -68,7 +71,8 @@ def _select(xyz, order, axis, low, high, place):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
 def _divide(xyz, order, n, level, i):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # put the points of node i of a level into two halves, across the axis along which about 64 of them spread widest
+    # put the points of node i of a level into two halves,
+    # across the axis along which about 64 of them spread widest
     begin, end = (n * i) >> level, (n * (i + 1)) >> level
     axis, widest = 0, xyz[begin, 0] - xyz[begin, 0]
     for c in range(3):
@@ -95,7 +99,9 @@ def _arrange(points, begin, n, xyz, order):  # type: ignore[no-untyped-def]  # p
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _fill(xyz, order, depth, i, leaves, rows, leaf, box, root):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _fill(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    xyz, order, depth, i, leaves, rows, leaf, box, root
+):
     n = order.size
     begin, end = (n * i) >> depth, (n * (i + 1)) >> depth
     for j in range(LANES):
@@ -125,7 +131,9 @@ def _unite(box, root, depth):  # type: ignore[no-untyped-def]  # pragma: no cove
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _grow(xyz, order, level, i, depth, leaves, rows, first_leaf, box, first_node):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _grow(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    xyz, order, level, i, depth, leaves, rows, first_leaf, box, first_node
+):
     # everything below node i of a level, save the boxes of inner nodes
     for below in range(level, depth):
         for j in range(i << (below - level), (i + 1) << (below - level)):
@@ -135,7 +143,9 @@ def _grow(xyz, order, level, i, depth, leaves, rows, first_leaf, box, first_node
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _plant_each(points, ends, chosen, depth, first_node, first_leaf, box, leaves, rows, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _plant_each(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    points, ends, chosen, depth, first_node, first_leaf, box, leaves, rows, counter, threads
+):
     for _ in prange(threads):
         while True:
             t = fetch_add(counter)
@@ -150,10 +160,13 @@ def _plant_each(points, ends, chosen, depth, first_node, first_leaf, box, leaves
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _plant_together(points, begin, n, depth, first_node, first_leaf, box, leaves, rows, cut, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _plant_together(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    points, begin, n, depth, first_node, first_leaf, box, leaves, rows, cut, counter, threads
+):
     xyz, order = np.empty((n, 3), points.dtype), np.empty(n, np.int64)
     _arrange(points, begin, n, xyz, order)
-    # every parallel loop waits for all threads, which costs more than it saves while there are few nodes or threads
+    # every parallel loop waits for all threads, which costs more than it saves while there are few nodes or
+    # threads
     for level in range(min(cut, _ALONE)):
         for i in range(1 << level):
             _divide(xyz, order, n, level, i)
@@ -177,22 +190,56 @@ def plant(points: np.ndarray, ends: np.ndarray) -> Forest:
     np.cumsum((2 << depth) - 1, out=first_node[1:])
     np.cumsum(1 << depth, out=first_leaf[1:])
     box = np.empty((int(first_node[-1]), 6), points.dtype)
-    leaves, rows = np.empty((3, LANES * int(first_leaf[-1])), points.dtype), np.empty(LANES * int(first_leaf[-1]), np.int32)
+    leaves, rows = (
+        np.empty((3, LANES * int(first_leaf[-1])), points.dtype),
+        np.empty(LANES * int(first_leaf[-1]), np.int32),
+    )
     few, threads = np.flatnonzero((lengths > 0) & (lengths < _TOGETHER)), get_num_threads()
-    few = few[np.argsort(-lengths[few], kind="stable")]  # the large ones first: no thread is left alone with one at the end
+    # the large ones first: no thread is left alone with one at the end
+    few = few[np.argsort(-lengths[few], kind="stable")]
     if len(few):
-        _plant_each(points, ends, few, depth, first_node, first_leaf, box, leaves, rows, np.zeros(1, np.int64), threads)
+        _plant_each(
+            points,
+            ends,
+            few,
+            depth,
+            first_node,
+            first_leaf,
+            box,
+            leaves,
+            rows,
+            np.zeros(1, np.int64),
+            threads,
+        )
     for b in np.flatnonzero(lengths >= _TOGETHER).tolist():
         node, leaf, levels = int(first_node[b]), int(first_leaf[b]), int(depth[b])
         cut = min(levels, (2 * threads - 1).bit_length())  # at least two tasks per thread
-        _plant_together(points, int(ends[b]), int(lengths[b]), levels, node, leaf, box, leaves, rows, cut, np.zeros(1, np.int64), threads)
+        _plant_together(
+            points,
+            int(ends[b]),
+            int(lengths[b]),
+            levels,
+            node,
+            leaf,
+            box,
+            leaves,
+            rows,
+            cut,
+            np.zeros(1, np.int64),
+            threads,
+        )
     return Forest(depth, first_node, first_leaf, ends, box, leaves, rows)
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy", inline="always")
-def gap(box, node, low_x, low_y, low_z, high_x, high_y, high_z):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    """Squared distance of a box, or of a point that is both its corners, from that of a node: never above that of the points in them."""
-    zero = low_x - low_x  # low_x * 0 would be float64, and the gap more exact than the distances it must not exceed
+def gap(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    box, node, low_x, low_y, low_z, high_x, high_y, high_z
+):
+    """Squared distance of a box, or of a point that is both its corners, from that of a node:
+    never above that of the points in them.
+    """
+    # low_x * 0 would be float64, and the gap more exact than the distances it must not exceed
+    zero = low_x - low_x
     dx = max(max(box[node, 0] - high_x, low_x - box[node, 3]), zero)
     dy = max(max(box[node, 1] - high_y, low_y - box[node, 4]), zero)
     dz = max(max(box[node, 2] - high_z, low_z - box[node, 5]), zero)
@@ -200,7 +247,9 @@ def gap(box, node, low_x, low_y, low_z, high_x, high_y, high_z):  # type: ignore
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _descend(query, asked, cloud, depth, first_node, first_leaf, box, out, block):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _descend(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    query, asked, cloud, depth, first_node, first_leaf, box, out, block
+):
     for t in prange((out.size + block - 1) // block):
         b = np.searchsorted(asked, t * block, side="right") - 1
         for i in range(t * block, min(out.size, (t + 1) * block)):
@@ -211,7 +260,9 @@ def _descend(query, asked, cloud, depth, first_node, first_leaf, box, out, block
             node = 0
             while node < inner:
                 node = 2 * node + 1
-                if gap(box, root + node + 1, px, py, pz, px, py, pz) < gap(box, root + node, px, py, pz, px, py, pz):
+                if gap(box, root + node + 1, px, py, pz, px, py, pz) < gap(
+                    box, root + node, px, py, pz, px, py, pz
+                ):
                     node += 1
             out[i] = first_leaf[b] + node - inner
             cloud[out[i]] = b
@@ -230,8 +281,12 @@ def _sorted(leaf, start, places):  # type: ignore[no-untyped-def]  # pragma: no 
         at[leaf[i]] += 1
 
 
-def leaves_of(query: np.ndarray, asked: np.ndarray, forest: Forest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Queries (Q, 3), cut by asked (B + 1,), put to the leaves they descend to: their order (Q,), where each leaf begins, its cloud."""
+def leaves_of(
+    query: np.ndarray, asked: np.ndarray, forest: Forest
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Queries (Q, 3), cut by asked (B + 1,), put to the leaves they descend to:
+    their order (Q,), where each leaf begins, its cloud.
+    """
     leaves = int(forest.first_leaf[-1])
     leaf, cloud = np.empty(len(query), np.int64), np.zeros(leaves, np.int64)
     _descend(query, asked, cloud, forest.depth, forest.first_node, forest.first_leaf, forest.box, leaf, 512)
@@ -243,7 +298,11 @@ def leaves_of(query: np.ndarray, asked: np.ndarray, forest: Forest) -> tuple[np.
 def own_leaves(forest: Forest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`leaves_of` for the points of the forest themselves."""
     cloud = np.repeat(np.arange(len(forest.depth)), 1 << forest.depth)
-    n, depth, leaf = np.diff(forest.ends)[cloud], forest.depth[cloud], np.arange(len(cloud)) - forest.first_leaf[cloud]
+    n, depth, leaf = (
+        np.diff(forest.ends)[cloud],
+        forest.depth[cloud],
+        np.arange(len(cloud)) - forest.first_leaf[cloud],
+    )
     start = np.append(forest.ends[cloud] + ((n * leaf) >> depth), forest.ends[-1])
     inside = np.arange(LANES) < np.diff(start)[:, None]
     places = (forest.rows.reshape(-1, LANES) + forest.ends[cloud][:, None])[inside]

@@ -1,13 +1,15 @@
 """z-buffers of triangle meshes and of points, seen by V cameras at once.
 
-A camera turns a point p to q = R p and sees it at depth z = q_z + distance. The rows of R are the directions down, right and forward in
-the image, so that q_x tells the row and q_y the column, as in `pointlift.ops.depth_maps`; det R is -1 where the image is not mirrored.
-With perspective, q_x * focal / z and q_y * focal / z in [-1, 1] fill the frame; orthographic cameras leave out the division. Pixel i of
-`size` has its centre at (2 i + 1) / size - 1.
+A camera turns a point p to q = R p and sees it at depth z = q_z + distance. The rows of R are the directions
+down, right and forward in the image, so that q_x tells the row and q_y the column, as in
+`pointlift.ops.depth_maps`; det R is -1 where the image is not mirrored. With perspective, q_x * focal / z and
+q_y * focal / z in [-1, 1] fill the frame; orthographic cameras leave out the division. Pixel i of `size` has
+its centre at (2 i + 1) / size - 1.
 
-A triangle owns the pixels whose centre lies inside it; a centre on an edge belongs to the triangle below or to the right of the edge, so
-that a closed surface has no holes and no pixel twice. Edges are evaluated without rounding, between corners that are rounded to
-2^-15 of a pixel (at a size of 224). A triangle that reaches behind the camera is cut there. Nearest wins; of equally near ones, the first.
+A triangle owns the pixels whose centre lies inside it; a centre on an edge belongs to the triangle below or
+to the right of the edge, so that a closed surface has no holes and no pixel twice. Edges are evaluated
+without rounding, between corners that are rounded to 2^-15 of a pixel (at a size of 224). A triangle that
+reaches behind the camera is cut there. Nearest wins; of equally near ones, the first.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ FARTHEST = 1e37  # depths are float32
 
 
 class Cameras(NamedTuple):
-    """V cameras. rotations: (V, 3, 3), rows down, right, forward. distance: of the origin from each. focal: see the module."""
+    """V cameras. rotations: (V, 3, 3), rows down, right, forward. distance: of the origin from each.
+    focal: see the module.
+    """
 
     rotations: Tensor
     distance: float
@@ -37,9 +41,10 @@ class Cameras(NamedTuple):
 
 
 class Fragments(NamedTuple):
-    """What a pixel sees. depth: (V, H, W) float32 along the viewing direction, 0 where nothing is. face: (V, H, W) int32, -1 where
-    nothing is. barycentric: (V, H, W, 3) float32 weights of the face's corners, perspective-correct, or None. normal: (V, H, W, 3)
-    float32, the face's unit normal in the mesh's own axes, right-handed in the order of its corners, zero where nothing is, or None."""
+    """What a pixel sees. depth: (V, H, W) float32 along the viewing direction, 0 where nothing is. face:
+    (V, H, W) int32, -1 where nothing is. barycentric: (V, H, W, 3) float32 weights of the face's corners,
+    perspective-correct, or None. normal: (V, H, W, 3) float32, the face's unit normal in the mesh's own axes,
+    right-handed in the order of its corners, zero where nothing is, or None."""
 
     depth: Tensor
     face: Tensor
@@ -48,10 +53,12 @@ class Fragments(NamedTuple):
 
 
 class Light(NamedTuple):
-    """Two lights that travel with the camera and an ambient one; Phong's reflection model with Blinn's half vector, on both sides.
+    """Two lights that travel with the camera and an ambient one;
+    Phong's reflection model with Blinn's half vector, on both sides.
 
-    key: strength of the light from `direction` (right, up, towards the camera). head: strength of a light at the camera. A colour c
-    becomes c (ambient + key n.l + head n.v) + specular (n.h)^shininess, cut to 0-1, with the normal n turned to the camera.
+    key: strength of the light from `direction` (right, up, towards the camera). head: strength of a light at
+    the camera. A colour c becomes c (ambient + key n.l + head n.v) + specular (n.h)^shininess, cut to 0-1,
+    with the normal n turned to the camera.
     """
 
     ambient: float = 0.25
@@ -63,8 +70,9 @@ class Light(NamedTuple):
 
 
 class Paint(NamedTuple):
-    """Colours of a mesh: the first that is not None of texture (H, W, 3) uint8 with uv (N, 2), face_colors (F, 3), vertex_colors (N, 3),
-    else `color`. uv is repeated beyond 0-1, v points up, and texels are interpolated."""
+    """Colours of a mesh: the first that is not None of texture (H, W, 3) uint8 with uv (N, 2), face_colors
+    (F, 3), vertex_colors (N, 3), else `color`. uv is repeated beyond 0-1, v points up, and texels are
+    interpolated."""
 
     color: tuple[float, float, float] = (0.8, 0.8, 0.8)
     face_colors: Tensor | None = None
@@ -82,11 +90,13 @@ def rasterize(
     normal: bool = False,
     backend: Backend | None = None,
 ) -> Fragments:
-    """What V cameras see of vertices (N, 3) float and faces (F, 3) integer: depth and face, on demand barycentrics and normals.
+    """What V cameras see of vertices (N, 3) float and faces (F, 3) integer:
+    depth and face, on demand barycentrics and normals.
 
-    Both sides of a face are seen. Degenerate faces and faces seen edge-on are not. size: H and W, or both at once. No gradient.
-    Raises ValueError for wrong shapes and dtypes, a mesh without faces, faces that name missing vertices, NaN or infinite coordinates,
-    and cameras that are no cameras.
+    Both sides of a face are seen. Degenerate faces and faces seen edge-on are not. size:
+    H and W, or both at once. No gradient.
+    Raises ValueError for wrong shapes and dtypes, a mesh without faces, faces that name missing vertices, NaN
+    or infinite coordinates, and cameras that are no cameras.
     """
     height, width = _frame(size)
     vertices, faces = _check_mesh(vertices, faces)
@@ -107,7 +117,8 @@ def shade(
     background: tuple[float, float, float] = (1.0, 1.0, 1.0),
     backend: Backend | None = None,
 ) -> Tensor:
-    """(V, 3, H, W) float32 in 0-1: pictures of a mesh in `paint` (default: grey) under `light`. Faces are shaded flat. No gradient.
+    """(V, 3, H, W) float32 in 0-1: pictures of a mesh in `paint` (default: grey) under `light`.
+    Faces are shaded flat. No gradient.
 
     Raises ValueError as `rasterize` does, and for colours or a texture that do not fit the mesh.
     """
@@ -134,11 +145,13 @@ def splat_points(
     background: float = 0.0,
     backend: Backend | None = None,
 ) -> Tensor:
-    """(B, V, C, H, W) float32: the nearest point of each pixel, for clouds xyz (N, 3) cut by offsets (B + 1,) int64.
+    """(B, V, C, H, W) float32: the nearest point of each pixel,
+    for clouds xyz (N, 3) cut by offsets (B + 1,) int64.
 
-    values: (N, C) what is drawn of a point, such as its colour; None draws its depth, C = 1. A point covers splat x splat pixels around
-    the one it falls into, more below and to the right where `splat` is even. Points at or behind the camera are not seen, pixels
-    without a point are `background`, an empty cloud gives nothing else; of points equally near (to float32) the first is drawn.
+    values: (N, C) what is drawn of a point, such as its colour; None draws its depth, C = 1. A point covers
+    splat x splat pixels around the one it falls into, more below and to the right where `splat` is even.
+    Points at or behind the camera are not seen, pixels without a point are `background`, an empty cloud gives
+    nothing else; of points equally near (to float32) the first is drawn.
     No gradient.
     Raises ValueError for wrong shapes and dtypes, NaN or infinite values, and options outside their range.
     """
@@ -149,16 +162,26 @@ def splat_points(
     if values is not None:
         if values.ndim != 2 or len(values) != len(xyz) or not values.is_floating_point():
             raise ValueError(
-                f"values must be floats of shape ({len(xyz)}, C), one row per point, got {tuple(values.shape)} {values.dtype}."
+                f"values must be floats of shape ({len(xyz)}, C), one row per point, got "
+                f"{tuple(values.shape)} {values.dtype}."
             )
         if not bool(torch.isfinite(values).all()):
-            raise ValueError("values has NaN or infinite entries, which no picture can show: remove those points.")
+            raise ValueError(
+                "values has NaN or infinite entries, which no picture can show: remove those points."
+            )
         values = values.detach().to(xyz.device, torch.float32).contiguous()
     if not math.isfinite(background):
         raise ValueError(f"background must be a finite number, got {background!r}.")
     kernel = implementation("raster", xyz.device, xyz.dtype, backend)
     images: Tensor = kernel.splat_points(
-        xyz.detach().to(torch.float64).contiguous(), offsets, eyes, height, width, values, splat, float(background)
+        xyz.detach().to(torch.float64).contiguous(),
+        offsets,
+        eyes,
+        height,
+        width,
+        values,
+        splat,
+        float(background),
     )
     return images
 
@@ -167,9 +190,14 @@ def check_cameras(cameras: Cameras, device: torch.device) -> Cameras:
     """The cameras with float64 rotations on `device`. Raises ValueError where they are no cameras."""
     r = cameras.rotations
     if r.ndim != 3 or r.shape[1:] != (3, 3) or not r.is_floating_point() or not bool(torch.isfinite(r).all()):
-        raise ValueError(f"rotations must be finite floats of shape (V, 3, 3), got {tuple(r.shape)} of {r.dtype}.")
+        raise ValueError(
+            f"rotations must be finite floats of shape (V, 3, 3), got {tuple(r.shape)} of {r.dtype}."
+        )
     if not abs(cameras.distance) < FARTHEST:
-        raise ValueError(f"distance must be a number below {FARTHEST:g} in the units of the vertices, got {cameras.distance!r}.")
+        raise ValueError(
+            f"distance must be a number below {FARTHEST:g} in the units of the vertices, "
+            f"got {cameras.distance!r}."
+        )
     if not (math.isfinite(cameras.focal) and cameras.focal > 0):
         raise ValueError(f"focal must be a positive number, got {cameras.focal!r}.")
     turns = r.detach().to(device, torch.float64).contiguous()
@@ -186,27 +214,43 @@ def _frame(size: int | tuple[int, int]) -> tuple[int, int]:
 def _check_mesh(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
     """Contiguous float64 vertices and int32 faces."""
     if vertices.ndim != 2 or vertices.shape[1] != 3 or vertices.dtype not in FLOATS:
-        raise ValueError(f"vertices must be float32 or float64 of shape (N, 3), got {tuple(vertices.shape)} of {vertices.dtype}.")
+        raise ValueError(
+            "vertices must be float32 or float64 of shape (N, 3), "
+            f"got {tuple(vertices.shape)} of {vertices.dtype}."
+        )
     if faces.ndim != 2 or faces.shape[1] != 3 or faces.is_floating_point() or faces.dtype == torch.bool:
-        raise ValueError(f"faces must be integers of shape (F, 3), got {tuple(faces.shape)} of {faces.dtype}: triangulate polygons first.")
+        raise ValueError(
+            f"faces must be integers of shape (F, 3), got {tuple(faces.shape)} of {faces.dtype}: "
+            "triangulate polygons first."
+        )
     n, f = len(vertices), len(faces)
     if not f:
-        raise ValueError(f"The mesh has {n} vertices but no faces, so there is nothing to see: project a cloud with splat_points instead.")
+        raise ValueError(
+            f"The mesh has {n} vertices but no faces, so there is nothing to see: "
+            "project a cloud with splat_points instead."
+        )
     if max(n, f) > LARGEST:
         raise ValueError(f"The mesh has {n} vertices and {f} faces, more than {LARGEST}: simplify it.")
     low, high = (int(m) for m in torch.aminmax(faces))
     if low < 0 or high >= n:
-        raise ValueError(f"faces name vertices {low} to {high}, expected 0 to {n - 1}: check that the file is complete.")
+        raise ValueError(
+            f"faces name vertices {low} to {high}, expected 0 to {n - 1}: check that the file is complete."
+        )
     vertices = vertices.detach().to(torch.float64)
     reach = max(-float(vertices.min()), float(vertices.max()))  # NaN in either comes out as NaN
     if not reach < FARTHEST:
         rows = (~(vertices.abs() < FARTHEST)).any(1).nonzero()
-        raise ValueError(f"vertices are NaN, infinite or beyond {FARTHEST:g} (first: row {int(rows[0])} of {n}): repair or scale the mesh.")
+        raise ValueError(
+            f"vertices are NaN, infinite or beyond {FARTHEST:g} (first: row {int(rows[0])} of {n}): "
+            "repair or scale the mesh."
+        )
     return vertices.contiguous(), faces.detach().to(torch.int32).contiguous()
 
 
 def _in_units(vertices: Tensor, eyes: Cameras) -> tuple[Tensor, Cameras, float]:
-    """Vertices and cameras in a power of two as unit, and the unit: 1, unless float32 could not hold the inverse depths of the scene."""
+    """Vertices and cameras in a power of two as unit, and the unit:
+    1, unless float32 could not hold the inverse depths of the scene.
+    """
     reach = max(float(vertices.abs().max()), abs(eyes.distance))
     if 2.0**-40 < reach < 2.0**40 or reach == 0:
         return vertices, eyes, 1.0
@@ -224,11 +268,20 @@ def _check_paint(paint: Paint, n: int, f: int) -> Paint:
     ):
         if value is None:
             continue
-        if tuple(value.shape) != shape or not value.is_floating_point() or not bool(torch.isfinite(value).all()):
-            raise ValueError(f"{name} must be finite floats of shape {shape}, got {tuple(value.shape)} of {value.dtype}.")
+        if (
+            tuple(value.shape) != shape
+            or not value.is_floating_point()
+            or not bool(torch.isfinite(value).all())
+        ):
+            raise ValueError(
+                f"{name} must be finite floats of shape {shape}, got {tuple(value.shape)} of {value.dtype}."
+            )
     t = paint.texture
     if t is not None and (t.ndim != 3 or t.shape[2] != 3 or t.dtype != torch.uint8 or 0 in t.shape):
-        raise ValueError(f"texture must be uint8 of shape (H, W, 3) with at least one texel, got {tuple(t.shape)} of {t.dtype}.")
+        raise ValueError(
+            "texture must be uint8 of shape (H, W, 3) with at least one texel, "
+            f"got {tuple(t.shape)} of {t.dtype}."
+        )
     if len(paint.color) != 3 or not all(0 <= c <= 1 for c in paint.color):
         raise ValueError(f"color must be three numbers in 0-1, got {paint.color!r}.")
 
@@ -247,6 +300,8 @@ def _check_light(light: Light) -> Light:
     check_count("shininess", light.shininess)
     length = math.sqrt(sum(d * d for d in light.direction)) if len(light.direction) == 3 else 0.0
     if not (math.isfinite(length) and length > 0):
-        raise ValueError(f"direction of a Light must be three numbers that are not all 0, got {light.direction!r}.")
+        raise ValueError(
+            f"direction of a Light must be three numbers that are not all 0, got {light.direction!r}."
+        )
     right, up, towards = (d / length for d in light.direction)
     return light._replace(direction=(right, up, towards))

@@ -1,6 +1,8 @@
-"""Pictures in numba: threads take views one after the other (bands of a view where there are more threads), each with its own z-buffer.
+"""Pictures in numba: threads take views one after the other (bands of a view where there are more threads),
+each with its own z-buffer.
 
-Barycentrics, normals, colours and light are worked out once per pixel, for the face that won it, and written once.
+Barycentrics, normals, colours and light are worked out once per pixel, for the face that won it,
+and written once.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ def _weights(edge, x, y):  # type: ignore[no-untyped-def]  # pragma: no cover - 
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy", inline="always")
-def _take_edges(vertices, near, screen, eye, a, b, c, edge):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _take_edges(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    vertices, near, screen, eye, a, b, c, edge
+):
     # the edges of a face, of one sign inside it, in the proportions of its corners' weights
     xa, xb, xc = np.float64(screen[a, 0]), np.float64(screen[b, 0]), np.float64(screen[c, 0])
     ya, yb, yc = np.float64(screen[a, 1]), np.float64(screen[b, 1]), np.float64(screen[c, 1])
@@ -54,8 +58,16 @@ def _take_edges(vertices, near, screen, eye, a, b, c, edge):  # type: ignore[no-
 
 @njit(cache=True, boundscheck=False, error_model="numpy", inline="always")
 def _normal(vertices, a, b, c):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    ex, ey, ez = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
-    fx, fy, fz = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
+    ex, ey, ez = (
+        vertices[b, 0] - vertices[a, 0],
+        vertices[b, 1] - vertices[a, 1],
+        vertices[b, 2] - vertices[a, 2],
+    )
+    fx, fy, fz = (
+        vertices[c, 0] - vertices[a, 0],
+        vertices[c, 1] - vertices[a, 1],
+        vertices[c, 2] - vertices[a, 2],
+    )
     # the sides are brought to 1 first, because the squares of the smallest would vanish
     reach = max(max(max(abs(ex), abs(ey)), max(abs(ez), abs(fx))), max(abs(fy), abs(fz)))
     scale = 1.0 / reach if reach > 0 else 0.0
@@ -67,8 +79,11 @@ def _normal(vertices, a, b, c):  # type: ignore[no-untyped-def]  # pragma: no co
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _fragments(vertices, faces, near, screen, eye, owner, depth, face, barycentric, normal):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # depth, face (rows, W), barycentric and normal (rows, W, 3 or 0) of the image rows that start at owner's first
+def _fragments(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    vertices, faces, near, screen, eye, owner, depth, face, barycentric, normal
+):
+    # depth, face (rows, W), barycentric and normal (rows, W, 3 or 0) of the image rows that start at owner's
+    # first
     rows, width = face.shape
     edge = np.zeros(9)
     last = np.int64(-1)
@@ -91,7 +106,11 @@ def _fragments(vertices, faces, near, screen, eye, owner, depth, face, barycentr
                 last = t
                 a, b, c = faces[t, 0], faces[t, 1], faces[t, 2]
                 _take_edges(vertices, near, screen, eye, a, b, c, edge)
-                za, zb, zc = depth_of(vertices, a, eye), depth_of(vertices, b, eye), depth_of(vertices, c, eye)
+                za, zb, zc = (
+                    depth_of(vertices, a, eye),
+                    depth_of(vertices, b, eye),
+                    depth_of(vertices, c, eye),
+                )
                 if normal.shape[2]:
                     n0, n1, n2 = _normal(vertices, a, b, c)
             u, v, w = _weights(edge, j, first + i)
@@ -112,7 +131,9 @@ def _texel(texture, row, column, channel):  # type: ignore[no-untyped-def]  # pr
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _color(kind, table, texture, a, b, c, t, u, v, w, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _color(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    kind, table, texture, a, b, c, t, u, v, w, out
+):
     if kind == 0:
         for k in range(3):
             out[k] = table[0, k]
@@ -138,7 +159,9 @@ def _color(kind, table, texture, a, b, c, t, u, v, w, out):  # type: ignore[no-u
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _shaded(vertices, faces, near, screen, eye, owner, paint, light, shininess, background, image):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _shaded(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    vertices, faces, near, screen, eye, owner, paint, light, shininess, background, image
+):
     # image (3, rows, W) of the image rows that start at owner's first
     rows, width = image.shape[1], image.shape[2]
     turn, _, lens = eye
@@ -192,7 +215,9 @@ def _shaded(vertices, faces, near, screen, eye, owner, paint, light, shininess, 
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _rasterize(vertices, faces, turns, distance, lens, grid, bands, depth, face, barycentric, normal, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _rasterize(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    vertices, faces, turns, distance, lens, grid, bands, depth, face, barycentric, normal, counter, threads
+):
     views, height, width = face.shape
     reach = (height + bands - 1) // bands
     for _ in prange(threads):
@@ -211,13 +236,28 @@ def _rasterize(vertices, faces, turns, distance, lens, grid, bands, depth, face,
             project(vertices, eye, grid, near, screen)
             z_buffer(vertices, near, screen, faces, eye, first, nearness[:rows], owner[:rows])
             _fragments(
-                vertices, faces, near, screen, eye, (owner[:rows], first), depth[k, first:last], face[k, first:last], 
-                barycentric[k, first:last], normal[k, first:last],
+                vertices, faces, near, screen, eye, (owner[:rows], first), depth[k, first:last],
+                face[k, first:last], barycentric[k, first:last], normal[k, first:last],
             )  # fmt: skip
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _shade(vertices, faces, turns, distance, lens, grid, bands, paint, light, shininess, background, images, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _shade(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    vertices,
+    faces,
+    turns,
+    distance,
+    lens,
+    grid,
+    bands,
+    paint,
+    light,
+    shininess,
+    background,
+    images,
+    counter,
+    threads,
+):
     views, _, height, width = images.shape
     reach = (height + bands - 1) // bands
     for _ in prange(threads):
@@ -236,13 +276,15 @@ def _shade(vertices, faces, turns, distance, lens, grid, bands, paint, light, sh
             project(vertices, eye, grid, near, screen)
             z_buffer(vertices, near, screen, faces, eye, first, nearness[:rows], owner[:rows])
             _shaded(
-                vertices, faces, near, screen, eye, (owner[:rows], first), paint, light, shininess, background,
-                images[k, :, first:last],
+                vertices, faces, near, screen, eye, (owner[:rows], first), paint, light, shininess,
+                background, images[k, :, first:last],
             )  # fmt: skip
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _splat(xyz, offsets, turns, distance, lens, values, splat, background, images, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _splat(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    xyz, offsets, turns, distance, lens, values, splat, background, images, counter, threads
+):
     clouds, views, channels, height, width = images.shape
     orthographic, row_scale, column_scale, row_centre, column_centre = lens
     colored = values.shape[1] > 0
@@ -265,9 +307,19 @@ def _splat(xyz, offsets, turns, distance, lens, values, splat, background, image
                 if depth <= 0:
                     continue
                 w = 1.0 if orthographic else depth
-                row = np.floor((turn[0, 0] * x + turn[0, 1] * y + turn[0, 2] * z) * row_scale / w + row_centre + 0.5) - (splat - 1) // 2
+                row = (
+                    np.floor(
+                        (turn[0, 0] * x + turn[0, 1] * y + turn[0, 2] * z) * row_scale / w + row_centre + 0.5
+                    )
+                    - (splat - 1) // 2
+                )
                 column = (
-                    np.floor((turn[1, 0] * x + turn[1, 1] * y + turn[1, 2] * z) * column_scale / w + column_centre + 0.5) - (splat - 1) // 2
+                    np.floor(
+                        (turn[1, 0] * x + turn[1, 1] * y + turn[1, 2] * z) * column_scale / w
+                        + column_centre
+                        + 0.5
+                    )
+                    - (splat - 1) // 2
                 )
                 if not (row > -splat and row < height and column > -splat and column < width):
                     continue
@@ -287,23 +339,33 @@ def _splat(xyz, offsets, turns, distance, lens, values, splat, background, image
 
 def _lens(eyes: Cameras, height: int, width: int) -> tuple[bool, float, float, float, float]:
     """Whether orthographic, pixels per unit at depth 1 along rows and columns, and the pixel of the axis."""
-    return eyes.orthographic, eyes.focal * height / 2, eyes.focal * width / 2, height / 2 - 0.5, width / 2 - 0.5
+    return (
+        eyes.orthographic,
+        eyes.focal * height / 2,
+        eyes.focal * width / 2,
+        height / 2 - 0.5,
+        width / 2 - 0.5,
+    )
 
 
 def _bands(views: int, threads: int) -> int:
     return -(-threads // views) if views else 1
 
 
-def rasterize(vertices: Tensor, faces: Tensor, eyes: Cameras, height: int, width: int, barycentric: bool, normal: bool) -> Fragments:
-    """What every pixel sees of the triangles; arguments and result as in `api.rasterize`, which checks them."""
+def rasterize(
+    vertices: Tensor, faces: Tensor, eyes: Cameras, height: int, width: int, barycentric: bool, normal: bool
+) -> Fragments:
+    """What every pixel sees of the triangles; arguments and result as in `api.rasterize`,
+    which checks them.
+    """
     views, threads = len(eyes.rotations), set_threads()
     depth, face = torch.empty(views, height, width), torch.empty(views, height, width, dtype=torch.int32)
     weights = torch.empty(views, height, width, 3 if barycentric else 0)
     normals = torch.empty(views, height, width, 3 if normal else 0)
     _rasterize(
-        vertices.numpy(), faces.numpy().view(np.uint32), eyes.rotations.numpy(), eyes.distance, _lens(eyes, height, width),
-        grid_bits(height, width), _bands(views, threads), depth.numpy(), face.numpy(), weights.numpy(), normals.numpy(),
-        np.zeros(1, np.int64), threads,
+        vertices.numpy(), faces.numpy().view(np.uint32), eyes.rotations.numpy(), eyes.distance,
+        _lens(eyes, height, width), grid_bits(height, width), _bands(views, threads), depth.numpy(),
+        face.numpy(), weights.numpy(), normals.numpy(), np.zeros(1, np.int64), threads,
     )  # fmt: skip
     return Fragments(depth, face, weights if barycentric else None, normals if normal else None)
 
@@ -318,7 +380,9 @@ def shade(
     light: Light,
     background: tuple[float, float, float],
 ) -> Tensor:
-    """Pictures of the triangles in their paint under the light; arguments and result as in `api.shade`, which checks them."""
+    """Pictures of the triangles in their paint under the light;
+    arguments and result as in `api.shade`, which checks them.
+    """
     views, threads = len(eyes.rotations), set_threads()
     images = torch.empty(views, 3, height, width)
     texture = np.zeros((1, 1, 3), np.uint8) if paint.texture is None else paint.texture.numpy()
@@ -331,22 +395,34 @@ def shade(
         kind, table = _VERTICES, paint.vertex_colors
     strengths = (light.ambient, light.key, light.head, light.specular, *light.direction)
     _shade(
-        vertices.numpy(), faces.numpy().view(np.uint32), eyes.rotations.numpy(), eyes.distance, _lens(eyes, height, width),
-        grid_bits(height, width), _bands(views, threads), (kind, table.numpy(), texture), tuple(float(s) for s in strengths),
-        light.shininess, tuple(float(b) for b in background), images.numpy(), np.zeros(1, np.int64), threads,
+        vertices.numpy(), faces.numpy().view(np.uint32), eyes.rotations.numpy(), eyes.distance,
+        _lens(eyes, height, width), grid_bits(height, width), _bands(views, threads),
+        (kind, table.numpy(), texture), tuple(float(s) for s in strengths), light.shininess,
+        tuple(float(b) for b in background), images.numpy(), np.zeros(1, np.int64), threads,
     )  # fmt: skip
     return images
 
 
 def splat_points(
-    xyz: Tensor, offsets: Tensor, eyes: Cameras, height: int, width: int, values: Tensor | None, splat: int, background: float
+    xyz: Tensor,
+    offsets: Tensor,
+    eyes: Cameras,
+    height: int,
+    width: int,
+    values: Tensor | None,
+    splat: int,
+    background: float,
 ) -> Tensor:
-    """The nearest point of every pixel, or its values; arguments and result as in `api.splat_points`, which checks them."""
+    """The nearest point of every pixel, or its values; arguments and result as in `api.splat_points`,
+    which checks them.
+    """
     threads = set_threads()
     drawn = torch.empty(len(xyz), 0) if values is None else values
-    images = torch.empty(offsets.numel() - 1, len(eyes.rotations), 1 if values is None else values.shape[1], height, width)
+    images = torch.empty(
+        offsets.numel() - 1, len(eyes.rotations), 1 if values is None else values.shape[1], height, width
+    )
     _splat(
-        xyz.numpy(), offsets.numpy(), eyes.rotations.numpy(), eyes.distance, _lens(eyes, height, width), drawn.numpy(), splat, background,
-        images.numpy(), np.zeros(1, np.int64), threads,
+        xyz.numpy(), offsets.numpy(), eyes.rotations.numpy(), eyes.distance, _lens(eyes, height, width),
+        drawn.numpy(), splat, background, images.numpy(), np.zeros(1, np.int64), threads,
     )  # fmt: skip
     return images

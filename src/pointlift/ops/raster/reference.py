@@ -14,7 +14,9 @@ CHUNK = 2**22  # faces times pixels that are evaluated at once
 
 
 def _turned(points: Tensor, eyes: Cameras, view: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Down, right and depth of points (N, 3); sums written out, because a matrix product may add in another order."""
+    """Down, right and depth of points (N, 3); sums written out,
+    because a matrix product may add in another order.
+    """
     x, y, z = points.unbind(-1)
     down, right, forward = (r[0] * x + r[1] * y + r[2] * z for r in eyes.rotations[view])
     return down, right, forward + eyes.distance
@@ -30,7 +32,9 @@ def _corners(points: Tensor, eyes: Cameras, view: int, height: int, width: int) 
 
 
 def _on_grid(corner: Tensor, depth: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Columns and rows (N, 2) on the grid of `pointlift.ops.raster.triangles`, and which corners lie within it."""
+    """Columns and rows (N, 2) on the grid of `pointlift.ops.raster.triangles`,
+    and which corners lie within it.
+    """
     lines, reach = grid_bits(height, width)
     screen = corner[:, :2] * (1 / corner[:, 2:])
     return (screen * lines).round() / lines, (depth > 0) & (screen.abs() <= reach).all(1)
@@ -42,7 +46,9 @@ def _cross(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _edges(corner: Tensor, faces: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(F, 3, 3) edges as functions of (column, row, 1), positive inside; the determinant (F,); and whether it is more than rounding."""
+    """(F, 3, 3) edges as functions of (column, row, 1), positive inside; the determinant (F,);
+    and whether it is more than rounding.
+    """
     a, b, c = (corner[faces[:, i]] for i in range(3))
     edge = torch.stack([_cross(b, c), _cross(c, a), _cross(a, b)], -2)
     p, q, r = (a * edge[:, 0]).unbind(-1)
@@ -52,7 +58,9 @@ def _edges(corner: Tensor, faces: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return edge * sign[:, None, None], det * sign, solid
 
 
-def _z_buffer(vertices: Tensor, faces: Tensor, eyes: Cameras, view: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+def _z_buffer(
+    vertices: Tensor, faces: Tensor, eyes: Cameras, view: int, height: int, width: int
+) -> tuple[Tensor, Tensor]:
     """Nearest face (H, W) int64, -1 where there is none, and the weights of its corners (H, W, 3) float64."""
     corner, depth = _corners(vertices, eyes, view, height, width)
     screen, held = _on_grid(corner, depth, height, width)
@@ -76,12 +84,17 @@ def _z_buffer(vertices: Tensor, faces: Tensor, eyes: Cameras, view: int, height:
     for start in range(0, len(faces), step):
         part = slice(start, start + step)
         value = [
-            edge[part, k, 0, None, None] * column + (edge[part, k, 1, None, None] * row + edge[part, k, 2, None, None]) for k in range(3)
+            edge[part, k, 0, None, None] * column
+            + (edge[part, k, 1, None, None] * row + edge[part, k, 2, None, None])
+            for k in range(3)
         ]
-        inside = solid[part, None, None] & torch.stack([(v > 0) | ((v == 0) & owns[part, k, None, None]) for k, v in enumerate(value)]).all(
-            0
-        )
-        key = (plane[part, 0, None, None] * column + (plane[part, 1, None, None] * row + plane[part, 2, None, None])).to(torch.float32)
+        inside = solid[part, None, None] & torch.stack(
+            [(v > 0) | ((v == 0) & owns[part, k, None, None]) for k, v in enumerate(value)]
+        ).all(0)
+        key = (
+            plane[part, 0, None, None] * column
+            + (plane[part, 1, None, None] * row + plane[part, 2, None, None])
+        ).to(torch.float32)
         if eyes.orthographic:
             inside &= key < 0
         key = torch.where(inside & key.isfinite(), key, -torch.inf)
@@ -92,7 +105,9 @@ def _z_buffer(vertices: Tensor, faces: Tensor, eyes: Cameras, view: int, height:
         owner = torch.where(closer, first + start, owner)
     taken = owner.clamp(min=0)
     e = edge[taken]
-    weights = scale[taken] * (e[..., 0] * column[..., None] + (e[..., 1] * row[..., None] + e[..., 2])).clamp(min=0)
+    weights = scale[taken] * (e[..., 0] * column[..., None] + (e[..., 1] * row[..., None] + e[..., 2])).clamp(
+        min=0
+    )
     weights = torch.where((owner >= 0)[..., None], weights / weights.sum(-1, keepdim=True), 0.0)
     return owner, weights
 
@@ -107,11 +122,16 @@ def _normals(vertices: Tensor, faces: Tensor) -> Tensor:
     return torch.where(length > 0, normal / length.clamp(min=1e-300), 0.0)
 
 
-def rasterize(vertices: Tensor, faces: Tensor, eyes: Cameras, height: int, width: int, barycentric: bool, normal: bool) -> Fragments:
+def rasterize(
+    vertices: Tensor, faces: Tensor, eyes: Cameras, height: int, width: int, barycentric: bool, normal: bool
+) -> Fragments:
     """See `pointlift.ops.raster.api.rasterize`."""
     faces = faces.to(torch.int64)
     views = len(eyes.rotations)
-    depth, face = vertices.new_zeros(views, height, width, dtype=torch.float32), faces.new_empty(views, height, width, dtype=torch.int32)
+    depth, face = (
+        vertices.new_zeros(views, height, width, dtype=torch.float32),
+        faces.new_empty(views, height, width, dtype=torch.int32),
+    )
     weights = vertices.new_zeros(views, height, width, 3, dtype=torch.float32)
     directions = vertices.new_zeros(views, height, width, 3, dtype=torch.float32)
     normals = _normals(vertices, faces)
@@ -119,7 +139,9 @@ def rasterize(vertices: Tensor, faces: Tensor, eyes: Cameras, height: int, width
         owner, weight = _z_buffer(vertices, faces, eyes, view, height, width)
         seen, taken = owner >= 0, owner.clamp(min=0)
         face[view] = owner
-        depth[view] = torch.where(seen, (_turned(vertices, eyes, view)[2][faces[taken]] * weight).sum(-1), 0.0)
+        depth[view] = torch.where(
+            seen, (_turned(vertices, eyes, view)[2][faces[taken]] * weight).sum(-1), 0.0
+        )
         weights[view] = weight
         directions[view] = torch.where(seen[..., None], normals[taken], 0.0)
     return Fragments(depth, face, weights if barycentric else None, directions if normal else None)
@@ -133,7 +155,10 @@ def _texture(texture: Tensor, uv: Tensor) -> Tensor:
     left, top = column.floor(), row.floor()
     x, y = (column - left)[..., None], (row - top)[..., None]
     j, i = left.to(torch.int64), top.to(torch.int64)
-    texel = [[texture[(i + down) % height, (j + across) % width].to(torch.float64) for across in (0, 1)] for down in (0, 1)]
+    texel = [
+        [texture[(i + down) % height, (j + across) % width].to(torch.float64) for across in (0, 1)]
+        for down in (0, 1)
+    ]
     above, below = (pair[0] * (1 - x) + pair[1] * x for pair in texel)
     return (above * (1 - y) + below * y) / 255
 
@@ -147,7 +172,11 @@ def _colors(paint: Paint, faces: Tensor, owner: Tensor, weight: Tensor) -> Tenso
         return paint.face_colors.to(torch.float64)[owner]
     if paint.vertex_colors is not None:
         return (paint.vertex_colors.to(torch.float64)[corner] * weight[..., None]).sum(-2)
-    return torch.tensor(paint.color, dtype=torch.float32, device=faces.device).to(torch.float64).expand(*owner.shape, 3)
+    return (
+        torch.tensor(paint.color, dtype=torch.float32, device=faces.device)
+        .to(torch.float64)
+        .expand(*owner.shape, 3)
+    )
 
 
 def shade(
@@ -165,7 +194,8 @@ def shade(
     normals = _normals(vertices, faces)
     images = vertices.new_empty(len(eyes.rotations), 3, height, width, dtype=torch.float32)
     right, up, towards = light.direction
-    lamp = torch.tensor([-up, right, -towards], dtype=torch.float64, device=vertices.device)  # in the camera's axes: down, right, forward
+    # in the camera's axes: down, right, forward
+    lamp = torch.tensor([-up, right, -towards], dtype=torch.float64, device=vertices.device)
     empty = torch.tensor(background, dtype=torch.float64, device=vertices.device)
     row = torch.arange(height, dtype=torch.float64, device=vertices.device)[:, None].expand(height, width)
     column = torch.arange(width, dtype=torch.float64, device=vertices.device)[None, :].expand(height, width)
@@ -178,7 +208,9 @@ def shade(
         -1,
     )
     if eyes.orthographic:
-        ray = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64, device=vertices.device).expand(height, width, 3)
+        ray = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64, device=vertices.device).expand(
+            height, width, 3
+        )
     towards_camera = -ray / ray.norm(dim=-1, keepdim=True)
     half = towards_camera + lamp
     half = half / half.norm(dim=-1, keepdim=True).clamp(min=1e-300)
@@ -196,11 +228,20 @@ def shade(
 
 
 def splat_points(
-    xyz: Tensor, offsets: Tensor, eyes: Cameras, height: int, width: int, values: Tensor | None, splat: int, background: float
+    xyz: Tensor,
+    offsets: Tensor,
+    eyes: Cameras,
+    height: int,
+    width: int,
+    values: Tensor | None,
+    splat: int,
+    background: float,
 ) -> Tensor:
     """See `pointlift.ops.raster.api.splat_points`."""
     clouds, pixels, n = offsets.numel() - 1, height * width, len(xyz)
-    cloud = torch.repeat_interleave(torch.arange(clouds, device=xyz.device), (offsets[1:] - offsets[:-1]).to(xyz.device))
+    cloud = torch.repeat_interleave(
+        torch.arange(clouds, device=xyz.device), (offsets[1:] - offsets[:-1]).to(xyz.device)
+    )
     channels = 1 if values is None else values.shape[1]
     images = xyz.new_empty(clouds, len(eyes.rotations), channels, height, width, dtype=torch.float32)
     for view in range(len(eyes.rotations)):
@@ -214,8 +255,12 @@ def splat_points(
         for i in range(splat):
             for j in range(splat):
                 row, column = top + i, left + j
-                seen = ((row >= 0) & (row < height) & (column >= 0) & (column < width) & (depth > 0)).nonzero()[:, 0]
-                place = (cloud[seen] * height + row[seen].to(torch.int64)) * width + column[seen].to(torch.int64)
+                seen = (
+                    (row >= 0) & (row < height) & (column >= 0) & (column < width) & (depth > 0)
+                ).nonzero()[:, 0]
+                place = (cloud[seen] * height + row[seen].to(torch.int64)) * width + column[seen].to(
+                    torch.int64
+                )
                 covered.append((seen, place))
                 nearest.scatter_reduce_(0, place, near[seen], "amin")
         owner = torch.full((clouds * pixels,), n, dtype=torch.int64, device=xyz.device)
@@ -223,6 +268,11 @@ def splat_points(
             wins = near[seen] == nearest[place]
             owner.scatter_reduce_(0, place[wins], seen[wins], "amin")
         table = near[:, None] if values is None else values
-        table = torch.cat([table, torch.full_like(table[:1], background) if n else table.new_full((1, channels), background)])
+        table = torch.cat(
+            [
+                table,
+                torch.full_like(table[:1], background) if n else table.new_full((1, channels), background),
+            ]
+        )
         images[:, view] = table[owner].reshape(clouds, height, width, channels).permute(0, 3, 1, 2)
     return images

@@ -1,9 +1,11 @@
 """The z-buffer of a mesh in numba: which face each pixel of one view sees.
 
-Corners are rounded to a fixed grid on the screen, fine enough that nothing is seen of it and so coarse that every edge is evaluated without
-any rounding in float64. So neighbours agree on every pixel, also where many of them meet. Nearness (1 / depth, with orthographic cameras
--depth) is affine on the screen. Only a triangle with a corner behind the camera or far outside the frame is evaluated in homogeneous
-coordinates instead: a pixel's centre d = (column, row, 1) sees it where d.(b x c), d.(c x a) and d.(a x b) have the sign of det(a, b, c).
+Corners are rounded to a fixed grid on the screen, fine enough that nothing is seen of it and so coarse that
+every edge is evaluated without any rounding in float64. So neighbours agree on every pixel, also where many
+of them meet. Nearness (1 / depth, with orthographic cameras -depth) is affine on the screen. Only a triangle
+with a corner behind the camera or far outside the frame is evaluated in homogeneous coordinates instead: a
+pixel's centre d = (column, row, 1) sees it where d.(b x c), d.(c x a) and d.(a x b) have the sign of
+det(a, b, c).
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ SLIVER = 1e-14  # of the determinant's terms: triangles below it have no area th
 
 
 def grid_bits(height: int, width: int) -> tuple[float, float]:
-    """The grid's lines per pixel, and the largest coordinate it holds: 24 bits, as float32 has, so that edges take 50 of float64's 53."""
+    """The grid's lines per pixel, and the largest coordinate it holds:
+    24 bits, as float32 has, so that edges take 50 of float64's 53.
+    """
     reach = math.ceil(math.log2(2 * max(height, width)))
     return 2.0 ** (24 - reach), 2.0**reach
 
@@ -45,9 +49,11 @@ def _corner(vertices, i, eye):  # type: ignore[no-untyped-def]  # pragma: no cov
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
 def project(vertices, eye, grid, near, screen):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    """near (N,) float64: nearness of the vertices; screen (N, 2) float32: their column and row on the grid, NaN off it.
+    """near (N,) float64: nearness of the vertices; screen (N, 2) float32:
+    their column and row on the grid, NaN off it.
 
-    eye: rotation (3, 3), distance, lens; lens: whether orthographic, pixels per unit at depth 1 along rows and columns, pixel of the axis.
+    eye: rotation (3, 3), distance, lens; lens: whether orthographic,
+    pixels per unit at depth 1 along rows and columns, pixel of the axis.
     """
     lines, reach = grid
     spacing = 1.0 / lines  # a power of two: the product is exact
@@ -68,7 +74,9 @@ def _cross(p, q):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
 def homogeneous_edges(vertices, eye, a, b, c):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    """The edges b x c, c x a and a x b as functions of (column, row, 1), and their determinant, 0 where it is only rounding."""
+    """The edges b x c, c x a and a x b as functions of (column, row, 1), and their determinant,
+    0 where it is only rounding.
+    """
     p, q, r = _corner(vertices, a, eye), _corner(vertices, b, eye), _corner(vertices, c, eye)
     u, v, w = _cross(q, r), _cross(r, p), _cross(p, q)
     x, y, z = p[0] * u[0], p[1] * u[1], p[2] * u[2]
@@ -89,8 +97,11 @@ def _span(p, q, r, low, high):  # type: ignore[no-untyped-def]  # pragma: no cov
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _wide_span(vertices, eye, a, b, c, axis, low, high):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # the same for corners off the grid: rounding cannot leave out a pixel, and a corner behind the camera leaves everything open
+def _wide_span(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    vertices, eye, a, b, c, axis, low, high
+):
+    # the same for corners off the grid: rounding cannot leave out a pixel,
+    # and a corner behind the camera leaves everything open
     i, j, k = _corner(vertices, a, eye), _corner(vertices, b, eye), _corner(vertices, c, eye)
     if i[3] <= 0 and j[3] <= 0 and k[3] <= 0:
         return high + 1, low  # nothing
@@ -103,7 +114,9 @@ def _wide_span(vertices, eye, a, b, c, axis, low, high):  # type: ignore[no-unty
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy", inline="always")
-def _fill(a, b, c, plane, span, first, limit, t, nearness, face):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _fill(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    a, b, c, plane, span, first, limit, t, nearness, face
+):
     # the pixels within the span that lie inside of three edges, where triangle t is the nearest
     (ax, ay, ac), (bx, by, bc), (cx, cy, cc), (nx, ny, n0) = a, b, c, plane
     la, lb, lc = _least(ax, ay), _least(bx, by), _least(cx, cy)
@@ -120,7 +133,9 @@ def _fill(a, b, c, plane, span, first, limit, t, nearness, face):  # type: ignor
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def z_buffer(vertices, near, screen, faces, eye, first, nearness, face):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def z_buffer(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    vertices, near, screen, faces, eye, first, nearness, face
+):
     """nearness and face (rows, W) of the image rows from `first` on; face is -1 where nothing is seen."""
     rows, width = nearness.shape
     orthographic = eye[2][0]
@@ -145,7 +160,14 @@ def z_buffer(vertices, near, screen, faces, eye, first, nearness, face):  # type
         if not (x0 <= x1 and y0 <= y1):
             continue
         if on_grid:
-            pa, pb, pc, qa, qb, qc = np.float64(xa), np.float64(xb), np.float64(xc), np.float64(ya), np.float64(yb), np.float64(yc)
+            pa, pb, pc, qa, qb, qc = (
+                np.float64(xa),
+                np.float64(xb),
+                np.float64(xc),
+                np.float64(ya),
+                np.float64(yb),
+                np.float64(yc),
+            )
             ax, ay, ac = qb - qc, pc - pb, pb * qc - qb * pc
             bx, by, bc = qc - qa, pa - pc, pc * qa - qc * pa
             cx, cy, cc = qa - qb, pb - pa, pa * qb - qa * pb
@@ -162,4 +184,15 @@ def z_buffer(vertices, near, screen, faces, eye, first, nearness, face):  # type
         nx = (ax * na + bx * nb + cx * nc) * inverse
         ny = (ay * na + by * nb + cy * nc) * inverse
         n0 = (ac * na + bc * nb + cc * nc) * inverse
-        _fill((ax, ay, ac), (bx, by, bc), (cx, cy, cc), (nx, ny, n0), (x0, x1, y0, y1), first, limit, t, nearness, face)
+        _fill(
+            (ax, ay, ac),
+            (bx, by, bc),
+            (cx, cy, cc),
+            (nx, ny, n0),
+            (x0, x1, y0, y1),
+            first,
+            limit,
+            t,
+            nearness,
+            face,
+        )

@@ -1,8 +1,9 @@
-"""Farthest point sampling in numba: exact, with boxes that tell which points a new sample cannot bring nearer.
+"""Farthest point sampling in numba: exact, with boxes that tell which points a new sample cannot bring
+nearer.
 
-The points of a cloud are put in Morton order and cut into blocks of 64, those into groups of 64 blocks. A block whose box is not nearer
-to the new sample than its largest distance so far does not change. Nothing is lost (`ops.blocks`): the result is
-that of the plain loop, ties included.
+The points of a cloud are put in Morton order and cut into blocks of 64, those into groups of 64 blocks. A
+block whose box is not nearer to the new sample than its largest distance so far does not change. Nothing is
+lost (`ops.blocks`): the result is that of the plain loop, ties included.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ __all__ = ["farthest_points"]
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _farthest(d, top, group_top, groups, order):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _farthest(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    d, top, group_top, groups, order
+):
     # the place of the largest distance; among equals that of the lowest row
     best = group_top[0]
     for g in range(1, groups):
@@ -110,7 +113,9 @@ def _sample(xyz, begin, end, start, out):  # type: ignore[no-untyped-def]  # pra
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _clouds(xyz, offsets, starts, turn, out, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _clouds(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    xyz, offsets, starts, turn, out, counter, threads
+):
     clouds, n = out.shape
     for _ in prange(threads):
         while True:
@@ -127,11 +132,14 @@ def _clouds(xyz, offsets, starts, turn, out, counter, threads):  # type: ignore[
 
 
 def farthest_points(xyz: Tensor, offsets: Tensor, n: int, starts: list[int]) -> Tensor:
-    """(B, n) int64 rows of xyz (N, 3); see the api for what is chosen. A cloud with fewer than n points repeats its own order."""
+    """(B, n) int64 rows of xyz (N, 3); see the api for what is chosen.
+    A cloud with fewer than n points repeats its own order.
+    """
     out = torch.empty(len(starts), n, dtype=torch.int64)
     if len(starts):
         first_points = np.array(starts, np.int64)
         ends = offsets.cpu().numpy()
-        turn = np.argsort(-np.diff(ends), kind="stable")  # the large ones first: no thread is left alone with one at the end
+        # the large ones first: no thread is left alone with one at the end
+        turn = np.argsort(-np.diff(ends), kind="stable")
         _clouds(xyz.numpy(), ends, first_points, turn, out.numpy(), np.zeros(1, np.int64), set_threads())
     return out

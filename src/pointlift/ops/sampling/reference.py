@@ -11,7 +11,9 @@ __all__ = ["farthest_points"]
 
 
 def farthest_points(xyz: Tensor, offsets: Tensor, n: int, starts: list[int]) -> Tensor:
-    """(B, n) int64 rows of xyz (N, 3); see the api for what is chosen. A cloud with fewer than n points repeats its own order."""
+    """(B, n) int64 rows of xyz (N, 3); see the api for what is chosen.
+    A cloud with fewer than n points repeats its own order.
+    """
     lengths = sizes(offsets)
     device, clouds = xyz.device, len(lengths)
     out = torch.zeros(clouds, n, dtype=torch.int64, device=device)

@@ -1,4 +1,6 @@
-"""Sparse convolution: out[u] = sum over offsets o of x[u + o] @ weight[o] (cross-correlation, no kernel flip)."""
+"""Sparse convolution: out[u] = sum over offsets o of x[u + o] @ weight[o] (cross-correlation,
+no kernel flip).
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,14 @@ __all__ = ["sparse_conv"]
 
 class _SparseConv(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, kmap: KernelMap, groups: int, backend: Backend) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, kmap: KernelMap, groups: int, backend: Backend
+    ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.kmap, ctx.groups, ctx.backend = kmap, groups, backend
-        return implementation("sparse_conv", x.device, x.dtype, backend).forward(x, weight, kmap.table, groups)
+        return implementation("sparse_conv", x.device, x.dtype, backend).forward(
+            x, weight, kmap.table, groups
+        )
 
     @staticmethod
     @once_differentiable
@@ -36,22 +42,29 @@ class _SparseConv(torch.autograd.Function):
 
 
 def sparse_conv(
-    x: Tensor, weight: Tensor, kmap: KernelMap, bias: Tensor | None = None, groups: int = 1, backend: Backend | None = None
+    x: Tensor,
+    weight: Tensor,
+    kmap: KernelMap,
+    bias: Tensor | None = None,
+    groups: int = 1,
+    backend: Backend | None = None,
 ) -> Tensor:
     """(M_out, C_out) from x (M_in, C_in), weight (K, C_in / groups, C_out), bias (C_out,) along `kmap`.
 
-    Gradients reach x, weight and bias. float32 and float64 run on every backend; under autocast, and for half dtypes, the reference
-    runs in that dtype. Raises ValueError for shapes that do not fit and for mixed dtypes or devices.
+    Gradients reach x, weight and bias. float32 and float64 run on every backend; under autocast, and for half
+    dtypes, the reference runs in that dtype. Raises ValueError for shapes that do not fit and for mixed
+    dtypes or devices.
     """
     kernel, c_group, c_out = weight.shape
     if x.ndim != 2 or x.shape[0] != kmap.n_in or x.shape[1] != c_group * groups:
         raise ValueError(
-            f"x must have shape ({kmap.n_in}, {c_group * groups}) for this map and weight {tuple(weight.shape)} in {groups} groups, "
-            f"got {tuple(x.shape)}."
+            f"x must have shape ({kmap.n_in}, {c_group * groups}) for this map and weight "
+            f"{tuple(weight.shape)} in {groups} groups, got {tuple(x.shape)}."
         )
     if kernel != kmap.kernel_volume:
         raise ValueError(
-            f"weight has {kernel} offsets, but the kernel map has {kmap.kernel_volume}: use the kernel size that made the map."
+            f"weight has {kernel} offsets, but the kernel map has {kmap.kernel_volume}: "
+            "use the kernel size that made the map."
         )
     if c_out % groups:
         raise ValueError(f"C_out must be a multiple of groups, got {c_out} and {groups}.")

@@ -1,14 +1,16 @@
 """Sparse convolution in numba: gather, multiply and accumulate fused in register tiles.
 
-Forward: a block of output rows stays in the cache while the kernel offsets pass over it; for every offset the rows that have a
-partner are listed, and tiles of a few rows by a few vectors of columns are computed straight from the gathered input rows. Nothing
-of the size of the pairs is ever written. Weight gradient: chunks of the pairs of one offset, each a sum of outer products.
+Forward: a block of output rows stays in the cache while the kernel offsets pass over it; for every offset the
+rows that have a partner are listed, and tiles of a few rows by a few vectors of columns are computed straight
+from the gathered input rows. Nothing of the size of the pairs is ever written. Weight gradient: chunks of the
+pairs of one offset, each a sum of outer products.
 
-Blocks and chunks are handed to the threads by a counter, so that real pairs and not rows are shared out, and neither the cut nor
-the order of arrival changes a result: every sum is taken in a fixed order, whatever the number of threads.
+Blocks and chunks are handed to the threads by a counter, so that real pairs and not rows are shared out, and
+neither the cut nor the order of arrival changes a result: every sum is taken in a fixed order, whatever the
+number of threads.
 
-Groups become tiles of whole groups, block-diagonal where one group is narrower than a vector. There a NaN or an infinity in one
-channel reaches the other channels of its tile, because 0 * NaN is NaN.
+Groups become tiles of whole groups, block-diagonal where one group is narrower than a vector. There a NaN or
+an infinity in one channel reaches the other channels of its tile, because 0 * NaN is NaN.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ _STRIP = 128  # pairs whose rows stay in the cache while the tiles of a task pas
 
 
 class _Tiling(NamedTuple):
-    """Groups joined to `sets` block-diagonal products of (inputs, columns), columns padded to whole vectors."""
+    """Groups joined to `sets` block-diagonal products of (inputs, columns),
+    columns padded to whole vectors.
+    """
 
     sets: int
     joined: int
@@ -60,7 +64,9 @@ def _pack(weight: Tensor, groups: int, t: _Tiling) -> Tensor:
     blocks = weight.reshape(k, c_group, t.sets, t.joined, c_out // groups)
     out = c_out // groups
     for i in range(t.joined):
-        packed[:, :, i * c_group : (i + 1) * c_group, i * out : (i + 1) * out] = blocks[:, :, :, i].permute(2, 0, 1, 3)
+        packed[:, :, i * c_group : (i + 1) * c_group, i * out : (i + 1) * out] = blocks[:, :, :, i].permute(
+            2, 0, 1, 3
+        )
     return packed
 
 
@@ -78,7 +84,9 @@ def _pad_columns(x: Tensor, t: _Tiling) -> Tensor:
     """(M, sets * padded) from (M, sets * columns)."""
     if t.columns == t.padded:
         return x
-    return torch.nn.functional.pad(x.reshape(-1, t.sets, t.columns), (0, t.padded - t.columns)).reshape(-1, t.sets * t.padded)
+    return torch.nn.functional.pad(x.reshape(-1, t.sets, t.columns), (0, t.padded - t.columns)).reshape(
+        -1, t.sets * t.padded
+    )
 
 
 def _flat(x: Tensor) -> np.ndarray:
@@ -86,7 +94,9 @@ def _flat(x: Tensor) -> np.ndarray:
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _gather_products(x, ldx, w, inputs, padded, table, y, block, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _gather_products(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    x, ldx, w, inputs, padded, table, y, block, counter, threads
+):
     kernel, n = table.shape
     ldy = y.size // n
     sets = ldy // padded
@@ -115,7 +125,20 @@ def _gather_products(x, ldx, w, inputs, padded, table, y, block, counter, thread
                         for g in range(0, m, ROWS):
                             count = min(ROWS, m - g)
                             gather_tile(
-                                x[s * inputs :], ldx, rows, w, base + j, padded, inputs, y, ldy, slots, s * padded + j, g, count, vectors
+                                x[s * inputs :],
+                                ldx,
+                                rows,
+                                w,
+                                base + j,
+                                padded,
+                                inputs,
+                                y,
+                                ldy,
+                                slots,
+                                s * padded + j,
+                                g,
+                                count,
+                                vectors,
                             )
 
 
@@ -131,15 +154,29 @@ def forward(x: Tensor, weight: Tensor, table: Tensor, groups: int) -> Tensor:
     w = _pack(weight, groups, t)
     y = x.new_empty(n, t.sets * t.padded)
     block = min(_BLOCK, max(32, -(-n // (4 * threads))))
-    _gather_products(_flat(x), c_in, _flat(w), t.inputs, t.padded, table.numpy(), _flat(y), block, np.zeros(1, np.int64), threads)
+    _gather_products(
+        _flat(x),
+        c_in,
+        _flat(w),
+        t.inputs,
+        t.padded,
+        table.numpy(),
+        _flat(y),
+        block,
+        np.zeros(1, np.int64),
+        threads,
+    )
     if t.columns == t.padded:
         return y
     return y.reshape(n, t.sets, t.padded)[:, :, : t.columns].reshape(n, c_out)
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _transpose(weight, k, c_group, groups, out, result):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # weight (K, c_group, groups, out) -> result (K, out, groups, c_group), both flat; 16 x 16 squares stay in the cache
+def _transpose(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    weight, k, c_group, groups, out, result
+):
+    # weight (K, c_group, groups, out) -> result (K, out, groups, c_group), both flat;
+    # 16 x 16 squares stay in the cache
     for kg in prange(k * groups):
         i, g = kg // groups, kg % groups
         for c0 in range(0, c_group, 16):
@@ -162,7 +199,9 @@ def input_gradient(grad: Tensor, weight: Tensor, reverse: Tensor, groups: int) -
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _outer_products(x, ldx, g, ldg, rows, slots, tasks, inputs, padded, strip, out, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _outer_products(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    x, ldx, g, ldg, rows, slots, tasks, inputs, padded, strip, out, counter, threads
+):
     # tasks (T, 6): first pair, last pair, channel of x, column of g, offset in out, vectors
     width = VECTOR_BYTES // x.itemsize
     for _ in prange(threads):
@@ -170,7 +209,14 @@ def _outer_products(x, ldx, g, ldg, rows, slots, tasks, inputs, padded, strip, o
             t = fetch_add(counter)
             if t >= tasks.shape[0]:
                 break
-            begin, end, channel, column, offset, span = tasks[t, 0], tasks[t, 1], tasks[t, 2], tasks[t, 3], tasks[t, 4], tasks[t, 5]
+            begin, end, channel, column, offset, span = (
+                tasks[t, 0],
+                tasks[t, 1],
+                tasks[t, 2],
+                tasks[t, 3],
+                tasks[t, 4],
+                tasks[t, 5],
+            )
             for p in range(begin, end, strip):
                 length = min(strip, end - p)
                 for v in range(0, span, VECTORS):
@@ -192,10 +238,11 @@ def _add_parts(out, parts, first, size):  # type: ignore[no-untyped-def]  # prag
 
 
 def _tasks(start: list[int], t: _Tiling, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Chunks of the pairs of every set and offset, and where the chunks after the first begin in the extra memory.
+    """Chunks of the pairs of every set and offset, and where the chunks after the first begin in the extra
+    memory.
 
-    Task rows: first and last pair, channel of x, column of g, element of the result (the first chunk writes to its place, the others
-    to `sets * K + part`), vectors of columns.
+    Task rows: first and last pair, channel of x, column of g, element of the result (the first chunk writes
+    to its place, the others to `sets * K + part`), vectors of columns.
     """
     kernel = len(start) - 1
     low = np.asarray(start[:-1])
@@ -237,7 +284,9 @@ def weight_gradient(x: Tensor, grad: Tensor, pairs: Pairs, groups: int) -> Tenso
 
 
 def _columns(tasks: np.ndarray, t: _Tiling, width: int) -> np.ndarray:
-    """Every task once per span of columns that a register tile covers, so that few offsets still fill many threads."""
+    """Every task once per span of columns that a register tile covers,
+    so that few offsets still fill many threads.
+    """
     parts = []
     for j in range(0, t.padded // width, VECTORS):
         part = np.column_stack([tasks, np.full(len(tasks), min(VECTORS, t.padded // width - j))])

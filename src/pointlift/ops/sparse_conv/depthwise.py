@@ -1,4 +1,6 @@
-"""Depthwise sparse convolution in numba: one filter per channel, so rows are scaled and added instead of multiplied as matrices."""
+"""Depthwise sparse convolution in numba: one filter per channel,
+so rows are scaled and added instead of multiplied as matrices.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,14 @@ from pointlift.ops.kernel_map.api import Pairs
 __all__ = ["forward", "weight_gradient"]
 
 _BLOCK = 128  # output rows per task
-_CHUNK = 4096  # pairs per partial sum of the weight gradient; fixed, so that results do not depend on the number of threads
+# pairs per partial sum of the weight gradient; fixed, so that results do not depend on the number of threads
+_CHUNK = 4096
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _scale_rows(x, w, table, y, block, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _scale_rows(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    x, w, table, y, block, counter, threads
+):
     kernel, n = table.shape
     channels = x.shape[1]
     for _ in prange(threads):
@@ -44,7 +49,9 @@ def forward(x: Tensor, weight: Tensor, table: Tensor) -> Tensor:
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _scale_pairs(x, g, rows, slots, tasks, parts, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _scale_pairs(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    x, g, rows, slots, tasks, parts, counter, threads
+):
     # tasks (T, 2): first and last pair; parts (T, C)
     channels = x.shape[1]
     for _ in prange(threads):

@@ -1,4 +1,6 @@
-"""Sparse convolution in plain torch: per offset, gather, multiply, scatter-add. Any device, any float dtype."""
+"""Sparse convolution in plain torch: per offset, gather, multiply, scatter-add.
+Any device, any float dtype.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Pooling over the occupied voxels under a kernel. Empty voxels do not take part; an output without any input is zero."""
+"""Pooling over the occupied voxels under a kernel. Empty voxels do not take part;
+an output without any input is zero.
+"""
 
 from __future__ import annotations
 
@@ -49,21 +51,28 @@ def _check(x: Tensor, kmap: KernelMap) -> None:
 
 
 def sparse_max_pool(x: Tensor, kmap: KernelMap, backend: Backend | None = None) -> Tensor:
-    """(M_out, C): largest value of x (M_in, C) under the kernel; the gradient goes to the first voxel that attains it."""
+    """(M_out, C): largest value of x (M_in, C) under the kernel;
+    the gradient goes to the first voxel that attains it.
+    """
     _check(x, kmap)
     out: Tensor = _MaxPool.apply(x.contiguous(), kmap, choose("sparse_pool", x.device, x.dtype, backend).name)
     return out
 
 
-def sparse_avg_pool(x: Tensor, kmap: KernelMap, divisor: str = "present", backend: Backend | None = None) -> Tensor:
+def sparse_avg_pool(
+    x: Tensor, kmap: KernelMap, divisor: str = "present", backend: Backend | None = None
+) -> Tensor:
     """(M_out, C): mean of x (M_in, C) under the kernel.
 
-    divisor: "present" divides by the number of occupied voxels, "kernel" by the kernel's volume, as if empty voxels were zeros.
+    divisor: "present" divides by the number of occupied voxels, "kernel" by the kernel's volume,
+    as if empty voxels were zeros.
     """
     _check(x, kmap)
     if divisor not in ("present", "kernel"):
         raise ValueError(f"divisor must be 'present' or 'kernel', got {divisor!r}.")
-    total: Tensor = _SumPool.apply(x.contiguous(), kmap, choose("sparse_pool", x.device, x.dtype, backend).name)
+    total: Tensor = _SumPool.apply(
+        x.contiguous(), kmap, choose("sparse_pool", x.device, x.dtype, backend).name
+    )
     if divisor == "kernel":
         return total / kmap.kernel_volume
     count = (kmap.table >= 0).sum(0).clamp(min=1).to(total.dtype)

@@ -16,7 +16,9 @@ _BLOCK = 128  # output rows per task
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _max(x, table, y, winner, block, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _max(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    x, table, y, winner, block, counter, threads
+):
     kernel, n = table.shape
     channels = x.shape[1]
     for _ in prange(threads):
@@ -47,11 +49,21 @@ def _max(x, table, y, winner, block, counter, threads):  # type: ignore[no-untyp
 
 
 def max_forward(x: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
-    """Values (M_out, C) and the row of x they came from (M_out, C) int32, -1 where no voxel lies under the kernel."""
+    """Values (M_out, C) and the row of x they came from (M_out, C) int32,
+    -1 where no voxel lies under the kernel.
+    """
     n, channels = table.shape[1], x.shape[1]
     y, winner = x.new_empty(n, channels), torch.empty(n, channels, dtype=torch.int32)
     if n and channels:
-        _max(x.detach().numpy(), table.numpy(), y.numpy(), winner.numpy(), _BLOCK, np.zeros(1, np.int64), set_threads())
+        _max(
+            x.detach().numpy(),
+            table.numpy(),
+            y.numpy(),
+            winner.numpy(),
+            _BLOCK,
+            np.zeros(1, np.int64),
+            set_threads(),
+        )
     return y, winner
 
 
@@ -59,7 +71,8 @@ def max_forward(x: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
 def _scatter(grad, winner, out, width):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     n, channels = grad.shape
     strips = (channels + width - 1) // width
-    for s in prange(strips):  # a strip of channels belongs to one thread: no two add to one place, and always in the same order
+    # a strip of channels belongs to one thread: no two add to one place, and always in the same order
+    for s in prange(strips):
         for i in range(n):
             for c in range(s * width, min(channels, (s + 1) * width)):
                 v = winner[i, c]

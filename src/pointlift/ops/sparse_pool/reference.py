@@ -9,7 +9,9 @@ __all__ = ["max_backward", "max_forward", "sum_forward"]
 
 
 def max_forward(x: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
-    """Values (M_out, C) and the row of x they came from (M_out, C) int32, -1 where no voxel lies under the kernel."""
+    """Values (M_out, C) and the row of x they came from (M_out, C) int32,
+    -1 where no voxel lies under the kernel.
+    """
     n, c = table.shape[1], x.shape[1]
     best = x.new_full((n, c), -torch.inf)
     winner = torch.full((n, c), -1, dtype=torch.int32, device=x.device)
@@ -25,7 +27,13 @@ def max_forward(x: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
 def max_backward(grad: Tensor, winner: Tensor, n_in: int) -> Tensor:
     """(M_in, C) from grad (M_out, C): each value's gradient to the voxel that won."""
     out = grad.new_zeros(n_in, grad.shape[1])
-    return out.scatter_add_(0, winner.clamp(min=0).long(), torch.where(winner >= 0, grad, torch.zeros_like(grad))) if n_in else out
+    return (
+        out.scatter_add_(
+            0, winner.clamp(min=0).long(), torch.where(winner >= 0, grad, torch.zeros_like(grad))
+        )
+        if n_in
+        else out
+    )
 
 
 def sum_forward(x: Tensor, table: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""Voxelization in numba: a stable radix sort of the keys, then one pass over the rows of every voxel in input order."""
+"""Voxelization in numba: a stable radix sort of the keys,
+then one pass over the rows of every voxel in input order.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def _radix_argsort(key, bits):  # type: ignore[no-untyped-def]  # pragma: no cov
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _first_of_runs(ordered, rows, first, inverse):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _first_of_runs(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    ordered, rows, first, inverse
+):
     m = -1
     for i in range(ordered.size):
         if i == 0 or ordered[i] != ordered[i - 1]:
@@ -53,7 +57,9 @@ def _first_of_runs(ordered, rows, first, inverse):  # type: ignore[no-untyped-de
 
 
 def unique_rows(key: Tensor) -> tuple[Tensor, Tensor]:
-    """First input row of every distinct key, in rising order of keys, and the position (N,) of each row's key among them."""
+    """First input row of every distinct key, in rising order of keys, and the position (N,)
+    of each row's key among them.
+    """
     n = key.numel()
     first, inverse = torch.empty(n, dtype=torch.int64), torch.empty(n, dtype=torch.int64)
     if n == 0:
@@ -104,5 +110,7 @@ def reduce_rows(values: Tensor, inverse: Tensor, count: int, reduce: str) -> Ten
     start, rows = np.zeros(count + 1, np.int64), np.empty(inverse.numel(), np.int64)
     _group(inverse.numpy(), start, rows)
     set_threads()
-    _reduce(values.detach().contiguous().numpy(), start, rows, out.numpy(), ("mean", "first", "max").index(reduce))
+    _reduce(
+        values.detach().contiguous().numpy(), start, rows, out.numpy(), ("mean", "first", "max").index(reduce)
+    )
     return out

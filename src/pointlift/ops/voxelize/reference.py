@@ -9,7 +9,9 @@ __all__ = ["reduce_rows", "unique_rows"]
 
 
 def unique_rows(key: Tensor) -> tuple[Tensor, Tensor]:
-    """First input row of every distinct key, in rising order of keys, and the position (N,) of each row's key among them."""
+    """First input row of every distinct key, in rising order of keys, and the position (N,)
+    of each row's key among them.
+    """
     unique, inverse = torch.unique(key, return_inverse=True)
     rows = torch.arange(key.numel(), device=key.device)
     first = torch.full((unique.numel(),), key.numel(), dtype=torch.int64, device=key.device)
@@ -25,6 +27,8 @@ def reduce_rows(values: Tensor, inverse: Tensor, count: int, reduce: str) -> Ten
         return values[first.scatter_reduce_(0, inverse, rows, "amin")]
     index = inverse[:, None].expand_as(values)
     if reduce == "max":
-        return values.new_zeros(count, values.shape[1]).scatter_reduce(0, index, values, "amax", include_self=False)
+        return values.new_zeros(count, values.shape[1]).scatter_reduce(
+            0, index, values, "amax", include_self=False
+        )
     total = values.new_zeros(count, values.shape[1]).index_add(0, inverse, values)
     return total / torch.bincount(inverse, minlength=count).clamp(min=1).to(values.dtype)[:, None]

@@ -1,1 +1,3 @@
-"""One reader per file format; each turns a path into a :class:`~pointlift.data.files.formats.content.FileContent`."""
+"""One reader per file format; each turns a path into a
+:class:`~pointlift.data.files.formats.content.FileContent`.
+"""

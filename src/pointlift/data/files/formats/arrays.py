@@ -36,7 +36,8 @@ def read_npy(path: Path, index: int | None = None) -> FileContent:
     """Read ``.npy``: an ``(N, 3 or more)`` table, or cloud ``index`` of a ``(B, N, 3 or more)`` stack.
 
     Raises:
-        DataError: empty, truncated or garbage file, Python objects (never unpickled), an array of another shape.
+        DataError: empty, truncated or garbage file, Python objects (never unpickled),
+            an array of another shape.
     """
     data = read_bytes(path)
     if not data.startswith(b"\x93NUMPY"):
@@ -46,12 +47,15 @@ def read_npy(path: Path, index: int | None = None) -> FileContent:
     except DAMAGED_ARRAY as error:
         raise DataError(f"{path}: not a readable .npy file ({_reason(error)})") from None
     if not isinstance(array, np.ndarray):
-        raise DataError(f"{path}: not a .npy file, its content is a {type(array).__name__}; rename it to .npz")
+        raise DataError(
+            f"{path}: not a .npy file, its content is a {type(array).__name__}; rename it to .npz"
+        )
     return _table(path, array, index)
 
 
 def read_npz(path: Path, index: int | None = None) -> FileContent:
-    """Read ``.npz``: points under ``xyz`` (or points, pos, coords, pc, data, arr_0, or the only array), optional normals, colors, features.
+    """Read ``.npz``: points under ``xyz`` (or points, pos, coords, pc, data, arr_0,
+    or the only array), optional normals, colors, features.
 
     Raises:
         DataError: empty, truncated or garbage file, Python objects, no array that could be points.
@@ -82,9 +86,15 @@ def read_h5(path: Path, index: int | None = None) -> FileContent:
             for name, item in file.items():
                 if isinstance(item, h5py.Dataset) and name.lower() in POINTS + NORMALS + COLORS + FEATURES:
                     # only the wanted cloud of a stack is read, these files can be large
-                    arrays[name] = item[index][None] if item.ndim == 3 and index is not None and 0 <= index < len(item) else item[()]
+                    arrays[name] = (
+                        item[index][None]
+                        if item.ndim == 3 and index is not None and 0 <= index < len(item)
+                        else item[()]
+                    )
                     if item.ndim == 3 and index is not None and not 0 <= index < len(item):
-                        raise DataError(f"{path}: has no cloud {index}, it holds {len(item)} (0 to {len(item) - 1})")
+                        raise DataError(
+                            f"{path}: has no cloud {index}, it holds {len(item)} (0 to {len(item) - 1})"
+                        )
     except DataError:
         raise
     except DAMAGED_ARRAY as error:
@@ -103,7 +113,10 @@ def _named(path: Path, arrays: dict[str, npt.NDArray[Any]], index: int | None) -
         key = next(iter(lowered))
     if key is None:
         found = ", ".join(sorted(arrays)) or "none"
-        raise DataError(f"{path}: no array is called {', '.join(POINTS[:-1])}, so which one holds the points is unclear (found: {found})")
+        raise DataError(
+            f"{path}: no array is called {', '.join(POINTS[:-1])}, "
+            f"so which one holds the points is unclear (found: {found})"
+        )
     content = _table(path, lowered[key], index)
 
     def beside(names: tuple[str, ...], width: int | None) -> npt.NDArray[Any] | None:
@@ -111,8 +124,15 @@ def _named(path: Path, arrays: dict[str, npt.NDArray[Any]], index: int | None) -
         if name is None:
             return None
         array = _pick(path, lowered[name], index) if lowered[name].ndim == 3 else lowered[name]
-        if array.ndim != 2 or len(array) != len(content.xyz) or (width is not None and array.shape[1] != width):
-            raise DataError(f"{path}: {name!r} has shape {array.shape}, ({len(content.xyz)}, {width or 'C'}) is expected beside the points")
+        if (
+            array.ndim != 2
+            or len(array) != len(content.xyz)
+            or (width is not None and array.shape[1] != width)
+        ):
+            raise DataError(
+                f"{path}: {name!r} has shape {array.shape}, ({len(content.xyz)}, "
+                f"{width or 'C'}) is expected beside the points"
+            )
         return _numeric(path, array)
 
     normals, colors, features = beside(NORMALS, 3), beside(COLORS, 3), beside(FEATURES, None)
@@ -137,8 +157,8 @@ def _pick(path: Path, array: npt.NDArray[Any], index: int | None) -> npt.NDArray
         raise DataError(f"{path}: has no cloud {index}, it holds {len(array)}")
     if index is None and len(array) != 1:
         raise DataError(
-            f"{path}: holds a stack of {len(array)} clouds where one is expected; name one as '{path.name}#0', "
-            "or open the folder as a dataset (modelnet:<folder>)"
+            f"{path}: holds a stack of {len(array)} clouds where one is expected; "
+            f"name one as '{path.name}#0', or open the folder as a dataset (modelnet:<folder>)"
         )
     picked: npt.NDArray[Any] = array[index or 0]
     return picked

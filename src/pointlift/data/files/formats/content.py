@@ -14,14 +14,22 @@ import numpy.typing as npt
 
 from pointlift.data.errors import DataError
 
-__all__ = ["DAMAGED", "FileContent", "fan_triangles", "from_columns", "parse_numbers", "read_bytes", "scale_colors"]
+__all__ = [
+    "DAMAGED",
+    "FileContent",
+    "fan_triangles",
+    "from_columns",
+    "parse_numbers",
+    "read_bytes",
+    "scale_colors",
+]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 # what parsers raise of damaged files; a SyntaxError comes from Pillow and numpy
 DAMAGED = (
-    ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError, TypeError, ValueError,
-    struct.error, zlib.error,
+    ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError,
+    TypeError, ValueError, struct.error, zlib.error,
 )  # fmt: skip
 
 
@@ -31,7 +39,8 @@ class FileContent:
 
     Attributes:
         xyz: ``(N, 3)`` float64 points or vertices, in the file's own units.
-        faces: ``(F, 3)`` int64 vertex indices of a mesh (possibly F = 0 for a mesh format without faces), None for a cloud.
+        faces: ``(F, 3)`` int64 vertex indices of a mesh (possibly F = 0 for a mesh format without faces),
+            None for a cloud.
         normals: ``(N, 3)`` or None.
         colors: ``(N, 3)`` in 0-1, or None.
         features: ``(N, C)`` columns that have no meaning known to pointlift, or None.
@@ -65,7 +74,9 @@ def parse_numbers(text: bytes) -> Floats:
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)
         try:
-            return np.fromstring(text, dtype=np.float64, sep=" ")  # type: ignore[call-overload,no-any-return,unused-ignore]
+            return np.fromstring(  # type: ignore[call-overload,no-any-return,unused-ignore]
+                text, dtype=np.float64, sep=" "
+            )
         except (DeprecationWarning, ValueError):
             word = next((w for w in text.split() if not _is_number(w)), b"")
             raise ValueError(f"{word[:20].decode('latin-1')!r} is not a number") from None
@@ -80,7 +91,9 @@ def _is_number(word: bytes) -> bool:
 
 
 def fan_triangles(polygon: Ints) -> Ints:
-    """``(k,)`` corners to ``(k - 2, 3)`` triangles around the first corner; nothing for fewer than three corners."""
+    """``(k,)`` corners to ``(k - 2, 3)`` triangles around the first corner;
+    nothing for fewer than three corners.
+    """
     k = len(polygon)
     if k < 3:
         return np.empty((0, 3), dtype=np.int64)
@@ -88,7 +101,9 @@ def fan_triangles(polygon: Ints) -> Ints:
 
 
 def scale_colors(colors: npt.NDArray[Any]) -> Floats:
-    """Colours as 0-1: integers are divided by 255 (16 bit: 65535), floats by 255 where one of them exceeds 1."""
+    """Colours as 0-1: integers are divided by 255 (16 bit:
+    65535), floats by 255 where one of them exceeds 1.
+    """
     result = np.asarray(colors, dtype=np.float64)
     if np.issubdtype(colors.dtype, np.integer):
         return result / (65535.0 if len(result) and result.max() > 255 else 255.0)
@@ -98,8 +113,9 @@ def scale_colors(colors: npt.NDArray[Any]) -> Floats:
 def from_columns(table: Floats) -> FileContent:
     """A cloud from a table without column names.
 
-    ``x y z`` come first. Exactly three more columns are taken as normals when their rows have unit length, else as
-    colours when all are within 0-255, else as features; any other number of further columns is features.
+    ``x y z`` come first. Exactly three more columns are taken as normals when their rows have unit length,
+    else as colours when all are within 0-255, else as features; any other number of further columns is
+    features.
 
     Raises:
         ValueError: fewer than three columns.

@@ -26,19 +26,23 @@ HEADER = re.compile(rb"^\s*(ST)?(C)?(N)?(4)?(n)?OFF(?![A-Za-z])")
 def read_off(path: Path) -> FileContent:
     """Read ``.off``.
 
-    The header may be glued to the counts (``OFF490 518 0``, as in ModelNet40) or missing its edge count; comments and
-    blank lines may be anywhere; polygons become triangle fans, "faces" with fewer than three corners are dropped;
-    colours behind a face are ignored. ``COFF`` colours and ``NOFF`` normals of vertices are kept.
+    The header may be glued to the counts (``OFF490 518 0``, as in ModelNet40) or missing its edge count;
+    comments and blank lines may be anywhere; polygons become triangle fans, "faces" with fewer than three
+    corners are dropped; colours behind a face are ignored. ``COFF`` colours and ``NOFF`` normals of vertices
+    are kept.
 
     Raises:
-        DataError: empty, truncated or garbage file, a binary or 4-dimensional OFF, a face that names a vertex that does not exist.
+        DataError: empty, truncated or garbage file, a binary or 4-dimensional OFF,
+            a face that names a vertex that does not exist.
     """
     data = read_bytes(path)
     if b"#" in data:
         data = re.sub(rb"#[^\n\r]*", b"", data)
     match = HEADER.match(data)
     if match is None:
-        raise DataError(f"{path}: not an .off file, its first line should begin with OFF but begins with {_head(data)!r}")
+        raise DataError(
+            f"{path}: not an .off file, its first line should begin with OFF but begins with {_head(data)!r}"
+        )
     if match.group(4) or match.group(5):
         raise DataError(f"{path}: a 4- or n-dimensional OFF is not supported, save it as a plain 3D .off")
     body = data[match.end() :]
@@ -54,7 +58,10 @@ def read_off(path: Path) -> FileContent:
         vertices, faces = _stream(path, lines, n_vertices, n_faces)
     if faces.size and (faces.min() < 0 or faces.max() >= n_vertices):
         bad = int(faces.max() if faces.max() >= n_vertices else faces.min())
-        raise DataError(f"{path}: a face names vertex {bad} but there are {n_vertices} vertices (from 0), the file is damaged")
+        raise DataError(
+            f"{path}: a face names vertex {bad} but there are {n_vertices} vertices (from 0), "
+            "the file is damaged"
+        )
     return _content(vertices, faces, names)
 
 
@@ -71,7 +78,9 @@ def _counts(path: Path, lines: list[bytes]) -> tuple[int, int, list[bytes]]:
         got = repr(lines[0][:40].decode("latin-1")) if lines else "the end of the file"
         raise DataError(f"{path}: the counts 'vertices faces edges' should follow OFF, got {got}") from None
     if n_vertices < 0 or n_faces < 0:
-        raise DataError(f"{path}: the counts are negative ({n_vertices} vertices, {n_faces} faces), the file is damaged")
+        raise DataError(
+            f"{path}: the counts are negative ({n_vertices} vertices, {n_faces} faces), the file is damaged"
+        )
     return n_vertices, n_faces, lines[1:]
 
 
@@ -87,7 +96,10 @@ def _vertex_lines(path: Path, lines: list[bytes], count: int) -> Floats:
     columns = len(values) // count if count else 3
     if len(values) != columns * count or columns < 3:
         row = next((i for i, line in enumerate(lines) if len(line.split()) < 3), 0)
-        raise DataError(f"{path}: vertex {row} has {len(lines[row].split())} numbers, x y z on every vertex line is expected")
+        raise DataError(
+            f"{path}: vertex {row} has {len(lines[row].split())} numbers, "
+            "x y z on every vertex line is expected"
+        )
     return values.reshape(count, columns)
 
 
@@ -100,7 +112,10 @@ def _face_lines(path: Path, lines: list[bytes]) -> Ints:
         words = _numbers(path, line, "faces")
         corners = int(words[0])
         if corners < 0 or len(words) < corners + 1:
-            raise DataError(f"{path}: face {row} announces {corners} corners but lists {len(words) - 1}, the file is truncated or damaged")
+            raise DataError(
+                f"{path}: face {row} announces {corners} corners but lists {len(words) - 1}, "
+                "the file is truncated or damaged"
+            )
         triangles.append(fan_triangles(words[1 : corners + 1].astype(np.int64)))
     return np.concatenate(triangles) if triangles else np.empty((0, 3), dtype=np.int64)
 
@@ -109,7 +124,8 @@ def _stream(path: Path, lines: list[bytes], n_vertices: int, n_faces: int) -> tu
     """Files that do not keep one vertex or face per line: numbers in order, three per vertex."""
     values = _numbers(path, b"\n".join(lines), "numbers")
     truncated = DataError(
-        f"{path}: truncated, it announces {n_vertices} vertices and {n_faces} faces but ends after {len(lines)} lines of them"
+        f"{path}: truncated, it announces {n_vertices} vertices and {n_faces} faces but ends after "
+        f"{len(lines)} lines of them"
     )
     if len(values) < 3 * n_vertices:
         raise truncated

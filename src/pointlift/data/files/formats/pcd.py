@@ -30,14 +30,16 @@ class _Header:
     def dtype(self) -> np.dtype[Any]:
         # padding fields are all called "_", numpy wants distinct names
         unique = [f"{n}{i}" if n == "_" else n for i, n in enumerate(self.names)]
-        return np.dtype([(n, t, (c,)) if c > 1 else (n, t) for n, t, c in zip(unique, self.types, self.counts)])
+        return np.dtype(
+            [(n, t, (c,)) if c > 1 else (n, t) for n, t, c in zip(unique, self.types, self.counts)]
+        )
 
 
 def read_pcd(path: Path) -> FileContent:
     """Read ``.pcd`` (version 0.5 to 0.7), organised or not.
 
-    ``normal_x normal_y normal_z`` are normals, ``rgb`` or ``rgba`` (packed) colours; further scalar fields become
-    feature columns in the order of the file.
+    ``normal_x normal_y normal_z`` are normals, ``rgb`` or ``rgba`` (packed) colours; further scalar fields
+    become feature columns in the order of the file.
 
     Raises:
         DataError: empty, truncated or garbage file; no fields x, y, z.
@@ -45,7 +47,10 @@ def read_pcd(path: Path) -> FileContent:
     header = _header(path, read_bytes(path))
     missing = [axis for axis in "xyz" if axis not in header.names]
     if missing:
-        raise DataError(f"{path}: lacks the fields {', '.join(missing)}, x, y, z are expected (it has {' '.join(header.names)})")
+        raise DataError(
+            f"{path}: lacks the fields {', '.join(missing)}, x, y, "
+            f"z are expected (it has {' '.join(header.names)})"
+        )
     rows = {"ascii": _ascii, "binary": _binary, "binary_compressed": _compressed}[header.data](path, header)
     used = set("xyz")
     xyz = np.stack([rows[n] for n in "xyz"], axis=1).astype(np.float64)
@@ -87,7 +92,12 @@ def _header(path: Path, data: bytes) -> _Header:
         counts = [int(c) for c in entries.get("COUNT") or ["1"] * len(names)]
         extent = int(entries.get("WIDTH", ["0"])[0]) * int(entries.get("HEIGHT", ["1"])[0])
         points = int(entries["POINTS"][0]) if entries.get("POINTS") else extent
-        if not len(names) == len(sizes) == len(types) == len(counts) or points < 0 or min(counts) < 1 or len(set(names) - {"_"}) < 1:
+        if (
+            not len(names) == len(sizes) == len(types) == len(counts)
+            or points < 0
+            or min(counts) < 1
+            or len(set(names) - {"_"}) < 1
+        ):
             raise ValueError("FIELDS, SIZE, TYPE and COUNT differ in length")
         header = _Header(names, types, counts, points, kind, data[at:])
         header.dtype()
@@ -104,7 +114,10 @@ def _ascii(path: Path, header: _Header) -> dict[str, npt.NDArray[Any]]:
     rows = [line.split() for line in lines[: header.points]]
     wrong = next((i for i, row in enumerate(rows) if len(row) != width), None)
     if wrong is not None:
-        raise DataError(f"{path}: point {wrong} has {len(rows[wrong])} values, {width} are expected; the file is truncated or damaged")
+        raise DataError(
+            f"{path}: point {wrong} has {len(rows[wrong])} values, {width} are expected; "
+            "the file is truncated or damaged"
+        )
     columns: dict[str, npt.NDArray[Any]] = {}
     at = 0
     for name, kind, count in zip(header.names, header.types, header.counts):
@@ -113,7 +126,9 @@ def _ascii(path: Path, header: _Header) -> dict[str, npt.NDArray[Any]]:
                 # an integer type keeps all bits of a packed colour, which a float would round
                 columns[name] = np.array([row[at] for row in rows], dtype="S32").astype(kind)
             except (ValueError, OverflowError):
-                raise DataError(f"{path}: field {name!r} holds something that is not a number, the file is damaged") from None
+                raise DataError(
+                    f"{path}: field {name!r} holds something that is not a number, the file is damaged"
+                ) from None
         at += count
     return columns
 
@@ -122,7 +137,10 @@ def _binary(path: Path, header: _Header) -> dict[str, npt.NDArray[Any]]:
     dtype = header.dtype()
     expected = dtype.itemsize * header.points
     if len(header.body) < expected:
-        raise DataError(f"{path}: truncated, {header.points} points take {expected} bytes but {len(header.body)} follow the header")
+        raise DataError(
+            f"{path}: truncated, {header.points} points take {expected} bytes but {len(header.body)} follow "
+            "the header"
+        )
     rows = np.frombuffer(header.body, dtype, header.points)
     return {n: rows[n] for n, c in zip(header.names, header.counts) if c == 1 and n != "_"}
 
@@ -137,16 +155,22 @@ def _compressed(path: Path, header: _Header) -> dict[str, npt.NDArray[Any]]:
     packed, unpacked = (int(v) for v in np.frombuffer(header.body, "<u4", 2))
     block = header.body[8 : 8 + packed]
     if len(block) < packed:
-        raise DataError(f"{path}: truncated, the compressed block takes {packed} bytes but {len(block)} are there")
+        raise DataError(
+            f"{path}: truncated, the compressed block takes {packed} bytes but {len(block)} are there"
+        )
     if unpacked != expected:
-        raise DataError(f"{path}: damaged, {header.points} points take {expected} bytes but the block announces {unpacked}")
+        raise DataError(
+            f"{path}: damaged, {header.points} points take {expected} bytes but the block announces "
+            f"{unpacked}"
+        )
     try:
         data = lzf_decompress(block, unpacked)
     except ValueError as error:
         raise DataError(f"{path}: damaged compressed block ({error})") from None
     columns: dict[str, npt.NDArray[Any]] = {}
     at = 0
-    for name, kind, count in zip(header.names, header.types, header.counts):  # stored field after field, not point after point
+    # stored field after field, not point after point
+    for name, kind, count in zip(header.names, header.types, header.counts):
         column = np.frombuffer(data, kind, header.points * count, at)
         at += column.nbytes
         if count == 1 and name != "_":
@@ -197,7 +221,13 @@ def lzf_decompress(data: bytes, size: int) -> bytes:
 
 
 def _unpack_colors(packed: npt.NDArray[Any]) -> Floats:
-    """``(N, 3)`` in 0-1 from one 32-bit word 0xAARRGGBB per point, which PCL also stores reinterpreted as a float."""
-    words = packed.astype("<f4").view("<u4") if packed.dtype.kind == "f" else packed.astype(np.int64).astype("<u4")
+    """``(N, 3)`` in 0-1 from one 32-bit word 0xAARRGGBB per point,
+    which PCL also stores reinterpreted as a float.
+    """
+    words = (
+        packed.astype("<f4").view("<u4")
+        if packed.dtype.kind == "f"
+        else packed.astype(np.int64).astype("<u4")
+    )
     channels = np.stack([(words >> shift) & 255 for shift in (16, 8, 0)], axis=1)
     return scale_colors(channels.astype(np.int64))

@@ -16,18 +16,28 @@ from pointlift.data.files.formats.content import FileContent, Ints, fan_triangle
 
 __all__ = ["read_ply"]
 
-DAMAGED = (plyfile.PlyParseError, ArithmeticError, EOFError, LookupError, MemoryError, TypeError, ValueError, UserWarning)
+DAMAGED = (
+    plyfile.PlyParseError,
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    TypeError,
+    ValueError,
+    UserWarning,
+)
 FACE_LISTS = ("vertex_indices", "vertex_index")
 
 
 def read_ply(path: Path) -> FileContent:
     """Read ``.ply``: with faces a mesh, without (or with zero) faces a cloud.
 
-    Vertex properties ``nx ny nz`` are normals, ``red green blue`` (also ``r g b`` and ``diffuse_*``) colours; further
-    scalar properties become feature columns in the order of the file.
+    Vertex properties ``nx ny nz`` are normals, ``red green blue`` (also ``r g b`` and ``diffuse_*``) colours;
+    further scalar properties become feature columns in the order of the file.
 
     Raises:
-        DataError: empty, truncated or garbage file; no vertex element with x, y, z; a face that names a missing vertex.
+        DataError: empty, truncated or garbage file; no vertex element with x, y, z;
+            a face that names a missing vertex.
     """
     data = read_bytes(path)
     if data.split(None, 1)[0] != b"ply":
@@ -39,11 +49,18 @@ def read_ply(path: Path) -> FileContent:
     names = [n for n in rows.dtype.names or () if rows.dtype[n].kind != "O"]
     missing = [axis for axis in "xyz" if axis not in names]
     if missing:
-        raise DataError(f"{path}: its vertices lack {', '.join(missing)}, the properties x, y, z are expected (it has {', '.join(names)})")
+        raise DataError(
+            f"{path}: its vertices lack {', '.join(missing)}, the properties x, y, "
+            f"z are expected (it has {', '.join(names)})"
+        )
     used = set("xyz")
     normals = _columns(rows, names, ("nx", "ny", "nz"), used)
     colors = None
-    for prefix in (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"), ("r", "g", "b")):
+    for prefix in (
+        ("red", "green", "blue"),
+        ("diffuse_red", "diffuse_green", "diffuse_blue"),
+        ("r", "g", "b"),
+    ):
         if colors is None:
             colors = _columns(rows, names, prefix, used)
     rest = [n for n in names if n not in used]
@@ -59,7 +76,9 @@ def read_ply(path: Path) -> FileContent:
 
 
 def _parse(path: Path, data: bytes) -> plyfile.PlyData:
-    """plyfile reads lists of a known length thousands of times faster, and refuses where the length is another."""
+    """plyfile reads lists of a known length thousands of times faster,
+    and refuses where the length is another.
+    """
     header, found, body = data.partition(b"end_header")
     if not found:
         raise DataError(f"{path}: truncated or damaged .ply, its header has no 'end_header'")
@@ -75,14 +94,17 @@ def _parse(path: Path, data: bytes) -> plyfile.PlyData:
     for lengths in (known, {}):
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("error", UserWarning)  # plyfile lets numpy warn about lines without numbers
+                # plyfile lets numpy warn about lines without numbers
+                warnings.simplefilter("error", UserWarning)
                 return plyfile.PlyData.read(str(path), known_list_len=lengths)
         except DAMAGED as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     raise DataError(f"{path}: truncated or damaged .ply ({reason})")
 
 
-def _columns(rows: npt.NDArray[Any], names: list[str], wanted: tuple[str, ...], used: set[str]) -> npt.NDArray[Any] | None:
+def _columns(
+    rows: npt.NDArray[Any], names: list[str], wanted: tuple[str, ...], used: set[str]
+) -> npt.NDArray[Any] | None:
     if not all(name in names for name in wanted):
         return None
     used.update(wanted)
@@ -95,13 +117,17 @@ def _faces(path: Path, ply: plyfile.PlyData, n_vertices: int) -> Ints | None:
     table = ply["face"].data
     name = next((n for n in FACE_LISTS if n in (table.dtype.names or ())), None)
     if name is None:
-        raise DataError(f"{path}: its faces have no property {' or '.join(FACE_LISTS)}, got {', '.join(table.dtype.names or ())}")
+        raise DataError(
+            f"{path}: its faces have no property {' or '.join(FACE_LISTS)}, got "
+            f"{', '.join(table.dtype.names or ())}"
+        )
     corners = table[name]
     if corners.dtype.kind == "O":
         triangles = np.concatenate([fan_triangles(np.asarray(row, dtype=np.int64)) for row in corners])
     else:
         triangles = corners.astype(np.int64).reshape(-1, 3)
     if triangles.size and (triangles.min() < 0 or triangles.max() >= n_vertices):
-        raise DataError(f"{path}: a face names a vertex that does not exist (there are {n_vertices}), the file is damaged")
+        raise DataError(
+            f"{path}: a face names a vertex that does not exist (there are {n_vertices}), the file is damaged"
+        )
     return triangles
-

@@ -30,9 +30,15 @@ def read_stl(path: Path) -> FileContent:
     if data.lstrip()[:5].lower() == b"solid":
         return _mesh(_text(path, data))
     if len(data) < 84:
-        raise DataError(f"{path}: not an .stl file, or truncated: {len(data)} bytes, at least 84 (or the word 'solid') are expected")
+        raise DataError(
+            f"{path}: not an .stl file, or truncated: {len(data)} bytes, "
+            "at least 84 (or the word 'solid') are expected"
+        )
     expected = 84 + FACET.itemsize * count
-    raise DataError(f"{path}: truncated or not an .stl file, its {count} triangles would take {expected} bytes but it has {len(data)}")
+    raise DataError(
+        f"{path}: truncated or not an .stl file, its {count} triangles would take {expected} bytes but it "
+        f"has {len(data)}"
+    )
 
 
 def _mesh(corners: np.ndarray) -> FileContent:
@@ -52,5 +58,8 @@ def _text(path: Path, data: bytes) -> np.ndarray:
         raise DataError(f"{path}: {error} in a vertex line, the file is damaged") from None
     if len(vertices) != 3 * facets or len(rows) != 9 * facets:
         found = f"{len(vertices)} vertices with {len(rows)} numbers"
-        raise DataError(f"{path}: {facets} facets but {found}, three corners x y z for each are expected; the file is damaged")
+        raise DataError(
+            f"{path}: {facets} facets but {found}, three corners x y z for each are expected; "
+            "the file is damaged"
+        )
     return rows.reshape(-1, 3, 3)

@@ -21,8 +21,9 @@ COLUMN_NAMES = re.compile(rb"\s*(?!nan\b|inf\b)[A-Za-z_]\w*(\s+[A-Za-z_]\w*)*\s*
 def read_text(path: Path, max_rows: int | None = None) -> FileContent:
     """Read ``.xyz`` and ``.txt``: one point per line, separated by white space, commas or semicolons.
 
-    Blank lines and ``#`` or ``//`` comments are skipped, so is one line of column names at the top and one line that
-    only counts the points. What the columns mean: :func:`~pointlift.data.files.formats.content.from_columns`.
+    Blank lines and ``#`` or ``//`` comments are skipped, so is one line of column names at the top and one
+    line that only counts the points. What the columns mean:
+    :func:`~pointlift.data.files.formats.content.from_columns`.
 
     Args:
         max_rows: read at most this many points.
@@ -57,10 +58,13 @@ def _table(path: Path, lines: list[bytes], width: int) -> np.ndarray:
             found = len(line.split())
             if found != width:
                 raise DataError(
-                    f"{path}: point {row} has {found} values but the first has {width}; the file is truncated or damaged"
+                    f"{path}: point {row} has {found} values but the first has {width}; "
+                    "the file is truncated or damaged"
                 ) from None
             try:
                 parse_numbers(line)
             except ValueError as error:
-                raise DataError(f"{path}: {error} at point {row}, lines of numbers 'x y z ...' are expected") from None
+                raise DataError(
+                    f"{path}: {error} at point {row}, lines of numbers 'x y z ...' are expected"
+                ) from None
         raise

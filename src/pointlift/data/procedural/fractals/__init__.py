@@ -1,1 +1,3 @@
-"""Fractals of iterated function systems, after FractalDB: their search, their rendering, sets of their pictures."""
+"""Fractals of iterated function systems, after FractalDB:
+their search, their rendering, sets of their pictures.
+"""

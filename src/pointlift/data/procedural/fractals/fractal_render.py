@@ -1,7 +1,9 @@
-"""The slow part of FractalDB: the chaos game and its rasterisation, in numba, with a random stream of its own.
+"""The slow part of FractalDB: the chaos game and its rasterisation, in numba,
+with a random stream of its own.
 
-Every function is a deterministic function of its arguments: the stream is splitmix64 (Steele, Lea, Flood, OOPSLA 2014), held in a
-one-element ``uint64`` array, so neither numpy's nor numba's global generator is read or moved.
+Every function is a deterministic function of its arguments: the stream is splitmix64
+(Steele, Lea, Flood, OOPSLA 2014), held in a one-element ``uint64`` array, so neither numpy's nor numba's
+global generator is read or moved.
 """
 
 from __future__ import annotations
@@ -47,10 +49,12 @@ def uniforms(seed: int, count: int) -> NDArray[np.float64]:
 
 @njit(cache=True, nogil=True)
 def chaos_game(maps: NDArray[np.float64], iterations: int, seed: int) -> NDArray[np.float64]:
-    """Visited points ``(T, 2)``, T <= iterations + 1, of the maps ``(m, 7)`` given as rows a, b, c, d, e, f, p.
+    """Visited points ``(T, 2)``, T <= iterations + 1, of the maps ``(m, 7)`` given as rows a, b, c, d, e,
+    f, p.
 
-    ``x' = a x + b y + e``, ``y' = c x + d y + f`` from (0, 0), which is the first point; no transient is discarded (facts 6.1). An orbit
-    that leaves the numbers (NaN, or beyond 1e300) is cut 100 points before that, as in the released code; the start point is always left.
+    ``x' = a x + b y + e``, ``y' = c x + d y + f`` from (0, 0), which is the first point; no transient is
+    discarded (facts 6.1). An orbit that leaves the numbers (NaN, or beyond 1e300) is cut 100 points before
+    that, as in the released code; the start point is always left.
     """
     state = np.array([np.uint64(seed)], dtype=np.uint64)
     cumulative = np.cumsum(maps[:, 6])
@@ -75,7 +79,9 @@ def chaos_game(maps: NDArray[np.float64], iterations: int, seed: int) -> NDArray
 
 @njit(cache=True, nogil=True)
 def pixel_indices(points: NDArray[np.float64], height: int, width: int, pad: int) -> NDArray[np.int32]:
-    """``(T, 2)`` (row, column): each axis is scaled by itself to [pad, size - pad] and truncated; y points up (row 0: largest y)."""
+    """``(T, 2)`` (row, column): each axis is scaled by itself to [pad, size - pad] and truncated;
+    y points up (row 0: largest y).
+    """
     out = np.empty((points.shape[0], 2), dtype=np.int32)
     x_min, x_max = points[:, 0].min(), points[:, 0].max()
     y_min, y_max = points[:, 1].min(), points[:, 1].max()
@@ -102,11 +108,14 @@ def filling_rate(pixels: NDArray[np.int32], height: int, width: int) -> float:
 
 
 @njit(cache=True, nogil=True)
-def draw(pixels: NDArray[np.int32], height: int, width: int, patch: bool, color: bool, seed: int) -> NDArray[np.uint8]:
+def draw(
+    pixels: NDArray[np.int32], height: int, width: int, patch: bool, color: bool, seed: int
+) -> NDArray[np.uint8]:
     """Picture ``(H, W, 3 if color else 1)`` of the visited pixels.
 
-    A patch is a 3x3 binary mask drawn anew for each point, an integer of 1..511 read as 9 bits; a colour is drawn anew for each point too,
-    1..255 per channel. Later points paint over earlier ones. Parts of a patch outside the picture are dropped.
+    A patch is a 3x3 binary mask drawn anew for each point, an integer of 1..511 read as 9 bits; a colour is
+    drawn anew for each point too, 1..255 per channel. Later points paint over earlier ones. Parts of a patch
+    outside the picture are dropped.
     """
     state = np.array([np.uint64(seed)], dtype=np.uint64)
     channels = 3 if color else 1

@@ -15,11 +15,43 @@ __all__ = ["Builder", "Dice", "Family", "ShapeMesh"]
 T = TypeVar("T")
 
 MATERIALS: dict[str, tuple[tuple[float, float, float], ...]] = {
-    "wood": ((0.55, 0.36, 0.20), (0.72, 0.53, 0.33), (0.38, 0.23, 0.13), (0.83, 0.69, 0.49), (0.27, 0.17, 0.11)),
-    "metal": ((0.70, 0.71, 0.73), (0.46, 0.47, 0.50), (0.20, 0.20, 0.22), (0.78, 0.66, 0.38), (0.88, 0.88, 0.90)),
-    "fabric": ((0.35, 0.42, 0.55), (0.62, 0.30, 0.28), (0.78, 0.73, 0.64), (0.30, 0.45, 0.36), (0.48, 0.46, 0.50), (0.85, 0.62, 0.25)),
-    "paint": ((0.86, 0.15, 0.15), (0.14, 0.35, 0.70), (0.95, 0.95, 0.93), (0.12, 0.13, 0.15), (0.93, 0.75, 0.15), (0.20, 0.55, 0.35)),
-    "ceramic": ((0.93, 0.91, 0.86), (0.30, 0.47, 0.62), (0.70, 0.40, 0.28), (0.25, 0.28, 0.30), (0.55, 0.66, 0.50)),
+    "wood": (
+        (0.55, 0.36, 0.20),
+        (0.72, 0.53, 0.33),
+        (0.38, 0.23, 0.13),
+        (0.83, 0.69, 0.49),
+        (0.27, 0.17, 0.11),
+    ),
+    "metal": (
+        (0.70, 0.71, 0.73),
+        (0.46, 0.47, 0.50),
+        (0.20, 0.20, 0.22),
+        (0.78, 0.66, 0.38),
+        (0.88, 0.88, 0.90),
+    ),
+    "fabric": (
+        (0.35, 0.42, 0.55),
+        (0.62, 0.30, 0.28),
+        (0.78, 0.73, 0.64),
+        (0.30, 0.45, 0.36),
+        (0.48, 0.46, 0.50),
+        (0.85, 0.62, 0.25),
+    ),
+    "paint": (
+        (0.86, 0.15, 0.15),
+        (0.14, 0.35, 0.70),
+        (0.95, 0.95, 0.93),
+        (0.12, 0.13, 0.15),
+        (0.93, 0.75, 0.15),
+        (0.20, 0.55, 0.35),
+    ),
+    "ceramic": (
+        (0.93, 0.91, 0.86),
+        (0.30, 0.47, 0.62),
+        (0.70, 0.40, 0.28),
+        (0.25, 0.28, 0.30),
+        (0.55, 0.66, 0.50),
+    ),
     "glass": ((0.55, 0.72, 0.66), (0.30, 0.46, 0.25), (0.45, 0.28, 0.14), (0.75, 0.86, 0.90)),
     "dark": ((0.08, 0.08, 0.09), (0.15, 0.15, 0.17), (0.25, 0.25, 0.27)),
     "leaf": ((0.24, 0.48, 0.20), (0.40, 0.58, 0.25), (0.80, 0.45, 0.55)),
@@ -30,8 +62,8 @@ MATERIALS: dict[str, tuple[tuple[float, float, float], ...]] = {
 class ShapeMesh:
     """One procedural object, y up, its front towards +z.
 
-    The surface is a union of closed pieces that may run into each other, as in CAD collections. The origin is the
-    centroid of the surface and the farthest vertex lies at distance 1.
+    The surface is a union of closed pieces that may run into each other, as in CAD collections. The origin is
+    the centroid of the surface and the farthest vertex lies at distance 1.
     """
 
     vertices: np.ndarray
@@ -82,7 +114,9 @@ class Builder:
         self._paint: dict[str, np.ndarray] = {}
 
     def add(self, part: str, *meshes: Mesh | Iterable[Mesh], material: str | None = None) -> None:
-        """Add meshes to a part; ``material`` draws a colour for these pieces alone instead of the part's one."""
+        """Add meshes to a part; ``material`` draws a colour for these pieces alone instead of the part's
+        one.
+        """
         color = self._draw((material,)) if material else self._color(part)
         index = self._family.parts.index(part)
         for mesh in meshes:
@@ -91,7 +125,9 @@ class Builder:
 
     def _draw(self, materials: tuple[str, ...]) -> np.ndarray:
         base = self._dice.pick(MATERIALS[self._dice.pick(materials)])
-        return np.clip(np.asarray(base) * self._dice.uniform(0.85, 1.15) + self._dice.rng.normal(0, 0.02, 3), 0, 1)
+        return np.clip(
+            np.asarray(base) * self._dice.uniform(0.85, 1.15) + self._dice.rng.normal(0, 0.02, 3), 0, 1
+        )
 
     def _color(self, part: str) -> np.ndarray:
         if part not in self._paint:
@@ -119,7 +155,9 @@ class Builder:
 
 @dataclass(frozen=True)
 class Family:
-    """A class of objects: its parts in label order with what they may be made of, and the recipe that draws one."""
+    """A class of objects: its parts in label order with what they may be made of,
+    and the recipe that draws one.
+    """
 
     name: str
     parts_materials: dict[str, tuple[str, ...]]

@@ -37,13 +37,21 @@ def mesh_seed(class_name: str, index: int, seed: int, split: str) -> int:
 
 
 def as_mesh(shape: ShapeMesh) -> Mesh:
-    """A procedural object as a mesh to render: the colour of every face is that of its part, which follows from the object's seed."""
-    return Mesh(torch.from_numpy(shape.vertices), torch.from_numpy(shape.faces), face_colors=torch.from_numpy(shape.face_colors))
+    """A procedural object as a mesh to render: the colour of every face is that of its part,
+    which follows from the object's seed.
+    """
+    return Mesh(
+        torch.from_numpy(shape.vertices),
+        torch.from_numpy(shape.faces),
+        face_colors=torch.from_numpy(shape.face_colors),
+    )
 
 
 @dataclass(frozen=True)
 class _ShapeMeshes:
-    """Makes the mesh of object ``index`` whenever it is asked for; ``objects`` are classes and seeds for ``make_mesh``."""
+    """Makes the mesh of object ``index`` whenever it is asked for;
+    ``objects`` are classes and seeds for ``make_mesh``.
+    """
 
     objects: tuple[tuple[str, int], ...]
 
@@ -52,7 +60,13 @@ class _ShapeMeshes:
 
 
 def make_cloud(
-    class_name: str, seed: int, n_points: int, label: int, noise: float = 0.0, features: Sequence[str] = (), path: str = ""
+    class_name: str,
+    seed: int,
+    n_points: int,
+    label: int,
+    noise: float = 0.0,
+    features: Sequence[str] = (),
+    path: str = "",
 ) -> Sample:
     """Points drawn uniformly by area from ``make_mesh(class_name, seed)``.
 
@@ -61,13 +75,14 @@ def make_cloud(
         seed: of the mesh; the points follow from it too.
         n_points: how many.
         label: what ``Sample.label`` shall be.
-        noise: standard deviation of Gaussian noise on the coordinates, before the cloud is brought into the unit sphere.
+        noise: standard deviation of Gaussian noise on the coordinates,
+            before the cloud is brought into the unit sphere.
         features: channels in order, of "color" (3, in [0, 1]) and "normal" (3, unit length); none by default.
         path: for messages.
 
     Returns:
-        The cloud as ModelNet's h5 files hold theirs: centroid of the points at the origin, farthest point at distance
-        1, y up. ``part`` counts through all classes, see ``part_range``.
+        The cloud as ModelNet's h5 files hold theirs: centroid of the points at the origin, farthest point at
+        distance 1, y up. ``part`` counts through all classes, see ``part_range``.
 
     Raises:
         ValueError: for an unknown class or feature, fewer than 2 points or negative noise.
@@ -88,7 +103,9 @@ def make_cloud(
     points /= np.linalg.norm(points, axis=1).max()
     channels = []
     for name in features:
-        channels.append(mesh.face_colors[face] if name == "color" else face_normals(mesh.vertices, mesh.faces)[face])
+        channels.append(
+            mesh.face_colors[face] if name == "color" else face_normals(mesh.vertices, mesh.faces)[face]
+        )
     return Sample(
         xyz=points.astype(np.float32),
         label=label,
@@ -109,7 +126,8 @@ def make_shapes(
 ) -> CloudDataset:
     """A dataset of procedural objects, sorted by class.
 
-    Object i of a class is the same whatever else is made: it follows from the seed, the split, the class and i alone.
+    Object i of a class is the same whatever else is made:
+    it follows from the seed, the split, the class and i alone.
 
     Args:
         n_per_class: objects per class.
@@ -121,8 +139,8 @@ def make_shapes(
         features: channels beside the coordinates, of "color" and "normal".
 
     Returns:
-        Clouds as described at ``make_cloud``, with their part labels; ``Sample.path`` names the call that remakes the mesh, and ``mesh(i)``
-        is that mesh with the colours of its faces.
+        Clouds as described at ``make_cloud``, with their part labels; ``Sample.path`` names the call that
+        remakes the mesh, and ``mesh(i)`` is that mesh with the colours of its faces.
 
     Raises:
         ValueError: for arguments outside these ranges.
@@ -132,8 +150,12 @@ def make_shapes(
     for name in classes:
         family_of(name)
     labels = {name: label for label, name in enumerate(classes)}
-    objects = tuple((name, mesh_seed(name, index, seed, split)) for name in classes for index in range(n_per_class))
+    objects = tuple(
+        (name, mesh_seed(name, index, seed, split)) for name in classes for index in range(n_per_class)
+    )
     samples = [make_cloud(name, mesh, n_points, labels[name], noise, features) for name, mesh in objects]
-    dataset = CloudDataset(samples, tuple(classes), f"procedural shapes ({split}, seed {seed})", "y", _ShapeMeshes(objects))
+    dataset = CloudDataset(
+        samples, tuple(classes), f"procedural shapes ({split}, seed {seed})", "y", _ShapeMeshes(objects)
+    )
     dataset.part_labels = part_labels(classes)
     return dataset

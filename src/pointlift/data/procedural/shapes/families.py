@@ -18,7 +18,22 @@ from pointlift.data.procedural.shapes.vessels import BOTTLE, MUG, VASE
 
 __all__ = ["CLASSES", "PARTS", "make_mesh", "part_labels", "part_range"]
 
-_FAMILIES: tuple[Family, ...] = (AEROPLANE, BED, BOOKSHELF, BOTTLE, CAR, CHAIR, GUITAR, LAMP, MONITOR, MUG, SOFA, STOOL, TABLE, VASE)
+_FAMILIES: tuple[Family, ...] = (
+    AEROPLANE,
+    BED,
+    BOOKSHELF,
+    BOTTLE,
+    CAR,
+    CHAIR,
+    GUITAR,
+    LAMP,
+    MONITOR,
+    MUG,
+    SOFA,
+    STOOL,
+    TABLE,
+    VASE,
+)
 
 CLASSES: tuple[str, ...] = tuple(family.name for family in _FAMILIES)
 """Class names in label order."""
@@ -38,7 +53,9 @@ def family_of(class_name: str) -> Family:
         ValueError: for a class that does not exist.
     """
     if class_name not in PARTS:
-        raise ValueError(f"there is no procedural class {class_name!r}; the classes are {', '.join(CLASSES)}.")
+        raise ValueError(
+            f"there is no procedural class {class_name!r}; the classes are {', '.join(CLASSES)}."
+        )
     return _FAMILIES[CLASSES.index(class_name)]
 
 
@@ -53,7 +70,9 @@ def part_range(class_name: str) -> range:
 
 
 def part_labels(classes: Sequence[str] = CLASSES) -> PartLabels:
-    """The parts of some classes, numbered as in :func:`part_range`. ValueError for a class that does not exist."""
+    """The parts of some classes, numbered as in :func:`part_range`.
+    ValueError for a class that does not exist.
+    """
     names = tuple(f"{name}/{part}" for name in CLASSES for part in PARTS[name])
     return PartLabels(tuple(classes), tuple(tuple(part_range(name)) for name in classes), names)
 
@@ -61,8 +80,8 @@ def part_labels(classes: Sequence[str] = CLASSES) -> PartLabels:
 def make_mesh(class_name: str, seed: int) -> ShapeMesh:
     """Draw one object.
 
-    Structure, proportions, colours, a stretch of each axis by up to a factor of 1.3 either way and a turn about the up
-    axis of up to 20 degrees either way all follow from the class and the seed alone.
+    Structure, proportions, colours, a stretch of each axis by up to a factor of 1.3 either way and a turn
+    about the up axis of up to 20 degrees either way all follow from the class and the seed alone.
 
     Args:
         class_name: one of ``CLASSES``.

@@ -27,7 +27,11 @@ def _top(dice: Dice, style: str, width: float, depth: float, slab: float, y: flo
     if style == "oval":
         outline = superellipse(28, dice.uniform(0.35, 1.0)) * [width / 2, depth / 2]
         return place(extrude(outline, slab), (0, y - slab / 2, 0), rotation("x", np.pi / 2))
-    return box((width, slab, depth), (0, y - slab / 2, 0)) if style == "box" else board(dice, (width, slab, depth), (0, y - slab / 2, 0))
+    return (
+        box((width, slab, depth), (0, y - slab / 2, 0))
+        if style == "box"
+        else board(dice, (width, slab, depth), (0, y - slab / 2, 0))
+    )
 
 
 def _draw_table(dice: Dice, b: Builder) -> None:
@@ -54,7 +58,10 @@ def _draw_table(dice: Dice, b: Builder) -> None:
     elif extra == "drawers":
         share, reach = dice.uniform(0.18, 0.35), dice.uniform(0.25, 0.9) * under
         for side in (-1, 1) if dice.chance(0.4) else (dice.pick((-1, 1)),):
-            b.add("storage", box((share * width, reach, z), (side * (x - share * width) / 2, under - reach / 2, 0)))
+            b.add(
+                "storage",
+                box((share * width, reach, z), (side * (x - share * width) / 2, under - reach / 2, 0)),
+            )
     elif extra == "hutch" and width > 1.25 * depth:
         rise = dice.uniform(0.15, 0.6)
         b.add("storage", box((width * 0.95, rise, t * 0.5), (0, height + rise / 2, -depth / 2 + t)))
@@ -72,9 +79,15 @@ def _headboard(dice: Dice, width: float, height: float, t: float) -> list[Mesh]:
         return [extrude(np.concatenate([[[-width / 2, 0], [width / 2, 0]], top]), t)]
     posts = [box((t, height, t), (side * (width - t) / 2, height / 2, 0)) for side in (-1, 1)]
     if style == "slats":
-        return posts + [box((width, height * 0.13, t * 0.5), (0, height * y, 0)) for y in (0.3, 0.55, 0.8, 0.95)]
+        return posts + [
+            box((width, height * 0.13, t * 0.5), (0, height * y, 0)) for y in (0.3, 0.55, 0.8, 0.95)
+        ]
     xs = np.linspace(-0.5, 0.5, dice.integer(5, 9))[1:-1] * width
-    return [*posts, box((width, t, t), (0, height - t / 2, 0)), *(rod((x, 0, 0), (x, height, 0), t * 0.25, segments=6) for x in xs)]
+    return [
+        *posts,
+        box((width, t, t), (0, height - t / 2, 0)),
+        *(rod((x, 0, 0), (x, height, 0), t * 0.25, segments=6) for x in xs),
+    ]
 
 
 def _draw_bed(dice: Dice, b: Builder) -> None:
@@ -86,17 +99,27 @@ def _draw_bed(dice: Dice, b: Builder) -> None:
         b.add("frame", box((width, base, length), (0, y + legs + base / 2, 0)))
         b.add(
             "mattress",
-            ellipsoid((width * 0.96, mattress * 1.1, length * 0.97), (0, y + top - mattress / 2, 0), power=0.2, segments=24, rings=7),
+            ellipsoid(
+                (width * 0.96, mattress * 1.1, length * 0.97),
+                (0, y + top - mattress / 2, 0),
+                power=0.2,
+                segments=24,
+                rings=7,
+            ),
         )
         count, z = (2 if width > 1.2 else 1), -length / 2 + 0.25
         if dice.chance(0.7):
             for k in range(count):
                 x = (k + 0.5) * width / count - width / 2
-                b.add("pillow", ellipsoid((width / count * 0.75, 0.14, 0.34), (x, y + top + 0.06, z), power=0.6))
+                b.add(
+                    "pillow", ellipsoid((width / count * 0.75, 0.14, 0.34), (x, y + top + 0.06, z), power=0.6)
+                )
     style = dice.pick(("square", "square", "round", "tapered", "panel"))
     if len(levels) == 1:
         b.add("frame", support(dice, style, (width, legs + 0.02, length), t))
-    kind = dice.pick(("head", "head", "both", "both", "side", "none", "canopy")) if len(levels) == 1 else "bunk"
+    kind = (
+        dice.pick(("head", "head", "both", "both", "side", "none", "canopy")) if len(levels) == 1 else "bunk"
+    )
     if kind in ("canopy", "bunk"):
         rise = levels[-1] + top + (dice.uniform(0.9, 1.4) if kind == "canopy" else 0.15)
         corners = [(sx * (width + t) / 2, sz * (length + t) / 2) for sx in (-1, 1) for sz in (-1, 1)]
@@ -106,12 +129,24 @@ def _draw_bed(dice: Dice, b: Builder) -> None:
             b.add("frame", [box((t, t, length), (sx * (width + t) / 2, rise, 0)) for sx in (-1, 1)])
     height = dice.uniform(0.25, 0.9)
     if kind in ("head", "both", "canopy"):
-        b.add("headboard", [place(m, (0, 0, -(length + t) / 2)) for m in _headboard(dice, width, top + height, t)])
+        b.add(
+            "headboard",
+            [place(m, (0, 0, -(length + t) / 2)) for m in _headboard(dice, width, top + height, t)],
+        )
     if kind == "both":
-        b.add("headboard", [place(m, (0, 0, (length + t) / 2)) for m in _headboard(dice, width, top + height * dice.uniform(0.2, 0.9), t)])
+        b.add(
+            "headboard",
+            [
+                place(m, (0, 0, (length + t) / 2))
+                for m in _headboard(dice, width, top + height * dice.uniform(0.2, 0.9), t)
+            ],
+        )
     if kind == "side":  # a day bed, which is nearly a sofa
         turn = rotation("y", np.pi / 2)
-        b.add("headboard", [place(m, (-(width + t) / 2, 0, 0), turn) for m in _headboard(dice, length, top + height, t)])
+        b.add(
+            "headboard",
+            [place(m, (-(width + t) / 2, 0, 0), turn) for m in _headboard(dice, length, top + height, t)],
+        )
 
 
 def _books(dice: Dice, width: float, room: float, depth: float) -> list[Mesh]:
@@ -134,17 +169,30 @@ def _draw_bookshelf(dice: Dice, b: Builder) -> None:
     kind = dice.pick(("closed", "closed", "open", "posts", "ladder"))
     ys = foot + t / 2 + np.linspace(0, 1, levels + 1) * (height - t)
     if kind in ("closed", "open"):
-        b.add("frame", [box((t, height, depth), (side * (width - t) / 2, foot + height / 2, 0)) for side in (-1, 1)])
+        b.add(
+            "frame",
+            [box((t, height, depth), (side * (width - t) / 2, foot + height / 2, 0)) for side in (-1, 1)],
+        )
     else:
         lean = 0.6 * depth if kind == "ladder" else 0.0
         for sx in (-1, 1):
             x, z = sx * (width - t) / 2, (depth - t) / 2
-            b.add("frame", rod((x, 0, -z), (x, foot + height, -z), t / 2), rod((x, 0, z), (x, foot + height, z - lean), t / 2))
+            b.add(
+                "frame",
+                rod((x, 0, -z), (x, foot + height, -z), t / 2),
+                rod((x, 0, z), (x, foot + height, z - lean), t / 2),
+            )
     if kind == "closed":
         b.add("back", box((width - t, height, t * 0.4), (0, foot + height / 2, -depth / 2 + t * 0.2)))
     if foot and kind in ("closed", "open"):
-        b.add("frame", support(dice, dice.pick(("square", "tapered", "panel")), (width, foot + t / 2, depth), t * 1.3))
-    room, columns = (height - t) / levels - t, dice.integer(1, 3) if kind in ("closed", "open") and width > 0.9 else 1
+        b.add(
+            "frame",
+            support(dice, dice.pick(("square", "tapered", "panel")), (width, foot + t / 2, depth), t * 1.3),
+        )
+    room, columns = (
+        (height - t) / levels - t,
+        dice.integer(1, 3) if kind in ("closed", "open") and width > 0.9 else 1,
+    )
     for k, y in enumerate(ys):
         reach = depth * (1 - 0.55 * k / levels) if kind == "ladder" else depth
         z = (reach - depth) / 2
@@ -154,18 +202,33 @@ def _draw_bookshelf(dice: Dice, b: Builder) -> None:
                 cell = (width - 2 * t) / columns
                 if dice.chance(0.5):
                     row = _books(dice, cell, room, reach)
-                    b.add("book", [place(m, (c * cell - (width - 2 * t) / 2, y + t * 0.4, z)) for m in row], material="paint")
+                    b.add(
+                        "book",
+                        [place(m, (c * cell - (width - 2 * t) / 2, y + t * 0.4, z)) for m in row],
+                        material="paint",
+                    )
     for c in range(1, columns):
         x = (c / columns - 0.5) * (width - 2 * t)
         b.add("frame", box((t, height, depth * 0.96), (x, foot + height / 2, 0)))
 
 
-TABLE = Family("table", {"top": ("wood", "wood", "glass", "paint"), "leg": ("wood", "metal"), "storage": ("wood",)}, _draw_table)
+TABLE = Family(
+    "table",
+    {"top": ("wood", "wood", "glass", "paint"), "leg": ("wood", "metal"), "storage": ("wood",)},
+    _draw_table,
+)
 BED = Family(
     "bed",
-    {"mattress": ("fabric", "ceramic"), "frame": ("wood", "metal"), "headboard": ("wood", "metal", "fabric"), "pillow": ("fabric",)},
+    {
+        "mattress": ("fabric", "ceramic"),
+        "frame": ("wood", "metal"),
+        "headboard": ("wood", "metal", "fabric"),
+        "pillow": ("fabric",),
+    },
     _draw_bed,
 )
 BOOKSHELF = Family(
-    "bookshelf", {"frame": ("wood", "paint"), "shelf": ("wood", "paint"), "back": ("wood",), "book": ("paint",)}, _draw_bookshelf
+    "bookshelf",
+    {"frame": ("wood", "paint"), "shelf": ("wood", "paint"), "back": ("wood",), "book": ("paint",)},
+    _draw_bookshelf,
 )

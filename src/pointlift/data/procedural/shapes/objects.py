@@ -37,7 +37,9 @@ def _shade(dice: Dice, radius: float, height: float) -> list[Mesh]:
         return [loft(sections, wrap=True)]
     top = {"cone": dice.uniform(0.25, 0.7), "drum": dice.uniform(0.85, 1.0), "dome": 0.15, "bell": 0.3}[style]
     share = np.linspace(0, 1, 7)
-    curve = {"dome": np.sqrt(1 - share**2 * (1 - top**2)), "bell": top + (1 - top) * (1 - share) ** 2.2}.get(style, 1 - share * (1 - top))
+    curve = {"dome": np.sqrt(1 - share**2 * (1 - top**2)), "bell": top + (1 - top) * (1 - share) ** 2.2}.get(
+        style, 1 - share * (1 - top)
+    )
     outside = np.column_stack([radius * curve, height * share])
     inside = outside[::-1] * [0.94, 1.0] - [0.0, 0.01 * height]
     return [lathe(np.concatenate([outside, inside]), wrap=True)]
@@ -49,13 +51,26 @@ def _lamp_foot(dice: Dice, reach: float, height: float) -> list[Mesh]:
     if style == "plate":
         return [frustum(reach, reach * 0.9, height * 0.08, 24), rod((0, 0, 0), (0, height, 0), 0.035)]
     if style == "block":
-        return [box((reach, height * dice.uniform(0.5, 0.9), reach), (0, height * 0.35, 0)), rod((0, 0, 0), (0, height, 0), 0.03)]
+        return [
+            box((reach, height * dice.uniform(0.5, 0.9), reach), (0, height * 0.35, 0)),
+            rod((0, 0, 0), (0, height, 0), 0.03),
+        ]
     if style == "tripod":
         return support(dice, "tripod", (2 * reach, height, 2 * reach), 0.08)
     knots = [0.0, 0.15, 0.5, 0.8, 1.0]
     radii = [reach * dice.uniform(0.6, 1.0), *(reach * dice.uniform(0.25, 1.0) for _ in range(3)), 0.05]
     y = np.linspace(0, 1, 16)
-    return [lathe(np.concatenate([[[0.0, 0.0]], np.column_stack([PchipInterpolator(knots, radii)(y), y * height]), [[0.0, height]]]))]
+    return [
+        lathe(
+            np.concatenate(
+                [
+                    [[0.0, 0.0]],
+                    np.column_stack([PchipInterpolator(knots, radii)(y), y * height]),
+                    [[0.0, height]],
+                ]
+            )
+        )
+    ]
 
 
 def _draw_lamp(dice: Dice, b: Builder) -> None:
@@ -66,11 +81,16 @@ def _draw_lamp(dice: Dice, b: Builder) -> None:
         if kind == "table":
             b.add("base", _lamp_foot(dice, dice.uniform(0.15, 0.4), stem))
         else:
-            b.add("base", support(dice, dice.pick(("disc", "dome", "tripod", "star")), (0.7, stem * 0.3, 0.7), 0.07))
+            b.add(
+                "base",
+                support(dice, dice.pick(("disc", "dome", "tripod", "star")), (0.7, stem * 0.3, 0.7), 0.07),
+            )
             b.add("stem", rod((0, 0.1, 0), (0, stem, 0), 0.03))
         upside = dice.chance(0.15)
         shade = [
-            place(m, (0, stem + height * 0.8, 0), rotation("x", np.pi)) if upside else place(m, (0, stem - 0.1, 0))
+            place(m, (0, stem + height * 0.8, 0), rotation("x", np.pi))
+            if upside
+            else place(m, (0, stem - 0.1, 0))
             for m in _shade(dice, radius, height)
         ]
         b.add("shade", shade)
@@ -95,7 +115,13 @@ def _draw_arm_lamp(dice: Dice, b: Builder, kind: str, radius: float, height: flo
     b.add("stem", tube(path, 0.025))
     small = dice.uniform(0.5, 0.8)
     tilt = rotation("x", -dice.uniform(0.0, 0.9) if kind == "desk" else 0.0)
-    b.add("shade", [place(m, path[-1] + [0, -height * small * 0.7, 0], tilt, small) for m in _shade(dice, radius, height)])
+    b.add(
+        "shade",
+        [
+            place(m, path[-1] + [0, -height * small * 0.7, 0], tilt, small)
+            for m in _shade(dice, radius, height)
+        ],
+    )
 
 
 def _draw_hanging_lamp(dice: Dice, b: Builder, kind: str, radius: float, height: float) -> None:
@@ -117,8 +143,24 @@ def _draw_hanging_lamp(dice: Dice, b: Builder, kind: str, radius: float, height:
 
 _BODIES: dict[str, tuple[tuple[float, float], ...]] = {
     # Half outlines, (half width, height) from the bottom to the neck.
-    "acoustic": ((0.0, 0.0), (0.30, 0.03), (0.42, 0.25), (0.30, 0.52), (0.32, 0.74), (0.22, 0.93), (0.0, 1.0)),
-    "classical": ((0.0, 0.0), (0.28, 0.02), (0.38, 0.28), (0.27, 0.56), (0.29, 0.78), (0.18, 0.95), (0.0, 1.0)),
+    "acoustic": (
+        (0.0, 0.0),
+        (0.30, 0.03),
+        (0.42, 0.25),
+        (0.30, 0.52),
+        (0.32, 0.74),
+        (0.22, 0.93),
+        (0.0, 1.0),
+    ),
+    "classical": (
+        (0.0, 0.0),
+        (0.28, 0.02),
+        (0.38, 0.28),
+        (0.27, 0.56),
+        (0.29, 0.78),
+        (0.18, 0.95),
+        (0.0, 1.0),
+    ),
     "round": ((0.0, 0.0), (0.32, 0.06), (0.46, 0.32), (0.44, 0.62), (0.28, 0.88), (0.12, 0.98), (0.0, 1.0)),
     "pear": ((0.0, 0.0), (0.28, 0.04), (0.40, 0.25), (0.36, 0.50), (0.22, 0.75), (0.09, 0.95), (0.0, 1.0)),
 }
@@ -161,7 +203,9 @@ def _guitar_outline(dice: Dice, kind: str) -> np.ndarray:
         return np.array(_ELECTRIC[kind])
     half = np.array(_BODIES[kind])
     step = np.linspace(0, 1, len(half))
-    half = CubicSpline(step, half, bc_type=((1, np.array([2.2, 0.0])), (1, np.array([-2.2, 0.0]))))(np.linspace(0, 1, 15))
+    half = CubicSpline(step, half, bc_type=((1, np.array([2.2, 0.0])), (1, np.array([-2.2, 0.0]))))(
+        np.linspace(0, 1, 15)
+    )
     return np.concatenate([half, (half * [-1, 1])[-2:0:-1]])
 
 
@@ -202,7 +246,9 @@ def _draw_monitor(dice: Dice, b: Builder) -> None:
     if kind == "laptop":
         b.add("base", board(dice, (width, dice.uniform(0.03, 0.09), height * 0.95), (0, 0, 0)))
         lean = rotation("x", -dice.uniform(0.0, 0.6))
-        b.add("screen", place(box((width, height, t * 0.6), (0, height / 2, 0)), (0, 0, -height * 0.48), lean))
+        b.add(
+            "screen", place(box((width, height, t * 0.6), (0, height / 2, 0)), (0, 0, -height * 0.48), lean)
+        )
         return
     gap = dice.uniform(0.02, 0.1) if kind == "tube" else dice.uniform(0.05, 0.5)
     screen: list[Mesh] = []
@@ -214,14 +260,22 @@ def _draw_monitor(dice: Dice, b: Builder) -> None:
         up = np.array([0.0, height, 0.0])
         screen = [loft(np.stack([inner, outer, outer + up, inner + up], axis=1))]
     else:
-        screen = [board(dice, (width, height, t), (0, height / 2, 0)) if dice.chance(0.3) else box((width, height, t), (0, height / 2, 0))]
+        screen = [
+            board(dice, (width, height, t), (0, height / 2, 0))
+            if dice.chance(0.3)
+            else box((width, height, t), (0, height / 2, 0))
+        ]
     if kind == "tube":
         deep, small = dice.uniform(0.4, 0.9), dice.uniform(0.45, 0.8)
         corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * [width / 2, height / 2]
-        sections = np.array([[[s * x, height / 2 + s * y, z] for x, y in corners] for s, z in ((small, -deep), (0.97, 0.0))])
+        sections = np.array(
+            [[[s * x, height / 2 + s * y, z] for x, y in corners] for s, z in ((small, -deep), (0.97, 0.0))]
+        )
         b.add("casing", place(loft(sections), (0, gap, 0), tilt))
     elif dice.chance(0.4):
-        b.add("casing", place(box((width * 0.5, height * 0.5, t), (0, height / 2, -t * 0.9)), (0, gap, 0), tilt))
+        b.add(
+            "casing", place(box((width * 0.5, height * 0.5, t), (0, height / 2, -t * 0.9)), (0, gap, 0), tilt)
+        )
     b.add("screen", [place(m, (0, gap, 0), tilt) for m in screen])
     _add_stand(dice, b, width, height, gap, t)
 
@@ -247,12 +301,24 @@ def _add_stand(dice: Dice, b: Builder, width: float, height: float, gap: float, 
 
 LAMP = Family(
     "lamp",
-    {"base": ("ceramic", "metal", "wood"), "shade": ("fabric", "paint", "ceramic"), "canopy": ("metal",), "stem": ("metal", "wood")},
+    {
+        "base": ("ceramic", "metal", "wood"),
+        "shade": ("fabric", "paint", "ceramic"),
+        "canopy": ("metal",),
+        "stem": ("metal", "wood"),
+    },
     _draw_lamp,
 )
-GUITAR = Family("guitar", {"head": ("wood", "dark"), "neck": ("wood",), "body": ("wood", "wood", "paint")}, _draw_guitar)
+GUITAR = Family(
+    "guitar", {"head": ("wood", "dark"), "neck": ("wood",), "body": ("wood", "wood", "paint")}, _draw_guitar
+)
 MONITOR = Family(
     "monitor",
-    {"screen": ("dark", "dark", "paint"), "casing": ("dark", "ceramic"), "stand": ("metal", "dark"), "base": ("metal", "dark")},
+    {
+        "screen": ("dark", "dark", "paint"),
+        "casing": ("dark", "ceramic"),
+        "stand": ("metal", "dark"),
+        "base": ("metal", "dark"),
+    },
     _draw_monitor,
 )

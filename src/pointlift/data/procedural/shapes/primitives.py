@@ -1,7 +1,7 @@
 """Closed triangle meshes that CAD-like shapes are put together from.
 
-Every function returns a closed, outward-oriented surface: each edge belongs to exactly two triangles that run through
-it in opposite directions. Coordinates are y up, right-handed.
+Every function returns a closed, outward-oriented surface: each edge belongs to exactly two triangles that run
+through it in opposite directions. Coordinates are y up, right-handed.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def rotation(axis: str, angle: float) -> np.ndarray:
     return matrix
 
 
-def place(mesh: Mesh, shift: Vec = (0, 0, 0), turn: np.ndarray | None = None, scale: Vec | float = 1.0) -> Mesh:
+def place(
+    mesh: Mesh, shift: Vec = (0, 0, 0), turn: np.ndarray | None = None, scale: Vec | float = 1.0
+) -> Mesh:
     """The mesh scaled (per axis, all factors positive), then turned by a rotation matrix, then shifted."""
     vertices = mesh.vertices * np.asarray(scale, dtype=np.float64)
     if turn is not None:
@@ -84,7 +86,9 @@ def circle(segments: int, radius: float = 1.0) -> np.ndarray:
 
 
 def superellipse(segments: int, power: float = 0.5) -> np.ndarray:
-    """(segments, 2) points of |x|^(2/p) + |y|^(2/p) = 1, counter-clockwise; power 1 is a circle, towards 0 a square."""
+    """(segments, 2) points of |x|^(2/p) + |y|^(2/p) = 1, counter-clockwise;
+    power 1 is a circle, towards 0 a square.
+    """
     unit = circle(segments)
     points: np.ndarray = np.sign(unit) * np.abs(unit) ** power
     return points
@@ -94,9 +98,9 @@ def loft(sections: np.ndarray, wrap: bool = False) -> Mesh:
     """Skin a row of closed sections.
 
     Args:
-        sections: (S, n, 3) polygons that run counter-clockwise about the direction from one section to the next.
-            A first or last section that is a single point becomes the tip of a cone; others are closed by a fan
-            around their mean, so they have to be star-shaped about it.
+        sections: (S, n, 3) polygons that run counter-clockwise about the direction from one section to the
+            next. A first or last section that is a single point becomes the tip of a cone; others are closed
+            by a fan around their mean, so they have to be star-shaped about it.
         wrap: join the last section to the first (a ring) instead of closing the two ends.
 
     Returns:
@@ -130,8 +134,9 @@ def lathe(profile: np.ndarray, segments: int = 24, wrap: bool = False) -> Mesh:
     """Turn a profile about the y axis.
 
     Args:
-        profile: (n, 2) radius and height, running upwards on the outside of the body (and back down on the inside of
-            a vessel). Ends on the axis become tips, other ends flat discs; radius 0 is allowed at the ends only.
+        profile: (n, 2) radius and height, running upwards on the outside of the body (and back down on the
+            inside of a vessel). Ends on the axis become tips, other ends flat discs; radius 0 is allowed at
+            the ends only.
         segments: number of steps around the axis.
         wrap: the profile is a closed loop off the axis (a ring-shaped body).
 
@@ -144,7 +149,9 @@ def lathe(profile: np.ndarray, segments: int = 24, wrap: bool = False) -> Mesh:
     profile = np.asarray(profile, dtype=np.float64)
     inner = profile if wrap else profile[1:-1]
     if (profile[:, 0] < 0).any() or (len(inner) and inner[:, 0].min() <= 0):
-        raise ValueError("a lathe profile may touch the axis (radius 0) only at its two ends, and never cross it.")
+        raise ValueError(
+            "a lathe profile may touch the axis (radius 0) only at its two ends, and never cross it."
+        )
     turn = circle(segments)
     ring = np.stack([turn[:, 1], np.zeros(segments), turn[:, 0]], axis=1)
     return loft(profile[:, :1, None] * ring + profile[:, 1:, None] * np.array([0.0, 1.0, 0.0]), wrap=wrap)
@@ -155,8 +162,12 @@ def frustum(bottom: float, top: float, height: float, segments: int = 16, base: 
     return place(lathe(np.array([[bottom, 0.0], [top, height]]), segments), base)
 
 
-def ellipsoid(size: Vec, center: Vec = (0, 0, 0), power: float = 1.0, segments: int = 16, rings: int = 9) -> Mesh:
-    """Ellipsoid with the full extents ``size``; ``power`` below 1 squares it off towards a cushion and then a box."""
+def ellipsoid(
+    size: Vec, center: Vec = (0, 0, 0), power: float = 1.0, segments: int = 16, rings: int = 9
+) -> Mesh:
+    """Ellipsoid with the full extents ``size``; ``power`` below 1 squares it off towards a cushion and then a
+    box.
+    """
     angle = np.linspace(-np.pi / 2, np.pi / 2, rings + 2)[1:-1]
     radius, height = np.cos(angle) ** power, np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** power
     turn = superellipse(segments, power)
@@ -164,11 +175,19 @@ def ellipsoid(size: Vec, center: Vec = (0, 0, 0), power: float = 1.0, segments: 
     body = radius[:, None, None] * ring + height[:, None, None] * np.array([0.0, 1.0, 0.0])
     poles = np.zeros((2, segments, 3))
     poles[:, :, 1] = [[-1.0], [1.0]]
-    return place(loft(np.concatenate([poles[:1], body, poles[1:]])), center, scale=0.5 * np.asarray(size, dtype=np.float64))
+    return place(
+        loft(np.concatenate([poles[:1], body, poles[1:]])),
+        center,
+        scale=0.5 * np.asarray(size, dtype=np.float64),
+    )
 
 
-def torus(radius: float, thickness: float, segments: int = 24, around: int = 8, center: Vec = (0, 0, 0)) -> Mesh:
-    """Ring in the xz plane: ``radius`` to the middle of the tube, ``thickness`` the tube's radius (smaller than it)."""
+def torus(
+    radius: float, thickness: float, segments: int = 24, around: int = 8, center: Vec = (0, 0, 0)
+) -> Mesh:
+    """Ring in the xz plane: ``radius`` to the middle of the tube,
+    ``thickness`` the tube's radius (smaller than it).
+    """
     return place(lathe(circle(around, thickness) + [radius, 0.0], segments, wrap=True), center)
 
 
@@ -206,13 +225,20 @@ def tube(path: np.ndarray, radius: float | np.ndarray, segments: int = 8, wrap: 
         normal[i] = normal[i - 1] - tangent[i] * (tangent[i] @ normal[i - 1])
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
     side = np.cross(tangent, normal)
-    turn, r = circle(segments), np.broadcast_to(np.asarray(radius, dtype=np.float64), (len(path),))[:, None, None]
+    turn, r = (
+        circle(segments),
+        np.broadcast_to(np.asarray(radius, dtype=np.float64), (len(path),))[:, None, None],
+    )
     return loft(path[:, None] + r * (turn[:, :1] * normal[:, None] + turn[:, 1:] * side[:, None]), wrap=wrap)
 
 
 def rod(start: Vec, end: Vec, radius: float, end_radius: float | None = None, segments: int = 8) -> Mesh:
     """Straight round bar between two points, possibly tapering to ``end_radius``."""
-    return tube(np.array([start, end], dtype=np.float64), np.array([radius, radius if end_radius is None else end_radius]), segments)
+    return tube(
+        np.array([start, end], dtype=np.float64),
+        np.array([radius, radius if end_radius is None else end_radius]),
+        segments,
+    )
 
 
 def triangulate(polygon: np.ndarray) -> np.ndarray:
@@ -236,7 +262,9 @@ def triangulate(polygon: np.ndarray) -> np.ndarray:
         reflex = ring[turn <= 0]
         for k in np.argsort(np.where(turn > 0, np.linalg.norm(n - p, axis=1), np.inf), kind="stable"):
             if turn[k] <= 0:
-                raise ValueError("the polygon crosses itself or runs clockwise, so it cannot be triangulated.")
+                raise ValueError(
+                    "the polygon crosses itself or runs clockwise, so it cannot be triangulated."
+                )
             if len(reflex) == 0 or not _inside(reflex, p[k], ring[k], n[k]):
                 break
         else:
@@ -251,8 +279,15 @@ def triangulate(polygon: np.ndarray) -> np.ndarray:
 
 
 def _inside(points: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> bool:
-    """Whether any point other than the corners lies in the counter-clockwise triangle a, b, c or on its border."""
-    d = np.stack([(q[0] - p[0]) * (points[:, 1] - p[1]) - (q[1] - p[1]) * (points[:, 0] - p[0]) for p, q in ((a, b), (b, c), (c, a))])
+    """Whether any point other than the corners lies in the counter-clockwise triangle a, b,
+    c or on its border.
+    """
+    d = np.stack(
+        [
+            (q[0] - p[0]) * (points[:, 1] - p[1]) - (q[1] - p[1]) * (points[:, 0] - p[0])
+            for p, q in ((a, b), (b, c), (c, a))
+        ]
+    )
     corner = (points == a).all(1) | (points == b).all(1) | (points == c).all(1)
     return bool(((d >= 0).all(axis=0) & ~corner).any())
 

@@ -24,7 +24,9 @@ __all__ = ["CHAIR", "SOFA", "STOOL"]
 
 
 def _shell(width: float, height: float, thickness: float, bend: float) -> Mesh:
-    """An upright panel bent around the sitter, standing on y = 0 with its middle at z = 0 and its sides forward."""
+    """An upright panel bent around the sitter, standing on y = 0 with its middle at z = 0 and its sides
+    forward.
+    """
     angle = np.linspace(-bend, bend, 9)
     radius = 0.5 * width / np.sin(bend)
     sections = []
@@ -48,12 +50,16 @@ def _back(dice: Dice, width: float, height: float, thickness: float) -> list[Mes
         angle = np.linspace(0, np.pi, 10)
         arc = np.column_stack([0.5 * width * np.cos(angle), height * np.sin(angle) ** 0.7, np.zeros(10)])
         pieces = [rod(a, b, t / 2, segments=6) for a, b in pairwise(arc)]
-        return pieces + [rod((x * width, 0, 0), (x * width, height * 0.9, 0), t / 3, segments=6) for x in (-0.2, 0.0, 0.2)]
+        return pieces + [
+            rod((x * width, 0, 0), (x * width, height * 0.9, 0), t / 3, segments=6) for x in (-0.2, 0.0, 0.2)
+        ]
     posts = [box((t, height, t), (side * (width - t) / 2, height / 2, 0)) for side in (-1, 1)]
     rail = box((width, height * dice.uniform(0.08, 0.25), t), (0, height * 0.92, 0))
     if style == "ladder":
         count = dice.integer(2, 4)
-        return posts + [box((width, height * 0.1, t * 0.7), (0, height * (k + 0.8) / count, 0)) for k in range(count)]
+        return posts + [
+            box((width, height * 0.1, t * 0.7), (0, height * (k + 0.8) / count, 0)) for k in range(count)
+        ]
     if style == "vertical":
         count = dice.integer(3, 6)
         xs = np.linspace(-0.5, 0.5, count + 2)[1:-1] * width
@@ -74,7 +80,9 @@ def _arms(dice: Dice, size: tuple[float, float, float], seat: float, thickness: 
         pieces.append(box((thickness * 1.3, thickness * 0.7, depth), (x, seat + rise, 0)))
         pieces.append(rod((x, seat - 0.02, depth * 0.35), (x, seat + rise, depth * 0.4), thickness * 0.4))
         if style == "loop":
-            pieces.append(rod((x, seat - 0.02, -depth * 0.3), (x, seat + rise, -depth * 0.3), thickness * 0.4))
+            pieces.append(
+                rod((x, seat - 0.02, -depth * 0.3), (x, seat + rise, -depth * 0.3), thickness * 0.4)
+            )
     return pieces
 
 
@@ -115,7 +123,9 @@ def _draw_stool(dice: Dice, b: Builder) -> None:
         b.add("seat", place(profile, scale=(1, 1, depth / width)))
     else:
         b.add("seat", board(dice, (width, slab, depth), (0, seat - slab / 2, 0)))
-    style = dice.pick(("square", "round", "tapered", "splayed", "splayed", "sled", "cross", *PEDESTALS, "disc"))
+    style = dice.pick(
+        ("square", "round", "tapered", "splayed", "splayed", "sled", "cross", *PEDESTALS, "disc")
+    )
     t = dice.uniform(0.05, 0.12)
     b.add("leg", support(dice, style, (width * inset, seat - slab * 0.6, depth * inset), t))
     if dice.chance(0.4):
@@ -123,10 +133,14 @@ def _draw_stool(dice: Dice, b: Builder) -> None:
         b.add("ring", torus(radius, t * 0.3, 20, 6, (0, seat * dice.uniform(0.25, 0.5), 0)))
     if dice.chance(0.3):
         rise, bend = dice.uniform(0.12, 0.4), dice.uniform(0.5, 1.3)
-        b.add("rest", place(_shell(width * 0.9, rise, t * 0.7, bend), (0, seat - slab * 0.3, -depth * 0.5 + t)))
+        b.add(
+            "rest", place(_shell(width * 0.9, rise, t * 0.7, bend), (0, seat - slab * 0.3, -depth * 0.5 + t))
+        )
 
 
-def _sofa_arm(style: str, thickness: float, height: float, depth: float, center: tuple[float, float, float]) -> list[Mesh]:
+def _sofa_arm(
+    style: str, thickness: float, height: float, depth: float, center: tuple[float, float, float]
+) -> list[Mesh]:
     x, y, z = center
     if style == "cushion":
         return [ellipsoid((thickness, height, depth), (x, y + height / 2, z), power=0.35)]
@@ -148,7 +162,14 @@ def _draw_sofa(dice: Dice, b: Builder) -> None:
     for k in range(count):
         x = (k + 0.5) * width / count - width / 2
         b.add(
-            "seat", ellipsoid((width / count * 0.97, cushion * 1.2, depth), (x, seat - cushion / 2, 0.02), power=0.3, segments=20, rings=7)
+            "seat",
+            ellipsoid(
+                (width / count * 0.97, cushion * 1.2, depth),
+                (x, seat - cushion / 2, 0.02),
+                power=0.3,
+                segments=20,
+                rings=7,
+            ),
         )
     rise = 0.0 if dice.chance(0.08) else dice.uniform(0.25, 0.85)
     if rise:
@@ -165,19 +186,35 @@ def _draw_sofa(dice: Dice, b: Builder) -> None:
     if seats > 1 and dice.chance(0.25):
         side, reach = dice.pick((-1, 1)), dice.uniform(0.5, 0.9)
         x = side * (width - pitch) / 2
-        b.add("seat", box((pitch, base + cushion, reach), (x, foot + (base + cushion) / 2, (depth + reach) / 2)))
+        b.add(
+            "seat", box((pitch, base + cushion, reach), (x, foot + (base + cushion) / 2, (depth + reach) / 2))
+        )
     leg = dice.pick(("square", "round", "tapered", "sled", "panel"))
     b.add("leg", support(dice, leg, (width, foot + 0.02, depth), dice.uniform(0.05, 0.1)))
 
 
 CHAIR = Family(
     "chair",
-    {"back": ("wood", "fabric", "paint"), "seat": ("wood", "fabric", "paint"), "leg": ("wood", "metal"), "arm": ("wood", "metal")},
+    {
+        "back": ("wood", "fabric", "paint"),
+        "seat": ("wood", "fabric", "paint"),
+        "leg": ("wood", "metal"),
+        "arm": ("wood", "metal"),
+    },
     _draw_chair,
 )
 STOOL = Family(
     "stool",
-    {"seat": ("wood", "fabric", "paint"), "leg": ("wood", "metal"), "ring": ("metal",), "rest": ("wood", "fabric")},
+    {
+        "seat": ("wood", "fabric", "paint"),
+        "leg": ("wood", "metal"),
+        "ring": ("metal",),
+        "rest": ("wood", "fabric"),
+    },
     _draw_stool,
 )
-SOFA = Family("sofa", {"seat": ("fabric",), "back": ("fabric",), "arm": ("fabric", "wood"), "leg": ("wood", "metal")}, _draw_sofa)
+SOFA = Family(
+    "sofa",
+    {"seat": ("fabric",), "back": ("fabric",), "arm": ("fabric", "wood"), "leg": ("wood", "metal")},
+    _draw_sofa,
+)

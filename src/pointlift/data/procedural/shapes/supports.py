@@ -42,9 +42,14 @@ def support(dice: Dice, style: str, size: Size, thickness: float) -> list[Mesh]:
     if style == "sled":
         return [_sled(side * x, height, z, thickness * 0.6) for side in (-1, 1)]
     if style == "panel":
-        pieces = [box((thickness, height, depth * dice.uniform(0.7, 1.0)), (side * x, height / 2, 0)) for side in (-1, 1)]
+        pieces = [
+            box((thickness, height, depth * dice.uniform(0.7, 1.0)), (side * x, height / 2, 0))
+            for side in (-1, 1)
+        ]
         return pieces + (
-            [box((width - 2 * thickness, height * 0.5, thickness * 0.6), (0, height * 0.7, -z * 0.8))] if dice.chance(0.5) else []
+            [box((width - 2 * thickness, height * 0.5, thickness * 0.6), (0, height * 0.7, -z * 0.8))]
+            if dice.chance(0.5)
+            else []
         )
     if style == "cross":
         return [rod((side * x, 0, -z), (side * x, height, z), thickness * 0.5) for side in (-1, 1)] + [
@@ -72,7 +77,14 @@ def _four_legs(dice: Dice, style: str, reach: Size, thickness: float) -> list[Me
                 pieces.append(tube(np.array(path), thickness * 0.25, 6))
             else:
                 tip = foot if style == "tapered" else 0.7
-                pieces.append(rod((px * spread, 0, pz * spread), (px / spread, height, pz / spread), thickness * tip / 2, thickness / 2))
+                pieces.append(
+                    rod(
+                        (px * spread, 0, pz * spread),
+                        (px / spread, height, pz / spread),
+                        thickness * tip / 2,
+                        thickness / 2,
+                    )
+                )
     return pieces
 
 
@@ -87,7 +99,14 @@ def _stretchers(dice: Dice, reach: Size, thickness: float) -> list[Mesh]:
 
 def _sled(x: float, height: float, z: float, radius: float) -> Mesh:
     bend = min(0.2 * height, 0.5 * z)
-    path = [(x, height, -z), (x, bend, -z), (x, radius, -z + bend), (x, radius, z - bend), (x, bend, z), (x, height, z)]
+    path = [
+        (x, height, -z),
+        (x, bend, -z),
+        (x, radius, -z + bend),
+        (x, radius, z - bend),
+        (x, bend, z),
+        (x, height, z),
+    ]
     return tube(np.array(path), radius, 8)
 
 
@@ -102,7 +121,10 @@ def _pedestal(dice: Dice, style: str, height: float, reach: float, thickness: fl
         inner = dice.uniform(0.15, 0.6) * reach
         return [
             rod(
-                (reach * np.sin(a), 0, reach * np.cos(a)), (inner * np.sin(a), height, inner * np.cos(a)), thickness * 0.35, thickness * 0.5
+                (reach * np.sin(a), 0, reach * np.cos(a)),
+                (inner * np.sin(a), height, inner * np.cos(a)),
+                thickness * 0.35,
+                thickness * 0.5,
             )
             for a in angles
         ]
@@ -116,5 +138,7 @@ def _pedestal(dice: Dice, style: str, height: float, reach: float, thickness: fl
         turn = rotation("y", 2 * np.pi * k / arms + np.pi / 4)
         tip = turn @ [0, thickness * 0.6, foot]
         pieces.append(rod((0, thickness, 0), tip, thickness * 0.4, thickness * 0.3))
-        pieces.append(ellipsoid((thickness, thickness, thickness), tip - [0, thickness * 0.1, 0], segments=8, rings=3))
+        pieces.append(
+            ellipsoid((thickness, thickness, thickness), tip - [0, thickness * 0.1, 0], segments=8, rings=3)
+        )
     return pieces

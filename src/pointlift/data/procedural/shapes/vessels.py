@@ -34,7 +34,9 @@ def _vessel(outline: np.ndarray, wall: float, floor: float, segments: int = 24) 
     return lathe(np.concatenate([bottom, outline, inside, [[0.0, outline[0, 1] + floor]]]), segments)
 
 
-def _handle(dice: Dice, outline: np.ndarray, low: float, high: float, reach: float, radius: float, side: float = 1.0) -> Mesh:
+def _handle(
+    dice: Dice, outline: np.ndarray, low: float, high: float, reach: float, radius: float, side: float = 1.0
+) -> Mesh:
     """A handle from one height to another of a body with this outline, ``reach`` far out along x."""
     start, end = (float(np.interp(y, outline[:, 1], outline[:, 0])) - radius * 0.6 for y in (low, high))
     style = dice.pick(("round", "round", "square", "ear"))
@@ -55,10 +57,20 @@ def _handle(dice: Dice, outline: np.ndarray, low: float, high: float, reach: flo
 def _draw_mug(dice: Dice, b: Builder) -> None:
     height, top = dice.uniform(0.6, 1.5), dice.uniform(0.4, 0.6)
     style = dice.pick(("straight", "straight", "tapered", "barrel", "bowl", "waist"))
-    low = {"straight": 1.0, "tapered": dice.uniform(0.6, 0.9), "barrel": 0.9, "bowl": dice.uniform(0.35, 0.6), "waist": 1.0}[style]
-    middle = {"straight": 1.0, "tapered": (1 + low) / 2, "barrel": dice.uniform(1.05, 1.3), "bowl": 0.9, "waist": dice.uniform(0.7, 0.9)}[
-        style
-    ]
+    low = {
+        "straight": 1.0,
+        "tapered": dice.uniform(0.6, 0.9),
+        "barrel": 0.9,
+        "bowl": dice.uniform(0.35, 0.6),
+        "waist": 1.0,
+    }[style]
+    middle = {
+        "straight": 1.0,
+        "tapered": (1 + low) / 2,
+        "barrel": dice.uniform(1.05, 1.3),
+        "bowl": 0.9,
+        "waist": dice.uniform(0.7, 0.9),
+    }[style]
     if style == "bowl":
         height *= 0.75
     outline = _outline([0.0, height * 0.45, height], [top * low, top * middle, top])
@@ -69,12 +81,28 @@ def _draw_mug(dice: Dice, b: Builder) -> None:
     extra = dice.pick(("none", "none", "none", "saucer", "foot", "lid", "full"))
     if extra == "saucer":
         b.add(
-            "body", lathe(np.array([[0.0, -0.05], [0.5, -0.05], [top * 1.6 + 0.1, 0.07], [top * 1.6 + 0.06, 0.1], [0.4, 0.0], [0.0, 0.0]]))
+            "body",
+            lathe(
+                np.array(
+                    [
+                        [0.0, -0.05],
+                        [0.5, -0.05],
+                        [top * 1.6 + 0.1, 0.07],
+                        [top * 1.6 + 0.06, 0.1],
+                        [0.4, 0.0],
+                        [0.0, 0.0],
+                    ]
+                )
+            ),
         )
     elif extra == "foot":
         b.add("body", frustum(top * low * 0.75, top * low * 0.7, 0.08, 20, (0, -0.08, 0)))
     elif extra == "lid":
-        b.add("body", frustum(top * 1.02, top * 0.8, 0.1, 24, (0, height, 0)), ellipsoid((0.14, 0.14, 0.14), (0, height + 0.13, 0)))
+        b.add(
+            "body",
+            frustum(top * 1.02, top * 0.8, 0.1, 24, (0, height, 0)),
+            ellipsoid((0.14, 0.14, 0.14), (0, height + 0.13, 0)),
+        )
     elif extra == "full":
         b.add("body", frustum(top * 0.9, top * 0.9, 0.02, 24, (0, height * 0.75, 0)), material="wood")
 
@@ -104,7 +132,10 @@ def _draw_vase(dice: Dice, b: Builder) -> None:
         heights = [0.0, float(knots[0]), float(min(knots[1] + 0.08, 0.93)), 1.0]
         radii = [foot, dice.uniform(0.5, 1.0), dice.uniform(0.35, 1.0), mouth]
     elif style == "amphora":
-        heights, radii = [0.0, 0.55, 0.82, 1.0], [foot * 0.6, 1.0, dice.uniform(0.25, 0.45), dice.uniform(0.35, 0.6)]
+        heights, radii = (
+            [0.0, 0.55, 0.82, 1.0],
+            [foot * 0.6, 1.0, dice.uniform(0.25, 0.45), dice.uniform(0.35, 0.6)],
+        )
     elif style == "cup":
         heights, radii = [0.0, 0.5, 1.0], [foot, dice.uniform(0.8, 1.0), dice.uniform(0.9, 1.1)]
     elif style == "cylinder":
@@ -123,7 +154,11 @@ def _draw_vase(dice: Dice, b: Builder) -> None:
         r = float(outline[0, 0])
         b.add("foot", frustum(r * dice.uniform(1.0, 1.4), r * 0.9, height * 0.06, 24, (0, -height * 0.05, 0)))
     if dice.chance(0.4 if style in ("amphora", "free") else 0.12):
-        low, high, radius = height * dice.uniform(0.3, 0.5), height * dice.uniform(0.7, 0.93), dice.uniform(0.02, 0.045)
+        low, high, radius = (
+            height * dice.uniform(0.3, 0.5),
+            height * dice.uniform(0.7, 0.93),
+            dice.uniform(0.02, 0.045),
+        )
         reach = dice.uniform(0.12, 0.35)
         for side in (-1.0, 1.0) if dice.chance(0.75) else (1.0,):
             b.add("handle", _handle(dice, outline, low, high, reach, radius, side))
@@ -135,7 +170,9 @@ def _draw_bottle(dice: Dice, b: Builder) -> None:
     height, width = dice.uniform(1.2, 2.2), dice.uniform(0.2, 0.48)
     style = dice.pick(("wine", "beer", "flask", "squat", "jar", "slim"))
     neck = width * dice.uniform(0.2, 0.4)
-    shoulder = {"wine": 0.62, "beer": 0.5, "flask": 0.7, "squat": 0.6, "jar": 0.82, "slim": 0.4}[style] + dice.uniform(-0.06, 0.06)
+    shoulder = {"wine": 0.62, "beer": 0.5, "flask": 0.7, "squat": 0.6, "jar": 0.82, "slim": 0.4}[
+        style
+    ] + dice.uniform(-0.06, 0.06)
     rise = dice.uniform(0.05, 0.2)
     if style == "squat":
         height *= 0.6
@@ -156,15 +193,41 @@ def _draw_bottle(dice: Dice, b: Builder) -> None:
     b.add("neck", keep(mesh, above))
     if dice.chance(0.55):
         radius, depth = neck * dice.uniform(1.05, 1.35), height * dice.uniform(0.03, 0.12)
-        b.add("cap", place(frustum(radius, radius * dice.uniform(0.7, 1.0), depth, 16, (0, height - depth * 0.4, 0)), scale=(1, 1, flat)))
+        b.add(
+            "cap",
+            place(
+                frustum(radius, radius * dice.uniform(0.7, 1.0), depth, 16, (0, height - depth * 0.4, 0)),
+                scale=(1, 1, flat),
+            ),
+        )
     if dice.chance(0.35):
-        b.add("neck", place(torus(neck * 1.02, neck * 0.15, 20, 6, (0, height * dice.uniform(0.9, 0.97), 0)), scale=(1, 1, flat)))
+        b.add(
+            "neck",
+            place(
+                torus(neck * 1.02, neck * 0.15, 20, 6, (0, height * dice.uniform(0.9, 0.97), 0)),
+                scale=(1, 1, flat),
+            ),
+        )
     if dice.chance(0.15):
-        b.add("body", _handle(dice, outline, height * 0.45, height * 0.88, dice.uniform(0.1, 0.25), width * 0.07))
+        b.add(
+            "body",
+            _handle(dice, outline, height * 0.45, height * 0.88, dice.uniform(0.1, 0.25), width * 0.07),
+        )
 
 
 MUG = Family("mug", {"handle": ("ceramic", "metal"), "body": ("ceramic", "metal", "paint")}, _draw_mug)
 VASE = Family(
-    "vase", {"body": ("ceramic", "glass"), "foot": ("ceramic", "wood"), "handle": ("ceramic", "metal"), "plant": ("leaf",)}, _draw_vase
+    "vase",
+    {
+        "body": ("ceramic", "glass"),
+        "foot": ("ceramic", "wood"),
+        "handle": ("ceramic", "metal"),
+        "plant": ("leaf",),
+    },
+    _draw_vase,
 )
-BOTTLE = Family("bottle", {"body": ("glass", "paint"), "neck": ("glass", "paint"), "cap": ("metal", "dark", "paint")}, _draw_bottle)
+BOTTLE = Family(
+    "bottle",
+    {"body": ("glass", "paint"), "neck": ("glass", "paint"), "cap": ("metal", "dark", "paint")},
+    _draw_bottle,
+)

@@ -30,11 +30,17 @@ FACE = np.dtype([("corners", "u1"), ("vertices", "<i4", 3), ("color", "u1", 3)])
 
 
 def write_mesh_folder(
-    root: StrPath, n_per_class: int, n_test_per_class: int | None = None, seed: int = 0, classes: Sequence[str] = CLASSES
+    root: StrPath,
+    n_per_class: int,
+    n_test_per_class: int | None = None,
+    seed: int = 0,
+    classes: Sequence[str] = CLASSES,
 ) -> Path:
-    """Write ``{train,test}/<class>/<class>_0001.ply``: the objects of ``write_off``, y up, with the colours of their faces in 256 steps.
+    """Write ``{train,test}/<class>/<class>_0001.ply``: the objects of ``write_off``, y up,
+    with the colours of their faces in 256 steps.
 
-    Arguments, what is returned and what is raised are those of :func:`~pointlift.data.procedural.writers.objects.write_off`.
+    Arguments, what is returned and what is raised are those of
+    :func:`~pointlift.data.procedural.writers.objects.write_off`.
     """
     counts = split_counts(n_per_class, n_test_per_class, classes)
     with atomic_folder(root) as folder:

@@ -1,4 +1,6 @@
-"""Procedural objects written in ScanObjectNN's layouts, which :mod:`pointlift.data.sources.scanobjectnn` describes and reads."""
+"""Procedural objects written in ScanObjectNN's layouts,
+which :mod:`pointlift.data.sources.scanobjectnn` describes and reads.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,14 @@ from pointlift.system.atomic import atomic_folder
 __all__ = ["write_scanobjectnn", "write_scanobjectnn_raw"]
 
 # what of ScanObjectNN's classes an object of another name looks most like
-RELATIVES = {"bin": "vase", "box": "bookshelf", "cabinet": "bookshelf", "display": "monitor", "shelf": "bookshelf", "desk": "table"}
+RELATIVES = {
+    "bin": "vase",
+    "box": "bookshelf",
+    "cabinet": "bookshelf",
+    "display": "monitor",
+    "shelf": "bookshelf",
+    "desk": "table",
+}
 BACKGROUND_SHARE = (0.1, 0.3)
 FLOOR = (0.55, 0.55, 0.52)
 FLOOR_LABEL, FIRST_LABEL = 2, 3  # NYU's floor, and where the labels of objects begin here
@@ -38,9 +47,10 @@ def write_scanobjectnn(
 ) -> Path:
     """Write ``main_split`` and ``main_split_nobg`` with the .h5 files of the variants.
 
-    An object is a procedural one of ScanObjectNN's class or a relative, 0.5 to 2 m large, standing on a patch of floor where there is
-    background. The perturbed variants hold five copies of each: moved by up to 25 or 50 % of their box (which cuts the object), and where
-    the name says so turned about the up axis and scaled by up to 25 % either way, as Uy et al. section 3.2 describe them.
+    An object is a procedural one of ScanObjectNN's class or a relative, 0.5 to 2 m large, standing on a patch
+    of floor where there is background. The perturbed variants hold five copies of each: moved by up to 25 or
+    50 % of their box (which cuts the object), and where the name says so turned about the up axis and scaled
+    by up to 25 % either way, as Uy et al. section 3.2 describe them.
 
     Args:
         root: folder to make; it may exist if it is empty.
@@ -62,7 +72,9 @@ def write_scanobjectnn(
     if unknown:
         raise ValueError(f"ScanObjectNN has no variant {unknown[0]!r}; choose among {', '.join(VARIANTS)}.")
     if n_points < 8:
-        raise ValueError(f"n_points must be at least 8, for points on the object and on the floor, got {n_points}.")
+        raise ValueError(
+            f"n_points must be at least 8, for points on the object and on the floor, got {n_points}."
+        )
     with atomic_folder(root) as folder:
         for variant in variants or tuple(VARIANTS):
             where, suffix = VARIANTS[variant]
@@ -70,7 +82,9 @@ def write_scanobjectnn(
             place.mkdir(exist_ok=True)
             for split, count in counts.items():
                 clouds = [
-                    cloud for name, i in _objects(count) for cloud in _scans(name, mesh_seed(name, i, seed, split), n_points, variant)
+                    cloud
+                    for name, i in _objects(count)
+                    for cloud in _scans(name, mesh_seed(name, i, seed, split), n_points, variant)
                 ]
                 labels = [CLASSES.index(name) for name, _ in _objects(count) for _ in _copies(variant)]
                 _write(place / f"{SPLITS[split]}_objectdataset{suffix}.h5", clouds, labels, masked=not where)
@@ -78,12 +92,16 @@ def write_scanobjectnn(
 
 
 def write_scanobjectnn_raw(
-    root: StrPath, n_per_class: int, n_test_per_class: int | None = None, n_points: tuple[int, int] = (2500, 4000), seed: int = 0
+    root: StrPath,
+    n_per_class: int,
+    n_test_per_class: int | None = None,
+    n_points: tuple[int, int] = (2500, 4000),
+    seed: int = 0,
 ) -> Path:
     """Write ``object_dataset/<class>/*.bin``, coloured objects on a floor, and its ``split_new.txt``.
 
-    n_points: smallest and largest number of points on an object; the floor is added to them. The other arguments, the returned value and
-    the errors are those of :func:`write_scanobjectnn`.
+    n_points: smallest and largest number of points on an object; the floor is added to them. The other
+    arguments, the returned value and the errors are those of :func:`write_scanobjectnn`.
     """
     counts = _counts(n_per_class, n_test_per_class)
     if not 8 <= n_points[0] <= n_points[1]:
@@ -99,14 +117,19 @@ def write_scanobjectnn_raw(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 np.concatenate([[np.float32(len(rows))], rows.ravel()]).astype("<f4").tofile(path)
                 lines.append(f"{path.name}\t{CLASSES.index(name)}" + ("\tt" if split == "test" else ""))
-        (folder / "object_dataset" / "split_new.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        (folder / "object_dataset" / "split_new.txt").write_text(
+            "".join(f"{line}\n" for line in lines), encoding="utf-8"
+        )
     return Path(root)
 
 
 def _counts(n_per_class: int, n_test_per_class: int | None) -> dict[str, int]:
     counts = {"train": n_per_class, "test": n_per_class if n_test_per_class is None else n_test_per_class}
     if min(counts.values()) < 1:
-        raise ValueError(f"every split needs at least 1 object per class, got {counts['train']} for train and {counts['test']} for test.")
+        raise ValueError(
+            f"every split needs at least 1 object per class, got {counts['train']} for train and "
+            f"{counts['test']} for test."
+        )
     return counts
 
 
@@ -134,14 +157,20 @@ def _floor(xyz: npt.NDArray[np.floating], n: int, rng: np.random.Generator) -> n
     return points
 
 
-def _scans(name: str, mesh: int, n_points: int, variant: str) -> list[tuple[npt.NDArray[np.floating], npt.NDArray[np.bool_]]]:
-    """The clouds of one object, of exactly n_points in random order, and which of their points are on the object."""
+def _scans(
+    name: str, mesh: int, n_points: int, variant: str
+) -> list[tuple[npt.NDArray[np.floating], npt.NDArray[np.bool_]]]:
+    """The clouds of one object, of exactly n_points in random order,
+    and which of their points are on the object.
+    """
     shape, clouds = _shape(name, mesh), []
     for copy in _copies(variant):
         rng = np.random.default_rng([mesh, list(VARIANTS).index(variant), copy])
         n_floor = 0 if variant == "obj-only" else int(rng.uniform(*BACKGROUND_SHARE) * n_points)
         # of a perturbed box a part of them is left
-        xyz = sample_surface(shape.vertices, shape.faces, (1 if variant.startswith("obj") else 4) * n_points, rng)[0]
+        xyz = sample_surface(
+            shape.vertices, shape.faces, (1 if variant.startswith("obj") else 4) * n_points, rng
+        )[0]
         if variant.startswith("pb"):
             kept = _in_moved_box(xyz, 0.25 if "t25" in variant else 0.5, rng)
             xyz = xyz[rng.choice(kept, n_points, replace=len(kept) < n_points)]
@@ -156,8 +185,12 @@ def _scans(name: str, mesh: int, n_points: int, variant: str) -> list[tuple[npt.
     return clouds
 
 
-def _in_moved_box(xyz: npt.NDArray[np.floating], share: float, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Rows of the points inside the object's box moved by up to ``share`` of its size along x and z; at least one point."""
+def _in_moved_box(
+    xyz: npt.NDArray[np.floating], share: float, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Rows of the points inside the object's box moved by up to ``share`` of its size along x and z;
+    at least one point.
+    """
     low, high = xyz.min(axis=0), xyz.max(axis=0)
     move = rng.uniform(-share, share, 3) * [1, 0, 1] * (high - low)
     inside = np.flatnonzero(((xyz >= low + move) & (xyz <= high + move)).all(axis=1))
@@ -165,30 +198,52 @@ def _in_moved_box(xyz: npt.NDArray[np.floating], share: float, rng: np.random.Ge
 
 
 def _raw_object(name: str, mesh: int, n: int, instance: int) -> npt.NDArray[np.float32]:
-    """(N, 11): x y z nx ny nz r g b (0-255) instance semantic, object and floor in random order, somewhere in a room."""
+    """(N, 11): x y z nx ny nz r g b (0-255) instance semantic, object and floor in random order,
+    somewhere in a room.
+    """
     rng, shape = np.random.default_rng([mesh, 5]), _shape(name, mesh)
     xyz, face = sample_surface(shape.vertices, shape.faces, n, rng)
     surface = np.column_stack([xyz, face_normals(shape.vertices, shape.faces)[face], shape.face_colors[face]])
     n_floor = int(rng.uniform(*BACKGROUND_SHARE) * n)
     floor = np.column_stack(
-        [_floor(xyz, n_floor, rng), np.tile([0.0, 1.0, 0.0], (n_floor, 1)), np.clip(rng.normal(FLOOR, 0.02, (n_floor, 3)), 0, 1)]
+        [
+            _floor(xyz, n_floor, rng),
+            np.tile([0.0, 1.0, 0.0], (n_floor, 1)),
+            np.clip(rng.normal(FLOOR, 0.02, (n_floor, 3)), 0, 1),
+        ]
     )
     rows = np.concatenate([surface, floor])
     rows[:, :3] += rng.uniform(-4, 4, 3) * [1, 0, 1]
     rows[:, 6:9] = np.round(255 * rows[:, 6:9])
     on_object = np.arange(len(rows)) < n
-    labels = np.stack([np.where(on_object, instance, 0), np.where(on_object, FIRST_LABEL + CLASSES.index(name), FLOOR_LABEL)], axis=1)
+    labels = np.stack(
+        [
+            np.where(on_object, instance, 0),
+            np.where(on_object, FIRST_LABEL + CLASSES.index(name), FLOOR_LABEL),
+        ],
+        axis=1,
+    )
     return np.asarray(np.column_stack([rows, labels])[rng.permutation(len(rows))], dtype=np.float32)
 
 
-def _write(path: Path, clouds: list[tuple[npt.NDArray[np.floating], npt.NDArray[np.bool_]]], labels: list[int], masked: bool) -> None:
+def _write(
+    path: Path,
+    clouds: list[tuple[npt.NDArray[np.floating], npt.NDArray[np.bool_]]],
+    labels: list[int],
+    masked: bool,
+) -> None:
     """In memory first: HDF5 ends the process where a write of its own fails."""
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         file.create_dataset(
-            "data", data=np.stack([cloud for cloud, _ in clouds]).astype(np.float32), compression="gzip", compression_opts=1
+            "data",
+            data=np.stack([cloud for cloud, _ in clouds]).astype(np.float32),
+            compression="gzip",
+            compression_opts=1,
         )
         file.create_dataset("label", data=np.array(labels, dtype=np.int64))
         if masked:
-            file.create_dataset("mask", data=np.where(np.stack([m for _, m in clouds]), 0, BACKGROUND).astype(np.int64))
+            file.create_dataset(
+                "mask", data=np.where(np.stack([m for _, m in clouds]), 0, BACKGROUND).astype(np.int64)
+            )
     path.write_bytes(content.getbuffer())

@@ -1,4 +1,6 @@
-"""Procedural objects written as folders of views, in the layout that :class:`~pointlift.data.pictures.folders.ViewFolder` reads."""
+"""Procedural objects written as folders of views, in the layout that
+:class:`~pointlift.data.pictures.folders.ViewFolder` reads.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ def write_views(
     seed: int = 0,
     classes: Sequence[str] = CLASSES,
 ) -> Path:
-    """Write ``<class>/{train,test}/<class>_0001_001.png``: the views of the objects that ``write_off`` and ``write_modelnet_h5`` write.
+    """Write ``<class>/{train,test}/<class>_0001_001.png``:
+    the views of the objects that ``write_off`` and ``write_modelnet_h5`` write.
 
     Equal names are equal objects where the seed, the classes and the counts are equal.
 
