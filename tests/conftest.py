@@ -1,4 +1,6 @@
-"""What all tests share: how many processes run them, few threads in each, one cache of compiled kernels, and where the real samples are."""
+"""What all tests share: how many processes run them, few threads in each, one cache of compiled kernels,
+and where the real samples are.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 WORKER = "PYTEST_XDIST_WORKER" in os.environ
-if WORKER:  # workers divide the cores: one thread for each and for what it starts; the operations' tests take two
+# workers divide the cores: one thread for each and for what it starts; the operations' tests take two
+if WORKER:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads do not spin on cores that others use
 
@@ -31,8 +34,8 @@ def cores() -> int:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One worker for each core that has the memory for it; none where the user looks at one thing: at files or tests that were named,
-    at those that failed last, at the output (`-s`), in the debugger."""
+    """One worker for each core that has the memory for it; none where the user looks at one thing: at files
+    or tests that were named, at those that failed last, at the output (`-s`), in the debugger."""
     whole = all(Path(str(argument).split("::")[0]).is_dir() for argument in config.args)
     one_by_one = any(config.getoption(name, False) for name in ("lf", "stepwise", "trace"))
     if not whole or one_by_one or config.getoption("capture") == "no":
@@ -44,9 +47,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_configure() -> None:
-    """Workers share numba's cache of compiled kernels, and a lock on each kernel lets one of them compile it and the others load it.
-    The lock also keeps numba's two steps together: it names a kernel's file in an index before it writes the file, so that another
-    process may read an older file under that name, or take the name for a kernel of its own."""
+    """Workers share numba's cache of compiled kernels, and a lock on each kernel lets one of them compile it
+    and the others load it. The lock also keeps numba's two steps together: it names a kernel's file in an
+    index before it writes the file, so that another process may read an older file under that name, or take
+    the name for a kernel of its own."""
     if not WORKER:
         return
     compile_or_load = Dispatcher.compile
@@ -63,7 +67,9 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder with real samples: ``POINTLIFT_REAL_DATA``, else ``../shared/data`` beside the repository; skips where absent."""
+    """The folder with real samples: ``POINTLIFT_REAL_DATA``,
+    else ``../shared/data`` beside the repository; skips where absent.
+    """
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("POINTLIFT_REAL_DATA", default))
     if not folder.is_dir():

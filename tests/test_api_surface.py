@@ -22,7 +22,10 @@ def tool() -> ModuleType:
 
 def test_public_names_and_arguments_are_the_pinned_ones() -> None:
     pinned = json.loads((HERE / "api_surface.json").read_text(encoding="utf-8"))
-    hint = "the public interface changed: if on purpose, run python tools/api_surface.py --write and say so in CHANGELOG.md"
+    hint = (
+        "the public interface changed: if on purpose, "
+        "run python tools/api_surface.py --write and say so in CHANGELOG.md"
+    )
     assert tool().surface() == pinned, hint
 
 
@@ -30,7 +33,17 @@ def test_the_names_of_the_design_are_there() -> None:
     """Names that documents and papers may rely on (DESIGN, Commands), whatever else is added."""
     import pointlift.inflation.lift  # a submodule of the same name as a function must not hide it
 
-    for name in ("PointBatch", "SparseTensor", "voxelize", "inflate", "set_finetune", "create_model", "load", "list_models", "backend"):
+    for name in (
+        "PointBatch",
+        "SparseTensor",
+        "voxelize",
+        "inflate",
+        "set_finetune",
+        "create_model",
+        "load",
+        "list_models",
+        "backend",
+    ):
         assert name in pointlift.__all__
         assert callable(getattr(pointlift, name)), name
     assert pointlift.nn.SparseConv3d is not None
@@ -41,7 +54,8 @@ def test_importing_pointlift_and_its_help_brings_in_nothing_heavy() -> None:
     code = (
         "import sys, pointlift, pointlift.commands.main\n"
         "pointlift.commands.main.main(['--help']); pointlift.commands.main.main(['predict', '--help'])\n"
-        "print([m for m in ('torch', 'numba', 'lightning', 'timm', 'numpy', 'matplotlib') if m in sys.modules])"
+        "print([m for m in ('torch', 'numba', 'lightning', 'timm', 'numpy', "
+        "'matplotlib') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

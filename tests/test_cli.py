@@ -1,4 +1,6 @@
-"""Every command, called in this process as the shell would call it; and what it says to input it cannot use."""
+"""Every command, called in this process as the shell would call it;
+and what it says to input it cannot use.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +26,42 @@ QUICK = ["--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two training objects and one test object per class, in ModelNet40's layout."""
-    return write_modelnet_h5(tmp_path_factory.mktemp("data") / "h5", 2, 2, 64, classes=CLASSES[:4], normals=False)
+    return write_modelnet_h5(
+        tmp_path_factory.mktemp("data") / "h5", 2, 2, 64, classes=CLASSES[:4], normals=False
+    )
 
 
 @pytest.fixture(scope="module")
 def run(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of two steps."""
     out = tmp_path_factory.mktemp("runs") / "tiny"
-    data = ["--data.source", f"modelnet:{shapes}", "--data.shots", "null", "--data.batch_size", "4", "--data.voxel_size", "0.1"]
-    assert main(["fit", "image2point/demo.yaml", *data, "--data.n_points", "64", "--optim.epochs", "1", *QUICK, "--out", str(out)]) == 0
+    data = [
+        "--data.source",
+        f"modelnet:{shapes}",
+        "--data.shots",
+        "null",
+        "--data.batch_size",
+        "4",
+        "--data.voxel_size",
+        "0.1",
+    ]
+    assert (
+        main(
+            [
+                "fit",
+                "image2point/demo.yaml",
+                *data,
+                "--data.n_points",
+                "64",
+                "--optim.epochs",
+                "1",
+                *QUICK,
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
+    )
     return out
 
 
@@ -60,7 +89,9 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_help_of_every_command_has_examples_and_explains_every_argument(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_of_every_command_has_examples_and_explains_every_argument(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([*name.split(), "--help"]) == 0
     text = capsys.readouterr().out
     assert text.startswith(f"usage: pointlift {name}")
@@ -80,7 +111,14 @@ def test_fit_leaves_everything_about_the_run(run: Path) -> None:
     for name in ("model.safetensors", "metrics.csv", "recipe.yaml", "report.html", "result.json"):
         assert (run / name).stat().st_size > 0
     page = (run / "report.html").read_text(encoding="utf-8")
-    for heading in ("Curves", "Where it errs", "Clouds and predictions", "What became of the image network", "Protocol", "Environment"):
+    for heading in (
+        "Curves",
+        "Where it errs",
+        "Clouds and predictions",
+        "What became of the image network",
+        "Protocol",
+        "Environment",
+    ):
         assert f">{heading}</h2>" in page
     assert page.count("data:image/png") == 3
     assert "http://" not in page and "https://" not in page
@@ -100,15 +138,36 @@ def test_print_config_is_a_recipe(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert content["method"] == "image2point" and content["optim"]["lr"] == 0.05
     expected = {"momentum": 0.9, "weight_decay": 1e-4, "epochs": 300, "schedule": "cosine"}
     assert expected.items() <= content["optim"].items()
-    assert content["data"]["batch_size"] == 32 and content["data"]["voxel_size"] == 0.05 and content["data"]["features"] == "xyz"
+    assert (
+        content["data"]["batch_size"] == 32
+        and content["data"]["voxel_size"] == 0.05
+        and content["data"]["features"] == "xyz"
+    )
 
 
-def test_predict_goes_on_after_a_bad_file(run: Path, clouds: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predict_goes_on_after_a_bad_file(
+    run: Path, clouds: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     bad = tmp_path / "bad.ply"
     bad.write_bytes(b"nonsense")
     out, coloured = tmp_path / "p.json", tmp_path / "coloured"
     files = [str(clouds[0]), str(bad), *map(str, clouds[1:])]
-    assert main(["predict", str(run / "model.safetensors"), *files, "--out", str(out), "--ply", str(coloured), "--top", "2"]) == 2
+    assert (
+        main(
+            [
+                "predict",
+                str(run / "model.safetensors"),
+                *files,
+                "--out",
+                str(out),
+                "--ply",
+                str(coloured),
+                "--top",
+                "2",
+            ]
+        )
+        == 2
+    )
     said = capsys.readouterr()
     assert said.err.splitlines()[0].startswith(f"pointlift: {bad}: ")
     assert sum(line.count(" %") == 2 for line in said.out.splitlines()) == 3
@@ -121,10 +180,15 @@ def test_predict_goes_on_after_a_bad_file(run: Path, clouds: list[Path], tmp_pat
         assert p["class"] == max(p["probabilities"], key=p["probabilities"].get)
     vertices = PlyData.read(coloured / "a.ply")["vertex"]
     assert np.allclose(np.stack([vertices[c] for c in "xyz"], 1), np.load(clouds[0]), atol=1e-5)
-    assert len({tuple(row) for row in np.stack([vertices[c] for c in ("red", "green", "blue")], 1).tolist()}) > 10
+    assert (
+        len({tuple(row) for row in np.stack([vertices[c] for c in ("red", "green", "blue")], 1).tolist()})
+        > 10
+    )
 
 
-def test_predictions_are_the_same_every_time_and_follow_the_up_axis(run: Path, clouds: list[Path], tmp_path: Path) -> None:
+def test_predictions_are_the_same_every_time_and_follow_the_up_axis(
+    run: Path, clouds: list[Path], tmp_path: Path
+) -> None:
     def shares(cloud: Path, *words: str) -> list[float]:
         out = tmp_path / "p.json"
         assert main(["predict", str(run / "model.safetensors"), str(cloud), "--out", str(out), *words]) == 0
@@ -139,7 +203,10 @@ def test_predictions_are_the_same_every_time_and_follow_the_up_axis(run: Path, c
 @pytest.mark.parametrize("per", ["cloud", "point"])
 def test_embed(run: Path, clouds: list[Path], tmp_path: Path, per: str) -> None:
     out = tmp_path / "x.npz"
-    assert main(["embed", str(run / "model.safetensors"), *map(str, clouds), "--out", str(out), "--per", per]) == 0
+    assert (
+        main(["embed", str(run / "model.safetensors"), *map(str, clouds), "--out", str(out), "--per", per])
+        == 0
+    )
     found = np.load(out)
     assert found["files"].tolist() == [str(c) for c in clouds]
     if per == "cloud":
@@ -150,9 +217,14 @@ def test_embed(run: Path, clouds: list[Path], tmp_path: Path, per: str) -> None:
     assert np.isfinite(found["features"]).all() and found["features"].std() > 0
 
 
-def test_evaluate_states_the_protocol(run: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_states_the_protocol(
+    run: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "evaluation"
-    assert main(["evaluate", str(run / "model.safetensors"), "--data", f"modelnet:{shapes}", "--out", str(out)]) == 0
+    assert (
+        main(["evaluate", str(run / "model.safetensors"), "--data", f"modelnet:{shapes}", "--out", str(out)])
+        == 0
+    )
     text = capsys.readouterr().out
     for words in ("overall accuracy", "CDNV", "split test", "first 64", "voxel size 0.1", "votes 1"):
         assert words in text
@@ -169,7 +241,10 @@ def test_evaluate_states_the_protocol(run: Path, shapes: Path, tmp_path: Path, c
 def test_view_with_and_without_a_checkpoint(run: Path, clouds: list[Path], tmp_path: Path) -> None:
     plain, judged = tmp_path / "plain.html", tmp_path / "judged.html"
     assert main(["view", *map(str, clouds), "--out", str(plain)]) == 0
-    assert main(["view", str(clouds[0]), "--out", str(judged), "--checkpoint", str(run / "model.safetensors")]) == 0
+    assert (
+        main(["view", str(clouds[0]), "--out", str(judged), "--checkpoint", str(run / "model.safetensors")])
+        == 0
+    )
     assert "a.npy" in plain.read_text() and any(name in judged.read_text() for name in CLASSES[:4])
 
 
@@ -184,12 +259,15 @@ def test_lift_writes_a_checkpoint_that_is_not_taken_for_a_trained_one(
     assert "never trained" in capsys.readouterr().err
 
 
-def test_own_image_model_needs_the_users_word(clouds: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_own_image_model_needs_the_users_word(
+    clouds: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code = tmp_path / "mine.py"
     code.write_text(
         "from torch import nn\n\ndef build():\n"
         "    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(),\n"
-        "        nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))\n"
+        "        nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), "
+        "nn.Flatten(), nn.Linear(8, 5))\n"
     )
     out = tmp_path / "own.safetensors"
     assert main(["lift", f"{code}:build", "--out", str(out), "--num_classes", "3"]) == 0
@@ -203,7 +281,10 @@ def test_data_list_check_prepare(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["data", "list"]) == 0
     assert "procedural:shapes" in capsys.readouterr().out
     meshes, turned = tmp_path / "meshes", tmp_path / "h5"
-    assert main(["data", "prepare", "procedural:shapes?train=1&test=1", "--layout", "off", "--out", str(meshes)]) == 0
+    assert (
+        main(["data", "prepare", "procedural:shapes?train=1&test=1", "--layout", "off", "--out", str(meshes)])
+        == 0
+    )
     assert main(["data", "prepare", f"modelnet:{meshes}", "--out", str(turned), "--points", "256"]) == 0
     assert main(["data", "check", f"modelnet:{turned}"]) == 0
     assert "14 classes" in capsys.readouterr().out
@@ -245,11 +326,22 @@ def test_demo_in_processes_gives_what_one_process_gives(tmp_path: Path) -> None:
 def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
-    assert "WRONG" not in text and "all 57 checks passed" in text and "embedded image model: fractal_resnet" in text
+    assert (
+        "WRONG" not in text
+        and "all 57 checks passed" in text
+        and "embedded image model: fractal_resnet" in text
+    )
     from pointlift.commands import self_test
 
     wrong = self_test.sparse_conv
-    monkeypatch.setattr(self_test, "sparse_conv", lambda x, weight, kmap, groups=1: wrong(x, weight.flip(0), kmap, groups=groups))
+    monkeypatch.setattr(
+        self_test,
+        "sparse_conv",
+        lambda x, weight, kmap, groups=1: wrong(x, weight.flip(0), kmap, groups=groups),
+    )
     assert main(["doctor"]) == 1
     text = capsys.readouterr().out
-    assert "WRONG: output, input gradient, weight gradient" in text and "checks FAILED: conv k3 s1 float32: output" in text
+    assert (
+        "WRONG: output, input gradient, weight gradient" in text
+        and "checks FAILED: conv k3 s1 float32: output" in text
+    )

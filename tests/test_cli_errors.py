@@ -38,8 +38,14 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
         (["doctor", "--wram"], "unknown option --wram, did you mean --warm?"),
         (["demo", "--seeds", "many"], "--seeds is 'many', expected a whole number"),
         (["demo", "--seeds", "0"], "--seeds is 0, at least 1 is expected"),
-        (["demo", "--regimes", "io", "oi"], "--regimes names oi, expected some of io, io+stats, io+bn, all, scratch"),
-        (["lift", "fractal_resnet", "--out", "x", "--rule", "T9"], "--rule is 'T9', expected one of 'repeat', 'mean'"),
+        (
+            ["demo", "--regimes", "io", "oi"],
+            "--regimes names oi, expected some of io, io+stats, io+bn, all, scratch",
+        ),
+        (
+            ["lift", "fractal_resnet", "--out", "x", "--rule", "T9"],
+            "--rule is 'T9', expected one of 'repeat', 'mean'",
+        ),
         (["lift", "resnet81", "--out", "x", "--pretrained", "false"], "no model named 'resnet81'"),
         (
             ["lift", "vit_tiny_patch16_224", "--out", "x", "--pretrained", "false", "--network", "inflated"],
@@ -51,7 +57,10 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
         (["lift", "fractal_resnet", "--out", "x", "--seed", "99999999999999999999"], "seed must be from 0"),
         (["fit"], "fit needs a recipe as its first word"),
         (["fit", "image2point/demmo.yaml"], "did you mean image2point/demo.yaml"),
-        (["fit", DEMO, "--optim.learning_rat", "1"], "unknown option --optim.learning_rat, expected one of optim.optimizer, optim.lr"),
+        (
+            ["fit", DEMO, "--optim.learning_rat", "1"],
+            "unknown option --optim.learning_rat, expected one of optim.optimizer, optim.lr",
+        ),
         (["fit", DEMO, "--optim.weight_deccay", "1"], "did you mean --optim.weight_decay?"),
         (["fit", DEMO, "--optim.lr", "fast"], "optim.lr is 'fast', expected a number"),
         (["fit", DEMO, "--data.voxel_size", "0"], "data: voxel_size is 0.0, expected a positive number"),
@@ -61,11 +70,18 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
         (["evaluate", "no.safetensors", "--data", "procedural:shapes"], "No checkpoint at no.safetensors"),
         (["view", "no.ply"], "no.ply: no such file"),
         (["data", "prepare", "folder:nowhere", "--out", "x"], "nowhere: no such folder"),
-        (["data", "prepare", "procedural:shapez", "--layout", "modelnet-h5", "--out", "x"], "unknown procedural dataset 'shapez'"),
+        (
+            ["data", "prepare", "procedural:shapez", "--layout", "modelnet-h5", "--out", "x"],
+            "unknown procedural dataset 'shapez'",
+        ),
     ],
 )
 def test_one_sentence_and_exit_code_2(
-    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: list[str],
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(words) == 2
@@ -83,7 +99,9 @@ def test_one_sentence_and_exit_code_2(
         (b"hello, this is text", "is not a pointlift checkpoint"),
     ],
 )
-def test_checkpoints_that_are_none(content: bytes, sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_checkpoints_that_are_none(
+    content: bytes, sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     file = tmp_path / "model.safetensors"
     file.write_bytes(content)
     assert main(["predict", str(file), "cloud.ply"]) == 2
@@ -91,7 +109,9 @@ def test_checkpoints_that_are_none(content: bytes, sentence: str, capsys: pytest
 
 
 @pytest.mark.parametrize("name", ["evil.pth", "evil.safetensors"])
-def test_weights_with_code_inside_are_refused(name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_weights_with_code_inside_are_refused(
+    name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     import torch
 
     class Evil:
@@ -99,7 +119,19 @@ def test_weights_with_code_inside_are_refused(name: str, capsys: pytest.CaptureF
             return (os.mkdir, (str(tmp_path / "hacked"),))
 
     torch.save({"state_dict": Evil()}, tmp_path / name)
-    assert main(["lift", "fractal_resnet", "--weights", str(tmp_path / name), "--out", str(tmp_path / "x.safetensors")]) == 2
+    assert (
+        main(
+            [
+                "lift",
+                "fractal_resnet",
+                "--weights",
+                str(tmp_path / name),
+                "--out",
+                str(tmp_path / "x.safetensors"),
+            ]
+        )
+        == 2
+    )
     assert "never executes" in said(capsys)
     assert not (tmp_path / "hacked").exists() and not (tmp_path / "x.safetensors").exists()
 
@@ -107,13 +139,23 @@ def test_weights_with_code_inside_are_refused(name: str, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("code", "sentence"),
     [
-        ("def build(size): return None", "build in mine.py fails when it is called without arguments (TypeError"),
+        (
+            "def build(size): return None",
+            "build in mine.py fails when it is called without arguments (TypeError",
+        ),
         ("def build(): raise RuntimeError('no disc')", "is called without arguments (RuntimeError: no disc)"),
-        ("from torch import nn\ndef build(): return nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))", "Sequential has no Conv2d"),
+        (
+            "from torch import nn\ndef build(): return nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))",
+            "Sequential has no Conv2d",
+        ),
     ],
 )
 def test_image_models_of_the_user_that_are_none(
-    code: str, sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    code: str,
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(code)
@@ -122,9 +164,23 @@ def test_image_models_of_the_user_that_are_none(
     assert not Path("x.safetensors").exists()
 
 
-def test_weights_that_are_no_safetensors_are_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_weights_that_are_no_safetensors_are_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     (tmp_path / "w.safetensors").write_bytes(bytes(range(256)) * 4)
-    assert main(["lift", "fractal_resnet", "--weights", str(tmp_path / "w.safetensors"), "--out", str(tmp_path / "x.safetensors")]) == 2
+    assert (
+        main(
+            [
+                "lift",
+                "fractal_resnet",
+                "--weights",
+                str(tmp_path / "w.safetensors"),
+                "--out",
+                str(tmp_path / "x.safetensors"),
+            ]
+        )
+        == 2
+    )
     assert "w.safetensors is not a safetensors file" in said(capsys)
 
 
@@ -132,16 +188,37 @@ def test_one_class_is_nothing_to_tell_apart(capsys: pytest.CaptureFixture[str], 
     for split in ("train", "test"):
         (tmp_path / "mine" / split / "chair").mkdir(parents=True)
         for i in range(3):
-            np.save(tmp_path / "mine" / split / "chair" / f"{i}.npy", np.random.default_rng(i).normal(size=(50, 3)))
+            np.save(
+                tmp_path / "mine" / split / "chair" / f"{i}.npy",
+                np.random.default_rng(i).normal(size=(50, 3)),
+            )
     out = tmp_path / "run"
     recipe = "image2point/your_own_folder.yaml"
-    assert main(["fit", recipe, "--data.source", f"folder:{tmp_path / 'mine'}", "--model.pretrained", "false", "--out", str(out)]) == 2
+    assert (
+        main(
+            [
+                "fit",
+                recipe,
+                "--data.source",
+                f"folder:{tmp_path / 'mine'}",
+                "--model.pretrained",
+                "false",
+                "--out",
+                str(out),
+            ]
+        )
+        == 2
+    )
     assert "1 class (chair), at least 2 are expected" in said(capsys)
     assert not out.exists()
 
 
-@pytest.mark.parametrize(("name", "sentence"), [("a.npy", "not begin with numpy's mark"), ("a.npz", "not begin as a zip archive")])
-def test_no_advice_to_unpickle_garbage(name: str, sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "sentence"), [("a.npy", "not begin with numpy's mark"), ("a.npz", "not begin as a zip archive")]
+)
+def test_no_advice_to_unpickle_garbage(
+    name: str, sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     (tmp_path / name).write_bytes(b"no cloud at all" * 50)
     assert main(["view", str(tmp_path / name), "--out", str(tmp_path / "v.html")]) == 2
     assert sentence in said(capsys)
@@ -154,12 +231,15 @@ def test_prepare_on_a_full_disk_neither_crashes_nor_leaves_anything(tmp_path: Pa
         for i in range(4):
             np.save(tmp_path / "mine" / name / f"{i}.npy", np.random.default_rng(i).normal(size=(50, 3)))
     code = (
-        "import resource, signal, sys; from pointlift.commands.main import main; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000)); "
-        f"sys.exit(main(['data', 'prepare', 'folder:{tmp_path / 'mine'}', '--out', '{tmp_path / 'out' / 'h5'}', '--points', '400']))"
+        "import resource, signal, sys; from pointlift.commands.main import main; "
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (4000, "
+        f"4000)); sys.exit(main(['data', 'prepare', 'folder:{tmp_path / 'mine'}', '--out', "
+        f"'{tmp_path / 'out' / 'h5'}', '--points', '400']))"
     )
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
+    )
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1 and "file too large" in done.stderr.lower()
     assert not list((tmp_path / "out").iterdir())
@@ -183,8 +263,12 @@ def test_programming_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> N
         main(["doctor"])
 
 
-@pytest.mark.parametrize(("message", "expected"), [("go on with --resume", "go on with --resume"), ("", "interrupted")])
-def test_interruption(message: str, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("message", "expected"), [("go on with --resume", "go on with --resume"), ("", "interrupted")]
+)
+def test_interruption(
+    message: str, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from pointlift.commands import self_test
 
     def stopped() -> int:
@@ -195,7 +279,9 @@ def test_interruption(message: str, expected: str, monkeypatch: pytest.MonkeyPat
     assert expected in said(capsys)
 
 
-def test_traceback_on_demand(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_traceback_on_demand(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     monkeypatch.setenv("POINTLIFT_DEBUG", "1")
     assert main(["view", str(tmp_path / "no.ply")]) == 2
     assert "Traceback" in capsys.readouterr().err
@@ -204,7 +290,10 @@ def test_traceback_on_demand(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (OSError(errno.ENOSPC, "No space left on device", "model.safetensors"), "the disk is full (model.safetensors)"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "model.safetensors"),
+            "the disk is full (model.safetensors)",
+        ),
         (PermissionError(errno.EACCES, "Permission denied", "x.json"), "x.json: permission denied"),
         (MemoryError(), "out of memory"),
         (RuntimeError("PytorchStreamWriter failed writing file data/3"), "disk is full"),

@@ -1,4 +1,6 @@
-"""Imports go down the house only: commands > tables > runs > methods > models > nn > ops > core, the rest at its height."""
+"""Imports go down the house only: commands > tables > runs > methods > models > nn > ops > core,
+the rest at its height.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from pathlib import Path
 import pointlift
 
 ROOT = Path(pointlift.__file__).parent
-# the house from its foundation up: a room may import those named before it, less what its line of EXCEPT takes away
+# the house from its foundation up: a room may import those named before it,
+# less what its line of EXCEPT takes away
 FLOORS = (
     ("core", "system"),
     ("ops",),
@@ -74,7 +77,9 @@ def test_every_import_goes_down() -> None:
         assert part in MAY_IMPORT, f"{part} has no place in the chain yet: decide where it belongs"
         for module, line in imported_modules(file):
             pieces = module.split(".")
-            assert module != "pointlift", f"{file}:{line} imports the package itself, whose names are all above it"
+            assert module != "pointlift", (
+                f"{file}:{line} imports the package itself, whose names are all above it"
+            )
             if pieces[0] == "pointlift" and pieces[1] not in MAY_IMPORT[part] | {part}:
                 wrong.append(f"{file.relative_to(ROOT)}:{line} ({part}) imports {module}")
     assert not wrong, "imports that go up the chain:\n" + "\n".join(wrong)
@@ -85,6 +90,9 @@ def test_the_chain_has_no_cycle() -> None:
 
 
 def test_the_checker_sees_every_form_of_import() -> None:
-    code = "import pointlift.nn\nfrom pointlift import data\nfrom ...models import x\ndef f():\n    from ..backend import y\n"
+    code = (
+        "import pointlift.nn\nfrom pointlift import data\nfrom ...models import x\ndef f():\n    from "
+        "..backend import y\n"
+    )
     found = [module for module, _ in imported_modules(ROOT / "ops" / "voxelize" / "imagined.py", code)]
     assert sorted(found) == ["pointlift.data", "pointlift.models", "pointlift.nn", "pointlift.ops.backend"]

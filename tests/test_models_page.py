@@ -1,4 +1,6 @@
-"""docs/models.md is written by tools/inflation_table.py: a fixed sample of its small rows is checked against reality."""
+"""docs/models.md is written by tools/inflation_table.py:
+a fixed sample of its small rows is checked against reality.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,11 @@ import pointlift as pl
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = 6_000_000  # parameters; larger rows take seconds each
 PAGE = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
-ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if re.match(r"\| [\w:]+ \| (yes|no) \|", line)]
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in PAGE.splitlines()
+    if re.match(r"\| [\w:]+ \| (yes|no) \|", line)
+]
 REFUSED = {"convnextv2_atto", "hgnetv2_b0", "torchvision:shufflenet_v2_x0_5"}
 QUICK = {r[0] for r in ROWS if r[1] == "yes" and int(r[4].replace(",", "")) < SMALL} | REFUSED
 SAMPLE = random.Random(0).sample(sorted(QUICK), 8)

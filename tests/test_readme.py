@@ -14,7 +14,10 @@ def _python(page: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
-PAGES = ["README.md", *(f"docs/{name}.md" for name in ("inflation", "engine", "collapse", "own_models", "pixel_clouds"))]
+PAGES = [
+    "README.md",
+    *(f"docs/{name}.md" for name in ("inflation", "engine", "collapse", "own_models", "pixel_clouds")),
+]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -30,4 +33,6 @@ def test_python_runs(page: str) -> None:
 def test_links_lead_somewhere() -> None:
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
-            assert link.startswith("http") or (page.parent / link).exists(), f"{page.name} links to {link}, which is not there"
+            assert link.startswith("http") or (page.parent / link).exists(), (
+                f"{page.name} links to {link}, which is not there"
+            )

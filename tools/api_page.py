@@ -1,4 +1,6 @@
-"""docs/api.md from the docstrings of the public names; `python tools/api_surface.py --write` writes it too."""
+"""docs/api.md from the docstrings of the public names;
+`python tools/api_surface.py --write` writes it too.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ Names that are not here may change without notice.
 
 
 def first_sentence(value: Any) -> str:
-    """The beginning of a docstring, up to a full stop or an empty line; of a type with a few values, these."""
+    """The beginning of a docstring, up to a full stop or an empty line;
+    of a type with a few values, these.
+    """
     if (choices := typing.get_args(value)) and not inspect.isclass(value):
         return (
             f"One of {', '.join(map(repr, choices))}."

@@ -1,7 +1,7 @@
 """The public names of pointlift and their arguments.
 
-`python tools/api_surface.py --write` pins them in tests/api_surface.json and writes docs/api.md. Run it after a
-deliberate change of the public interface, and say in CHANGELOG.md what changed.
+`python tools/api_surface.py --write` pins them in tests/api_surface.json and writes docs/api.md. Run it after
+a deliberate change of the public interface, and say in CHANGELOG.md what changed.
 """
 
 from __future__ import annotations

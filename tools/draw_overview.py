@@ -1,6 +1,7 @@
-"""Draw docs/overview.png: pictures an image network was trained on, one of its kernels lifted to 3D, clouds coloured by its features.
+"""Draw docs/overview.png: pictures an image network was trained on, one of its kernels lifted to 3D,
+clouds coloured by its features.
 
-    pointlift demo --out DIR && python tools/draw_overview.py DIR/model.safetensors
+pointlift demo --out DIR && python tools/draw_overview.py DIR/model.safetensors
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ def _clouds(figure: Figure, left: float, checkpoint: str) -> None:
     for i in range(len(shapes)):
         xyz = torch.from_numpy(shapes[i].xyz)
         with torch.no_grad():
-            features = net.forward_map(pl.voxelize(pl.PointBatch.from_list([xyz]), voxel, origin="cloud")).to_points()  # type: ignore[operator]
+            features = net.forward_map(
+                pl.voxelize(pl.PointBatch.from_list([xyz]), voxel, origin="cloud")
+            ).to_points()  # type: ignore[operator]
         axis: Axes3D = figure.add_axes((left + 0.11 * i, 0.02, 0.13, 0.9), projection="3d")  # type: ignore[assignment]
         x, y, z = shapes[i].xyz.T
         axis.scatter(x, z, y, c=feature_colors(features.numpy()), s=4, depthshade=False)
@@ -72,7 +75,11 @@ def draw(checkpoint: str, path: Path) -> None:
     _fractals(figure, 0.01)
     _kernels(figure, 0.25)
     _clouds(figure, 0.545, checkpoint)
-    for x, text in ((0.11, "trained on pictures"), (0.39, "filters lifted to 3D"), (0.78, "understands point clouds")):
+    for x, text in (
+        (0.11, "trained on pictures"),
+        (0.39, "filters lifted to 3D"),
+        (0.78, "understands point clouds"),
+    ):
         figure.text(x, 0.93, text, ha="center", fontsize=13, weight="bold")
     for x in (0.232, 0.535):
         figure.text(x, 0.46, "→", ha="center", va="center", fontsize=26, color="#d9480f")

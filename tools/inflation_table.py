@@ -3,7 +3,8 @@
     python tools/inflation_table.py            all names, random weights, no download
     python tools/inflation_table.py resnet18   only these, printed and not written
 
-Every row is one `pointlift.inflate` with the default options, one forward and one backward pass on two small clouds.
+Every row is one `pointlift.inflate` with the default options,
+one forward and one backward pass on two small clouds.
 """
 
 from __future__ import annotations
@@ -27,24 +28,28 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "models.md"
 LARGEST = 150_000_000  # parameters of the image network
 CLASSES = 40
 FAMILIES = {
-    "ResNet": "resnet18 resnet34 resnet50 resnet101 resnet152 resnet18d resnet50d wide_resnet50_2 resnext50_32x4d seresnet50 ecaresnet26t "
-    "resnet50_gn resnetv2_50 resnet50_clip res2net50_26w_4s resnest14d skresnet18 torchvision:resnet18 fractal_resnet",
-    "VGG, SqueezeNet": "vgg11 vgg11_bn vgg16 vgg16_bn torchvision:vgg11_bn torchvision:squeezenet1_0 torchvision:squeezenet1_1 "
-                       "torchvision:alexnet",
-    "DenseNet, DLA, HRNet": "densenet121 torchvision:densenet121 dla34 dla60 hrnet_w18_small hrnet_w18 vovnet39a ese_vovnet19b_dw",
+    "ResNet": "resnet18 resnet34 resnet50 resnet101 resnet152 resnet18d resnet50d wide_resnet50_2 "
+    "resnext50_32x4d seresnet50 ecaresnet26t resnet50_gn resnetv2_50 resnet50_clip res2net50_26w_4s "
+    "resnest14d skresnet18 torchvision:resnet18 fractal_resnet",
+    "VGG, SqueezeNet": "vgg11 vgg11_bn vgg16 vgg16_bn torchvision:vgg11_bn torchvision:squeezenet1_0 "
+    "torchvision:squeezenet1_1 torchvision:alexnet",
+    "DenseNet, DLA, HRNet": (
+        "densenet121 torchvision:densenet121 dla34 dla60 hrnet_w18_small hrnet_w18 vovnet39a ese_vovnet19b_dw"
+    ),
     "RegNet": "regnetx_002 regnetx_032 regnety_002 regnety_032 regnetz_b16",
-    "Mobile": "mobilenetv2_050 mobilenetv2_100 mobilenetv3_small_100 mobilenetv3_large_100 torchvision:mobilenet_v2 "
-    "torchvision:mobilenet_v3_small mnasnet_100 ghostnet_100 lcnet_050 tinynet_e fbnetc_100 hardcorenas_a mobilenetv4_conv_small "
-    "rexnet_100 torchvision:shufflenet_v2_x0_5 torchvision:googlenet",
-    "EfficientNet": "efficientnet_b0 efficientnet_lite0 tf_efficientnet_lite0 tf_efficientnet_b0 efficientnetv2_rw_t tf_efficientnetv2_s "
-    "torchvision:efficientnet_b0",
-    "Darknet, CSP, Xception, Inception": "cspresnet50 cspdarknet53 darknet53 xception41 legacy_xception inception_v3 inception_v4 "
-                                         "selecsls42b",
-    "ConvNeXt, RepVGG, NFNet": "convnext_atto convnext_nano torchvision:convnext_tiny convnextv2_atto repvgg_a0 repvit_m0_9 dm_nfnet_f0 "
-                               "nf_resnet50 "
+    "Mobile": "mobilenetv2_050 mobilenetv2_100 mobilenetv3_small_100 mobilenetv3_large_100 "
+    "torchvision:mobilenet_v2 torchvision:mobilenet_v3_small mnasnet_100 ghostnet_100 lcnet_050 tinynet_e "
+    "fbnetc_100 hardcorenas_a mobilenetv4_conv_small rexnet_100 torchvision:shufflenet_v2_x0_5 "
+    "torchvision:googlenet",
+    "EfficientNet": "efficientnet_b0 efficientnet_lite0 tf_efficientnet_lite0 tf_efficientnet_b0 "
+    "efficientnetv2_rw_t tf_efficientnetv2_s torchvision:efficientnet_b0",
+    "Darknet, CSP, Xception, Inception": "cspresnet50 cspdarknet53 darknet53 xception41 legacy_xception "
+    "inception_v3 inception_v4 selecsls42b",
+    "ConvNeXt, RepVGG, NFNet": "convnext_atto convnext_nano torchvision:convnext_tiny convnextv2_atto "
+    "repvgg_a0 repvit_m0_9 dm_nfnet_f0 nf_resnet50 "
     "hgnetv2_b0",
-    "Transformers and mixers": "vit_tiny_patch16_224 deit_tiny_patch16_224 swin_tiny_patch4_window7_224 pvt_v2_b0 poolformer_s12 "
-                               "mixer_s32_224 "
+    "Transformers and mixers": "vit_tiny_patch16_224 deit_tiny_patch16_224 swin_tiny_patch4_window7_224 "
+    "pvt_v2_b0 poolformer_s12 mixer_s32_224 "
     "coat_tiny maxvit_nano_rw_256 efficientformer_l1 levit_128s mobilevit_xxs",
 }
 
@@ -125,22 +130,30 @@ def render(families: dict[str, list[Row]]) -> str:
     lines = [
         "# Image networks that inflate",
         "",
-        f"Written by `python tools/inflation_table.py` with torch {version('torch').split('+')[0]}, timm {version('timm')} and torchvision "
-        f"{version('torchvision').split('+')[0]}: {works} of {len(rows)} names work. Each was inflated with the default options of "
+        f"Written by `python tools/inflation_table.py` with torch {version('torch').split('+')[0]}, timm "
+        f"{version('timm')} and torchvision {version('torchvision').split('+')[0]}: "
+        f"{works} of {len(rows)} names work. Each was inflated with the default options of "
         "`pointlift.inflate`",
-        f"({CLASSES} classes, 3 input channels, 1x1 shortcuts, linear stem, linear-bn head) and ran forward and backward on two small "
-        "clouds. Weights were",
-        "random: pre-trained ones have the same shapes. A name of torchvision's is written `torchvision:name`; build that network "
-        "yourself and pass it to",
-        "`pointlift.inflate`. Width is that of the pooled embedding, stages are what `load_stages` counts, IO+BN is what that regime "
-        "trains.",
+        f"({CLASSES} classes, 3 input channels, 1x1 shortcuts, linear stem, linear-bn head) and ran forward "
+        "and backward on two small clouds. Weights were",
+        "random: pre-trained ones have the same shapes. A name of torchvision's is written "
+        "`torchvision:name`; build that network yourself and pass it to",
+        "`pointlift.inflate`. Width is that of the pooled embedding, stages are what `load_stages` counts, "
+        "IO+BN is what that regime trains.",
     ]
     for family, members in families.items():
-        lines += ["", f"## {family}", "", "| name | works | width | stages | parameters | IO+BN trains | "
-                                          "|", "|---|---|---:|---:|---:|---:|---|"]
+        lines += [
+            "",
+            f"## {family}",
+            "",
+            "| name | works | width | stages | parameters | IO+BN trains | |",
+            "|---|---|---:|---:|---:|---:|---|",
+        ]
         for r in members:
             numbers = f"{r.width:,} | {r.stages} | {r.total:,} | {r.io_bn:,}" if r.works else " | | | "
-            lines.append(f"| {r.name} | {'yes' if r.works else 'no'} | {numbers} | {r.reason.replace('|', '/')} |")
+            lines.append(
+                f"| {r.name} | {'yes' if r.works else 'no'} | {numbers} | {r.reason.replace('|', '/')} |"
+            )
     return "\n".join(lines) + "\n"
 
 

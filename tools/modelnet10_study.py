@@ -1,11 +1,13 @@
-"""Image2Point on ModelNet10 with networks that were trained on photographs: the runs behind results/modelnet10/.
+"""Image2Point on ModelNet10 with networks that were trained on photographs:
+the runs behind results/modelnet10/.
 
-    python tools/modelnet10_study.py FEW_SHOT --data FOLDER [--out results/modelnet10] [--workers 2] [--work runs/modelnet10]
+    python tools/modelnet10_study.py FEW_SHOT --data FOLDER [--out results/modelnet10] [--workers 2]
+        [--work runs/modelnet10]
 
-FOLDER holds modelnet10_ply_hdf5_1024/ (ModelNet10 in the layout of modelnet40_ply_hdf5_2048), weights2d/ and models2d/. A study is a
-list of cells; every (cell, seed) is one image2point run in one thread, finished runs are not repeated, and a killed study goes on
-where it stopped. Writes STUDY.csv (a row per run), STUDY.json (protocol) and STUDY.md (mean, spread, paired differences with 95 %
-intervals).
+FOLDER holds modelnet10_ply_hdf5_1024/ (ModelNet10 in the layout of modelnet40_ply_hdf5_2048), weights2d/ and
+models2d/. A study is a list of cells; every (cell, seed) is one image2point run in one thread, finished runs
+are not repeated, and a killed study goes on where it stopped. Writes STUDY.csv (a row per run), STUDY.json
+(protocol) and STUDY.md (mean, spread, paired differences with 95 % intervals).
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ from pointlift.report.tables import markdown_table
 from pointlift.system.atomic import atomic_write
 from pointlift.system.environment import environment
 
-RESNET20 = {"image_model": "models2d/resnet20_cifar.py:ResNetCifar", "weights": "weights2d/cifar10_resnet20.th"}
+RESNET20 = {
+    "image_model": "models2d/resnet20_cifar.py:ResNetCifar",
+    "weights": "weights2d/cifar10_resnet20.th",
+}
 SQUEEZENET = {"image_model": "squeezenet.py:build", "weights": "weights2d/squeezenet1_1_imagenet_fp16.pth"}
 FRACTAL = {"image_model": "fractal_resnet", "weights": None}
 REGIMES = ("io", "io+stats", "io+bn", "all")
@@ -39,7 +44,9 @@ RULES = ("repeat", "mean", "center", "T1", "T2", "T3", "learned", "learned-share
 
 @dataclass(frozen=True)
 class Cell:
-    """One setting, run with several seeds; a seed draws the shots, the new layers and the order of the data."""
+    """One setting, run with several seeds; a seed draws the shots,
+    the new layers and the order of the data.
+    """
 
     name: str
     seeds: tuple[int, ...]
@@ -49,7 +56,11 @@ class Cell:
 
 
 def _cell(name: str, seeds: int, regime: str, rule: Any = "repeat", **changes: Any) -> Cell:
-    model = {"regime": regime, "rule": rule, **{k: v for k, v in changes.items() if k in ("axis", "head", "stem", "shortcut_kernel")}}
+    model = {
+        "regime": regime,
+        "rule": rule,
+        **{k: v for k, v in changes.items() if k in ("axis", "head", "stem", "shortcut_kernel")},
+    }
     model |= changes.get("image", {})
     data = {"shots": changes.get("shots", 10), "voxel_size": changes.get("voxel", 0.1)}
     optim = {"epochs": changes.get("epochs", 40), "lr": changes.get("lr", 0.1)}
@@ -57,8 +68,8 @@ def _cell(name: str, seeds: int, regime: str, rule: Any = "repeat", **changes: A
 
 
 def few_shot() -> list[Cell]:
-    """10 shots: from scratch, and every regime of every rule. A learned rule has no `all` of its own: its 2D weights stay frozen, so
-    `io+bn` trains everything that there is."""
+    """10 shots: from scratch, and every regime of every rule. A learned rule has no `all` of its own: its 2D
+    weights stay frozen, so `io+bn` trains everything that there is."""
     cells = [_cell("scratch", 5, "scratch")]
     return cells + [
         _cell(f"{rule} / {regime}", 5, regime, rule)
@@ -69,40 +80,60 @@ def few_shot() -> list[Cell]:
 
 
 def why() -> list[Cell]:
-    """What decides between `all` and `scratch` at 10 shots: learning rate, length, voxel size, layers, number of shots, image network."""
-    changes: list[tuple[str, dict[str, Any]]] = [("lr 1.0", {"lr": 1.0}), ("10 epochs", {"epochs": 10}), ("voxel 0.05", {"voxel": 0.05})]
+    """What decides between `all` and `scratch` at 10 shots:
+    learning rate, length, voxel size, layers, number of shots, image network.
+    """
+    changes: list[tuple[str, dict[str, Any]]] = [
+        ("lr 1.0", {"lr": 1.0}),
+        ("10 epochs", {"epochs": 10}),
+        ("voxel 0.05", {"voxel": 0.05}),
+    ]
     changes += [("1 shot, 120 epochs", {"shots": 1, "epochs": 120}), ("fractal_resnet", {"image": FRACTAL})]
     changes.append(("image stem", {"stem": "inflate"}))
     cells = []
     for title, change in changes:
         cells.append(_cell(f"{title} / scratch", 3, "scratch", **change))
         cells += [_cell(f"{title} / {rule} / all", 3, "all", rule, **change) for rule in ("repeat", "center")]
-    cells += [_cell(f"shortcut 2 / {rule} / all", 3, "all", rule, shortcut_kernel=2) for rule in ("repeat", "center")]
+    cells += [
+        _cell(f"shortcut 2 / {rule} / all", 3, "all", rule, shortcut_kernel=2)
+        for rule in ("repeat", "center")
+    ]
     return cells
 
 
 def norms() -> list[Cell]:
-    """The same inflated kernels, scaled down to about the length of fresh ones. Batch normalisation undoes the scale in the forward pass,
-    so only the step that a learning rate makes relative to the weight changes; `repeat` scaled by 1/3 is the rule `mean`."""
+    """The same inflated kernels, scaled down to about the length of fresh ones. Batch normalisation undoes
+    the scale in the forward pass, so only the step that a learning rate makes relative to the weight changes;
+    `repeat` scaled by 1/3 is the rule `mean`."""
     cells = [_cell("scratch", 5, "scratch")]
     for rule, factors in (("repeat", (5, 10)), ("center", (3,))):
         for factor in factors:
             matrix = (rule_matrix(rule, "z", 3) / factor).tolist()
-            cells += [_cell(f"{rule} by 1/{factor} / {regime}", 5, regime, matrix) for regime in ("all", "io+bn")]
+            cells += [
+                _cell(f"{rule} by 1/{factor} / {regime}", 5, regime, matrix) for regime in ("all", "io+bn")
+            ]
     return cells
 
 
 def full() -> list[Cell]:
     """All 3,991 training objects."""
     change = {"shots": None, "epochs": 8}
-    return [_cell("scratch", 3, "scratch", **change)] + [_cell(f"{rule} / all", 3, "all", rule, **change) for rule in ("repeat", "center")]
+    return [_cell("scratch", 3, "scratch", **change)] + [
+        _cell(f"{rule} / all", 3, "all", rule, **change) for rule in ("repeat", "center")
+    ]
 
 
 def squeezenet() -> list[Cell]:
-    """SqueezeNet 1.1 with ImageNet weights. It has no normalisation, so the learning rate is lower and `io+bn` trains what `io` does."""
+    """SqueezeNet 1.1 with ImageNet weights. It has no normalisation,
+    so the learning rate is lower and `io+bn` trains what `io` does.
+    """
     change = {"image": SQUEEZENET, "lr": 0.02, "epochs": 20}
     cells = [_cell("scratch", 5, "scratch", **change)]
-    return cells + [_cell(f"{rule} / {regime}", 5, regime, rule, **change) for rule in ("repeat", "center") for regime in ("all", "io")]
+    return cells + [
+        _cell(f"{rule} / {regime}", 5, regime, rule, **change)
+        for rule in ("repeat", "center")
+        for regime in ("all", "io")
+    ]
 
 
 STUDIES = {"few_shot": few_shot, "why": why, "norms": norms, "full": full, "squeezenet": squeezenet}
@@ -128,20 +159,28 @@ def run_one(cell: Cell, seed: int, root: Path, work: Path) -> dict[str, Any]:
         place = root / image if (root / image).is_file() else Path(__file__).parent / image
         model["image_model"], model["weights"] = f"{place}:{function}", str(root / model["weights"])
         if "resnet20" in image:
-            model["weights_may_differ"] = ["layer2.0.shortcut", "layer3.0.shortcut"]  # constants of the network, not in the file
+            # constants of the network, not in the file
+            model["weights_may_differ"] = ["layer2.0.shortcut", "layer3.0.shortcut"]
     data = {"source": f"modelnet:{root / 'modelnet10_ply_hdf5_1024'}", "n_points": 1024, **cell.data}
     optim = {"lr": 0.1, **cell.optim}
     trainer = TrainerConfig(accelerator="cpu", enable_progress_bar=False, evaluate_every=optim["epochs"])
-    folder = work / f"{cell.name.replace(' / ', '_').replace(', ', '_').replace(' ', '_').replace('+', '-')}_seed{seed}"
+    folder = (
+        work
+        / f"{cell.name.replace(' / ', '_').replace(', ', '_').replace(' ', '_').replace('+', '-')}_seed{seed}"
+    )
     with _quiet():
         recipe = Image2Point(ModelConfig(**model), DataConfig(**data), OptimConfig(**optim), trainer, seed)
         result = pl.fit(recipe, folder, resume=(folder / "last.ckpt").is_file())
     measured = {k: round(v, 5) for k, v in result.metrics.items() if k != "lr"}
     said = ("rule", "axis", "regime", "head", "stem", "shortcut_kernel")
-    settings = {**{k: "matrix" if isinstance(v, list) else v for k, v in model.items() if k in said}, **cell.data, **optim}
+    settings = {
+        **{k: "matrix" if isinstance(v, list) else v for k, v in model.items() if k in said},
+        **cell.data,
+        **optim,
+    }
     return {
-        "cell": cell.name, "seed": seed, **settings, **measured, "trainable": result.trainable, "total": result.total,
-        "seconds": round(result.seconds, 1),
+        "cell": cell.name, "seed": seed, **settings, **measured, "trainable": result.trainable,
+        "total": result.total, "seconds": round(result.seconds, 1),
     }  # fmt: skip
 
 
@@ -160,17 +199,37 @@ def write_results(name: str, cells: list[Cell], rows: list[dict[str, Any]], out:
     rows = sorted(rows, key=lambda r: (order.index(r["cell"]), r["seed"]))
     columns = list(dict.fromkeys(k for r in rows for k in r))
     write_csv(out / f"{name}.csv", columns, [[r.get(c, "") for c in columns] for r in rows])
-    scratch = {(r["cell"].removesuffix("scratch"), r["seed"]): 100 * r["val_accuracy"] for r in rows if r["regime"] == "scratch"}
-    header = ["cell", "runs", "test accuracy %", "class mean %", "train accuracy %", "minus scratch", "95 % interval", "trained %"]
+    scratch = {
+        (r["cell"].removesuffix("scratch"), r["seed"]): 100 * r["val_accuracy"]
+        for r in rows
+        if r["regime"] == "scratch"
+    }
+    header = [
+        "cell",
+        "runs",
+        "test accuracy %",
+        "class mean %",
+        "train accuracy %",
+        "minus scratch",
+        "95 % interval",
+        "trained %",
+    ]
     body = []
     for cell in cells:
         mine = [r for r in rows if r["cell"] == cell.name]
         if not mine:
             continue
         line: list[Any] = [cell.name, len(mine)]
-        line += [summarize([100 * r[k] for r in mine]) for k in ("val_accuracy", "val_class_accuracy", "train_accuracy")]
+        line += [
+            summarize([100 * r[k] for r in mine])
+            for k in ("val_accuracy", "val_class_accuracy", "train_accuracy")
+        ]
         group = next((g for g, _ in scratch if g and cell.name.startswith(g)), "")
-        pairs = [(100 * r["val_accuracy"], scratch[group, r["seed"]]) for r in mine if (group, r["seed"]) in scratch]
+        pairs = [
+            (100 * r["val_accuracy"], scratch[group, r["seed"]])
+            for r in mine
+            if (group, r["seed"]) in scratch
+        ]
         if cell.model["regime"] != "scratch" and len(pairs) > 1:
             d = paired_difference([a for a, _ in pairs], [b for _, b in pairs])
             line += [f"{d.mean:+.2f}", f"{d.ci_low:+.2f} to {d.ci_high:+.2f}"]
@@ -179,7 +238,11 @@ def write_results(name: str, cells: list[Cell], rows: list[dict[str, Any]], out:
         body.append([*line, f"{100 * mine[0]['trainable'] / mine[0]['total']:.2f}"])
     with atomic_write(out / f"{name}.md") as path:
         path.write_text(f"# {name}\n\n" + markdown_table(header, body) + "\n", encoding="utf-8")
-    protocol = {"study": name, "cells": [asdict(c) for c in cells], "reported": "last epoch, whole test split, one vote"}
+    protocol = {
+        "study": name,
+        "cells": [asdict(c) for c in cells],
+        "reported": "last epoch, whole test split, one vote",
+    }
     protocol["environment"] = environment()
     with atomic_write(out / f"{name}.json") as path:
         path.write_text(json.dumps(protocol, indent=1), encoding="utf-8")
@@ -187,7 +250,9 @@ def write_results(name: str, cells: list[Cell], rows: list[dict[str, Any]], out:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("study", choices=sorted(STUDIES))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("results/modelnet10"))
@@ -210,7 +275,10 @@ def main() -> None:
                 pool.shutdown(wait=False, cancel_futures=True)
             rows.append(future.result())
             accuracy, seconds = 100 * rows[-1]["val_accuracy"], rows[-1]["seconds"]
-            print(f"[{len(rows)}/{len(jobs)}] {cell.name} seed {seed}: {accuracy:.2f} %  {seconds} s", flush=True)
+            print(
+                f"[{len(rows)}/{len(jobs)}] {cell.name} seed {seed}: {accuracy:.2f} %  {seconds} s",
+                flush=True,
+            )
             write_results(args.study, cells, rows, args.out)
     print(write_results(args.study, cells, rows, args.out))
 

@@ -1,4 +1,6 @@
-"""torchvision's SqueezeNet 1.1, as an image model that `modelnet10_study.py` and `pointlift lift tools/squeezenet.py:build` can name."""
+"""torchvision's SqueezeNet 1.1, as an image model that `modelnet10_study.py` and
+`pointlift lift tools/squeezenet.py:build` can name.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
 """Paired differences between two columns (or two rows) of a table's runs, with 95 % intervals.
 
-    python tools/table_differences.py results/tables/image2point/4/modelnet10.csv --columns "ResNet-20 FIP-ALL" "ResNet-20 from scratch"
+    python tools/table_differences.py results/tables/image2point/4/modelnet10.csv
+        --columns "ResNet-20 FIP-ALL" "ResNet-20 from scratch"
     python tools/table_differences.py results/tables/image2point/7/modelnet10.csv --rows IOmsWb IO
 
-Runs are paired by seed, which draws clouds, new layers and order; the interval is Student's t, uncorrected for the number of comparisons.
-Prints a Markdown table with a line for every row (column) that both have.
+Runs are paired by seed, which draws clouds, new layers and order; the interval is Student's t, uncorrected
+for the number of comparisons. Prints a Markdown table with a line for every row (column) that both have.
 """
 
 from __future__ import annotations
@@ -39,12 +40,23 @@ def differences(runs: Runs, first: str, second: str, by_row: bool) -> list[list[
         if len(seeds) < 2:
             continue
         d = paired_difference([a[s] for s in seeds], [b[s] for s in seeds])
-        lines.append([place, f"{first} - {second}", f"{d.mean:+.2f}", f"{d.ci_low:+.2f} to {d.ci_high:+.2f}", d.verdict, str(len(seeds))])
+        lines.append(
+            [
+                place,
+                f"{first} - {second}",
+                f"{d.mean:+.2f}",
+                f"{d.ci_low:+.2f} to {d.ci_high:+.2f}",
+                d.verdict,
+                str(len(seeds)),
+            ]
+        )
     return lines
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("file", type=Path, help="the CSV that pointlift table wrote")
     parser.add_argument("--columns", nargs=2, action="append", default=[], metavar=("A", "B"))
     parser.add_argument("--rows", nargs=2, action="append", default=[], metavar=("A", "B"))
@@ -59,7 +71,10 @@ def main() -> None:
             for name in (first, second):
                 if name not in names[0 if by_row else 1]:
                     kind = "row" if by_row else "column"
-                    parser.error(f"{args.file} has no {kind} {name!r}, one of {', '.join(sorted(names[0 if by_row else 1]))} is expected")
+                    parser.error(
+                        f"{args.file} has no {kind} {name!r}, one of "
+                        f"{', '.join(sorted(names[0 if by_row else 1]))} is expected"
+                    )
             lines += differences(runs, first, second, by_row)
     print(markdown_table(["where", "difference", "mean", "95 % interval", "verdict", "seeds"], lines))
 

@@ -1,4 +1,5 @@
-"""Write the recipes in src/pointlift/recipes/image2point: `python tools/write_recipes.py` (--check only compares).
+"""Write the recipes in src/pointlift/recipes/image2point:
+`python tools/write_recipes.py` (--check only compares).
 
 Every recipe is complete by itself, so they are many and alike; this script keeps them alike.
 """
@@ -146,13 +147,19 @@ def recipes() -> dict[str, str]:
     for name, network in NETWORKS.items():
         for regime, meaning in REGIMES.items():
             pretrained = "false" if regime == "scratch" else "true"
-            text = MODELNET40.format(name=name, network=network, regime=regime, meaning=meaning, pretrained=pretrained)
+            text = MODELNET40.format(
+                name=name, network=network, regime=regime, meaning=meaning, pretrained=pretrained
+            )
             found[f"modelnet40_{name}_{regime}.yaml"] = text
     return found
 
 
 if __name__ == "__main__":
-    stale = [n for n, text in recipes().items() if not (FOLDER / n).is_file() or (FOLDER / n).read_text(encoding="utf-8") != text]
+    stale = [
+        n
+        for n, text in recipes().items()
+        if not (FOLDER / n).is_file() or (FOLDER / n).read_text(encoding="utf-8") != text
+    ]
     if "--check" in sys.argv[1:]:
         print("\n".join(f"differs: {n}" for n in stale) or "all recipes are as this script writes them")
         sys.exit(1 if stale else 0)

@@ -26,7 +26,10 @@ def test_a_mesh_may_have_no_faces_and_no_vertices() -> None:
         ({"faces": FACES + 2}, "faces name vertices 2 to 5, expected 0 to 3"),
         ({"faces": FACES - 1}, "faces name vertices -1 to 2"),
         ({"vertices": VERTICES * torch.tensor([1, float("nan"), 1])}, "vertices are NaN or infinite"),
-        ({"vertex_colors": torch.full((4, 3), 255.0)}, "vertex_colors reach from 255 to 255, expected 0 to 1"),
+        (
+            {"vertex_colors": torch.full((4, 3), 255.0)},
+            "vertex_colors reach from 255 to 255, expected 0 to 1",
+        ),
         ({"face_colors": torch.zeros(4, 3)}, r"face_colors has shape \(4, 3\), expected \(2, 3\)"),
         ({"uv": torch.zeros(4, 2)}, "got uv alone"),
         ({"texture": torch.zeros(2, 2, 3, dtype=torch.uint8)}, "got a texture alone"),

@@ -16,8 +16,12 @@ from pointlift.core.torch_functions import UnsupportedOnVoxels, pool_clouds
 
 def voxels(channels: int = 4, seed: int = 0) -> pl.SparseTensor:
     """Clouds of 5, 0 and 3 voxels."""
-    coords = torch.tensor([[b, i, 0, i % 2] for b, n in ((0, 5), (2, 3)) for i in range(n)], dtype=torch.int32)
-    return pl.SparseTensor(torch.rand(8, channels, generator=torch.Generator().manual_seed(seed)) + 0.1, coords)
+    coords = torch.tensor(
+        [[b, i, 0, i % 2] for b, n in ((0, 5), (2, 3)) for i in range(n)], dtype=torch.int32
+    )
+    return pl.SparseTensor(
+        torch.rand(8, channels, generator=torch.Generator().manual_seed(seed)) + 0.1, coords
+    )
 
 
 def pooled(x: pl.SparseTensor) -> pl.SparseTensor:
@@ -25,12 +29,13 @@ def pooled(x: pl.SparseTensor) -> pl.SparseTensor:
 
 
 ON_FEATURES: dict[str, Callable[[Any], Any]] = {
-    **{f.__name__: f for f in (torch.relu, F.relu, F.relu6, F.silu, F.gelu, torch.sigmoid, torch.tanh, F.hardswish, F.hardsigmoid,
-                               F.leaky_relu,
+    **{f.__name__: f for f in (torch.relu, F.relu, F.relu6, F.silu, F.gelu, torch.sigmoid, torch.tanh,
+                               F.hardswish, F.hardsigmoid, F.leaky_relu,
                                F.elu,
-                               F.selu, F.celu, F.softplus, F.mish, F.softsign, torch.exp, torch.log, torch.sqrt, torch.rsqrt,
-                               torch.abs,
-                               torch.neg, torch.square, torch.zeros_like, torch.ones_like, torch.nan_to_num, torch.clone, torch.detach)},
+                               F.selu, F.celu, F.softplus, F.mish, F.softsign, torch.exp, torch.log,
+                               torch.sqrt, torch.rsqrt, torch.abs,
+                               torch.neg, torch.square, torch.zeros_like, torch.ones_like, torch.nan_to_num,
+                               torch.clone, torch.detach)},
     "hardtanh": lambda x: F.hardtanh(x, 0.2, 0.5),
     "clamp": lambda x: torch.clamp(x, 0.2, max=0.5),
     "clamp method": lambda x: x.clamp(0.2, 0.5),
@@ -84,7 +89,9 @@ def test_per_channel_and_per_cloud_tensors_broadcast_as_on_images() -> None:
     assert torch.allclose((x + last).features, x.features + last[0, 0])
     gate = pooled(x)
     for product in (x * gate, gate * x):
-        assert product.level == x.level and torch.allclose(product.features, x.features * gate.features[x.batch])
+        assert product.level == x.level and torch.allclose(
+            product.features, x.features * gate.features[x.batch]
+        )
     assert (x - gate).level == (gate - x).level == x.level
     assert torch.allclose((gate - x).features, gate.features[x.batch] - x.features)
 
@@ -100,12 +107,24 @@ def test_chunk_and_split() -> None:
 def test_reductions_are_per_cloud() -> None:
     x = voxels()
     rows = [x.features[:5], None, x.features[5:]]
-    for function, reduce in ((torch.mean, lambda f: f.mean(0)), (torch.sum, lambda f: f.sum(0)), (torch.amax, lambda f: f.amax(0))):
+    for function, reduce in (
+        (torch.mean, lambda f: f.mean(0)),
+        (torch.sum, lambda f: f.sum(0)),
+        (torch.amax, lambda f: f.amax(0)),
+    ):
         expected = torch.stack([torch.zeros(4) if f is None else reduce(f) for f in rows])
-        assert torch.allclose(function(x, (2, 3)), expected) and torch.allclose(function(x, dim=[-1, -2]), expected)
+        assert torch.allclose(function(x, (2, 3)), expected) and torch.allclose(
+            function(x, dim=[-1, -2]), expected
+        )
         kept = function(x, (2, 3), keepdim=True)
-        assert isinstance(kept, pl.SparseTensor) and kept.stride == 0 and torch.allclose(kept.flatten(1), expected)
-    assert torch.equal(x.mean((2, 3)), torch.mean(x, (2, 3))) and torch.equal(x.sum((2, 3)), torch.sum(x, (2, 3)))
+        assert (
+            isinstance(kept, pl.SparseTensor)
+            and kept.stride == 0
+            and torch.allclose(kept.flatten(1), expected)
+        )
+    assert torch.equal(x.mean((2, 3)), torch.mean(x, (2, 3))) and torch.equal(
+        x.sum((2, 3)), torch.sum(x, (2, 3))
+    )
     assert torch.equal(x.amax((2, 3)), torch.amax(x, (2, 3)))
     assert torch.mean(x, (2, 3), dtype=torch.float64).dtype == torch.float64
     assert torch.equal(F.adaptive_avg_pool2d(x, 1).features, x.mean((2, 3)))
@@ -135,18 +154,28 @@ def test_in_place_functions_change_the_object_itself() -> None:
 
 def test_it_looks_like_an_activation() -> None:
     x = voxels()
-    assert x.ndim == x.dim() == 4 and x.shape == (8, 4) == x.size() and x.size(1) == x.shape[1] == 4 and len(x) == 8
+    assert (
+        x.ndim == x.dim() == 4
+        and x.shape == (8, 4) == x.size()
+        and x.size(1) == x.shape[1] == 4
+        and len(x) == 8
+    )
     assert x.device.type == "cpu" and not x.is_cuda and not x.requires_grad and x.dtype == torch.float32
     assert x.permute(0, 2, 3, 1).permute((0, 3, 1, 2)) is x
 
 
 REFUSED: dict[str, tuple[Callable[[pl.SparseTensor], Any], str]] = {
-    "interpolate": (lambda x: F.interpolate(x, scale_factor=2), "torch function 'interpolate' is not defined on a SparseTensor: apply it "
-                                                                "to .features"),
+    "interpolate": (
+        lambda x: F.interpolate(x, scale_factor=2),
+        "torch function 'interpolate' is not defined on a SparseTensor: apply it to .features",
+    ),
     "stack": (lambda x: torch.stack([x, x]), "torch function 'stack'"),
     "permute": (lambda x: x.permute(1, 0, 2, 3), r"permute\(1, 0, 2, 3\) has no meaning on voxels"),
     "torch.permute": (lambda x: torch.permute(x, (0, 1, 3, 2)), "only channels last and back"),
-    "cat of rows": (lambda x: torch.cat([x, x], 0), r"cat on a SparseTensor works along the channels \(dim 1\), got dim 0"),
+    "cat of rows": (
+        lambda x: torch.cat([x, x], 0),
+        r"cat on a SparseTensor works along the channels \(dim 1\), got dim 0",
+    ),
     "chunk of rows": (lambda x: x.chunk(2, 0), "chunk on a SparseTensor works along the channels"),
     "split of rows": (lambda x: x.split(2), "split on a SparseTensor works along the channels"),
     "softmax of pixels": (lambda x: F.softmax(x, 2), "softmax on a SparseTensor works along the channels"),
@@ -158,7 +187,10 @@ REFUSED: dict[str, tuple[Callable[[pl.SparseTensor], Any], str]] = {
     "a row": (lambda x: x[0], r"indexed by channels only, x\[:, a:b\]"),
     "a pixel": (lambda x: x[:, :, 0], "indexed by channels only"),
     "one channel": (lambda x: x[..., 0], "indexed by channels only"),
-    "a picture": (lambda x: x + torch.rand(1, 4, 2, 2), r"A tensor of shape \(1, 4, 2, 2\) has no place on voxels"),
+    "a picture": (
+        lambda x: x + torch.rand(1, 4, 2, 2),
+        r"A tensor of shape \(1, 4, 2, 2\) has no place on voxels",
+    ),
 }
 
 
@@ -174,7 +206,10 @@ def test_other_voxels_are_refused() -> None:
     same = voxels(seed=1)  # made apart, but on the same voxels
     assert torch.equal((x + same).features, x.features + same.features)
     other = pl.SparseTensor(torch.ones(8, 4), x.coords + torch.tensor([0, 1, 0, 0], dtype=torch.int32))
-    with pytest.raises(ValueError, match="can only be combined on the same voxels, got 8 voxels of stride 1 and 8 of stride 1"):
+    with pytest.raises(
+        ValueError,
+        match="can only be combined on the same voxels, got 8 voxels of stride 1 and 8 of stride 1",
+    ):
         x + other
     with pytest.raises(ValueError, match="derive both from one voxelization, at one stride"):
         x * pl.nn.SparseMaxPool3d(2)(x)

@@ -22,12 +22,16 @@ Writer = Callable[[Path, np.ndarray], None]
 
 def write_off(path: Path, vertices: np.ndarray, faces: np.ndarray = FACES) -> None:
     lines = ["OFF", f"{len(vertices)} {len(faces)} 0"]
-    lines += [" ".join(repr(float(v)) for v in row) for row in vertices] + [f"3 {a} {b} {c}" for a, b, c in faces]
+    lines += [" ".join(repr(float(v)) for v in row) for row in vertices] + [
+        f"3 {a} {b} {c}" for a, b, c in faces
+    ]
     path.write_text("\n".join(lines) + "\n")
 
 
 def write_obj(path: Path, vertices: np.ndarray, faces: np.ndarray = FACES) -> None:
-    lines = ["# made by a test", "o thing"] + ["v " + " ".join(repr(float(v)) for v in row) for row in vertices]
+    lines = ["# made by a test", "o thing"] + [
+        "v " + " ".join(repr(float(v)) for v in row) for row in vertices
+    ]
     path.write_text("\n".join(lines + [f"f {a + 1}/1/1 {b + 1}//2 {c + 1}" for a, b, c in faces]) + "\n")
 
 
@@ -47,9 +51,18 @@ def write_stl_text(path: Path, vertices: np.ndarray, faces: np.ndarray = FACES) 
 
 
 def write_ply(
-    path: Path, points: np.ndarray, text: bool = False, extra: dict[str, np.ndarray] | None = None, faces: list[list[int]] | None = None
+    path: Path,
+    points: np.ndarray,
+    text: bool = False,
+    extra: dict[str, np.ndarray] | None = None,
+    faces: list[list[int]] | None = None,
 ) -> None:
-    columns = {"x": points[:, 0].astype("f4"), "y": points[:, 1].astype("f4"), "z": points[:, 2].astype("f4"), **(extra or {})}
+    columns = {
+        "x": points[:, 0].astype("f4"),
+        "y": points[:, 1].astype("f4"),
+        "z": points[:, 2].astype("f4"),
+        **(extra or {}),
+    }
     rows = np.empty(len(points), [(n, c.dtype) for n, c in columns.items()])
     for name, column in columns.items():
         rows[name] = column
@@ -89,7 +102,11 @@ def compress_lzf(data: bytes) -> bytes:
         if length >= 3:
             flush()
             code, back = length - 2, at - before - 1
-            out.extend([(code << 5) | (back >> 8), back & 255] if code < 7 else [(7 << 5) | (back >> 8), code - 7, back & 255])
+            out.extend(
+                [(code << 5) | (back >> 8), back & 255]
+                if code < 7
+                else [(7 << 5) | (back >> 8), code - 7, back & 255]
+            )
             at += length
         else:
             literals.append(data[at])
@@ -101,13 +118,18 @@ def compress_lzf(data: bytes) -> bytes:
 def write_pcd(path: Path, points: np.ndarray, kind: str = "ascii") -> None:
     rgb = np.full(len(points), (255 << 16) + (128 << 8), dtype="<u4")
     header = (
-        "# .PCD v0.7\nVERSION 0.7\nFIELDS x y z rgb intensity\nSIZE 4 4 4 4 4\nTYPE F F F U F\nCOUNT 1 1 1 1 1\n"
+        "# .PCD v0.7\nVERSION 0.7\nFIELDS x y z rgb intensity\nSIZE 4 4 4 4 4\nTYPE F F F U F\nCOUNT 1 1 1 1 "
+        "1\n"
         f"WIDTH {len(points)}\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS {len(points)}\nDATA {kind}\n"
     ).encode()
-    rows = np.empty(len(points), [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<u4"), ("intensity", "<f4")])
+    rows = np.empty(
+        len(points), [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<u4"), ("intensity", "<f4")]
+    )
     rows["x"], rows["y"], rows["z"], rows["rgb"], rows["intensity"] = *points.T, rgb, 0.5
     if kind == "ascii":
-        body = "".join(f"{float(r[0])!r} {float(r[1])!r} {float(r[2])!r} {r[3]} {float(r[4])!r}\n" for r in rows).encode()
+        body = "".join(
+            f"{float(r[0])!r} {float(r[1])!r} {float(r[2])!r} {r[3]} {float(r[4])!r}\n" for r in rows
+        ).encode()
     elif kind == "binary":
         body = rows.tobytes()
     else:

@@ -17,17 +17,30 @@ def write_picture(path: Path, colour: Sequence[int] = (90, 90, 90), side: int = 
     return path
 
 
-def write_coloured(root: Path, counts: dict[str, int], side: int = 24, suffix: str = ".png", inner: str = "") -> Path:
-    """``<split>/<colour>/<inner>/<i>.png``; counts: pictures per class of every split ("" writes no split folder)."""
+def write_coloured(
+    root: Path, counts: dict[str, int], side: int = 24, suffix: str = ".png", inner: str = ""
+) -> Path:
+    """``<split>/<colour>/<inner>/<i>.png``; counts: pictures per class of every split ("" writes no split
+    folder).
+    """
     for split, count in counts.items():
         for k, (name, colour) in enumerate(COLOURS.items()):
             for i in range(count):
-                write_picture(root / split / name / inner / f"{name}_{i}{suffix}", colour, side, seed=1000 * k + 100 * len(split) + i)
+                write_picture(
+                    root / split / name / inner / f"{name}_{i}{suffix}",
+                    colour,
+                    side,
+                    seed=1000 * k + 100 * len(split) + i,
+                )
     return root
 
 
-def write_tiny_imagenet(root: Path, wnids: Sequence[str] = ("n02", "n01", "n03"), train: int = 4, val: int = 2, side: int = 64) -> Path:
-    """Tiny-ImageNet as it is unpacked; the grey level of a picture is 40 times the place of its class in sorted order."""
+def write_tiny_imagenet(
+    root: Path, wnids: Sequence[str] = ("n02", "n01", "n03"), train: int = 4, val: int = 2, side: int = 64
+) -> Path:
+    """Tiny-ImageNet as it is unpacked; the grey level of a picture is 40 times the place of its class in
+    sorted order.
+    """
     levels = {wnid: [40 * k] * 3 for k, wnid in enumerate(sorted(wnids), 1)}
     for wnid in wnids:
         for i in range(train):
@@ -47,7 +60,9 @@ def write_tiny_imagenet(root: Path, wnids: Sequence[str] = ("n02", "n01", "n03")
 def write_imagenet(
     root: Path, wnids: Sequence[str] = ("n01", "n02", "n03"), train: int = 3, val: int = 2, side: int = 48
 ) -> tuple[Path, list[str]]:
-    """ILSVRC's folders with a flat val; returns the folder and the WordNet ids of the validation pictures, in order of name."""
+    """ILSVRC's folders with a flat val; returns the folder and the WordNet ids of the validation pictures,
+    in order of name.
+    """
     levels = {wnid: [40 * k] * 3 for k, wnid in enumerate(sorted(wnids), 1)}
     for wnid in wnids:
         for i in range(train):

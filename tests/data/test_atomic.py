@@ -24,7 +24,10 @@ def test_a_full_disk_is_told_with_the_file_and_keeps_the_old_one(tmp_path: Path)
 @pytest.mark.parametrize("write", [atomic_write, atomic_folder])
 def test_a_file_in_the_place_of_a_folder(write: type[object], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(NotADirectoryError, match=r"file is a file, a folder is expected"), write(tmp_path / "file" / "deeper" / "x.html"):
+    with (
+        pytest.raises(NotADirectoryError, match=r"file is a file, a folder is expected"),
+        write(tmp_path / "file" / "deeper" / "x.html"),
+    ):
         pass
     assert (tmp_path / "file").read_text() == "mine"
 

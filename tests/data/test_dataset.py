@@ -20,14 +20,20 @@ def read_cloud(path: str, label: int, index: int) -> Sample:
 
 
 def lazy() -> CloudDataset:
-    return CloudDataset.from_paths([f"p{i}" for i in range(6)], [0, 1, 0, 1, -1, 0], read_cloud, ("a", "b"), "lazy", "z")
+    return CloudDataset.from_paths(
+        [f"p{i}" for i in range(6)], [0, 1, 0, 1, -1, 0], read_cloud, ("a", "b"), "lazy", "z"
+    )
 
 
 def test_lazy_and_memory_agree_and_pickle() -> None:
     dataset = lazy()
     memory = CloudDataset([dataset[i] for i in range(6)], ("a", "b"), "memory", "z")
     for both in (dataset, memory, pickle.loads(pickle.dumps(dataset))):
-        assert len(both) == 6 and both.labels.tolist() == [0, 1, 0, 1, -1, 0] and both.counts().tolist() == [3, 2]
+        assert (
+            len(both) == 6
+            and both.labels.tolist() == [0, 1, 0, 1, -1, 0]
+            and both.counts().tolist() == [3, 2]
+        )
         assert both[3].xyz[0, 0] == 3 and both[-1].path == "p5"
         with pytest.raises(IndexError, match="cloud 6"):
             both[6]
@@ -36,7 +42,12 @@ def test_lazy_and_memory_agree_and_pickle() -> None:
 def test_subset_keeps_the_original_index() -> None:
     part = lazy().subset([4, 1, -1]).subset([2, 0])
     assert [s.path for s in (part[0], part[1])] == ["p5", "p4"] == part.paths
-    assert part[0].xyz[0, 0] == 5 and part.labels.tolist() == [0, -1] and part.classes == ("a", "b") and part.up_axis == "z"
+    assert (
+        part[0].xyz[0, 0] == 5
+        and part.labels.tolist() == [0, -1]
+        and part.classes == ("a", "b")
+        and part.up_axis == "z"
+    )
     with pytest.raises(IndexError, match="cloud 6"):
         lazy().subset([6])
 
@@ -87,7 +98,9 @@ class Triangles:
 
 
 def test_meshes_stay_with_their_clouds() -> None:
-    dataset = CloudDataset.from_paths([f"p{i}" for i in range(6)], [0, 1, 0, 1, -1, 0], read_cloud, ("a", "b"), "lazy", "z", Triangles())
+    dataset = CloudDataset.from_paths(
+        [f"p{i}" for i in range(6)], [0, 1, 0, 1, -1, 0], read_cloud, ("a", "b"), "lazy", "z", Triangles()
+    )
     for one in (dataset, dataset.in_memory(), pickle.loads(pickle.dumps(dataset))):
         part = one.subset([4, 1, -1]).subset([2, 0]).in_memory()
         for whole in (one, part):

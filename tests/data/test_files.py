@@ -1,4 +1,6 @@
-"""Files of every format: read right, and refused with one sentence when missing, empty, cut off, garbage or not finite."""
+"""Files of every format: read right, and refused with one sentence when missing, empty, cut off,
+garbage or not finite.
+"""
 
 from __future__ import annotations
 
@@ -109,11 +111,30 @@ def test_truncated_file(tmp_path: Path, case: str, share: float) -> None:
 def test_garbage_file(tmp_path: Path, suffix: str, garbage: str) -> None:
     path = tmp_path / f"thing{suffix}"
     noise = np.random.default_rng(1).integers(0, 256, 4000).astype(np.uint8).tobytes()
-    heads = {".npy": b"\x93NUMPY\x01\x00", ".npz": b"PK\x03\x04", ".h5": b"\x89HDF\r\n\x1a\n", ".hdf5": b"\x89HDF\r\n\x1a\n"}
-    heads |= {".las": b"LASF", ".laz": b"LASF", ".ply": b"ply\nformat binary_little_endian 1.0\n", ".off": b"OFF\n", ".obj": b"v "}
-    heads |= {".pcd": b"VERSION .7\nFIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nPOINTS 9999\nDATA binary_compressed\n", ".stl": b"solid\n"}
+    heads = {
+        ".npy": b"\x93NUMPY\x01\x00",
+        ".npz": b"PK\x03\x04",
+        ".h5": b"\x89HDF\r\n\x1a\n",
+        ".hdf5": b"\x89HDF\r\n\x1a\n",
+    }
+    heads |= {
+        ".las": b"LASF",
+        ".laz": b"LASF",
+        ".ply": b"ply\nformat binary_little_endian 1.0\n",
+        ".off": b"OFF\n",
+        ".obj": b"v ",
+    }
+    heads |= {
+        ".pcd": b"VERSION .7\nFIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nPOINTS 9999\nDATA binary_compressed\n",
+        ".stl": b"solid\n",
+    }
     heads |= {".xyz": b"1 2 3\n", ".txt": b"1,2,3\n"}
-    content = {"noise": noise, "words": b"this is not\na point cloud\n", "json": b'{"xyz": [[1, 2, 3]]}', "zeros": bytes(500)}
+    content = {
+        "noise": noise,
+        "words": b"this is not\na point cloud\n",
+        "json": b'{"xyz": [[1, 2, 3]]}',
+        "zeros": bytes(500),
+    }
     path.write_bytes(heads[suffix] + noise if garbage == "header" else content[garbage])
     with pytest.raises(DataError) as error:
         read_points(path)
@@ -141,7 +162,9 @@ def test_non_finite_coordinates(tmp_path: Path, case: str, bad: float) -> None:
     # an .stl repeats its vertices: 8 of 18 corners are one of the two, the first is corner 2
     assert f"{8 if 'stl' in case else 2} of" in message and "row 2" in message
     if not mesh:
-        np.testing.assert_array_equal(read_points(path, nonfinite="drop").xyz, np.delete(CLOUD, [2, 4], axis=0))
+        np.testing.assert_array_equal(
+            read_points(path, nonfinite="drop").xyz, np.delete(CLOUD, [2, 4], axis=0)
+        )
 
 
 def test_nothing_is_left_after_dropping(tmp_path: Path) -> None:
@@ -150,7 +173,9 @@ def test_nothing_is_left_after_dropping(tmp_path: Path) -> None:
         read_points(path, nonfinite="drop")
 
 
-@pytest.mark.parametrize("case", ["ply", "ply-text", "npy", "npz", "pcd", "pcd-binary", "pcd-compressed", "h5", "xyz"])
+@pytest.mark.parametrize(
+    "case", ["ply", "ply-text", "npy", "npz", "pcd", "pcd-binary", "pcd-compressed", "h5", "xyz"]
+)
 def test_cloud_with_no_points(tmp_path: Path, case: str) -> None:
     path = written(tmp_path, case, np.empty((0, 3)))
     if case == "xyz":
@@ -166,8 +191,13 @@ def test_cloud_with_one_point(tmp_path: Path, case: str) -> None:
     np.testing.assert_array_equal(cloud.xyz, CLOUD[:1])
 
 
-@pytest.mark.parametrize(("suffix", "write"), [(".off", write_off), (".obj", write_obj), (".stl", write_stl), (".stl", write_stl_text)])
-def test_mesh_without_faces(tmp_path: Path, suffix: str, write: Callable[[Path, np.ndarray, np.ndarray], None]) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "write"),
+    [(".off", write_off), (".obj", write_obj), (".stl", write_stl), (".stl", write_stl_text)],
+)
+def test_mesh_without_faces(
+    tmp_path: Path, suffix: str, write: Callable[[Path, np.ndarray, np.ndarray], None]
+) -> None:
     path = tmp_path / f"thing{suffix}"
     write(path, VERTICES, FACES[:0])
     with pytest.raises(DataError, match="without faces") as error:

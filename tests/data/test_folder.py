@@ -52,14 +52,18 @@ def test_every_format_nested_hidden_and_others(tmp_path: Path) -> None:
     assert dataset.classes == ("thing",) and len(dataset) == len(CASES)
     assert dataset.paths == sorted(dataset.paths)
     for i in range(len(dataset)):
-        assert dataset[i].xyz.shape == (40, 3) and abs(np.linalg.norm(dataset[i].xyz, axis=1).max() - 1) < 1e-6
+        assert (
+            dataset[i].xyz.shape == (40, 3) and abs(np.linalg.norm(dataset[i].xyz, axis=1).max() - 1) < 1e-6
+        )
 
 
 def test_holdout_is_stratified_and_seeded(tmp_path: Path) -> None:
     flat_folder(tmp_path)
     train, test = read_folder(tmp_path, "train", seed=1), read_folder(tmp_path, "test", seed=1)
     assert train.counts().tolist() == [8, 4] and test.counts().tolist() == [2, 1]
-    assert not set(train.paths) & set(test.paths) and set(train.paths) | set(test.paths) == set(read_folder(tmp_path).paths)
+    assert not set(train.paths) & set(test.paths) and set(train.paths) | set(test.paths) == set(
+        read_folder(tmp_path).paths
+    )
     assert any(read_folder(tmp_path, "test", seed=s).paths != test.paths for s in range(2, 6))
     assert read_folder(tmp_path, "test", seed=1, holdout=0.5).counts().tolist() == [5, 3]
     with pytest.raises(MissingDataError, match="only has the splits"):
@@ -68,9 +72,15 @@ def test_holdout_is_stratified_and_seeded(tmp_path: Path) -> None:
 
 def test_split_folders_in_any_case(tmp_path: Path) -> None:
     split_folder(tmp_path)
-    sizes = {name: len(read_folder(tmp_path, name)) for name in ("train", "val", "test", "all", "validation", "Testing")}
+    sizes = {
+        name: len(read_folder(tmp_path, name))
+        for name in ("train", "val", "test", "all", "validation", "Testing")
+    }
     assert sizes == {"train": 6, "val": 2, "test": 4, "all": 12, "validation": 2, "Testing": 4}
-    assert read_folder(tmp_path, "val").classes == ("chair", "lamp") and "valid" in read_folder(tmp_path, "val")[0].path
+    assert (
+        read_folder(tmp_path, "val").classes == ("chair", "lamp")
+        and "valid" in read_folder(tmp_path, "val")[0].path
+    )
     shutil.rmtree(tmp_path / "TEST" / "lamp")  # a class may be absent from a test split
     assert read_folder(tmp_path, "test").counts().tolist() == [2, 0]
 
@@ -117,7 +127,12 @@ def test_one_file_cannot_be_held_out(tmp_path: Path) -> None:
 
 
 def test_sources(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    h5, txt, off, own = h5_folder(tmp_path / "h"), txt_folder(tmp_path / "t"), off_folder(tmp_path / "o"), flat_folder(tmp_path / "f")
+    h5, txt, off, own = (
+        h5_folder(tmp_path / "h"),
+        txt_folder(tmp_path / "t"),
+        off_folder(tmp_path / "o"),
+        flat_folder(tmp_path / "f"),
+    )
     points = 8
     for root, size, kind in (
         (h5, 5, "modelnet (h5)"),
@@ -135,7 +150,11 @@ def test_sources(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     kept = open_dataset(f"folder:{own}", "train", points, in_memory=True)
     lazily = open_dataset(f"folder:{own}", "train", points)
     shutil.rmtree(own / "lamp")
-    assert len(kept[11].xyz) == points and kept.labels.tolist() == lazily.labels.tolist() and repr(kept) == repr(lazily)
+    assert (
+        len(kept[11].xyz) == points
+        and kept.labels.tolist() == lazily.labels.tolist()
+        and repr(kept) == repr(lazily)
+    )
     with pytest.raises(MissingDataError, match="no such file"):
         lazily[11]
     flat_folder(own)
@@ -149,10 +168,16 @@ def test_sources(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 def test_procedural_source() -> None:
     train = open_dataset("procedural:shapes?train=2&test=1", "train", 64, seed=3)
     test = open_dataset("procedural:shapes?train=2&test=1", "test", 64, seed=3)
-    assert len(train) == 2 * len(train.classes) and len(test) == len(test.classes) and train[0].xyz.shape == (64, 3)
+    assert (
+        len(train) == 2 * len(train.classes)
+        and len(test) == len(test.classes)
+        and train[0].xyz.shape == (64, 3)
+    )
     same = open_dataset("procedural:shapes?train=2&seed=3", "train", 64)
     np.testing.assert_array_equal(same[1].xyz, train[1].xyz)
-    assert not np.array_equal(open_dataset("procedural:shapes?train=2", "train", 64, seed=4)[1].xyz, train[1].xyz)
+    assert not np.array_equal(
+        open_dataset("procedural:shapes?train=2", "train", 64, seed=4)[1].xyz, train[1].xyz
+    )
 
 
 @pytest.mark.parametrize(
@@ -162,7 +187,11 @@ def test_procedural_source() -> None:
         ("folder:", "train", "names nothing"),
         ("foldr:x", "train", "did you mean 'folder'"),
         ("nowhere/at/all", "train", "no such folder"),
-        ("modelnet:nowhere", "train", "Princeton ModelNet page.*train_files|train_files.*Princeton ModelNet page"),
+        (
+            "modelnet:nowhere",
+            "train",
+            "Princeton ModelNet page.*train_files|train_files.*Princeton ModelNet page",
+        ),
         ("folder:nowhere", "train", "folder of your own files is expected"),
         ("procedural:rooms", "train", "'shapes' is expected"),
         ("procedural:shapes?train=0", "train", "empty"),
@@ -195,13 +224,25 @@ def test_bad_options(tmp_path: Path) -> None:
 
 def test_check_of_sound_data(tmp_path: Path) -> None:
     report = check_dataset(str(h5_folder(tmp_path / "h")))
-    assert [s.counts for s in report.splits] == [{"bed": 2, "night_stand": 1, "sofa": 2}, {"bed": 0, "night_stand": 2, "sofa": 0}]
-    assert report.ok and report.splits[0].points == (8, 8, 8) and any("beyond the unit sphere" in w for w in report.warnings)
+    assert [s.counts for s in report.splits] == [
+        {"bed": 2, "night_stand": 1, "sofa": 2},
+        {"bed": 0, "night_stand": 2, "sofa": 0},
+    ]
+    assert (
+        report.ok
+        and report.splits[0].points == (8, 8, 8)
+        and any("beyond the unit sphere" in w for w in report.warnings)
+    )
     assert any("no clouds of bed, sofa" in w for w in report.warnings)
     text = report.render()
     assert "modelnet (h5)" in text and "night_stand" in text and text.endswith("ok")
     own = check_dataset(f"folder:{flat_folder(tmp_path / 'f')}")
-    assert own.ok and own.splits[0].split == "all" and own.splits[0].voxels[2] <= 30 and own.splits[0].radius[2] <= 1 + 1e-6
+    assert (
+        own.ok
+        and own.splits[0].split == "all"
+        and own.splits[0].voxels[2] <= 30
+        and own.splits[0].radius[2] <= 1 + 1e-6
+    )
 
 
 def test_check_finds_what_is_wrong(tmp_path: Path) -> None:
@@ -237,4 +278,8 @@ def test_known_datasets_name_their_source() -> None:
 def test_check_of_real_modelnet10(real_data: Path) -> None:
     report = check_dataset(str(real_data / "modelnet10_ply_hdf5_1024"))
     assert report.ok, report.render()
-    assert [sum(s.counts.values()) for s in report.splits] == [3991, 908] and report.splits[0].points == (1024, 1024, 1024)
+    assert [sum(s.counts.values()) for s in report.splits] == [3991, 908] and report.splits[0].points == (
+        1024,
+        1024,
+        1024,
+    )

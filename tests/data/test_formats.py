@@ -58,7 +58,10 @@ def test_off_says_what_is_missing(tmp_path: Path) -> None:
 
 def test_obj_negative_indices_polygons_and_colours(tmp_path: Path) -> None:
     path = tmp_path / "thing.obj"
-    path.write_text("v 0 0 0 1 0 0\nv 1 0 0 1 0 0\nv 1 1 0 1 0 0\nv 0 1 0 1 0 0\nf -4 -3 \\\n -2 -1\nv 9 9 9 1 0 0\nusemtl a\n")
+    path.write_text(
+        "v 0 0 0 1 0 0\nv 1 0 0 1 0 0\nv 1 1 0 1 0 0\nv 0 1 0 1 0 0\nf -4 -3 \\\n -2 -1\nv 9 9 9 1 0 "
+        "0\nusemtl a\n"
+    )
     content = read_content(path)
     np.testing.assert_array_equal(content.faces, [[0, 1, 2], [0, 2, 3]])
     np.testing.assert_allclose(read_points(path, 7).colors, np.tile([1, 0, 0], (7, 1)))
@@ -68,7 +71,12 @@ def test_ply_columns(tmp_path: Path) -> None:
     path = tmp_path / "thing.ply"
     n = len(CLOUD)
     extra = {name: np.full(n, value, "u1") for name, value in (("red", 255), ("green", 51), ("blue", 0))}
-    extra |= {"nx": np.ones(n, "f4"), "ny": np.zeros(n, "f4"), "nz": np.zeros(n, "f4"), "heat": np.arange(n, dtype="i2")}
+    extra |= {
+        "nx": np.ones(n, "f4"),
+        "ny": np.zeros(n, "f4"),
+        "nz": np.zeros(n, "f4"),
+        "heat": np.arange(n, dtype="i2"),
+    }
     for faces in (None, []):  # a declared but empty face element is still a cloud
         write_ply(path, CLOUD, extra=extra, faces=faces)
         cloud = read_points(path)
@@ -79,7 +87,9 @@ def test_ply_columns(tmp_path: Path) -> None:
 
 def test_ply_without_coordinates(tmp_path: Path) -> None:
     path = tmp_path / "thing.ply"
-    path.write_text("ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float w\nend_header\n1 2\n")
+    path.write_text(
+        "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float w\nend_header\n1 2\n"
+    )
     with pytest.raises(DataError, match="lack y, z"):
         read_points(path)
     path.write_text("ply\nformat ascii 1.0\nelement camera 1\nproperty float x\nend_header\n1\n")
@@ -107,7 +117,9 @@ def test_pcd_colour_packed_in_a_float(tmp_path: Path) -> None:
     word = np.array([(10 << 16) + (20 << 8) + 30], "<u4")
     header = b"FIELDS x y z _ rgb normal_x normal_y normal_z\nSIZE 4 4 4 1 4 4 4 4\nTYPE F F F U F F F F\n"
     header += b"COUNT 1 1 1 4 1 1 1 1\nWIDTH 1\nHEIGHT 1\nDATA binary\n"
-    path.write_bytes(header + struct.pack("<3f", 1, 2, 3) + bytes(4) + word.tobytes() + struct.pack("<3f", 0, 0, 1))
+    path.write_bytes(
+        header + struct.pack("<3f", 1, 2, 3) + bytes(4) + word.tobytes() + struct.pack("<3f", 0, 0, 1)
+    )
     cloud = read_points(path)
     np.testing.assert_allclose(cloud.colors * 255, [[10, 20, 30]], atol=1e-4)
     np.testing.assert_array_equal(cloud.normals, [[0, 0, 1]])
@@ -115,10 +127,17 @@ def test_pcd_colour_packed_in_a_float(tmp_path: Path) -> None:
 
 
 def test_lzf() -> None:
-    assert lzf_decompress(b"\x00a\xe0\x05\x00", 15) == b"a" * 15  # one literal, then a reference that overlaps itself
+    # one literal, then a reference that overlaps itself
+    assert lzf_decompress(b"\x00a\xe0\x05\x00", 15) == b"a" * 15
     assert lzf_decompress(b"\x02abc\x20\x02", 6) == b"abcabc"
     rng = np.random.default_rng(0)
-    for data in (bytes(10000), rng.integers(0, 3, 20000).astype(np.uint8).tobytes(), rng.bytes(3000), b"ab" * 400, b""):
+    for data in (
+        bytes(10000),
+        rng.integers(0, 3, 20000).astype(np.uint8).tobytes(),
+        rng.bytes(3000),
+        b"ab" * 400,
+        b"",
+    ):
         assert lzf_decompress(compress_lzf(data), len(data)) == data
     for damaged in (b"\x05ab", b"\x20", b"\xe0\x01", b"\x00a\x20\x09"):
         with pytest.raises(ValueError):
@@ -133,7 +152,11 @@ def test_text_variants(tmp_path: Path) -> None:
     for text in (*separated, "x y z\n1 2 3\n4 5 6\n", "2\n1 2 3\n4 5 6\n", "# c\n1\t2\t3 // c\n\n4 5 6\r\n"):
         path.write_text(text)
         np.testing.assert_array_equal(read_points(path).xyz, [[1, 2, 3], [4, 5, 6]], err_msg=text)
-    wrong = {"1 2\n3 4\n": "2 values", "1 2 3\n4 5\n": "point 1 has 2", "1 2 3\n4 five 6\n": "'five' is not a number"}
+    wrong = {
+        "1 2\n3 4\n": "2 values",
+        "1 2 3\n4 5\n": "point 1 has 2",
+        "1 2 3\n4 five 6\n": "'five' is not a number",
+    }
     for text, words in {**wrong, "3\n1 2 3\n": "announces 3"}.items():
         path.write_text(text)
         with pytest.raises(DataError, match=words):
@@ -157,13 +180,20 @@ def test_what_columns_mean(tmp_path: Path) -> None:
         present = [n for n in ("normals", "colors", "features") if getattr(cloud, n) is not None]
         assert present == [kind]
         scale = 255 if kind == "colors" else 1
-        np.testing.assert_allclose(getattr(cloud, kind) * scale, rest if expected is None else expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(
+            getattr(cloud, kind) * scale, rest if expected is None else expected, rtol=1e-5, atol=1e-5
+        )
 
 
 def test_archives_with_named_arrays(tmp_path: Path) -> None:
     normals = np.tile([0.0, 0.0, 1.0], (50, 1))
     for path in (tmp_path / "a.npz", tmp_path / "a.h5"):
-        arrays = {"points": CLOUD, "normals": normals, "rgb": np.full((50, 3), 51, np.uint8), "features": np.ones((50, 2))}
+        arrays = {
+            "points": CLOUD,
+            "normals": normals,
+            "rgb": np.full((50, 3), 51, np.uint8),
+            "features": np.ones((50, 2)),
+        }
         if path.suffix == ".npz":
             np.savez(path, **arrays)
         else:
@@ -196,7 +226,13 @@ def test_stacks_of_clouds(tmp_path: Path, suffix: str) -> None:
 
 def test_arrays_that_are_no_points(tmp_path: Path) -> None:
     path = tmp_path / "thing.npy"
-    for array in (np.zeros(5), np.zeros((5, 2)), np.zeros((2, 2, 2, 3)), np.array([["a", "b", "c"]]), np.zeros((3, 3), complex)):
+    for array in (
+        np.zeros(5),
+        np.zeros((5, 2)),
+        np.zeros((2, 2, 2, 3)),
+        np.array([["a", "b", "c"]]),
+        np.zeros((3, 3), complex),
+    ):
         np.save(path, array)
         with pytest.raises(DataError):
             read_points(path)

@@ -54,5 +54,6 @@ def test_cut_anywhere(tmp_path: Path, case: str) -> None:
         except DataError as error:
             refused += 1
             assert "\n" not in str(error) and str(path) in str(error)
-    # a table of numbers may end after any value of its last line's width, the other formats announce what they hold
+    # a table of numbers may end after any value of its last line's width,
+    # the other formats announce what they hold
     assert refused > (0 if case in ("xyz", "txt", "obj") else 54)

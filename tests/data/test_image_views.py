@@ -31,10 +31,18 @@ def noise(width: int, height: int) -> Image.Image:
 
 @pytest.mark.parametrize(("width", "height"), [(90, 61), (61, 90), (64, 64), (73, 257)])
 @pytest.mark.parametrize(("size", "resize"), [(32, 37), (32, 32), (61, None), (31, None)])
-def test_evaluation_is_torchvisions_resize_and_centre_crop(width: int, height: int, size: int, resize: int | None) -> None:
+def test_evaluation_is_torchvisions_resize_and_centre_crop(
+    width: int, height: int, size: int, resize: int | None
+) -> None:
     picture = noise(width, height)
-    steps = [transforms.CenterCrop(size)] if resize is None else [transforms.Resize(resize), transforms.CenterCrop(size)]
-    assert np.array_equal(np.asarray(CenterCrop(size, resize)(picture, 0, 0)), np.asarray(transforms.Compose(steps)(picture)))
+    steps = (
+        [transforms.CenterCrop(size)]
+        if resize is None
+        else [transforms.Resize(resize), transforms.CenterCrop(size)]
+    )
+    assert np.array_equal(
+        np.asarray(CenterCrop(size, resize)(picture, 0, 0)), np.asarray(transforms.Compose(steps)(picture))
+    )
 
 
 def test_sides_are_whole_numbers_exactly() -> None:
@@ -61,18 +69,24 @@ def test_windows_are_spread_as_torchvisions() -> None:
         left, top, right, bottom = _window((100, 60), (0.08, 1.0), np.random.default_rng(seed))
         assert 0 <= left < right <= 100 and 0 <= top < bottom <= 60
         ours.append([left, top, right - left, bottom - top])
-        top, left, height, width = transforms.RandomResizedCrop.get_params(picture, [0.08, 1.0], [3 / 4, 4 / 3])
+        top, left, height, width = transforms.RandomResizedCrop.get_params(
+            picture, [0.08, 1.0], [3 / 4, 4 / 3]
+        )
         theirs.append([left, top, width, height])
     # means of 3,000 draws with a spread of about 20 pixels: a standard error of 0.4
     np.testing.assert_allclose(np.mean(ours, 0), np.mean(theirs, 0), atol=2)
     np.testing.assert_allclose(np.std(ours, 0), np.std(theirs, 0), atol=2)
-    wide = _window((1000, 1), (0.9, 1.0), np.random.default_rng(0))  # no window of an allowed aspect has that area
+    # no window of an allowed aspect has that area
+    wide = _window((1000, 1), (0.9, 1.0), np.random.default_rng(0))
     assert wide[3] - wide[1] == 1 and wide[2] - wide[0] == 1 and abs(wide[0] - 500) <= 1
 
 
 def test_plain_crops_are_every_window_and_nothing_else() -> None:
     images = Ramps(1, 12, 11)
-    views = {tuple(CroppedImages(images, TrainCrop(10, "crop", flip="none", seed=1))[(e, 0)][0][:2, 0, 0].tolist()) for e in range(200)}
+    views = {
+        tuple(CroppedImages(images, TrainCrop(10, "crop", flip="none", seed=1))[(e, 0)][0][:2, 0, 0].tolist())
+        for e in range(200)
+    }
     assert views == {(x, y) for x in range(3) for y in range(2)}
     flipped = [CroppedImages(images, TrainCrop(10, "crop", flip="all", seed=1))[(e, 0)][0] for e in range(40)]
     kinds = {(bool(v[0, 0, 0] < v[0, 0, -1]), bool(v[1, 0, 0] < v[1, -1, 0])) for v in flipped}
@@ -100,7 +114,8 @@ def test_orders_are_divided_among_processes() -> None:
     whole = list(ImageOrder(11, True, seed=5))
     assert sorted(i for _, i in whole) == list(range(11)) and list(ImageOrder(11, True, seed=5)) == whole
     parts = [list(ImageOrder(11, True, 5, rank, 3)) for rank in range(3)]
-    assert [len(p) for p in parts] == [3, 3, 3] and [p[0] for p in parts] == whole[:3]  # two pictures are left out
+    # two pictures are left out
+    assert [len(p) for p in parts] == [3, 3, 3] and [p[0] for p in parts] == whole[:3]
     shards = [i for rank in range(3) for _, i in ImageOrder(11, False, 5, rank, 3)]
     assert sorted(shards) == list(range(11))
     order = ImageOrder(11, True, seed=5)
@@ -117,7 +132,10 @@ def test_errors_of_workers_are_one_sentence() -> None:
             raise MissingDataError("x.png: is gone")
 
     loader = torch.utils.data.DataLoader(
-        CroppedImages(Missing("none", ("a",), [0] * 4), CenterCrop(3)), 2, sampler=ImageOrder(4, False), num_workers=1
+        CroppedImages(Missing("none", ("a",), [0] * 4), CenterCrop(3)),
+        2,
+        sampler=ImageOrder(4, False),
+        num_workers=1,
     )
     with pytest.raises(DataError) as caught, worker_errors():
         next(iter(loader))

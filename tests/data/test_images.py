@@ -25,7 +25,9 @@ from pointlift.data.sources.options import split_source, typed_value
 
 
 def grey_levels(images: ImageSet) -> list[int]:
-    """The class that the brightness of every picture shows, see the writers: 40, 80, 120 for classes 0, 1, 2."""
+    """The class that the brightness of every picture shows, see the writers:
+    40, 80, 120 for classes 0, 1, 2.
+    """
     return [round(float(np.asarray(images.read(i)).mean()) / 40) - 1 for i in range(len(images))]
 
 
@@ -73,7 +75,10 @@ def test_limited_sets_are_draws_per_class(tmp_path: Path) -> None:
     assert all(np.array_equal(some.read(i), same.read(i)) for i in range(8))
     assert not all(np.array_equal(some.read(i), other.read(i)) for i in range(8))
     pixels = [np.asarray(images.read(i)).tobytes() for i in range(24)]
-    assert all(np.asarray(some.read(i)).tobytes() in pixels[6 * label : 6 * label + 6] for i, label in enumerate(some.labels))
+    assert all(
+        np.asarray(some.read(i)).tobytes() in pixels[6 * label : 6 * label + 6]
+        for i, label in enumerate(some.labels)
+    )
     with pytest.raises(ValueError, match="got 0 pictures per class"):
         images.limited(0)
 
@@ -81,15 +86,22 @@ def test_limited_sets_are_draws_per_class(tmp_path: Path) -> None:
 def test_tiny_imagenet(tmp_path: Path) -> None:
     root = write_tiny_imagenet(tmp_path)
     train, val = open_images(f"tiny-imagenet:{root}"), open_images(f"tiny-imagenet:{root}", "val")
-    assert train.classes == ("n01", "n02", "n03")  # sorted, as torchvision's ImageFolder would; wnids.txt is not
+    # sorted, as torchvision's ImageFolder would; wnids.txt is not
+    assert train.classes == ("n01", "n02", "n03")
     assert train.titles == ("goldfish, Carassius auratus", "tench", "n03")
     assert train.labels.tolist() == grey_levels(train) == [0] * 4 + [1] * 4 + [2] * 4
-    assert val.labels.tolist() == grey_levels(val) and np.bincount(val.labels).tolist() == [2, 2, 2] and val.read(0).size == (64, 64)
+    assert (
+        val.labels.tolist() == grey_levels(val)
+        and np.bincount(val.labels).tolist() == [2, 2, 2]
+        and val.read(0).size == (64, 64)
+    )
     with pytest.raises(DataError, match="labelled splits are train and val, got 'test'"):
         open_images(f"tiny-imagenet:{root}", "test")
     annotations = root / "val" / "val_annotations.txt"
     annotations.write_text("val_0.JPEG\tn77\t0\t0\t1\t1\n")
-    with pytest.raises(DataError, match=r"val_annotations.txt, line 1: got 'val_0.JPEG.*one of the 3 classes"):
+    with pytest.raises(
+        DataError, match=r"val_annotations.txt, line 1: got 'val_0.JPEG.*one of the 3 classes"
+    ):
         open_images(f"tiny-imagenet:{root}", "val")
     annotations.unlink()
     with pytest.raises(MissingDataError, match=r"val_annotations.txt: no such file"):
@@ -105,7 +117,9 @@ def annotate(root: Path, kind: str, truth: list[str]) -> str:
     classes = sorted(set(truth))
     if kind == "kaggle":
         rows = [f"{n},{w} 3 4 30 40 {w} 1 2 3 4" for n, w in zip(names, truth)]
-        (root / "LOC_val_solution.csv").write_text("ImageId,PredictionString\n" + "\n".join(reversed(rows)) + "\n")
+        (root / "LOC_val_solution.csv").write_text(
+            "ImageId,PredictionString\n" + "\n".join(reversed(rows)) + "\n"
+        )
     elif kind == "indices":
         (root / "val.txt").write_text("".join(f"{n}.JPEG {classes.index(w)}\n" for n, w in zip(names, truth)))
     elif kind == "named":
@@ -116,9 +130,13 @@ def annotate(root: Path, kind: str, truth: list[str]) -> str:
         devkit.mkdir(parents=True)
         numbers = {"n03": 1, "n01": 2, "n02": 3}  # the devkit's numbers do not follow the WordNet ids
         dtype = [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O")]
-        rows = [(number, wnid, "words") for wnid, number in numbers.items()] + [(1001, "n99", "an inner node")]
+        rows = [(number, wnid, "words") for wnid, number in numbers.items()] + [
+            (1001, "n99", "an inner node")
+        ]
         savemat(devkit / "meta.mat", {"synsets": np.array(rows, dtype=dtype)})
-        (devkit / "ILSVRC2012_validation_ground_truth.txt").write_text("".join(f"{numbers[w]}\n" for w in truth))
+        (devkit / "ILSVRC2012_validation_ground_truth.txt").write_text(
+            "".join(f"{numbers[w]}\n" for w in truth)
+        )
     return ""
 
 
@@ -127,12 +145,16 @@ def test_imagenet_with_flat_validation_pictures(kind: str, tmp_path: Path) -> No
     root, truth = write_imagenet(tmp_path)
     options = annotate(root, kind, truth)
     train, val = open_images(f"imagenet:{root}"), open_images(f"imagenet:{root}{options}", "val")
-    assert train.classes == val.classes == ("n01", "n02", "n03") and train.labels.tolist() == grey_levels(train)
+    assert train.classes == val.classes == ("n01", "n02", "n03") and train.labels.tolist() == grey_levels(
+        train
+    )
     assert val.labels.tolist() == grey_levels(val) == [val.classes.index(w) for w in truth]
 
 
 def test_a_class_whose_name_is_a_number_is_meant_by_its_name(tmp_path: Path) -> None:
-    """Of the classes 1, 10 and 2, in this order, the label 1 is the first and not the second one, whose index is 1."""
+    """Of the classes 1, 10 and 2, in this order, the label 1 is the first and not the second one,
+    whose index is 1.
+    """
     for name in ("1", "10", "2"):
         (tmp_path / "train" / name).mkdir(parents=True)
         Image.new("RGB", (4, 4)).save(tmp_path / "train" / name / "a.png")
@@ -148,10 +170,17 @@ def test_imagenet_with_validation_folders(tmp_path: Path) -> None:
     root, truth = write_imagenet(tmp_path)
     for i, wnid in enumerate(truth, 1):
         (root / "val" / wnid).mkdir(exist_ok=True)
-        os.rename(root / "val" / f"ILSVRC2012_val_{i:08d}.JPEG", root / "val" / wnid / f"ILSVRC2012_val_{i:08d}.JPEG")
+        os.rename(
+            root / "val" / f"ILSVRC2012_val_{i:08d}.JPEG",
+            root / "val" / wnid / f"ILSVRC2012_val_{i:08d}.JPEG",
+        )
     (root / "LOC_synset_mapping.txt").write_text("n01 tench, Tinca tinca\nn02 goldfish\n")
     val = open_images(f"imagenet:{root}", "val")
-    assert val.labels.tolist() == grey_levels(val) == [0, 0, 1, 1, 2, 2] and val.titles == ("tench, Tinca tinca", "goldfish", "n03")
+    assert val.labels.tolist() == grey_levels(val) == [0, 0, 1, 1, 2, 2] and val.titles == (
+        "tench, Tinca tinca",
+        "goldfish",
+        "n03",
+    )
     write_picture(root / "val" / "n77" / "x.JPEG")
     with pytest.raises(DataError, match="n77: there is no such class in"):
         open_images(f"imagenet:{root}", "val")
@@ -159,7 +188,9 @@ def test_imagenet_with_validation_folders(tmp_path: Path) -> None:
 
 def test_imagenet_that_is_incomplete(tmp_path: Path) -> None:
     root, truth = write_imagenet(tmp_path)
-    with pytest.raises(MissingDataError, match=r"lie flat and no file of labels is there; add LOC_val_solution\.csv"):
+    with pytest.raises(
+        MissingDataError, match=r"lie flat and no file of labels is there; add LOC_val_solution\.csv"
+    ):
         open_images(f"imagenet:{root}", "val")
     annotate(root, "devkit", truth)
     ground_truth = root / "ILSVRC2012_devkit_t12" / "data" / "ILSVRC2012_validation_ground_truth.txt"
@@ -184,17 +215,25 @@ def test_rendered_fractaldb(tmp_path: Path) -> None:
     train, val = open_images(f"fractaldb:{tmp_path}"), open_images(f"fractaldb:{tmp_path}", "val")
     assert (len(train), len(val)) == (196, 4) and train.classes == ("00000", "00001")  # 2 % of 100 each
     assert len(open_images(f"fractaldb:{tmp_path}?val_share=0")) == 200
-    with pytest.raises(DataError, match="val_share is 0, expected a share between 0 and 1, without which there is no val"):
+    with pytest.raises(
+        DataError, match="val_share is 0, expected a share between 0 and 1, without which there is no val"
+    ):
         open_images(f"fractaldb:{tmp_path}", "val", val_share=0)
 
 
 @pytest.mark.parametrize("per_folder", [1, None])
-def test_published_category_files_are_rendered_by_the_published_protocol(per_folder: int | None, tmp_path: Path) -> None:
+def test_published_category_files_are_rendered_by_the_published_protocol(
+    per_folder: int | None, tmp_path: Path
+) -> None:
     categories = search_categories(3, seed=1)
     write_categories(tmp_path, categories, per_folder)
     source = f"fractal-csv:{tmp_path}?size=40&patterns=2&categories=2"
     train, val = open_images(source), open_images(source, "val")
-    assert train.classes == ("00000", "00001") and np.bincount(train.labels).tolist() == [200, 200] and len(val) == 200
+    assert (
+        train.classes == ("00000", "00001")
+        and np.bincount(train.labels).tolist() == [200, 200]
+        and len(val) == 200
+    )
     own = FractalImages(categories, 200, 40, keep_divergent=True, cache=False)
     table = weight_table(0.4)
     for i in (0, 7, 33, 111, 399):  # instance j: weight j % 25, flip j // 25 % 4, pattern j // 100
@@ -202,10 +241,15 @@ def test_published_category_files_are_rendered_by_the_published_protocol(per_fol
         assert picture.shape == (40, 40, 3) and np.array_equal(picture[..., 0], own[i][0][0].numpy())
         assert set(np.unique(picture)) <= {0, 127}
     drawn = np.asarray(train.read(7))[..., 0] > 0
-    patches = render(categories[0], 40, "point_gray", table[7]) > 0  # patches lie around the points of the trajectory
-    grown = sum(np.roll(np.roll(patches, dy, 0), dx, 1).astype(int) for dy in (-1, 0, 1) for dx in (-1, 0, 1)) > 0
+    # patches lie around the points of the trajectory
+    patches = render(categories[0], 40, "point_gray", table[7]) > 0
+    grown = (
+        sum(np.roll(np.roll(patches, dy, 0), dx, 1).astype(int) for dy in (-1, 0, 1) for dx in (-1, 0, 1)) > 0
+    )
     assert drawn.any() and not (drawn & ~grown).any()
-    assert not {np.asarray(val.read(i)).tobytes() for i in range(30)} & {np.asarray(train.read(i)).tobytes() for i in range(200)}
+    assert not {np.asarray(val.read(i)).tobytes() for i in range(30)} & {
+        np.asarray(train.read(i)).tobytes() for i in range(200)
+    }
     assert open_images(f"fractal-csv:{tmp_path}").read(1).size == (362, 362)
     with pytest.raises(DataError, match="has 3 categories, categories=4 are wanted"):
         open_images(f"fractal-csv:{tmp_path}?categories=4")
@@ -221,10 +265,15 @@ def test_procedural_fractals() -> None:
     source = "procedural:fractals?categories=2&size=24&train=30&val=5"
     train, val = open_images(source), open_images(source, "val")
     assert (len(train), len(val), len(train.classes)) == (60, 10, 2) and train.read(0).size == (24, 24)
-    assert not {np.asarray(val.read(i)).tobytes() for i in range(10)} & {np.asarray(train.read(i)).tobytes() for i in range(60)}
+    assert not {np.asarray(val.read(i)).tobytes() for i in range(10)} & {
+        np.asarray(train.read(i)).tobytes() for i in range(60)
+    }
     copy = pickle.loads(pickle.dumps(train))
     assert np.array_equal(copy.read(3), train.read(3))
-    categories, seed = ("categories=0", "categories=0 should be at least 1"), ("seed=-1", "seed=-1 should be at least 0")
+    categories, seed = (
+        ("categories=0", "categories=0 should be at least 1"),
+        ("seed=-1", "seed=-1 should be at least 0"),
+    )
     for bad, words in (categories, seed, ("train=0", "train=0"), ("size=small", "whole number")):
         with pytest.raises(DataError, match=words):
             open_images(f"procedural:fractals?{bad}")
@@ -253,8 +302,14 @@ def test_sources_that_do_not_exist(tmp_path: Path) -> None:
             continue
         with pytest.raises(MissingDataError) as caught:
             open_images(f"{kind}:{tmp_path / 'absent'}")
-        text, known = str(caught.value), next(d for d in describe_image_datasets() if d.source.startswith(f"{kind}:"))
-        assert all(part in text for part in (known.what, known.where, known.licence, known.layout)) and "\n" not in text
+        text, known = (
+            str(caught.value),
+            next(d for d in describe_image_datasets() if d.source.startswith(f"{kind}:")),
+        )
+        assert (
+            all(part in text for part in (known.what, known.where, known.licence, known.layout))
+            and "\n" not in text
+        )
 
 
 def test_empty_classes_and_single_pictures(tmp_path: Path) -> None:
@@ -273,7 +328,9 @@ def test_damaged_pictures_are_named(content: bytes, tmp_path: Path) -> None:
     broken = root / "train" / "green" / "green_1.jpg"
     broken.write_bytes(content)
     images = open_images(f"imagefolder:{root}")
-    with pytest.raises(DataError, match=r"green_1\.jpg: cannot be read as a picture \(.*\); replace the file or remove it"):
+    with pytest.raises(
+        DataError, match=r"green_1\.jpg: cannot be read as a picture \(.*\); replace the file or remove it"
+    ):
         images.read(3)
     whole = (root / "train" / "red" / "red_0.jpg").read_bytes()
     broken.write_bytes(whole[: len(whole) // 2])
@@ -297,7 +354,10 @@ def test_every_kind_of_picture_becomes_rgb(tmp_path: Path) -> None:
 def test_options_in_sources() -> None:
     assert split_source("a:b:c?x=1&y=2=3") == ("a", "b:c", {"x": "1", "y": "2=3"})
     assert split_source("plain/folder") == ("", "plain/folder", {})
-    assert [typed_value(k, "n", v) for k, v in ((int, "3"), (float, "1e-2"), (bool, "yes"), (int | None, "4"), (str, "5"), (int, 6))] == [
+    assert [
+        typed_value(k, "n", v)
+        for k, v in ((int, "3"), (float, "1e-2"), (bool, "yes"), (int | None, "4"), (str, "5"), (int, 6))
+    ] == [
         3,
         0.01,
         True,

@@ -23,11 +23,19 @@ from pointlift.data.transforms import modelnet_augmentation, take_points
 
 def clouds(n: int = 13) -> CloudDataset:
     rng = np.random.default_rng(0)
-    return CloudDataset([Sample(rng.normal(size=(5 + i % 3, 3)), i % 3, path=str(i)) for i in range(n)], ("a", "b", "c"))
+    return CloudDataset(
+        [Sample(rng.normal(size=(5 + i % 3, 3)), i % 3, path=str(i)) for i in range(n)], ("a", "b", "c")
+    )
 
 
 def loader(**changes: object) -> EpochLoader:
-    arguments: dict = {"batch_size": 4, "shuffle": True, "seed": 3, "augment": modelnet_augmentation(), **changes}
+    arguments: dict = {
+        "batch_size": 4,
+        "shuffle": True,
+        "seed": 3,
+        "augment": modelnet_augmentation(),
+        **changes,
+    }
     return make_loader(arguments.pop("dataset", clouds()), **arguments)
 
 
@@ -84,7 +92,9 @@ class _Reader:
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("error", [DataError, MissingDataError, OSError])
 def test_what_cannot_be_read_is_one_sentence(error: type[Exception], workers: int) -> None:
-    dataset = CloudDataset.from_paths([str(i) for i in range(13)], [i % 3 for i in range(13)], _Reader(error), ("a", "b", "c"))
+    dataset = CloudDataset.from_paths(
+        [str(i) for i in range(13)], [i % 3 for i in range(13)], _Reader(error), ("a", "b", "c")
+    )
     with pytest.raises(error) as raised:
         run(loader(dataset=dataset, num_workers=workers), [0])
     assert str(raised.value) == "shelf/5.png: cannot be read; replace the file"
@@ -104,7 +114,8 @@ def test_processes_share_an_epoch() -> None:
     for step, batch in enumerate(whole):
         together = torch.cat([parts[0][step], parts[1][step]])
         assert torch.equal(together[together[:, 0].argsort()], batch[batch[:, 0].argsort()])
-    assert {len(loader(rank=r, world_size=2)) for r in range(2)} == {2}  # 13 clouds: 7 each, one of them twice
+    # 13 clouds: 7 each, one of them twice
+    assert {len(loader(rank=r, world_size=2)) for r in range(2)} == {2}
 
 
 def test_drop_last() -> None:
@@ -143,17 +154,25 @@ def test_bad_arguments() -> None:
 def test_scenes_boxes_poses_and_frames_travel_with_their_clouds() -> None:
     def scene(n: int, boxes: int, frames: int) -> Sample:
         return Sample(
-            np.arange(3 * n).reshape(n, 3), part=np.arange(n), instance=np.arange(n) - 1, boxes=np.full((boxes, 7), n),
-            box_labels=np.arange(boxes), pose=n * np.eye(4), extras={"frames": np.full((frames, 2, 2, 3), n, dtype=np.uint8)},
+            np.arange(3 * n).reshape(n, 3), part=np.arange(n), instance=np.arange(n) - 1,
+            boxes=np.full((boxes, 7), n), box_labels=np.arange(boxes), pose=n * np.eye(4),
+            extras={"frames": np.full((frames, 2, 2, 3), n, dtype=np.uint8)},
         )  # fmt: skip
 
     one, two = scene(4, 2, 1), scene(3, 0, 1)
     some = take_points(one, np.array([2, 0]))
-    assert some.instance is not None and some.instance.tolist() == [1, -1] and some.part is not None and some.part.tolist() == [2, 0]
+    assert (
+        some.instance is not None
+        and some.instance.tolist() == [1, -1]
+        and some.part is not None
+        and some.part.tolist() == [2, 0]
+    )
     assert some.boxes is one.boxes and some.pose is one.pose and some.extras is one.extras
     batch = collate([one, two]).to("cpu")
     assert batch.labels["instance"].tolist() == [-1, 0, 1, 2, -1, 0, 1]
-    assert [b.shape for b in batch.labels["boxes"]] == [(2, 7), (0, 7)] and [len(b) for b in batch.labels["box_labels"]] == [2, 0]
+    assert [b.shape for b in batch.labels["boxes"]] == [(2, 7), (0, 7)] and [
+        len(b) for b in batch.labels["box_labels"]
+    ] == [2, 0]
     assert batch.extras["pose"].shape == (2, 4, 4) and batch.extras["pose"][1, 0, 0] == 3
     assert batch.extras["frames"].shape == (2, 1, 2, 2, 3) and batch.extras["frames"].dtype == torch.uint8
     assert [f.shape[0] for f in collate([one, scene(3, 0, 2)]).extras["frames"]] == [1, 2]
@@ -182,7 +201,11 @@ def test_collate_keeps_features_and_parts() -> None:
     a = Sample(np.zeros((2, 3)), 1, np.ones((2, 4)), "a", np.array([5, 6]))
     b = Sample(np.zeros((3, 3)), 0, np.ones((3, 4)), "b", np.array([1, 2, 3]))
     batch = collate([a, b])
-    assert batch.features is not None and batch.features.shape == (5, 4) and batch.labels["part"].tolist() == [5, 6, 1, 2, 3]
+    assert (
+        batch.features is not None
+        and batch.features.shape == (5, 4)
+        and batch.labels["part"].tolist() == [5, 6, 1, 2, 3]
+    )
     bare = Sample(np.zeros((3, 3)), 0, None, "bare")
     assert "part" not in collate([bare, bare]).labels and collate([bare]).features is None
     with pytest.raises(ValueError, match="bare has no features"):
@@ -208,15 +231,24 @@ class Tiny(lightning.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), 0.1)
 
-    def transfer_batch_to_device(self, batch: PointBatch, device: torch.device, dataloader_idx: int) -> PointBatch:
+    def transfer_batch_to_device(
+        self, batch: PointBatch, device: torch.device, dataloader_idx: int
+    ) -> PointBatch:
         return batch
 
 
 def fit(model: Tiny, folder: Path, checkpoint: str | None = None) -> None:
     """3 epochs of 4 batches, with a checkpoint after every step and after every epoch."""
-    each = ModelCheckpoint(folder, "step{step}", every_n_train_steps=1, save_top_k=-1, auto_insert_metric_name=False)
+    each = ModelCheckpoint(
+        folder, "step{step}", every_n_train_steps=1, save_top_k=-1, auto_insert_metric_name=False
+    )
     ends = ModelCheckpoint(
-        folder, "end{epoch}", every_n_epochs=1, save_top_k=-1, auto_insert_metric_name=False, save_on_train_epoch_end=True
+        folder,
+        "end{epoch}",
+        every_n_epochs=1,
+        save_top_k=-1,
+        auto_insert_metric_name=False,
+        save_on_train_epoch_end=True,
     )
     trainer = lightning.Trainer(
         max_epochs=3,
@@ -231,11 +263,22 @@ def fit(model: Tiny, folder: Path, checkpoint: str | None = None) -> None:
 
 
 def test_lightning_resumes_the_same_stream(tmp_path: Path) -> None:
-    """A run resumed from a checkpoint of any step sees what the uninterrupted run saw after it, and ends with its weights."""
+    """A run resumed from a checkpoint of any step sees what the uninterrupted run saw after it,
+    and ends with its weights.
+    """
     whole = Tiny()
     fit(whole, tmp_path / "whole")
     assert len(whole.losses) == 12 == len(set(whole.losses))
-    for name, done in {"step1": 1, "step3": 3, "step4": 4, "step5": 5, "step8": 8, "step11": 11, "end0": 4, "end1": 8}.items():
+    for name, done in {
+        "step1": 1,
+        "step3": 3,
+        "step4": 4,
+        "step5": 5,
+        "step8": 8,
+        "step11": 11,
+        "end0": 4,
+        "end1": 8,
+    }.items():
         second = Tiny()
         fit(second, tmp_path / name, str(tmp_path / "whole" / f"{name}.ckpt"))
         assert second.losses == whole.losses[done:], name
@@ -261,7 +304,9 @@ def test_loaders_of_any_items() -> None:
     train = data.train_dataloader()
     train.set_epoch(2)
     batches = list(train)
-    assert len(batches) == 2 and all(numbers.shape == (4, 2) and epochs.tolist() == [2] * 4 for numbers, epochs in batches)
+    assert len(batches) == 2 and all(
+        numbers.shape == (4, 2) and epochs.tolist() == [2] * 4 for numbers, epochs in batches
+    )
     assert [numbers[:, 0].tolist() for numbers, _ in data.val_dataloader()] == [[0, 1, 2], [3, 4]]
 
 
@@ -284,8 +329,22 @@ def test_devices_share_training_and_see_every_item_of_evaluation_once() -> None:
 
 
 def test_sizes_that_do_not_fit_the_devices() -> None:
-    with pytest.raises(ValueError, match=r"optim\.batch_size is 5 pictures over all devices, which 2 devices cannot share equally: use a "):
-        Loaders(Squares(9), Squares(2), batch_size=5, seed=0, world_size=2, items="pictures", setting="optim.batch_size")
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"optim\.batch_size is 5 pictures over all devices, which 2 devices cannot share equally: "
+            r"use a "
+        ),
+    ):
+        Loaders(
+            Squares(9),
+            Squares(2),
+            batch_size=5,
+            seed=0,
+            world_size=2,
+            items="pictures",
+            setting="optim.batch_size",
+        )
     with pytest.raises(ValueError, match="mine: 3 training clouds are too few for 4 devices"):
         Loaders(Squares(3), Squares(2), batch_size=8, seed=0, world_size=4, name="mine")
     with pytest.raises(ValueError, match="0 clouds"):

@@ -1,4 +1,6 @@
-"""Folders of meshes, and ModelNet's clouds with theirs: what is sampled and what is rendered are one object."""
+"""Folders of meshes, and ModelNet's clouds with theirs:
+what is sampled and what is rendered are one object.
+"""
 
 from __future__ import annotations
 
@@ -49,26 +51,42 @@ def distances(dataset: CloudDataset, i: int) -> np.ndarray:
 def test_clouds_and_meshes_of_a_folder(tmp_path: Path) -> None:
     root = two_classes(tmp_path / "own")
     dataset = read_mesh_folder(root, "all", 200, normalize="none", use=("normals",))
-    assert dataset.classes == ("roof", "tent") and dataset.labels.tolist() == [0, 0, 0, 1, 1, 1], "clouds and texts are passed over"
+    assert dataset.classes == ("roof", "tent") and dataset.labels.tolist() == [0, 0, 0, 1, 1, 1], (
+        "clouds and texts are passed over"
+    )
     for one in (dataset, pickle.loads(pickle.dumps(dataset)), dataset.in_memory()):
         for i in range(6):
             mesh, sample = one.mesh(i), one[i]
-            assert float(mesh.vertices.max()) == 1 + (i > 2) and len(mesh.faces) == len(FACES) and len(sample) == 200
-            assert sample.features is not None and np.allclose(np.linalg.norm(sample.features, axis=1), 1, atol=1e-6)
+            assert (
+                float(mesh.vertices.max()) == 1 + (i > 2)
+                and len(mesh.faces) == len(FACES)
+                and len(sample) == 200
+            )
+            assert sample.features is not None and np.allclose(
+                np.linalg.norm(sample.features, axis=1), 1, atol=1e-6
+            )
             many = sample_mesh(mesh, 20_000, np.random.default_rng(0))[0]
-            assert np.max(cKDTree(many).query(sample.xyz)[0]) < 0.1, "points on the surface, to the spacing of 20,000 others"
+            assert np.max(cKDTree(many).query(sample.xyz)[0]) < 0.1, (
+                "points on the surface, to the spacing of 20,000 others"
+            )
     part = dataset.subset([4, 0])
     assert float(part.mesh(0).vertices.max()) == 2 and float(part.mesh(1).vertices.max()) == 1
     inside = read_mesh_folder(root, "all", None)[2]
     assert len(inside) == 2048 and abs(np.linalg.norm(inside.xyz, axis=1).max() - 1) < 1e-6
     shutil.copytree(root, tmp_path / "elsewhere")
-    np.testing.assert_array_equal(read_mesh_folder(tmp_path / "elsewhere", "all", 200)[3].xyz, read_mesh_folder(root, "all", 200)[3].xyz)
+    np.testing.assert_array_equal(
+        read_mesh_folder(tmp_path / "elsewhere", "all", 200)[3].xyz, read_mesh_folder(root, "all", 200)[3].xyz
+    )
 
 
 def test_splits(tmp_path: Path) -> None:
     root = two_classes(tmp_path / "flat")
     train, test = (open_dataset(f"meshes:{root}", split, 50, seed=1) for split in ("train", "test"))
-    assert train.counts().tolist() == [2, 2] and test.counts().tolist() == [1, 1] and not set(train.paths) & set(test.paths)
+    assert (
+        train.counts().tolist() == [2, 2]
+        and test.counts().tolist() == [1, 1]
+        and not set(train.paths) & set(test.paths)
+    )
     for dataset in (train, test):
         for i, path in enumerate(dataset.paths):
             assert float(dataset.mesh(i).vertices.max()) == (2 if "tent" in path else 1)
@@ -80,7 +98,10 @@ def test_splits(tmp_path: Path) -> None:
     report = check_dataset(source)
     assert report.ok and report.splits[0].faces == (6, 6, 6) and "faces per mesh    6 to 6" in report.render()
     (tmp_path / "below" / "tent" / "train").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"is a split below a class, splits are expected above them \(train/tent\).*modelnet:<folder>"):
+    with pytest.raises(
+        DataError,
+        match=r"is a split below a class, splits are expected above them \(train/tent\).*modelnet:<folder>",
+    ):
         read_mesh_folder(tmp_path / "below", "train")
     with pytest.raises(MissingDataError, match="a folder of your own meshes is expected"):
         open_dataset("meshes:nowhere")
@@ -101,11 +122,16 @@ def test_colours_come_from_texture_faces_or_corners() -> None:
     mine = torch.tensor([[1.0, 0, 0], [0, 1, 0]])
     colors = sample_mesh(Mesh(square, faces, vertex_colors=corner_colors, face_colors=mine), 500, rng(0))[2]
     assert colors is not None
-    np.testing.assert_array_equal(colors[:, 0] == 1, xyz[:, 0] > xyz[:, 1])  # a face's colour wins over its corners'
-    textured = Mesh(square, faces, vertex_colors=corner_colors, uv=square[:, :2].contiguous(), texture=texture)
+    # a face's colour wins over its corners'
+    np.testing.assert_array_equal(colors[:, 0] == 1, xyz[:, 0] > xyz[:, 1])
+    textured = Mesh(
+        square, faces, vertex_colors=corner_colors, uv=square[:, :2].contiguous(), texture=texture
+    )
     colors = sample_mesh(textured, 500, rng(0))[2]
     assert colors is not None
-    expected = np.array([[10, 20, 30, 40], [50, 60, 70, 80]])[(xyz[:, 1] < 0.5).astype(int), np.minimum(4 * xyz[:, 0], 3).astype(int)]
+    expected = np.array([[10, 20, 30, 40], [50, 60, 70, 80]])[
+        (xyz[:, 1] < 0.5).astype(int), np.minimum(4 * xyz[:, 0], 3).astype(int)
+    ]
     np.testing.assert_allclose(colors[:, 0] * 255, expected, atol=1e-3)
     assert sample_mesh(Mesh(square, faces), 5, rng(0))[2] is None
 
@@ -122,7 +148,11 @@ def test_colours_as_features(tmp_path: Path) -> None:
 def test_procedural_objects_as_a_folder_of_coloured_meshes(tmp_path: Path) -> None:
     root = write_mesh_folder(tmp_path / "own", 2, 1, seed=4, classes=("car", "mug"))
     train = open_dataset(f"meshes:{root}?use=colors", "train", 200)
-    assert train.classes == ("car", "mug") and train.counts().tolist() == [2, 2] and len(open_dataset(f"meshes:{root}", "test", 9)) == 2
+    assert (
+        train.classes == ("car", "mug")
+        and train.counts().tolist() == [2, 2]
+        and len(open_dataset(f"meshes:{root}", "test", 9)) == 2
+    )
     for i, (name, k) in enumerate((("car", 0), ("car", 1), ("mug", 0), ("mug", 1))):
         shape, mesh, cloud = make_mesh(name, mesh_seed(name, k, 4, "train")), train.mesh(i), train[i]
         np.testing.assert_array_equal(mesh.vertices.numpy(), shape.vertices)
@@ -197,9 +227,13 @@ def test_a_folder_without_meshes(tmp_path: Path) -> None:
 def test_surface_beyond_rounding() -> None:
     assert has_surface(VERTICES, FACES) and not has_surface(VERTICES, FACES[:0])
     line = np.outer([0.0, 1 / 3, 1.0], [0.1, 0.7, 0.3])
-    assert face_areas(line, np.array([[0, 1, 2]])).max() < 1e-15 and not has_surface(line, np.array([[0, 1, 2]]))
+    assert face_areas(line, np.array([[0, 1, 2]])).max() < 1e-15 and not has_surface(
+        line, np.array([[0, 1, 2]])
+    )
     sliver = np.array([[0.0, 0, 0], [1, 0, 0], [0.5, 1e-9, 0]])
-    assert has_surface(sliver, np.array([[0, 1, 2]])) and not has_surface(sliver, np.array([[0, 1, 2]]), precision=2.0**-23)
+    assert has_surface(sliver, np.array([[0, 1, 2]])) and not has_surface(
+        sliver, np.array([[0, 1, 2]]), precision=2.0**-23
+    )
 
 
 def test_modelnet_off_has_its_meshes(tmp_path: Path) -> None:
@@ -222,15 +256,23 @@ def test_sampled_modelnet_with_meshes(tmp_path: Path) -> None:
                 assert distances(dataset, i).max() < 0.08, "turned from z up to y up, as the clouds are"
         assert check_dataset(source).splits[0].faces is not None
     assert read_modelnet_h5(h5, "train").meshes is None
-    with pytest.raises(MissingDataError, match=r"nowhere: no such folder; ModelNet's original meshes are expected"):
+    with pytest.raises(
+        MissingDataError, match=r"nowhere: no such folder; ModelNet's original meshes are expected"
+    ):
         read_modelnet_txt(txt, "train", 300, meshes=str(tmp_path / "nowhere"))
     (off / "mug" / "test" / "mug_0004.off").unlink()
     with pytest.raises(
-        MissingDataError, match=r"mug_0004\.off: no such file, the mesh of .*mug_0004\.txt is expected there \(1 of 4 missing\)"
+        MissingDataError,
+        match=(
+            r"mug_0004\.off: no such file, the mesh of .*mug_0004\.txt is expected there \(1 of 4 "
+            r"missing\)"
+        ),
     ):
         read_modelnet_txt(txt, "test", 300, meshes=str(off))
     (h5 / "ply_data_train_0_id2file.json").unlink()
-    with pytest.raises(DataError, match=r"ply_data_train0\.h5#0: has no name to find its mesh by; \*_id2file\.json"):
+    with pytest.raises(
+        DataError, match=r"ply_data_train0\.h5#0: has no name to find its mesh by; \*_id2file\.json"
+    ):
         read_modelnet_h5(h5, "train", meshes=str(off))
 
 
@@ -238,7 +280,8 @@ def test_the_first_lines_as_they_are(tmp_path: Path) -> None:
     root = writers.write_modelnet_txt(tmp_path / "txt", 1, 1, 2100, classes=("vase",))
     rows = np.loadtxt(root / "vase" / "vase_0001.txt", delimiter=",", dtype=np.float32)
     cloud = read_modelnet_txt(root, "train", 2048)[0].xyz
-    np.testing.assert_array_equal(cloud, rows[:2048, :3])  # PointCMT: no farthest points, not centred or scaled again
+    # PointCMT: no farthest points, not centred or scaled again
+    np.testing.assert_array_equal(cloud, rows[:2048, :3])
     assert abs(cloud.mean(axis=0)).max() > 1e-4, "centred only as the whole file is"
 
 
@@ -270,5 +313,6 @@ def test_real_modelnet10_clouds_lie_on_their_turned_meshes(tmp_path: Path, real_
     assert len(rows) == 8
     chosen = whole.subset(rows)
     chosen.meshes = modelnet_meshes(chosen, tmp_path, "train")
-    # centroids of points that were drawn otherwise differ; a wrong turn is off by more (0.05 and above where the shape shows it)
+    # centroids of points that were drawn otherwise differ;
+    # a wrong turn is off by more (0.05 and above where the shape shows it)
     assert np.mean([distances(chosen, i).mean() for i in range(8)]) < 0.025

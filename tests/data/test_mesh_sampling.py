@@ -7,7 +7,8 @@ import pytest
 
 from pointlift.data.files.mesh_sampling import face_areas, face_normals, sample_surface
 
-# Two right triangles in the plane z = 0 with areas 1/2 and 3/2, a degenerate one between them and one after them.
+# Two right triangles in the plane z = 0 with areas 1/2 and 3/2,
+# a degenerate one between them and one after them.
 VERTICES = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [2, 0, 0], [5, 0, 0], [2, 1, 0]], dtype=np.float64)
 FACES = np.array([[0, 1, 2], [0, 1, 3], [3, 4, 5], [2, 2, 2]])
 
@@ -30,7 +31,8 @@ def test_points_are_uniform_inside_a_triangle() -> None:
     points, _ = sample_surface(VERTICES[:3], FACES[:1], 40_000, np.random.default_rng(1))
     x, y = points[:, 0].astype(np.float64), points[:, 1].astype(np.float64)
     assert (x >= 0).all() and (y >= 0).all() and (x + y <= 1 + 1e-6).all()
-    # Uniform on the unit right triangle: mean 1/3, variance 1/18, covariance -1/36; and a quarter of the area has x + y < 1/2.
+    # Uniform on the unit right triangle: mean 1/3, variance 1/18, covariance -1/36;
+    # and a quarter of the area has x + y < 1/2.
     np.testing.assert_allclose([x.mean(), y.mean()], 1 / 3, atol=0.006)
     np.testing.assert_allclose(np.cov(x, y), [[1 / 18, -1 / 36], [-1 / 36, 1 / 18]], atol=0.002)
     assert abs((x + y < 0.5).mean() - 0.25) < 0.011

@@ -38,7 +38,9 @@ def front(mesh: Mesh, size: int = 32) -> Tensor:
 
 
 def corners(image: Tensor) -> list[tuple[int, ...]]:
-    """Colours of the middles of the four quadrants of a square seen from the front, in rows. The square's half side is 1 / sqrt(2)."""
+    """Colours of the middles of the four quadrants of a square seen from the front, in rows.
+    The square's half side is 1 / sqrt(2).
+    """
     at = (10, 21)
     return [tuple(int(v) for v in (image[:, r, c] * 255).round()) for r in at for c in at]
 
@@ -70,7 +72,9 @@ def test_modelnets_glued_header_and_quads(tmp_path: Path) -> None:
 
 def test_materials_of_obj(tmp_path: Path) -> None:
     write(tmp_path / "two.mtl", "newmtl a\nKd 1 0 0\nnewmtl b\nKd 0 0 1\n")
-    mesh = read_mesh(write(tmp_path / "two.obj", f"mtllib two.mtl\n{SQUARE}usemtl a\nf 1 2 3\nusemtl b\nf 1 3 4\n"))
+    mesh = read_mesh(
+        write(tmp_path / "two.obj", f"mtllib two.mtl\n{SQUARE}usemtl a\nf 1 2 3\nusemtl b\nf 1 3 4\n")
+    )
     assert mesh.face_colors is not None
     shown = corners(front(mesh))
     assert shown[3] == RED and shown[0] == BLUE  # below the diagonal, above it
@@ -84,7 +88,9 @@ def test_texture_is_upright(tmp_path: Path, kind: str) -> None:
     if kind == "obj":
         write(tmp_path / "m.mtl", "newmtl a\nKd 0 0 0\nmap_Kd picture.png\n")
         uv = "vt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\n"
-        mesh = read_mesh(write(tmp_path / "m.obj", f"mtllib m.mtl\n{SQUARE}{uv}usemtl a\nf 1/1 2/2 3/3 4/4\n"))
+        mesh = read_mesh(
+            write(tmp_path / "m.obj", f"mtllib m.mtl\n{SQUARE}{uv}usemtl a\nf 1/1 2/2 3/3 4/4\n")
+        )
     else:
         uv = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float)
         material = trimesh.visual.material.PBRMaterial(baseColorTexture=Image.open(picture))
@@ -95,12 +101,19 @@ def test_texture_is_upright(tmp_path: Path, kind: str) -> None:
         scene = trimesh.Scene(square)
         if kind == "scene":  # a red box behind the square: the texture is joined with its colour
             box = trimesh.creation.box((0.5, 0.5, 0.1))
-            box.visual = trimesh.visual.TextureVisuals(material=trimesh.visual.material.PBRMaterial(baseColorFactor=[255, 0, 0, 255]))
+            box.visual = trimesh.visual.TextureVisuals(
+                material=trimesh.visual.material.PBRMaterial(baseColorFactor=[255, 0, 0, 255])
+            )
             scene.add_geometry(box, transform=trimesh.transformations.translation_matrix([0, 0, -0.1]))
         scene.export(tmp_path / "m.glb")
         mesh = read_mesh(tmp_path / "m.glb")
         if kind == "scene":
-            behind = render_mesh(Mesh(-mesh.vertices, mesh.faces, uv=mesh.uv, texture=mesh.texture), rig("axis-3"), 32, light=UNLIT)[0]
+            behind = render_mesh(
+                Mesh(-mesh.vertices, mesh.faces, uv=mesh.uv, texture=mesh.texture),
+                rig("axis-3"),
+                32,
+                light=UNLIT,
+            )[0]
             assert tuple(behind[:, 16, 16].tolist()) == (1.0, 0.0, 0.0)
     assert mesh.texture is not None
     assert corners(front(mesh)) == [RED, GREEN, BLUE, WHITE]
@@ -111,11 +124,13 @@ def test_repeated_texture_survives_joining() -> None:
     picture[0], picture[1] = RED, BLUE  # red above blue
     square = np.array([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
     faces = np.array([[0, 1, 2], [0, 2, 3]])
-    uv = np.array([[-7, -3], [-6, -3], [-6, 1], [-7, 1]], float)  # four times upwards, from another whole number
+    # four times upwards, from another whole number
+    uv = np.array([[-7, -3], [-6, -3], [-6, 1], [-7, 1]], float)
     one = join_parts([Part(square, faces, uv=uv, texture=picture)])
     two = join_parts([Part(square, faces, uv=uv, texture=picture), Part(square - [0, 0, 1], faces)])
     shown = [front(m, 64)[:, :, 32] for m in (one, two)]
-    away = [r for r in range(12, 52) if (r - 9.4) % 5.66 > 1.2 and (r - 9.4) % 5.66 < 4.4]  # rows that are not at a change of colour
+    # rows that are not at a change of colour
+    away = [r for r in range(12, 52) if (r - 9.4) % 5.66 > 1.2 and (r - 9.4) % 5.66 < 4.4]
     assert set(map(tuple, shown[0][:, away].T.round().tolist())) == {(1.0, 0.0, 0.0), (0.0, 0.0, 1.0)}
     assert torch.equal(shown[0][:, away].round(), shown[1][:, away].round())
 
@@ -127,7 +142,9 @@ def test_colors_of_vertices_and_faces(tmp_path: Path) -> None:
     mesh = read_mesh(tmp_path / "vertices.ply")
     assert mesh.vertex_colors is not None
     np.testing.assert_allclose(mesh.vertex_colors.numpy() * 255, np.arange(36).reshape(12, 3) * 7, atol=1e-4)
-    ball.visual = trimesh.visual.ColorVisuals(ball, face_colors=(np.arange(20 * 3).reshape(20, 3) * 4).astype(np.uint8))
+    ball.visual = trimesh.visual.ColorVisuals(
+        ball, face_colors=(np.arange(20 * 3).reshape(20, 3) * 4).astype(np.uint8)
+    )
     ball.export(tmp_path / "faces.ply")
     mesh = read_mesh(tmp_path / "faces.ply")
     assert mesh.face_colors is not None
@@ -141,10 +158,18 @@ def test_parts_coloured_in_different_ways() -> None:
     by_vertex = Part(square, faces, vertex_colors=np.eye(4)[:, :3])
     assert join_parts([plain, plain]).face_colors is None
     mixed = join_parts([plain, by_face])
-    assert mixed.face_colors is not None and mixed.vertices.shape == (8, 3) and mixed.faces[2].tolist() == [4, 5, 6]
+    assert (
+        mixed.face_colors is not None
+        and mixed.vertices.shape == (8, 3)
+        and mixed.faces[2].tolist() == [4, 5, 6]
+    )
     torch.testing.assert_close(mixed.face_colors, torch.tensor([[0.8] * 3, [0.8] * 3, [1, 0, 0], [0, 1, 0]]))
     all_three = join_parts([by_vertex, by_face, plain])
-    assert all_three.vertex_colors is not None and all_three.face_colors is None and all_three.vertices.shape == (18, 3)
+    assert (
+        all_three.vertex_colors is not None
+        and all_three.face_colors is None
+        and all_three.vertices.shape == (18, 3)
+    )
     torch.testing.assert_close(all_three.vertex_colors[all_three.faces[2]], torch.tensor([[1.0, 0, 0]] * 3))
     torch.testing.assert_close(all_three.vertex_colors[all_three.faces[0]], torch.eye(4)[:3, :3])
 
@@ -153,7 +178,9 @@ def test_places_in_a_scene_are_kept(tmp_path: Path) -> None:
     scene = trimesh.Scene()
     box = trimesh.creation.box((1, 1, 1))
     for x in (0.0, 5.0):
-        scene.add_geometry(box, geom_name="box", transform=trimesh.transformations.translation_matrix([x, 0, 0]))
+        scene.add_geometry(
+            box, geom_name="box", transform=trimesh.transformations.translation_matrix([x, 0, 0])
+        )
     scene.export(tmp_path / "boxes.glb")
     mesh = read_mesh(tmp_path / "boxes.glb")
     assert mesh.faces.shape == (24, 3)
@@ -170,7 +197,8 @@ def test_coordinates_far_from_zero_keep_their_shape(tmp_path: Path) -> None:
 BAD = {
     "cloud.ply": (
         "without faces",
-        "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\nend_header\n0 0 0\n",
+        "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float "
+        "z\nend_header\n0 0 0\n",
     ),
     "faceless.obj": ("without faces", SQUARE),
     "faceless.off": ("without faces", "OFF\n1 0 0\n0 0 0\n"),
@@ -193,7 +221,9 @@ def test_bad_files_are_named(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("package", [True, False], ids=["guessed", "without the package that guesses"])
-def test_text_that_is_no_utf8_is_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: bool) -> None:
+def test_text_that_is_no_utf8_is_no_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: bool
+) -> None:
     content = bytearray(trimesh.Scene(trimesh.creation.box()).export(file_type="glb"))
     content[content.index(b'"nodes"') + 2] = 0xAB
     (tmp_path / "text.glb").write_bytes(content)

@@ -24,7 +24,9 @@ CLASSES = ("bed", "night_stand", "sofa")
 
 
 def h5_folder(root: Path) -> Path:
-    """Five training clouds in two files listed in the wrong order, two test clouds; 8 points each; cloud i is all i + axis / 10."""
+    """Five training clouds in two files listed in the wrong order, two test clouds; 8 points each;
+    cloud i is all i + axis / 10.
+    """
     root.mkdir()
     (root / "shape_names.txt").write_text("\n".join(CLASSES) + "\n")
     (root / "train_files.txt").write_text(
@@ -32,7 +34,11 @@ def h5_folder(root: Path) -> Path:
     )
     (root / "test_files.txt").write_text("ply_data_test0.h5")
     for name, first, labels in (("train0", 0, [0, 1, 2]), ("train1", 3, [2, 0]), ("test0", 10, [1, 1])):
-        points = np.arange(first, first + len(labels))[:, None, None] + np.arange(8)[:, None] / 100 + np.arange(3) / 10
+        points = (
+            np.arange(first, first + len(labels))[:, None, None]
+            + np.arange(8)[:, None] / 100
+            + np.arange(3) / 10
+        )
         with h5py.File(root / f"ply_data_{name}.h5", "w") as file:
             file["data"], file["label"] = points.astype("f4"), np.array(labels, "u1")[:, None]
     (root / "ply_data_train_0_id2file.json").write_text(json.dumps(["bed_1", "night_stand_1", "sofa_1"]))
@@ -78,7 +84,11 @@ def test_h5(tmp_path: Path) -> None:
     first = read_modelnet_h5(root, "test", 3)
     np.testing.assert_allclose(first[0].xyz[:, 0], [10, 10.01, 10.02], atol=1e-5)
     drawn = [read_modelnet_h5(root, "test", 5, "random", seed)[1].xyz[:, 0] for seed in (0, 0, 1)]
-    assert np.array_equal(drawn[0], drawn[1]) and not np.array_equal(drawn[0], drawn[2]) and len(np.unique(drawn[0])) == 5
+    assert (
+        np.array_equal(drawn[0], drawn[1])
+        and not np.array_equal(drawn[0], drawn[2])
+        and len(np.unique(drawn[0])) == 5
+    )
     (root / "train_files.txt").unlink()
     assert len(read_modelnet_h5(root, "train")) == 5  # without its list, by name
 
@@ -101,7 +111,10 @@ def nan_at(value: np.ndarray) -> np.ndarray:
     [
         (lambda r: (r / "ply_data_train1.h5").unlink(), "1 of 2 missing"),
         (lambda r: (r / "ply_data_train1.h5").write_bytes(b""), "truncated"),
-        (lambda r: (r / "ply_data_train1.h5").write_bytes((r / "ply_data_train1.h5").read_bytes()[:-100]), "truncated"),
+        (
+            lambda r: (r / "ply_data_train1.h5").write_bytes((r / "ply_data_train1.h5").read_bytes()[:-100]),
+            "truncated",
+        ),
         (lambda r: (r / "ply_data_train1.h5").write_bytes(b"garbage" * 500), "not an .h5"),
         (lambda r: set_h5(r, "label", lambda x: x + 7), "label of cloud 0 is 9, 0 to 2"),
         (lambda r: set_h5(r, "label", lambda x: x[:1]), "2 whole numbers"),
@@ -142,7 +155,9 @@ def test_txt(tmp_path: Path) -> None:
     root = txt_folder(tmp_path / "m")
     train = read_modelnet_txt(root, "train", 6)
     rows = np.loadtxt(root / "night_stand" / "night_stand_0001.txt", delimiter=",")
-    assert train.classes == ("bed", "night_stand") and train.labels.tolist() == [1, 0] and train.up_axis == "y"
+    assert (
+        train.classes == ("bed", "night_stand") and train.labels.tolist() == [1, 0] and train.up_axis == "y"
+    )
     np.testing.assert_allclose(train[0].xyz, rows[:6, :3], rtol=1e-6)
     assert train[0].features is None
     full = read_modelnet_txt(root, "train", None, normals=True)[0]
@@ -193,7 +208,8 @@ def test_real_modelnet10(real_data: Path) -> None:
     root = real_data / "modelnet10_ply_hdf5_1024"
     train, test = read_modelnet_h5(root, "train", 1024), read_modelnet_h5(root, "test", 512)
     assert (len(train), len(test), len(train.classes)) == (3991, 908, 10) and test[0].xyz.shape == (512, 3)
-    assert all(train.classes[s.label] in s.path for s in (train[i] for i in range(0, 3991, 100)))  # label and file name agree
+    # label and file name agree
+    assert all(train.classes[s.label] in s.path for s in (train[i] for i in range(0, 3991, 100)))
     radius = max(float(np.linalg.norm(train[i].xyz, axis=1).max()) for i in range(0, 3991, 50))
     assert 0.99 < radius < 1.01
 

@@ -1,4 +1,6 @@
-"""A dataset of one's own: one file with a reader and its record, opened, checked and evaluated without touching another."""
+"""A dataset of one's own: one file with a reader and its record, opened,
+checked and evaluated without touching another.
+"""
 
 from __future__ import annotations
 
@@ -152,6 +154,10 @@ def test_every_record_is_whole(name: str) -> None:
 def test_the_public_names_are_those_of_the_rooms() -> None:
     import pointlift.data as public
 
-    assert public.CloudDataset is CloudDataset and public.open_dataset is open_dataset and set(public.__all__) <= set(dir(public))
+    assert (
+        public.CloudDataset is CloudDataset
+        and public.open_dataset is open_dataset
+        and set(public.__all__) <= set(dir(public))
+    )
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         public.nonsense  # noqa: B018

@@ -1,4 +1,6 @@
-"""Images as clouds of pixels: coordinates, colours, crops, and that what is drawn depends on (seed, epoch, index) alone."""
+"""Images as clouds of pixels: coordinates, colours, crops,
+and that what is drawn depends on (seed, epoch, index) alone.
+"""
 
 from __future__ import annotations
 
@@ -63,8 +65,15 @@ def test_every_pixel_is_a_point() -> None:
     image.putpixel((2, 0), (255, 51, 0))
     cloud = pixel_cloud(image, 7)
     # v1, section 6.1: the pixel's location as x and y, and z = 1; rows from the top
-    assert cloud.xyz.tolist() == [[0, 0, 1], [1, 0, 1], [2, 0, 1], [0, 1, 1], [1, 1, 1], [2, 1, 1]] and cloud.label == 7
-    assert cloud.features is not None and np.allclose(cloud.features[2], [1.0, 0.2, 0.0]) and not cloud.features[[0, 1, 3, 4, 5]].any()
+    assert (
+        cloud.xyz.tolist() == [[0, 0, 1], [1, 0, 1], [2, 0, 1], [0, 1, 1], [1, 1, 1], [2, 1, 1]]
+        and cloud.label == 7
+    )
+    assert (
+        cloud.features is not None
+        and np.allclose(cloud.features[2], [1.0, 0.2, 0.0])
+        and not cloud.features[[0, 1, 3, 4, 5]].any()
+    )
     grey = pixel_cloud(Image.fromarray(np.array([[0, 255]], dtype=np.uint8)))
     assert grey.features is not None and grey.features.tolist() == [[0, 0, 0], [1, 1, 1]]
 
@@ -102,9 +111,11 @@ def test_random_crops_cover_the_area_and_aspect_of_the_recipe() -> None:
         width, height = 64 * step_x, 64 * step_y
         shares.append(width * height / (256 * 200))
         aspects.append(width / height)
-    assert min(shares) < 0.2 and max(shares) > 0.75 and min(shares) > 0.06 and max(shares) < 1.03  # 8 % to all, read with an error
+    # 8 % to all, read with an error
+    assert min(shares) < 0.2 and max(shares) > 0.75 and min(shares) > 0.06 and max(shares) < 1.03
     assert 0.7 < min(aspects) < 0.85 and 1.2 < max(aspects) < 1.42
-    assert 0.4 < float(np.mean(shares)) < 0.62  # uniform in the area; large windows of a wrong aspect are tried again
+    # uniform in the area; large windows of a wrong aspect are tried again
+    assert 0.4 < float(np.mean(shares)) < 0.62
 
 
 def test_clouds_of_a_set() -> None:
@@ -113,7 +124,9 @@ def test_clouds_of_a_set() -> None:
     assert [len(clouds[i]) for i in range(3)] == [30, 28, 64] and clouds.labels.tolist() == [0, 1, 0]
     for i, image in enumerate(images):
         cloud = clouds[i]
-        assert np.array_equal(rows(cloud.xyz, cloud.features), np.asarray(image, dtype=np.float32) / np.float32(255))
+        assert np.array_equal(
+            rows(cloud.xyz, cloud.features), np.asarray(image, dtype=np.float32) / np.float32(255)
+        )
         assert np.array_equal(cloud.xyz, clouds[i].xyz)  # evaluation is the same every time
         assert np.diff(cloud.xyz[:, 1]).min() < 0  # and not in rows, whose first points are the upper ones
     in_rows = PixelClouds(Pictures(images), crop=PixelCrop(shuffle=False))
@@ -127,14 +140,23 @@ def test_fewer_points_are_random_pixels() -> None:
         cloud = clouds[0]
         assert len(np.unique(cloud.xyz, axis=0)) == 50 and cloud.xyz[:, 1].max() > 15
         assert np.array_equal(clouds[0].xyz, cloud.xyz)
-        assert not np.array_equal(clouds.draw(0, np.random.default_rng(1)).xyz, clouds.draw(0, np.random.default_rng(2)).xyz)
+        assert not np.array_equal(
+            clouds.draw(0, np.random.default_rng(1)).xyz, clouds.draw(0, np.random.default_rng(2)).xyz
+        )
     assert len(PixelClouds(Pictures([image]), n_points=500)[0]) == 400
 
 
 def test_subsets_and_memory_keep_drawing() -> None:
-    clouds = PixelClouds(Pictures([picture(12, 12, i) for i in range(6)]), crop=PixelCrop(crop=8), n_points=40, seed=3)
+    clouds = PixelClouds(
+        Pictures([picture(12, 12, i) for i in range(6)]), crop=PixelCrop(crop=8), n_points=40, seed=3
+    )
     part = clouds.subset([4, -5, 2])
-    for same in (part, part.in_memory(), clouds.in_memory().subset([4, 1, 2]), pickle.loads(pickle.dumps(part))):
+    for same in (
+        part,
+        part.in_memory(),
+        clouds.in_memory().subset([4, 1, 2]),
+        pickle.loads(pickle.dumps(part)),
+    ):
         assert same.labels.tolist() == [0, 1, 0] and same.classes == clouds.classes
         for i, whole in enumerate((4, 1, 2)):
             assert np.array_equal(same[i].features, clouds[whole].features)
@@ -148,7 +170,13 @@ def test_subsets_and_memory_keep_drawing() -> None:
 @pytest.mark.parametrize("memory", [False, True])
 def test_batches_follow_from_seed_and_epoch(memory: bool, source: str) -> None:
     def batches(epoch: int, seed: int = 0, workers: int = 0, shuffle: bool = True) -> list[torch.Tensor]:
-        loader = make_loader(open_dataset(f"{source}?crop=8", n_points=None, in_memory=memory), 5, shuffle, seed, num_workers=workers)
+        loader = make_loader(
+            open_dataset(f"{source}?crop=8", n_points=None, in_memory=memory),
+            5,
+            shuffle,
+            seed,
+            num_workers=workers,
+        )
         loader.set_epoch(epoch)
         found = []
         for batch in loader:
@@ -171,9 +199,16 @@ def test_batches_follow_from_seed_and_epoch(memory: bool, source: str) -> None:
 
 def test_sources(source: str) -> None:
     train, test = (open_dataset(source, split, n_points=None) for split in ("train", "test"))
-    assert isinstance(train, PixelClouds) and train.counts().tolist() == [4, 4] and test.counts().tolist() == [2, 2]
+    assert (
+        isinstance(train, PixelClouds)
+        and train.counts().tolist() == [4, 4]
+        and test.counts().tolist() == [2, 2]
+    )
     assert train.classes == test.classes == ("cat", "dog") and [len(train[i]) for i in (0, 1)] == [288, 304]
-    assert describe_source(source) == "pixels of imagefolder" and available_splits(source) == ("train", "test")
+    assert describe_source(source) == "pixels of imagefolder" and available_splits(source) == (
+        "train",
+        "test",
+    )
     assert len(open_dataset(f"{source}?crop=12&resize=14", n_points=None)[0]) == 144
     assert len(open_dataset(source, n_points=9)[0]) == 9
     plain = open_dataset(f"{source}?augment=false&shuffle=false", n_points=None)
@@ -194,7 +229,8 @@ def test_check_tells_pictures_apart_by_their_colours(source: str) -> None:
 
 
 def test_options_of_the_image_source() -> None:
-    fractals = open_dataset(FRACTALS + "&crop=8", "test", n_points=None, size=20, seed=2)  # 20 pixels rendered, 8 of them seen
+    # 20 pixels rendered, 8 of them seen
+    fractals = open_dataset(FRACTALS + "&crop=8", "test", n_points=None, size=20, seed=2)
     assert len(fractals) == 2 and len(fractals[0]) == 64
     assert describe_source(FRACTALS) == "pixels of procedural"
 

@@ -38,7 +38,10 @@ def raw(tmp_path: Path, written_raw: Path) -> Path:
 
 def test_layout_as_published(written: Path) -> None:
     files = sorted(str(p.relative_to(written)) for p in written.rglob("*.h5"))
-    assert "main_split_nobg/test_objectdataset.h5" in files and "main_split/training_objectdataset_augmentedrot_scale75.h5" in files
+    assert (
+        "main_split_nobg/test_objectdataset.h5" in files
+        and "main_split/training_objectdataset_augmentedrot_scale75.h5" in files
+    )
     assert len(files) == 2 * len(VARIANTS)
     with h5py.File(written / "main_split" / "training_objectdataset.h5", "r") as file:
         assert {k: (v.shape, v.dtype.kind) for k, v in file.items()} == {
@@ -56,8 +59,14 @@ def test_variants(written: Path) -> None:
             read_scanobjectnn(written, "test", variant=name.upper().replace("-", "_")),
         )
         copies = 5 if name.startswith("pb") else 1
-        assert train.classes == CLASSES and train.up_axis == "y" and train.counts().tolist() == [copies] * 15 == test.counts().tolist()
-        with h5py.File(written / f"main_split{VARIANTS[name][0]}" / f"test_objectdataset{VARIANTS[name][1]}.h5", "r") as file:
+        assert (
+            train.classes == CLASSES
+            and train.up_axis == "y"
+            and train.counts().tolist() == [copies] * 15 == test.counts().tolist()
+        )
+        with h5py.File(
+            written / f"main_split{VARIANTS[name][0]}" / f"test_objectdataset{VARIANTS[name][1]}.h5", "r"
+        ) as file:
             np.testing.assert_array_equal(np.stack([test[i].xyz for i in range(len(test))]), file["data"][()])
     assert len(read_scanobjectnn(written, "train")) == 75, "the hardest variant is the default"
 
@@ -72,7 +81,10 @@ def test_points_mask_and_normalisation(written: Path) -> None:
     first = read_scanobjectnn(written, "train", 20, "obj-bg", foreground=True, normalize="unit-sphere")[3]
     assert first.xyz.shape == (20, 3) and abs(np.linalg.norm(first.xyz, axis=1).max() - 1) < 1e-6
     np.testing.assert_array_equal(first.part, whole[3].part[:20])  # type: ignore[index]
-    drawn = [read_scanobjectnn(written, "train", 20, "obj-bg", sampling="random", foreground=True, seed=s)[3] for s in (0, 0, 1)]
+    drawn = [
+        read_scanobjectnn(written, "train", 20, "obj-bg", sampling="random", foreground=True, seed=s)[3]
+        for s in (0, 0, 1)
+    ]
     assert np.array_equal(drawn[0].xyz, drawn[1].xyz) and not np.array_equal(drawn[0].xyz, drawn[2].xyz)
     rows = [int(np.flatnonzero((whole[3].xyz == point).all(axis=1))[0]) for point in drawn[0].xyz]
     np.testing.assert_array_equal(drawn[0].part, whole[3].part[rows])  # type: ignore[index]
@@ -82,7 +94,9 @@ def test_archive_folder_and_other_folds(tmp_path: Path, h5: Path) -> None:
     (tmp_path / "top").mkdir()
     shutil.move(h5, tmp_path / "top" / "h5_files")
     root = tmp_path / "top"
-    assert scanobjectnn_layout(root) == "h5" and len(read_scanobjectnn(root, "train", variant="obj-only")) == 15
+    assert (
+        scanobjectnn_layout(root) == "h5" and len(read_scanobjectnn(root, "train", variant="obj-only")) == 15
+    )
     with pytest.raises(MissingDataError, match=r"split2_nobg.training_objectdataset.h5: no such file"):
         read_scanobjectnn(root, "train", variant="obj-only", fold=2)
     (root / "h5_files" / "main_split_nobg").rename(root / "h5_files" / "split2_nobg")
@@ -105,8 +119,14 @@ def with_nan(data: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda r: change(r, "data", lambda x: None), "'data' and 'label' are expected in it, it has label, mask"),
-        (lambda r: change(r, "label", lambda x: x + 1), "the label of cloud 14 is 15, 0 to 14 is expected by ScanObjectNN's 15 classes"),
+        (
+            lambda r: change(r, "data", lambda x: None),
+            "'data' and 'label' are expected in it, it has label, mask",
+        ),
+        (
+            lambda r: change(r, "label", lambda x: x + 1),
+            "the label of cloud 14 is 15, 0 to 14 is expected by ScanObjectNN's 15 classes",
+        ),
         (lambda r: change(r, "label", lambda x: x[:3]), "15 whole numbers are expected"),
         (lambda r: change(r, "mask", lambda x: None), "'mask' are expected in it, it has data, label"),
         (lambda r: change(r, "mask", lambda x: x[:, :9]), r"'mask' has shape \(15, 9\).*\(15, 64\)"),
@@ -114,7 +134,10 @@ def with_nan(data: np.ndarray) -> np.ndarray:
         (lambda r: change(r, "data", with_nan), "1 of 15 clouds have NaN.*cloud 2.*row 5"),
         (lambda r: change(r, "data", lambda x: x[..., 0]), r"\(N, P, 3\)"),
         (lambda r: (r / "main_split" / "training_objectdataset.h5").write_bytes(b"no"), "not an .h5 file"),
-        (lambda r: (r / "main_split" / "training_objectdataset.h5").unlink(), "no such file, it holds the split 'train' of obj-bg"),
+        (
+            lambda r: (r / "main_split" / "training_objectdataset.h5").unlink(),
+            "no such file, it holds the split 'train' of obj-bg",
+        ),
     ],
 )
 def test_damaged_h5(h5: Path, damage: Callable[[Path], None], words: str) -> None:
@@ -151,7 +174,10 @@ def test_raw_objects(written_raw: Path) -> None:
     assert scanobjectnn_layout(written_raw) == "raw"
     whole = read_scanobjectnn(written_raw, "train", None, "obj-bg", colors=True, foreground=True)
     alone = read_scanobjectnn(written_raw, "train", None, "obj-only", colors=True)
-    assert whole.counts().tolist() == [2] * 15 and read_scanobjectnn(written_raw, "test", variant="obj-only").counts().tolist() == [1] * 15
+    assert (
+        whole.counts().tolist() == [2] * 15
+        and read_scanobjectnn(written_raw, "test", variant="obj-only").counts().tolist() == [1] * 15
+    )
     for i in range(0, 30, 7):
         rows = np.fromfile(whole.paths[i], "<f4")[1:].reshape(-1, 11)
         assert f"/{CLASSES[whole.labels[i]]}/" in whole.paths[i]
@@ -161,12 +187,21 @@ def test_raw_objects(written_raw: Path) -> None:
         read = np.column_stack([sample.xyz, sample.features, sample.part])
         np.testing.assert_allclose(ordered(read), ordered(stored), atol=1e-6)
         assert not np.array_equal(sample.xyz, rows[:, :3]), "the first points are random ones"
-        np.testing.assert_allclose(ordered(np.column_stack([own.xyz, own.features])), ordered(stored[rows[:, 10] != 2, :6]), atol=1e-6)
+        np.testing.assert_allclose(
+            ordered(np.column_stack([own.xyz, own.features])),
+            ordered(stored[rows[:, 10] != 2, :6]),
+            atol=1e-6,
+        )
         assert own.part is None
-    drawn = read_scanobjectnn(written_raw, "train", 60, "obj-only", colors=True, seed=4, normalize="unit-sphere")
+    drawn = read_scanobjectnn(
+        written_raw, "train", 60, "obj-only", colors=True, seed=4, normalize="unit-sphere"
+    )
     drawn = pickle.loads(pickle.dumps(drawn))
     np.testing.assert_array_equal(drawn[5].xyz, drawn[5].xyz)
-    assert drawn[5].xyz.shape == (60, 3) == drawn[5].features.shape and abs(np.linalg.norm(drawn[5].xyz, axis=1).max() - 1) < 1e-6  # type: ignore[union-attr]
+    assert (
+        drawn[5].xyz.shape == (60, 3) == drawn[5].features.shape
+        and abs(np.linalg.norm(drawn[5].xyz, axis=1).max() - 1) < 1e-6
+    )  # type: ignore[union-attr]
 
 
 def test_h5_is_preferred_until_colours_are_asked_for(written: Path, raw: Path) -> None:
@@ -174,7 +209,9 @@ def test_h5_is_preferred_until_colours_are_asked_for(written: Path, raw: Path) -
     assert scanobjectnn_layout(raw) == "h5 and raw"
     assert len(read_scanobjectnn(raw, "train", variant="obj-only")) == 15
     assert len(read_scanobjectnn(raw, "train", variant="obj-only", colors=True)) == 30
-    with pytest.raises(DataError, match=r"pb-t50-rs of fold 0 is in the \.h5 files alone; give variant=obj-only"):
+    with pytest.raises(
+        DataError, match=r"pb-t50-rs of fold 0 is in the \.h5 files alone; give variant=obj-only"
+    ):
         read_scanobjectnn(raw, "train", colors=True)
 
 

@@ -22,7 +22,9 @@ SYNSETS = {"Cap": "02954340", "Mug": "03797390"}
 
 
 def write(root: Path, first: dict[str, int] | None = None, n: int = 12) -> Path:
-    """Two categories, two shapes of each in train and one in val and in test; first: the lowest part of a category."""
+    """Two categories, two shapes of each in train and one in val and in test; first:
+    the lowest part of a category.
+    """
     first = {"Cap": 6, "Mug": 36} if first is None else first
     rng = np.random.default_rng(0)
     lists: dict[str, list[str]] = {"train": [], "val": [], "test": []}
@@ -52,7 +54,8 @@ def test_the_benchmarks_table() -> None:
         and of["Motorbike"] == (30, 31, 32, 33, 34, 35)
         and of["Table"] == (47, 48, 49)
     )
-    assert sorted(p for parts in OFFICIAL.parts for p in parts) == list(range(50))  # each part is of one category
+    # each part is of one category
+    assert sorted(p for parts in OFFICIAL.parts for p in parts) == list(range(50))
     assert OFFICIAL.categories == tuple(sorted(OFFICIAL.categories))
 
 
@@ -62,11 +65,21 @@ def test_splits_categories_and_parts(tmp_path: Path) -> None:
     sizes = {split: len(read_shapenetpart(root, split)) for split in ("train", "val", "trainval", "test")}
     assert sizes == {"train": 4, "val": 2, "trainval": 6, "test": 2}
     data = read_shapenetpart(root, "test", normals=True)
-    assert data.classes == OFFICIAL.categories and data.labels.tolist() == [2, 11] and data.up_axis == "y"  # Cap and Mug of the 16
+    # Cap and Mug of the 16
+    assert data.classes == OFFICIAL.categories and data.labels.tolist() == [2, 11] and data.up_axis == "y"
     cap, mug = data[0], data[1]
     raw = np.loadtxt(root / "02954340" / "cap3.txt")
-    assert np.allclose(cap.xyz, raw[:, :3]) and cap.features is not None and np.allclose(cap.features, raw[:, 3:6])
-    assert cap.part is not None and cap.part.tolist() == [6, 7] * 6 and mug.part is not None and set(mug.part.tolist()) == {36, 37}
+    assert (
+        np.allclose(cap.xyz, raw[:, :3])
+        and cap.features is not None
+        and np.allclose(cap.features, raw[:, 3:6])
+    )
+    assert (
+        cap.part is not None
+        and cap.part.tolist() == [6, 7] * 6
+        and mug.part is not None
+        and set(mug.part.tolist()) == {36, 37}
+    )
     assert read_shapenetpart(root, "test")[0].features is None
     assert np.array_equal(pickle.loads(pickle.dumps(data))[1].xyz, mug.xyz)  # for the loader's processes
 

@@ -27,7 +27,8 @@ def test_holdout_is_disjoint_and_complete() -> None:
     kept, held = holdout(LABELS, 0.2, 0)
     assert not set(kept) & set(held) and len(kept) + len(held) == 47
     assert np.bincount(LABELS[held]).tolist() == [1, 6, 2]
-    assert np.bincount(LABELS[holdout([0, 0, 1, 1, 1], 0.9, 0)[1]], minlength=1).sum() == 3  # one of each class is always kept
+    # one of each class is always kept
+    assert np.bincount(LABELS[holdout([0, 0, 1, 1, 1], 0.9, 0)[1]], minlength=1).sum() == 3
 
 
 def test_every_draw_is_possible() -> None:

@@ -72,12 +72,19 @@ def test_scale_shift_and_jitter_have_the_paper_ranges() -> None:
         factors.append(ratio)
         shifts.append(Shift()(SAMPLE, rng(seed)).xyz[0] - XYZ[0])
         noises.append((Jitter()(SAMPLE, rng(seed)).xyz - XYZ)[0])
-    for values, low, high, p in ((factors, 0.9, 1.1, 0.9), (shifts, -0.2, 0.2, 0.9), (noises, -0.0125, 0.0125, 0.7)):
+    for values, low, high, p in (
+        (factors, 0.9, 1.1, 0.9),
+        (shifts, -0.2, 0.2, 0.9),
+        (noises, -0.0125, 0.0125, 0.7),
+    ):
         table = np.array(values)
         still = (np.abs(table - (1 if low > 0 else 0)) < 1e-7).all(axis=1)
         assert abs((~still).mean() - p) < 4 * np.sqrt(p * (1 - p) / 600)
         moved = table[~still]
-        assert low - 1e-6 <= moved.min() < low + 0.03 * (high - low) and high - 0.03 * (high - low) < moved.max() <= high + 1e-6
+        assert (
+            low - 1e-6 <= moved.min() < low + 0.03 * (high - low)
+            and high - 0.03 * (high - low) < moved.max() <= high + 1e-6
+        )
         assert np.abs(np.corrcoef(moved.T)[np.triu_indices(3, 1)]).max() < 0.25  # axes are independent
 
 
@@ -111,7 +118,11 @@ def test_rotation_is_right_handed() -> None:
     assert np.allclose(quarter(SAMPLE, rng()).xyz, XYZ)
     from pointlift.data.transforms import rotation
 
-    for axis, start, end in (("z", [1, 0, 0], [0, 1, 0]), ("x", [0, 1, 0], [0, 0, 1]), ("y", [0, 0, 1], [1, 0, 0])):
+    for axis, start, end in (
+        ("z", [1, 0, 0], [0, 1, 0]),
+        ("x", [0, 1, 0], [0, 0, 1]),
+        ("y", [0, 0, 1], [1, 0, 0]),
+    ):
         np.testing.assert_allclose(rotation(axis, np.pi / 2) @ np.array(start), end, atol=1e-6)
 
 
@@ -141,14 +152,21 @@ def test_unit_sphere() -> None:
 
 
 def test_paper_augmentation_is_the_papers() -> None:
-    assert modelnet_augmentation() == Compose([Shuffle(), Scale(0.9, 1.1, 0.9), Shift(0.2, 0.9), Jitter(0.025, 0.05, 0.7)])
+    assert modelnet_augmentation() == Compose(
+        [Shuffle(), Scale(0.9, 1.1, 0.9), Shift(0.2, 0.9), Jitter(0.025, 0.05, 0.7)]
+    )
 
 
 def test_augment_depends_on_seed_epoch_and_index_only() -> None:
     augment = Augment(seed=5)
     reference = augment(SAMPLE, 3, 7).xyz
     np.testing.assert_array_equal(reference, Augment(seed=5)(SAMPLE, 3, 7).xyz)
-    for other in (augment(SAMPLE, 4, 7), augment(SAMPLE, 3, 8), Augment(seed=6)(SAMPLE, 3, 7), augment(SAMPLE, 7, 3)):
+    for other in (
+        augment(SAMPLE, 4, 7),
+        augment(SAMPLE, 3, 8),
+        Augment(seed=6)(SAMPLE, 3, 7),
+        augment(SAMPLE, 7, 3),
+    ):
         assert not np.array_equal(reference, other.xyz)
 
 

@@ -50,9 +50,17 @@ def test_layout_and_content(root: Path) -> None:
         "chair/test/chair_0005_001.png",
     ]
     assert len(names) == 2 * 5 * VIEWS
-    for views in (ViewFolder(root, "train"), pickle.loads(pickle.dumps(ViewFolder(str(root), "train", VIEWS)))):
+    for views in (
+        ViewFolder(root, "train"),
+        pickle.loads(pickle.dumps(ViewFolder(str(root), "train", VIEWS))),
+    ):
         assert views.ids == ("chair_0001", "chair_0002", "chair_0003", "mug_0001", "mug_0002", "mug_0003")
-        assert views.labels.tolist() == [0, 0, 0, 1, 1, 1] and views.classes == CLASSES and views.n_views == VIEWS and views.size == (4, 5)
+        assert (
+            views.labels.tolist() == [0, 0, 0, 1, 1, 1]
+            and views.classes == CLASSES
+            and views.n_views == VIEWS
+            and views.size == (4, 5)
+        )
         for i, (name, k) in enumerate(zip(("chair",) * 3 + ("mug",) * 3, (0, 1, 2) * 2)):
             images = views.images(i)
             assert images.shape == (VIEWS, 4, 5, 3) and images.dtype == np.uint8
@@ -63,7 +71,9 @@ def test_layout_and_content(root: Path) -> None:
             views.images(6)
     (root / "notes").mkdir()
     swapped = ViewFolder(root, "test", classes=("mug", "chair"))
-    assert swapped.labels.tolist() == [0, 0, 1, 1] and swapped.ids[0] == "mug_0004", "the classes' own order, and others passed over"
+    assert swapped.labels.tolist() == [0, 0, 1, 1] and swapped.ids[0] == "mug_0004", (
+        "the classes' own order, and others passed over"
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,17 +84,35 @@ def test_layout_and_content(root: Path) -> None:
             r"mug_0002_002\.png: no such view, mug_0002 has 2 of 3 \(1 missing\)",
         ),
         (lambda r: (r / "mug" / "train" / "mug_0002_003.png").unlink(), r"mug_0002_003\.png: no such view"),
-        (lambda r: save_views(r / "mug/train", "mug_0002", np.zeros((4, 4, 5, 3), np.uint8)), "one view more than the 3"),
-        (lambda r: (r / "mug/train/mug_0002_003.png").rename(r / "mug/train/mug_0002_03.png"), "not named as a view"),
-        (lambda r: shutil.copy(r / "mug/train/mug_0002_003.png", r / "mug/train/mug_0002_003.PNG"), r"003\.PNG: is not named as a view"),
+        (
+            lambda r: save_views(r / "mug/train", "mug_0002", np.zeros((4, 4, 5, 3), np.uint8)),
+            "one view more than the 3",
+        ),
+        (
+            lambda r: (r / "mug/train/mug_0002_003.png").rename(r / "mug/train/mug_0002_03.png"),
+            "not named as a view",
+        ),
+        (
+            lambda r: shutil.copy(r / "mug/train/mug_0002_003.png", r / "mug/train/mug_0002_003.PNG"),
+            r"003\.PNG: is not named as a view",
+        ),
         (lambda r: shutil.rmtree(r / "mug" / "train"), "mug.train: no such folder"),
         (lambda r: [p.unlink() for p in (r / "mug" / "train").iterdir()], "has no views, .* incomplete"),
-        (lambda r: [p.rename(p.with_suffix(".jpg")) for p in (r / "mug" / "train").iterdir()], r"_001\.jpg, is no \.png: convert it"),
+        (
+            lambda r: [p.rename(p.with_suffix(".jpg")) for p in (r / "mug" / "train").iterdir()],
+            r"_001\.jpg, is no \.png: convert it",
+        ),
         (lambda r: (r / "sofa").mkdir(), "sofa.train: no such folder"),
         (lambda r: [p.rename(r.parent / p.name) for p in r.iterdir()], "has no folders"),
         (lambda r: shutil.rmtree(r), "no such folder"),
-        (lambda r: (r / "mug/train/mug_0003_002.png").write_bytes(b"\x89PNG no"), r"mug_0003_002\.png: cannot be read as a picture"),
-        (lambda r: Image.new("RGB", (5, 3)).save(r / "mug/train/mug_0003_002.png"), r"mug_0003_002\.png: is 5 x 3 pixels, but .* 5 x 4"),
+        (
+            lambda r: (r / "mug/train/mug_0003_002.png").write_bytes(b"\x89PNG no"),
+            r"mug_0003_002\.png: cannot be read as a picture",
+        ),
+        (
+            lambda r: Image.new("RGB", (5, 3)).save(r / "mug/train/mug_0003_002.png"),
+            r"mug_0003_002\.png: is 5 x 3 pixels, but .* 5 x 4",
+        ),
     ],
 )
 def test_damaged_folders(root: Path, damage: Callable[[Path], object], words: str) -> None:
@@ -95,7 +123,9 @@ def test_damaged_folders(root: Path, damage: Callable[[Path], object], words: st
 
 
 def test_number_of_views_and_classes(root: Path) -> None:
-    with pytest.raises(MissingDataError, match=r"chair_0001_004\.png: no such view, chair_0001 has 3 of 20 \(17 missing\)"):
+    with pytest.raises(
+        MissingDataError, match=r"chair_0001_004\.png: no such view, chair_0001 has 3 of 20 \(17 missing\)"
+    ):
         ViewFolder(root, "train", 20)
     with pytest.raises(DataError, match="one view more than the 2"):
         ViewFolder(root, "train", 2)
@@ -104,7 +134,10 @@ def test_number_of_views_and_classes(root: Path) -> None:
     with pytest.raises(MissingDataError, match="sofa: no such folder"):
         ViewFolder(root, "train", classes=("chair", "sofa"))
     (root / "chair/train/chair_0001_003.png").unlink()
-    with pytest.raises(DataError, match=r"chair_0002_003\.png: is one view more than the 2 .*as chair_0001, the first, has; complete"):
+    with pytest.raises(
+        DataError,
+        match=r"chair_0002_003\.png: is one view more than the 2 .*as chair_0001, the first, has; complete",
+    ):
         ViewFolder(root, "train")
 
 
@@ -114,11 +147,16 @@ def test_every_layout_of_modelnet_finds_its_views(tmp_path: Path, root: Path) ->
     off = write_off(tmp_path / "off", 3, 2, seed=2, classes=CLASSES)
     for split in ("train", "test"):
         views = ViewFolder(root, split, classes=CLASSES[::-1])  # other labels, the same names
-        for dataset in (read_modelnet_h5(h5, split), read_modelnet_txt(txt, split, 32), read_modelnet_off(off, split, 32)):
+        for dataset in (
+            read_modelnet_h5(h5, split),
+            read_modelnet_txt(txt, split, 32),
+            read_modelnet_off(off, split, 32),
+        ):
             matched = match_views(dataset, views)
             for i, k in enumerate(matched.tolist()):
                 assert (
-                    views.ids[k] == object_name(dataset.paths[i]) and views.classes[views.labels[k]] == dataset.classes[dataset.labels[i]]
+                    views.ids[k] == object_name(dataset.paths[i])
+                    and views.classes[views.labels[k]] == dataset.classes[dataset.labels[i]]
                 )
             assert sorted(matched.tolist()) == list(range(len(dataset)))
             np.testing.assert_array_equal(match_views(dataset.subset([3, 0, 3]), views), matched[[3, 0, 3]])
@@ -137,13 +175,25 @@ def clouds(objects: list[tuple[str, str]], classes: tuple[str, ...] = CLASSES) -
 def test_the_first_mismatch_is_named(root: Path) -> None:
     views = ViewFolder(root, "train")
     good = ("chair", "a/chair_0002.ply")
-    assert match_views(clouds([good, ("?", "b/mug_0001.txt")]), views).tolist() == [1, 3], "without a label, by name"
+    assert match_views(clouds([good, ("?", "b/mug_0001.txt")]), views).tolist() == [1, 3], (
+        "without a label, by name"
+    )
     for bad, words in (
-        (("mug", "a/chair_0001.ply"), r"a/chair_0001\.ply: has the label 'mug', but the views of 'chair_0001' in .* are of 'chair'"),
-        (("chair", "a/chair_0004.ply"), r"a/chair_0004\.ply: there are no views of 'chair_0004' in .*views \(train\), which has 6 objects"),
+        (
+            ("mug", "a/chair_0001.ply"),
+            r"a/chair_0001\.ply: has the label 'mug', but the views of 'chair_0001' in .* are of 'chair'",
+        ),
+        (
+            ("chair", "a/chair_0004.ply"),
+            r"a/chair_0004\.ply: there are no views of 'chair_0004' in .*views \(train\), "
+            r"which has 6 objects",
+        ),
         (("chair", "x.h5#3"), r"clouds: cloud 1 \(x.h5#3\) has no name"),
         (("chair", ""), r"cloud 1 \(in memory\) has no name"),
-        (("chair", "other/chair_0002.ply"), r"other/chair_0002\.ply: is called 'chair_0002' as a/chair_0002\.ply is"),
+        (
+            ("chair", "other/chair_0002.ply"),
+            r"other/chair_0002\.ply: is called 'chair_0002' as a/chair_0002\.ply is",
+        ),
     ):
         with pytest.raises(DataError, match=words):
             match_views(clouds([good, bad, ("mug", "nowhere.ply")]), views)
@@ -162,7 +212,11 @@ def test_the_same_name_in_two_classes(tmp_path: Path) -> None:
     assert match_views(clouds([("mug", "m/1.ply"), ("chair", "c/1.ply")]), views).tolist() == [1, 0]
     with pytest.raises(DataError, match=r"has no label, but the views of '1' in .* are of 'chair' and 'mug'"):
         match_views(clouds([("?", "m/1.ply")]), views)
-    for images in (np.zeros((2, 3, 3, 3)), np.zeros((3, 3, 3), np.uint8), np.zeros((1000, 1, 1, 3), np.uint8)):
+    for images in (
+        np.zeros((2, 3, 3, 3)),
+        np.zeros((3, 3, 3), np.uint8),
+        np.zeros((1000, 1, 1, 3), np.uint8),
+    ):
         with pytest.raises(ValueError, match="uint8 of"):
             save_views(tmp_path, "x", images)  # type: ignore[arg-type]
 
@@ -194,9 +248,16 @@ def test_real_modelnet10_names(tmp_path: Path, real_data: Path) -> None:
     )
     chosen = dataset.subset(range(0, 908, 40))
     for path, label in zip(chosen.paths, chosen.labels):
-        save_views(tmp_path / dataset.classes[label] / "test", str(object_name(path)), np.zeros((2, 3, 3, 3), np.uint8))
+        save_views(
+            tmp_path / dataset.classes[label] / "test",
+            str(object_name(path)),
+            np.zeros((2, 3, 3, 3), np.uint8),
+        )
     views = ViewFolder(tmp_path, "test", 2)
-    matched = match_views(CloudDataset([chosen[i] for i in range(len(chosen))], dataset.classes), ViewFolder(tmp_path, "test", 2))
+    matched = match_views(
+        CloudDataset([chosen[i] for i in range(len(chosen))], dataset.classes),
+        ViewFolder(tmp_path, "test", 2),
+    )
     assert [views.ids[k] for k in matched] == [object_name(p) for p in chosen.paths]
     with pytest.raises(MissingDataError, match="there are no views of"):
         match_views(dataset, views)

@@ -1,4 +1,6 @@
-"""docs/facts.md explains every number that code, recipes, tests and pages cite as "facts 5.4", "facts 0.2-0.6", "trap T12" or "T35"."""
+"""docs/facts.md explains every number that code, recipes, tests and pages cite as "facts 5.4",
+"facts 0.2-0.6", "trap T12" or "T35".
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ PLACES = ("src", "tests", "benchmarks", "tools", "docs", "README.md", "CONTRIBUT
 
 KEY = r"T\d{1,2}[a-z]?\b|\d\.\d{1,2}(?!\d)|\d(?![\d.])\b"
 JOIN = r"(?:\s*(?:[,;]|-|–)\s*|\s+)(?:(?:and|or|to)\s+)?(?:traps?\s+)?"
-CITATION = re.compile(rf"\b(?:facts?(?:\.md)?|traps?)\b,?\s+(?:traps?\s+)?(§?\s*(?:{KEY})(?:{JOIN}§?(?:{KEY}))*)", re.IGNORECASE)
+CITATION = re.compile(
+    rf"\b(?:facts?(?:\.md)?|traps?)\b,?\s+(?:traps?\s+)?(§?\s*(?:{KEY})(?:{JOIN}§?(?:{KEY}))*)", re.IGNORECASE
+)
 ANCHOR = re.compile(r"facts\.md#([\w-]+)")
 BARE = re.compile(r"(?<![\w-])T\d\d[a-z]?\b(?!-)")  # with one digit T1 to T3 are rules of inflation
 NEW_LINE = re.compile(r"\s*\n[ \t]*(?:#[ \t]*)?")  # citations may be broken, in comments too
@@ -33,14 +37,20 @@ def cited_in(text: str) -> set[str]:
         last, end = None, 0
         for key in re.finditer(KEY, match[1]):
             between = match[1][end : key.start()]
-            found |= _range(last, key[0]) if last is not None and re.search(r"[-–]|\bto\b", between) else {key[0]}
+            found |= (
+                _range(last, key[0]) if last is not None and re.search(r"[-–]|\bto\b", between) else {key[0]}
+            )
             last, end = key[0], key.end()
     return found
 
 
 def _range(first: str, last: str) -> set[str]:
-    """0.2 and 0.4 -> 0.2, 0.3, 0.4; T35 and T37 -> T35, T36, T37; ends of different sections stand for themselves."""
-    (section, low), (other, high) = (re.fullmatch(r"(T|\d\.|)(\d+)[a-z]?", key).groups() for key in (first, last))  # type: ignore[union-attr]
+    """0.2 and 0.4 -> 0.2, 0.3, 0.4; T35 and T37 -> T35, T36, T37;
+    ends of different sections stand for themselves.
+    """
+    (section, low), (other, high) = (
+        re.fullmatch(r"(T|\d\.|)(\d+)[a-z]?", key).groups() for key in (first, last)
+    )  # type: ignore[union-attr]
     if section != other:
         return {first, last}
     return {first, last} | {f"{section}{n}" for n in range(int(low) + 1, int(high))}
@@ -72,11 +82,17 @@ def files() -> Iterator[Path]:
 
 def bodies() -> dict[str, str]:
     parts = re.split(r"^#{2,3} ", TEXT, flags=re.MULTILINE)[1:]
-    return {title.split(" ")[0].rstrip("."): body for title, _, body in (part.partition("\n") for part in parts)}
+    return {
+        title.split(" ")[0].rstrip("."): body for title, _, body in (part.partition("\n") for part in parts)
+    }
 
 
 def test_what_is_cited_is_on_the_page() -> None:
-    unknown = {f"{path.relative_to(ROOT)}: {key}" for path in files() for key in unknown_in(path.read_text(encoding="utf-8"))}
+    unknown = {
+        f"{path.relative_to(ROOT)}: {key}"
+        for path in files()
+        for key in unknown_in(path.read_text(encoding="utf-8"))
+    }
     assert not unknown, f"docs/facts.md has no entry for what these cite: {sorted(unknown)}"
 
 
@@ -109,7 +125,10 @@ def test_citations_are_read(text: str, keys: set[str]) -> None:
     assert cited_in(text) == keys
 
 
-@pytest.mark.parametrize("text", ["(facts 9.9)", "(facts 0.2-0.99)", "trap T8, T98", "as T97 says", "[there](facts.md#t96)", "(facts 9)"])
+@pytest.mark.parametrize(
+    "text",
+    ["(facts 9.9)", "(facts 0.2-0.99)", "trap T8, T98", "as T97 says", "[there](facts.md#t96)", "(facts 9)"],
+)
 def test_a_citation_of_nothing_is_found(text: str) -> None:
     assert unknown_in(text)
     assert not unknown_in("(facts 0.2, 5.4), trap T12, T39b, [there](facts.md#t12), [and there](facts.md#54)")
@@ -120,7 +139,9 @@ def test_entries_stand_once_in_order_with_text_and_source() -> None:
     entries = entries_of(TEXT)
     assert [key for key, count in Counter(entries).items() if count > 1] == []
     numbered, traps = [k for k in entries if not k.startswith("T")], [k for k in entries if k.startswith("T")]
-    assert entries == numbered + traps and len(anchors_of(TEXT)) == len(re.findall(r"^#+ ", TEXT, re.MULTILINE))
+    assert entries == numbered + traps and len(anchors_of(TEXT)) == len(
+        re.findall(r"^#+ ", TEXT, re.MULTILINE)
+    )
     assert numbered == sorted(numbered, key=lambda key: [int(part) for part in key.split(".")])
     assert traps == sorted(traps, key=lambda key: (int(re.sub(r"\D", "", key)), key))
     texts = bodies()

@@ -8,7 +8,9 @@ from pointlift.evaluate.class_moments import ClassMoments
 from pointlift.evaluate.collapse import cdnv
 
 
-def sample(n: int = 400, classes: int = 6, features: int = 9, offset: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def sample(
+    n: int = 400, classes: int = 6, features: int = 9, offset: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(3)
     labels = rng.integers(classes, size=n)
     return rng.normal(size=(classes, features))[labels] * 2 + rng.normal(size=(n, features)) + offset, labels
@@ -26,7 +28,8 @@ def streamed(x: np.ndarray, y: np.ndarray, batch: int, classes: int) -> ClassMom
 def test_agrees_with_all_features_at_once(batch: int, offset: float) -> None:
     x, y = sample(offset=offset)
     expected, moments = cdnv(x, y), streamed(x, y, batch, 6)
-    # float64 keeps 16 digits; at 1e6 from the origin, squares would have lost 12 of them (a naive sum is wrong in the fourth digit)
+    # float64 keeps 16 digits; at 1e6 from the origin,
+    # squares would have lost 12 of them (a naive sum is wrong in the fourth digit)
     tolerance = 1e-12 if offset == 0 else 1e-8
     np.testing.assert_allclose(moments.cdnv().pairwise, expected.pairwise, rtol=tolerance)
     assert moments.cdnv().mean == pytest.approx(expected.mean, rel=tolerance)

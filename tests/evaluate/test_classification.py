@@ -24,8 +24,12 @@ def test_agrees_with_sklearn(seed):
     predicted = scores.argmax(1)
     assert np.array_equal(result.confusion, sk.confusion_matrix(labels, predicted, labels=range(7)))
     assert result.overall_accuracy == pytest.approx(sk.accuracy_score(labels, predicted), abs=1e-15)
-    assert result.class_mean_accuracy == pytest.approx(sk.balanced_accuracy_score(labels, predicted), abs=1e-15)
-    assert np.allclose(result.per_class_accuracy, sk.recall_score(labels, predicted, average=None), atol=1e-15)
+    assert result.class_mean_accuracy == pytest.approx(
+        sk.balanced_accuracy_score(labels, predicted), abs=1e-15
+    )
+    assert np.allclose(
+        result.per_class_accuracy, sk.recall_score(labels, predicted, average=None), atol=1e-15
+    )
     assert result.n == 300
 
 
@@ -77,7 +81,14 @@ def test_refuses_what_does_not_fit(scores, labels, message):
 
 
 @pytest.mark.parametrize(
-    "text", ["{}", '{"classes": ["a"], "confusion": [[1, 2]]}', "not json", '{"classes": ["a"], "confusion": [[0]]}', "[]"]
+    "text",
+    [
+        "{}",
+        '{"classes": ["a"], "confusion": [[1, 2]]}',
+        "not json",
+        '{"classes": ["a"], "confusion": [[0]]}',
+        "[]",
+    ],
 )
 def test_damaged_json_is_refused(text):
     with pytest.raises(ValueError):

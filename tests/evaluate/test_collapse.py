@@ -58,7 +58,9 @@ def test_scale_rotation_order_and_translation_do_not_matter(embedding):
 def test_float32_features_are_not_summed_in_float32(embedding):
     features, labels = embedding
     single = torch.tensor(features + 4096.0, dtype=torch.float32)
-    assert cdnv(single, torch.tensor(labels)).mean == pytest.approx(literal_cdnv(single.double().numpy(), labels), rel=1e-9)
+    assert cdnv(single, torch.tensor(labels)).mean == pytest.approx(
+        literal_cdnv(single.double().numpy(), labels), rel=1e-9
+    )
 
 
 def test_full_collapse_is_zero():

@@ -36,7 +36,11 @@ def test_summary_agrees_with_scipy():
     values = [72.1, 74.0, 71.3, 73.9, 70.0]
     summary = summarize(values)
     low, high = stats.t.interval(0.95, 4, loc=np.mean(values), scale=stats.sem(values))
-    assert (summary.mean, summary.std, summary.n) == (pytest.approx(np.mean(values)), pytest.approx(np.std(values, ddof=1)), 5)
+    assert (summary.mean, summary.std, summary.n) == (
+        pytest.approx(np.mean(values)),
+        pytest.approx(np.std(values, ddof=1)),
+        5,
+    )
     assert (summary.ci_low, summary.ci_high) == (pytest.approx(low), pytest.approx(high))
     assert summary.ci_half_width == pytest.approx((high - low) / 2)
 

@@ -43,7 +43,9 @@ def test_against_the_loop() -> None:
         predicted = [rng.choice(LABELS.parts[c] if trial % 2 else 6, n) for c, n in zip(category, sizes)]
         result = part_metrics(predicted, truth, category, LABELS)
         instance, classes = literal(predicted, truth, category)
-        assert result.instance_miou == pytest.approx(instance, abs=1e-12) and result.class_miou == pytest.approx(classes, abs=1e-12)
+        assert result.instance_miou == pytest.approx(
+            instance, abs=1e-12
+        ) and result.class_miou == pytest.approx(classes, abs=1e-12)
         right = sum(int((p == t).sum()) for p, t in zip(predicted, truth))
         assert result.point_accuracy == right / sizes.sum() and result.points == sizes.sum()
 
@@ -55,10 +57,14 @@ def test_by_hand() -> None:
     result = part_metrics([np.array([0, 0, 1, 1]), lamp, lamp], [mug, lamp, lamp], [0, 1, 1], LABELS)
     assert result.category_iou[:2] == pytest.approx([7 / 12, 1.0]) and np.isnan(result.category_iou[2])
     assert result.instance_miou == pytest.approx((7 / 12 + 2) / 3)
-    assert result.class_miou == pytest.approx((7 / 12 + 1) / 2)  # categories count equally, bag has no shape and does not count
+    # categories count equally, bag has no shape and does not count
+    assert result.class_miou == pytest.approx((7 / 12 + 1) / 2)
     assert result.point_accuracy == 11 / 12
     assert "no shapes of 1 of 3 categories" in result.summary() and "3 shapes" in result.summary()
-    assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["per_category"]["bag"] == {"iou": None, "shapes": 0}
+    assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["per_category"]["bag"] == {
+        "iou": None,
+        "shapes": 0,
+    }
     # a part that is only predicted counts 0, so one wrong point costs a whole part: 3 of 4 + 0 of 1 + neither
     one = part_metrics([np.array([2, 2, 2, 3])], [np.array([2, 2, 2, 2])], [1], LABELS)
     assert one.instance_miou == pytest.approx((3 / 4 + 0 + 1) / 3)
@@ -68,7 +74,8 @@ def test_an_argmax_among_the_categorys_parts() -> None:
     allowed = torch.from_numpy(LABELS.allowed())
     scores = torch.tensor([[9.0, 1, 5, 4, 3, 0], [9, 1, 5, 4, 3, 0], [1, 1, 0, 0, 0, 2]])
     category, offsets = torch.tensor([0, 1, 0]), torch.tensor([0, 1, 2, 3])
-    assert predicted_parts(scores, category, offsets, allowed).tolist() == [0, 2, 0]  # of equal ones the lowest
+    # of equal ones the lowest
+    assert predicted_parts(scores, category, offsets, allowed).tolist() == [0, 2, 0]
     assert predicted_parts(scores, category, offsets, allowed, restrict=False).tolist() == [0, 0, 5]
     assert not torch.isinf(scores).any()  # not in place
 

@@ -14,7 +14,9 @@ from pointlift.evaluate import cdnv, deviation_term, nearest_mean_error, transfe
 from pointlift.evaluate.rademacher import halfspace_rademacher_bound
 
 
-def classes(count: int, samples: int, p: int, distance: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def classes(
+    count: int, samples: int, p: int, distance: float, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Standard normal classes whose means lie on the axes, all `distance` apart."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(count), samples)
@@ -32,7 +34,9 @@ def literal_pair_error(x: np.ndarray, y: np.ndarray, chosen: dict[int, list[int]
             if a < b:
                 for own, other in ((a, b), (b, a)):
                     rest = [i for i in np.flatnonzero(y == own) if i not in chosen[own]]
-                    wrong = [np.linalg.norm(x[i] - means[other]) < np.linalg.norm(x[i] - means[own]) for i in rest]
+                    wrong = [
+                        np.linalg.norm(x[i] - means[other]) < np.linalg.norm(x[i] - means[own]) for i in rest
+                    ]
                     total.append(np.mean(wrong))
     return float(np.mean(total))
 
@@ -41,13 +45,16 @@ def test_pair_error_is_the_definition() -> None:
     x, y = classes(4, 9, 5, 2.0)
     rng = np.random.default_rng(7)
     chosen = {c: list(np.flatnonzero(y == c)[rng.permutation(9)[:3]]) for c in range(4)}
-    assert nearest_mean_error(x, y, 3, draws=1, seed=7).mean == pytest.approx(literal_pair_error(x, y, chosen), abs=1e-12)
+    assert nearest_mean_error(x, y, 3, draws=1, seed=7).mean == pytest.approx(
+        literal_pair_error(x, y, chosen), abs=1e-12
+    )
 
 
 def test_pair_error_of_normal_classes_is_known() -> None:
     x, y = classes(2, 4000, 3, 2.0)
     found = nearest_mean_error(x, y, 1000, draws=4)
-    assert found.mean == pytest.approx(ndtr(-1.0), abs=0.012)  # three standard errors of 6000 tests; means from 1000 samples
+    # three standard errors of 6000 tests; means from 1000 samples
+    assert found.mean == pytest.approx(ndtr(-1.0), abs=0.012)
     assert found.pairs == 1 and 0 < found.standard_error < 0.01
     shuffled = np.random.default_rng(0).permutation(y)
     assert nearest_mean_error(x, shuffled, 20).mean == pytest.approx(0.5, abs=0.05)
@@ -68,7 +75,10 @@ def test_terms_by_hand() -> None:
     assert bound.collapse_term == pytest.approx(16 * 5 / 32, rel=1e-12)
     assert bound.deviation_term == pytest.approx(6 * math.sqrt(math.log(8) / 4) + 1, rel=1e-12)
     assert bound.complexity_term == 1.0, "two points on a line can be decided in every way"
-    assert bound.total == pytest.approx(bound.collapse_term + bound.deviation_term + bound.complexity_term) and bound.vacuous
+    assert (
+        bound.total == pytest.approx(bound.collapse_term + bound.deviation_term + bound.complexity_term)
+        and bound.vacuous
+    )
     proof = transfer_bound(source, labels, target, target_labels, n=2, constants="proof")
     assert proof.deviation_term == pytest.approx(3 * math.sqrt(math.log(8) / 4) + 0.25, rel=1e-12)
     assert proof.total < bound.total, "the statement follows from its proof"
@@ -103,13 +113,20 @@ def test_scale_and_rotation_of_the_features_do_not_matter() -> None:
             k: pytest.approx(v, rel=1e-9) if isinstance(v, float) else v for k, v in first.items()
         }
     assert transfer_bound(torch.tensor(x), torch.tensor(y), x, y, n=4).to_dict() == first
-    linear = [transfer_bound(s * x, y, s * x, y, n=4, complexity="linear-estimate").rademacher for s in (1.0, 3.0)]
-    assert linear[1] == pytest.approx(3 * linear[0], rel=1e-9), "real-valued functions scale with the features"
+    linear = [
+        transfer_bound(s * x, y, s * x, y, n=4, complexity="linear-estimate").rademacher for s in (1.0, 3.0)
+    ]
+    assert linear[1] == pytest.approx(3 * linear[0], rel=1e-9), (
+        "real-valued functions scale with the features"
+    )
 
 
 def test_estimates_stay_below_the_bound() -> None:
     x, y = classes(3, 70, 3, 3.0)
-    values = {k: transfer_bound(x, y, x, y, n=60, complexity=k, draws=2).rademacher for k in ("halfspaces-bound", "halfspaces-estimate")}
+    values = {
+        k: transfer_bound(x, y, x, y, n=60, complexity=k, draws=2).rademacher
+        for k in ("halfspaces-bound", "halfspaces-estimate")
+    }
     assert 0.1 < values["halfspaces-estimate"] < values["halfspaces-bound"] < 0.5
 
 
@@ -117,7 +134,12 @@ def test_words_and_files() -> None:
     x, y = classes(3, 12, 4, 3.0)
     bound = transfer_bound(x, y, x, y, n=4, spherically_symmetric=True)
     text = bound.explain()
-    assert "assuming spherical symmetry" in text and "adaptor frozen" in text and "3 pairs" in text and len(text.splitlines()) == 5
+    assert (
+        "assuming spherical symmetry" in text
+        and "adaptor frozen" in text
+        and "3 pairs" in text
+        and len(text.splitlines()) == 5
+    )
     stored = json.loads(json.dumps(bound.to_dict(), allow_nan=False))
     assert stored["total"] == bound.total and stored["complexity"] == "halfspaces-bound"
     same = np.concatenate([x[:12], -x[:12] + 2 * x[:12].mean(axis=0)])  # equal means: infinite CDNV

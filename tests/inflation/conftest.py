@@ -1,5 +1,5 @@
-"""Inflation is tested on the plain torch backend, which is exact in float64 and compiles nothing, and on one thread:
-the clouds are small."""
+"""Inflation is tested on the plain torch backend, which is exact in float64 and compiles nothing, and on one
+thread: the clouds are small."""
 
 from __future__ import annotations
 

@@ -9,7 +9,9 @@ import pointlift as pl
 
 
 def randomise_norms(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Weights, biases and running statistics of every batch normalisation drawn, so that none of them can be lost unnoticed."""
+    """Weights, biases and running statistics of every batch normalisation drawn,
+    so that none of them can be lost unnoticed.
+    """
     g = torch.Generator().manual_seed(seed)
     for m in model.modules():
         if isinstance(m, nn.modules.batchnorm._BatchNorm):
@@ -22,11 +24,15 @@ def randomise_norms(model: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def plane(picture: Tensor, axis: str = "z") -> pl.SparseTensor:
-    """A picture (B, C, H, W) as a plane of voxels at 0 of `axis`: rows along the first of the other two axes, columns along the second."""
+    """A picture (B, C, H, W) as a plane of voxels at 0 of `axis`:
+    rows along the first of the other two axes, columns along the second.
+    """
     b, c, h, w = picture.shape
     batch, row, column = torch.meshgrid(torch.arange(b), torch.arange(h), torch.arange(w), indexing="ij")
     columns = {"x": (0, row, column), "y": (row, 0, column), "z": (row, column, 0)}[axis]
-    coords = torch.stack([batch, *(torch.zeros_like(row) if isinstance(v, int) else v for v in columns)], -1).reshape(-1, 4)
+    coords = torch.stack(
+        [batch, *(torch.zeros_like(row) if isinstance(v, int) else v for v in columns)], -1
+    ).reshape(-1, 4)
     return pl.SparseTensor(picture.permute(0, 2, 3, 1).reshape(-1, c), coords.to(torch.int32))
 
 
@@ -65,7 +71,9 @@ class Block(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or c_in != c_out:
-            self.shortcut = FixedShortcut(c_in, c_out) if fixed else nn.Conv2d(c_in, c_out, 1, stride, bias=False)
+            self.shortcut = (
+                FixedShortcut(c_in, c_out) if fixed else nn.Conv2d(c_in, c_out, 1, stride, bias=False)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))

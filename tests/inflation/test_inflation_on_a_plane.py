@@ -1,4 +1,6 @@
-"""A picture laid out as a plane of voxels: inflated networks compute the image network's own activations on it."""
+"""A picture laid out as a plane of voxels: inflated networks compute the image network's own activations on
+it.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,13 @@ from torch import Tensor, nn
 import pointlift as pl
 
 
-def picture(channels: int, size: int | tuple[int, int] = 12, dtype: torch.dtype = torch.float32, batch: int = 2) -> Tensor:
+def picture(
+    channels: int, size: int | tuple[int, int] = 12, dtype: torch.dtype = torch.float32, batch: int = 2
+) -> Tensor:
     h, w = (size, size) if isinstance(size, int) else size
-    return torch.randn(batch, channels, h, w, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
+    return torch.randn(
+        batch, channels, h, w, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    ).to(dtype)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +34,9 @@ def resnet18() -> nn.Module:
 
 @pytest.mark.parametrize("axis", ["x", "y", "z"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-9)])
-def test_resnet18_after_the_stem(resnet18: nn.Module, axis: str, dtype: torch.dtype, tolerance: float) -> None:
+def test_resnet18_after_the_stem(
+    resnet18: nn.Module, axis: str, dtype: torch.dtype, tolerance: float
+) -> None:
     net = pl.inflate(resnet18, axis=axis).eval().to(dtype)
     image = resnet18.to(dtype)
     x = picture(64, (13, 10), dtype)  # odd and oblong: rows and columns cannot be exchanged unnoticed
@@ -68,23 +76,33 @@ def fire_net() -> nn.Module:
         def __init__(self, c_in: int, squeeze: int, expand: int):
             super().__init__()
             self.squeeze, self.act = nn.Conv2d(c_in, squeeze, 1), nn.ReLU(inplace=True)
-            self.expand1, self.expand3 = nn.Conv2d(squeeze, expand, 1), nn.Conv2d(squeeze, expand, 3, padding=1)
+            self.expand1, self.expand3 = (
+                nn.Conv2d(squeeze, expand, 1),
+                nn.Conv2d(squeeze, expand, 3, padding=1),
+            )
 
         def forward(self, x: Tensor) -> Tensor:
             x = self.act(self.squeeze(x))
             return torch.cat([self.act(self.expand1(x)), self.act(self.expand3(x))], 1)
 
     return nn.Sequential(
-        nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.MaxPool2d(3, 2, 1), Fire(8, 4, 8), Fire(16, 4, 8), nn.MaxPool2d(3, 2, 1), Fire(16, 8, 12),
-        nn.Dropout(0.5), nn.Conv2d(24, 10, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.MaxPool2d(3, 2, 1), Fire(8, 4, 8), Fire(16, 4, 8),
+        nn.MaxPool2d(3, 2, 1), Fire(16, 8, 12), nn.Dropout(0.5), nn.Conv2d(24, 10, 1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(),
     )  # fmt: skip
 
 
 FAMILIES: dict[str, tuple[Callable[[], nn.Module], int | tuple[int, int]]] = {
     "vgg11_bn": (lambda: torchvision.models.vgg11_bn(weights=None, init_weights=False).features, 32),
     "densenet": (lambda: torchvision.models.DenseNet(8, (2, 2), 16).features, 32),
-    "mobilenetv2": (lambda: torchvision.models.mobilenet_v2(weights=None, width_mult=0.25).features, (64, 37)),
-    "mobilenetv3": (lambda: torchvision.models.mobilenet_v3_small(weights=None, width_mult=0.5).features, (64, 37)),
+    "mobilenetv2": (
+        lambda: torchvision.models.mobilenet_v2(weights=None, width_mult=0.25).features,
+        (64, 37),
+    ),
+    "mobilenetv3": (
+        lambda: torchvision.models.mobilenet_v3_small(weights=None, width_mult=0.5).features,
+        (64, 37),
+    ),
     "regnety": (lambda: _trunk("regnety_002"), (64, 37)),
     "seresnext": (lambda: _trunk("seresnext26t_32x4d"), (64, 37)),
     "convnext": (lambda: _trunk("convnext_atto"), 64),
@@ -155,12 +173,15 @@ def test_one_convolution_on_a_plane(rule: str, factor: float | None, axis: str, 
     with torch.no_grad():
         found = picture_of(sparse(plane(x, axis)), axis)
         expected = image(x) * (1 / kernel if factor is None else factor)
-    assert relative(found, expected) < (1e-7 if rule == "mean" else 1e-12)  # a third is rounded in float32 weights
+    # a third is rounded in float32 weights
+    assert relative(found, expected) < (1e-7 if rule == "mean" else 1e-12)
 
 
 @pytest.mark.parametrize("axis", ["x", "y", "z"])
 @pytest.mark.parametrize(("rule", "factor"), [("repeat", 3.0), ("center", 1.0), ("mean", 1.0)])
-def test_one_convolution_on_a_volume_that_is_constant_along_the_axis(rule: str, factor: float, axis: str) -> None:
+def test_one_convolution_on_a_volume_that_is_constant_along_the_axis(
+    rule: str, factor: float, axis: str
+) -> None:
     image, sparse = one_conv(rule, axis)
     x = picture(4, (9, 7), torch.float64)
     depth, along = 5, "xyz".index(axis)
@@ -197,7 +218,12 @@ def test_windows_that_are_placed_elsewhere_are_reported() -> None:
 @pytest.mark.parametrize("counted", [True, False])
 def test_a_mean_over_the_border_of_the_picture_is_reported_where_it_differs(counted: bool) -> None:
     torch.manual_seed(0)
-    layers = [nn.Conv2d(3, 8, 3, 1, 1), nn.ReLU(), nn.AvgPool2d(3, 2, 1, count_include_pad=counted), nn.Conv2d(8, 12, 1)]
+    layers = [
+        nn.Conv2d(3, 8, 3, 1, 1),
+        nn.ReLU(),
+        nn.AvgPool2d(3, 2, 1, count_include_pad=counted),
+        nn.Conv2d(8, 12, 1),
+    ]
     image = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 5)).eval()
     net = pl.inflate(image, rule="center", stem="inflate").eval()
     x = picture(3)
@@ -208,7 +234,9 @@ def test_a_mean_over_the_border_of_the_picture_is_reported_where_it_differs(coun
 
 
 def test_windows_that_are_placed_elsewhere_are_those_that_differ() -> None:
-    """A max-pooling without padding looks at [0, 2], the voxel one at [-1, 1]: the note is about a real difference."""
+    """A max-pooling without padding looks at [0, 2], the voxel one at [-1, 1]:
+    the note is about a real difference.
+    """
     torch.manual_seed(0)
     x = picture(3, 9, torch.float64, 1)
     pooled = pl.nn.SparseMaxPool3d(3, 2)(plane(x))

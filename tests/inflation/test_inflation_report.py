@@ -1,4 +1,6 @@
-"""Every tensor of the image network has one fate, every tensor of the new network one source; the image network is left as it was."""
+"""Every tensor of the image network has one fate, every tensor of the new network one source;
+the image network is left as it was.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,23 @@ class SharedLayers(nn.Module):
 
 def small_vgg() -> nn.Module:
     """VGG's way of ending: pooling to a fixed size, then fully connected layers that only fit that size."""
-    body = [nn.Conv2d(3, 8, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3, 1, 1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2)]
-    head = [nn.AdaptiveAvgPool2d((7, 7)), nn.Flatten(), nn.Linear(16 * 49, 20), nn.ReLU(), nn.Dropout(), nn.Linear(20, 10)]
+    body = [
+        nn.Conv2d(3, 8, 3, 1, 1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, 3, 1, 1),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    ]
+    head = [
+        nn.AdaptiveAvgPool2d((7, 7)),
+        nn.Flatten(),
+        nn.Linear(16 * 49, 20),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Linear(20, 10),
+    ]
     return nn.Sequential(*body, *head)
 
 
@@ -87,7 +104,9 @@ def test_every_tensor_appears_once(network: str) -> None:
         assert r.shape_3d is None or r.shape_3d == tuple(state[r.target].shape), r
         assert r.fate in ("copied", "inflated", "re-initialised", "dropped")
         if r.fate == "copied":
-            assert torch.equal(state[r.target].flatten().sort().values, before[r.name].flatten().sort().values), r
+            assert torch.equal(
+                state[r.target].flatten().sort().values, before[r.name].flatten().sort().values
+            ), r
             if r.shape_2d == r.shape_3d:
                 assert torch.equal(state[r.target], before[r.name]), r
         if r.fate == "re-initialised" and r.shape_2d is not None and len(r.shape_2d) > 1:
@@ -107,7 +126,10 @@ def test_every_tensor_appears_once(network: str) -> None:
 
 
 def test_arguments_make_the_same_network_again() -> None:
-    drawn, matrix = {"rule": "learned", "start": "random", "seed": 3}, {"rule": torch.ones(9, 27), "load_stages": [2], "stem": "three-conv"}
+    drawn, matrix = (
+        {"rule": "learned", "start": "random", "seed": 3},
+        {"rule": torch.ones(9, 27), "load_stages": [2], "stem": "three-conv"},
+    )
     for options in ({}, drawn, matrix):
         net = pl.inflate(tiny(), **options)
         again = pl.inflate(tiny(), **json.loads(json.dumps(net.arguments)))
@@ -141,7 +163,9 @@ def test_a_network_in_half_or_double_precision_is_inflated_in_single() -> None:
 def test_the_same_seed_draws_the_same_input_and_output_layer_for_every_rule() -> None:
     nets = [pl.inflate(tiny(), rule=r, seed=4) for r in ("repeat", "learned", "T3")]
     for net in nets[1:]:
-        assert torch.equal(net.stem[0].weight, nets[0].stem[0].weight) and torch.equal(net.head[0].weight, nets[0].head[0].weight)
+        assert torch.equal(net.stem[0].weight, nets[0].stem[0].weight) and torch.equal(
+            net.head[0].weight, nets[0].head[0].weight
+        )
     assert not torch.equal(pl.inflate(tiny(), seed=5).stem[0].weight, nets[0].stem[0].weight)
 
 
@@ -170,7 +194,9 @@ def test_an_inflated_stem_shares_its_weights_out_over_other_channels(channels: i
 def test_rendering() -> None:
     report = pl.inflate(tiny()).report
     text = str(report)
-    assert text == report.render() and "inflated" in text and "repeat along z" in text and "image stem" in text
+    assert (
+        text == report.render() and "inflated" in text and "repeat along z" in text and "image stem" in text
+    )
     every = report.render(every=True)
     assert len(every.splitlines()) == len(report.rows) + len(report.notes)
     assert "8x8x3x3 -> 27x8x8" in every and "scalar -> scalar" in every and "512" not in every
@@ -192,12 +218,20 @@ def test_forward_map_is_what_is_pooled() -> None:
         with torch.no_grad():
             last, pooled = net.forward_map(x), net.forward_features(x)
         assert last.stride == (8 if stem == "three-conv" else 4)
-        assert torch.allclose(torch.stack([last.features[last.batch == b].mean(0) for b in (0, 1)]), pooled, atol=1e-6)
+        assert torch.allclose(
+            torch.stack([last.features[last.batch == b].mean(0) for b in (0, 1)]), pooled, atol=1e-6
+        )
         assert last.to_points().shape == (240, 24)
 
 
 def test_the_network_says_what_it_takes() -> None:
-    with pytest.raises(TypeError, match=r"takes a PointBatch or a SparseTensor, got Tensor: make one of them with PointBatch\.from_list"):
+    with pytest.raises(
+        TypeError,
+        match=(
+            r"takes a PointBatch or a SparseTensor, got Tensor: "
+            r"make one of them with PointBatch\.from_list"
+        ),
+    ):
         pl.inflate(tiny())(torch.rand(5, 3))
 
 
@@ -210,7 +244,9 @@ def test_three_heads() -> None:
 
 
 def test_inflate_is_a_function_whatever_was_imported_before() -> None:
-    """The package is `pointlift.inflation`, so that nothing that is imported hides `pointlift.inflate(...)`."""
+    """The package is `pointlift.inflation`, so that nothing that is imported hides
+    `pointlift.inflate(...)`.
+    """
     import subprocess
     import sys
 

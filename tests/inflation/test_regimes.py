@@ -1,4 +1,6 @@
-"""What learns and what moves in each regime; parameter counts of the paper's networks; stages that are loaded."""
+"""What learns and what moves in each regime; parameter counts of the paper's networks;
+stages that are loaded.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,12 @@ def test_an_inflated_stem_learns_as_the_input_layer() -> None:
     net = pl.inflate(tiny(), stem="inflate", num_classes=3)
     pl.set_finetune(net, "io")
     trained = {n for n, p in net.named_parameters() if p.requires_grad}
-    assert trained == {"backbone.conv1.weight", "backbone.bn1.weight", "backbone.bn1.bias", *(n for n in trained if n.startswith("head."))}
+    assert trained == {
+        "backbone.conv1.weight",
+        "backbone.bn1.weight",
+        "backbone.bn1.bias",
+        *(n for n in trained if n.startswith("head.")),
+    }
     net.train()
     assert net.backbone.bn1.training and not net.backbone.layer1[0].bn1.training
 
@@ -208,7 +215,10 @@ def test_load_stages() -> None:
 
 @pytest.mark.parametrize("wrong", [0, 4, -1])
 def test_load_stages_that_do_not_exist(wrong: int) -> None:
-    with pytest.raises(ValueError, match=rf"names stage {wrong}, but this network has stages 1 to 3 \(layer1, layer2, layer3\)"):
+    with pytest.raises(
+        ValueError,
+        match=rf"names stage {wrong}, but this network has stages 1 to 3 \(layer1, layer2, layer3\)",
+    ):
         pl.inflate(tiny(), load_stages=[1, wrong])
 
 
@@ -228,17 +238,23 @@ def test_networks_without_a_backbone() -> None:
     assert not torch.equal(net.stem[0].weight, before["stem.0.weight"])
     with pytest.raises(ValueError, match="Regime 'io' freezes a backbone, but LinearNetwork has none"):
         pl.set_finetune(net, "io")
-    with pytest.raises(ValueError, match="regime must be one of io, io\\+stats, io\\+bn, all, scratch, got 'full'"):
+    with pytest.raises(
+        ValueError, match="regime must be one of io, io\\+stats, io\\+bn, all, scratch, got 'full'"
+    ):
         pl.set_finetune(net, "full")
 
 
 def test_the_ratio_is_printed() -> None:
-    assert str(FinetuneReport("io+bn", 1_000, 400_000)) == "regime io+bn: 1,000 of 400,000 parameters are trained (0.25 %, 400.0x fewer)"
+    assert (
+        str(FinetuneReport("io+bn", 1_000, 400_000))
+        == "regime io+bn: 1,000 of 400,000 parameters are trained (0.25 %, 400.0x fewer)"
+    )
     assert FinetuneReport("all", 10, 10).render().endswith("(100.00 %)")
     assert FinetuneReport("all", 0, 0).ratio == 0
 
 
-COUNTS = {  # facts 1.5: total, IO trainable, IO+BN trainable at 40 classes, with the released code's shortcuts
+# facts 1.5: total, IO trainable, IO+BN trainable at 40 classes, with the released code's shortcuts
+COUNTS = {
     "resnet18": (34_368_056, 25_912, 35_384),
     "resnet50": (65_602_616, 87_352, 140_344),
     "resnet101": (104_648_760, 87_352, 192_568),
@@ -246,7 +262,10 @@ COUNTS = {  # facts 1.5: total, IO trainable, IO+BN trainable at 40 classes, wit
 }
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", *(pytest.param(n, marks=pytest.mark.slow) for n in ("resnet101", "resnet152"))])
+@pytest.mark.parametrize(
+    "name",
+    ["resnet18", "resnet50", *(pytest.param(n, marks=pytest.mark.slow) for n in ("resnet101", "resnet152"))],
+)
 def test_parameter_counts_of_the_released_networks(name: str) -> None:
     net = pl.inflate(small_picture(timm.create_model(name, pretrained=False)), shortcut_kernel=2)
     reports = {r: pl.set_finetune(net, r) for r in ("io", "io+stats", "io+bn", "all")}
@@ -269,4 +288,6 @@ def test_shortcut_kernels_repeat_the_1x1_weights() -> None:
         assert torch.equal(cell, image.layer2[0].shortcut.weight[:, :, 0, 0].t())
     row = next(r for r in net.report.rows if r.name == "layer2.0.shortcut.weight")
     assert (row.fate, row.note) == ("inflated", "1x1 repeated 8 times (released code)")
-    assert isinstance(image.layer2[0].shortcut, nn.Conv2d) and not isinstance(image.layer2[0].shortcut, FixedShortcut)
+    assert isinstance(image.layer2[0].shortcut, nn.Conv2d) and not isinstance(
+        image.layer2[0].shortcut, FixedShortcut
+    )

@@ -16,7 +16,9 @@ from pointlift.inflation import RULES, TransformedConv3d, inflate_kernel, releas
 
 
 def literal(kernel: int, pixel: Callable[[int, int, int], tuple[int, int] | None]) -> Tensor:
-    """T where voxel (x, y, z) takes the value of `pixel(x, y, z)`, written out in the order of a flattened Conv3d weight."""
+    """T where voxel (x, y, z) takes the value of `pixel(x, y, z)`,
+    written out in the order of a flattened Conv3d weight.
+    """
     matrix = torch.zeros(kernel**2, kernel**3)
     for column, (x, y, z) in enumerate(itertools.product(range(kernel), repeat=3)):
         found = pixel(x, y, z)
@@ -33,14 +35,18 @@ def test_rules_against_literal_loops(kernel: int, axis: str) -> None:
     repeat = literal(kernel, plane)
     assert torch.equal(rule_matrix("repeat", axis, kernel), repeat)
     assert torch.equal(rule_matrix("mean", axis, kernel), repeat / kernel)
-    centre = literal(kernel, lambda x, y, z: plane(x, y, z) if (x, y, z)["xyz".index(axis)] == middle else None)
+    centre = literal(
+        kernel, lambda x, y, z: plane(x, y, z) if (x, y, z)["xyz".index(axis)] == middle else None
+    )
     assert torch.equal(rule_matrix("center", axis, kernel), centre)
     for learned in ("learned", "learned-shared"):
         assert torch.equal(rule_matrix(learned, axis, kernel), repeat)
     # v1's handcrafted ones have their own directions
     assert torch.equal(rule_matrix("T1", axis, kernel), literal(kernel, lambda x, y, z: (y, z)))
     assert torch.equal(rule_matrix("T2", axis, kernel), literal(kernel, lambda x, y, z: (x, z)))
-    assert torch.equal(rule_matrix("T3", axis, kernel), literal(kernel, lambda x, y, z: ((x + z - kernel // 2) % kernel, y)))
+    assert torch.equal(
+        rule_matrix("T3", axis, kernel), literal(kernel, lambda x, y, z: ((x + z - kernel // 2) % kernel, y))
+    )
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -56,11 +62,18 @@ def test_shapes_and_sums(rule: str) -> None:
 
 
 def test_released_transforms() -> None:
-    """The released code stores W[9a + 3b + c] with x fastest, i.e. a = z, b = y, c = x (facts 1.4); its y-axis T is eye(9) tiled."""
-    their_order = [9 * z + 3 * y + x for x, y, z in itertools.product(range(3), repeat=3)]  # our column -> theirs
+    """The released code stores W[9a + 3b + c] with x fastest, i.e. a = z, b = y, c = x (facts 1.4);
+    its y-axis T is eye(9) tiled.
+    """
+    # our column -> theirs
+    their_order = [9 * z + 3 * y + x for x, y, z in itertools.product(range(3), repeat=3)]
     tiled = torch.eye(9).repeat(1, 3)
     assert torch.equal(released_transform("y-axis"), tiled[:, their_order])
-    formula = {"z-axis": lambda a, b, c: (a, c), "y-axis": lambda a, b, c: (b, c), "x-axis": lambda a, b, c: (b, a)}
+    formula = {
+        "z-axis": lambda a, b, c: (a, c),
+        "y-axis": lambda a, b, c: (b, c),
+        "x-axis": lambda a, b, c: (b, a),
+    }
     for name, pixel in formula.items():
         theirs = torch.zeros(9, 27)
         for a, b, c in itertools.product(range(3), repeat=3):
@@ -103,7 +116,10 @@ def test_inflate_kernel_is_the_dense_kernel() -> None:
         (lambda: pl.inflate(tiny(), rule=torch.ones(9)), r"must have shape \(K\*K, K\*\*3\), got \(9,\)"),
         (lambda: pl.inflate(tiny(), rule=torch.ones(9, 9)), r"needs T of shape \(9, 27\), got \(9, 9\)"),
         (lambda: pl.inflate(tiny(), start="random"), "start='random' is for the learned rules"),
-        (lambda: pl.inflate(tiny(), rule=torch.ones(9, 27), start="random"), "start='random' is for the learned rules"),
+        (
+            lambda: pl.inflate(tiny(), rule=torch.ones(9, 27), start="random"),
+            "start='random' is for the learned rules",
+        ),
         (lambda: pl.inflate(tiny(), rule="learned", start="warm"), "start must be one of default, random"),
         (lambda: pl.inflate(tiny(), shortcut_kernel=3), "shortcut_kernel must be 1"),
         (lambda: pl.inflate(tiny(), stem="none"), "stem must be one of linear, three-conv, inflate"),
@@ -138,9 +154,13 @@ def test_shared_and_per_layer_transforms() -> None:
     assert len(transforms(each)) == len(transforms(shared)) == layers
     assert len({id(m.transform) for m in transforms(each)}) == layers
     assert len({id(m.transform) for m in transforms(shared)}) == 1
-    count = {name: sum(p.numel() for p in net.parameters()) for name, net in (("each", each), ("shared", shared))}
+    count = {
+        name: sum(p.numel() for p in net.parameters()) for name, net in (("each", each), ("shared", shared))
+    }
     assert count["each"] - count["shared"] == (layers - 1) * 9 * 27
-    io = {r: pl.set_finetune(pl.inflate(tiny(), rule=r), "io") for r in ("repeat", "learned", "learned-shared")}
+    io = {
+        r: pl.set_finetune(pl.inflate(tiny(), rule=r), "io") for r in ("repeat", "learned", "learned-shared")
+    }
     assert io["learned"].trainable - io["repeat"].trainable == layers * 243
     assert io["learned-shared"].trainable - io["repeat"].trainable == 243
     assert io["learned"].total == count["each"] + sum(m.image_weight.numel() for m in transforms(each))
@@ -148,7 +168,8 @@ def test_shared_and_per_layer_transforms() -> None:
 
 def test_two_kernel_sizes_share_no_transform() -> None:
     mixed = nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 5), nn.Conv2d(4, 4, 3)),
+        nn.Conv2d(3, 4, 3),
+        nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 5), nn.Conv2d(4, 4, 3)),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(),
     )  # fmt: skip
     a, b, c = transforms(pl.inflate(mixed, rule="learned-shared"))
@@ -173,10 +194,14 @@ def test_default_start_is_repeat_and_random_start_is_not() -> None:
 
 @pytest.mark.parametrize("groups", [1, 2])
 def test_gradient_of_the_transform(groups: int) -> None:
-    """dT[a, d] = sum over channels of w2d[o, i, a] dW[d, i, o] (facts 1.11); no gradient reaches the 2D weights."""
+    """dT[a, d] = sum over channels of w2d[o, i, a] dW[d, i, o] (facts 1.11);
+    no gradient reaches the 2D weights.
+    """
     g = torch.Generator().manual_seed(0)
     w2d = torch.randn(6, 4 // groups, 3, 3, generator=g)
-    layer = TransformedConv3d(w2d, nn.Parameter(torch.randn(9, 27, generator=g)), 3, 1, 1, groups, bias=True).double()
+    layer = TransformedConv3d(
+        w2d, nn.Parameter(torch.randn(9, 27, generator=g)), 3, 1, 1, groups, bias=True
+    ).double()
     plain = pl.nn.SparseConv3d(4, 6, 3, groups=groups, bias=True).double()
     with torch.no_grad():
         plain.weight.copy_(layer.kernel())

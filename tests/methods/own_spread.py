@@ -1,4 +1,6 @@
-"""A method of the user's own, whole: what a recipe holds, what is trained, how it is measured. It learns how far points are spread."""
+"""A method of the user's own, whole: what a recipe holds, what is trained, how it is measured.
+It learns how far points are spread.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ class Spread(Experiment):
     best: ClassVar[Best] = ("val_error", "min")
 
     model: SpreadModel = SpreadModel()
-    data: DataConfig = DataConfig(classes=["table", "mug"], train_per_class=6, test_per_class=4, n_points=64, batch_size=4)
+    data: DataConfig = DataConfig(
+        classes=["table", "mug"], train_per_class=6, test_per_class=4, n_points=64, batch_size=4
+    )
     optim: OptimConfig = OptimConfig("adam", lr=0.02, epochs=4, schedule="constant", weight_decay=0.0)
     trainer: TrainerConfig = TrainerConfig(accelerator="cpu", enable_progress_bar=False)
     seed: int = 0
@@ -80,13 +84,21 @@ class Spread(Experiment):
         clouds = cloud_loaders(load_splits(self.data, self.seed), self.data, 3, self.seed, self.trainer)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            net = nn.Sequential(nn.Linear(3, self.model.width), nn.ReLU(), nn.Dropout(0.1), nn.Linear(self.model.width, 1))
+            net = nn.Sequential(
+                nn.Linear(3, self.model.width), nn.ReLU(), nn.Dropout(0.1), nn.Linear(self.model.width, 1)
+            )
         steps = optimizer_steps(clouds.steps_per_epoch, self.optim.epochs, self.trainer)
 
         def save(path: Path, protocol: dict[str, Any]) -> None:
             save_file(net.state_dict(), path, {"epoch": str(protocol["epoch"])})
 
-        return Training(SpreadRegression(net, None, self.optim, self.seed, steps), clouds, self.optim.epochs, save, cloud_facts(clouds))
+        return Training(
+            SpreadRegression(net, None, self.optim, self.seed, steps),
+            clouds,
+            self.optim.epochs,
+            save,
+            cloud_facts(clouds),
+        )
 
 
 class NoMethod:

@@ -28,8 +28,8 @@ def network(seed: int = 3) -> InflatedNetwork:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         image = nn.Sequential(
-            nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10),
+            nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10),
         )  # fmt: skip
     return inflate(image, num_classes=3, seed=seed, voxel_size=0.2)
 
@@ -38,13 +38,17 @@ def clouds(n: int = 12, labelled: int = 3, seed: int = 0) -> list[Sample]:
     """Boxes whose proportions tell their class; the first `labelled` of them have a label."""
     rng = np.random.default_rng(seed)
     shapes = np.array([[1, 1, 1], [1, 0.3, 1], [0.3, 1, 0.3]])[np.arange(n) % 3]
-    return [Sample((rng.random((96, 3)) * s).astype(np.float32), i % 3 if i < labelled else -1) for i, s in enumerate(shapes)]
+    return [
+        Sample((rng.random((96, 3)) * s).astype(np.float32), i % 3 if i < labelled else -1)
+        for i, s in enumerate(shapes)
+    ]
 
 
 def fit(module: SemiSupervised, folder: Path, samples: list[Sample], epochs: int = 1) -> lightning.Trainer:
     trainer = lightning.Trainer(
-        max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, default_root_dir=folder,
+        max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+        default_root_dir=folder,
     )  # fmt: skip
     trainer.fit(module, DataLoader(samples, 6, collate_fn=collate))  # type: ignore[arg-type]
     return trainer
@@ -63,12 +67,16 @@ class Fixed(nn.Module):
 
 def fixed(student: Tensor, teacher: Tensor, **options: Any) -> SemiSupervised:
     module = SemiSupervised(Fixed(student), Fixed(teacher), student.shape[1], None, **options)
-    module.log = module.log_dict = lambda *_, **__: None  # type: ignore[method-assign,assignment]  # there is no trainer to log to
+    # there is no trainer to log to
+    module.log = module.log_dict = lambda *_, **__: None  # type: ignore[method-assign,assignment]
     return module
 
 
 def test_softmax_mse_is_the_sum_of_squares_over_the_number_of_classes() -> None:
-    student, teacher = torch.randn(5, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([[9.0, 0, -9, 2]]).repeat(5, 1)
+    student, teacher = (
+        torch.randn(5, 4, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([[9.0, 0, -9, 2]]).repeat(5, 1),
+    )
     for i, value in enumerate(softmax_mse(student, teacher)):
         p, q = (np.exp(x[i].double().numpy()) for x in (student, teacher))
         assert float(value) == pytest.approx(sum((p / p.sum() - q / q.sum()) ** 2) / 4, rel=1e-5)
@@ -81,17 +89,25 @@ def test_softmax_mse_is_the_sum_of_squares_over_the_number_of_classes() -> None:
 
 
 def test_the_loss_by_hand() -> None:
-    student, teacher = torch.randn(6, 3, generator=torch.Generator().manual_seed(1)), torch.eye(3).repeat(2, 1) * 4
+    student, teacher = (
+        torch.randn(6, 3, generator=torch.Generator().manual_seed(1)),
+        torch.eye(3).repeat(2, 1) * 4,
+    )
     samples = clouds(6, labelled=2)
     batch = collate(samples)
     p, q = student.softmax(1), teacher.softmax(1)
     consistency = ((p - q) ** 2).sum(1).mean() / 3
-    labels = sum(-torch.log(p[i, samples[i].label]) for i in range(2)) / 6  # every cloud of the batch counts in the mean
-    assert float(fixed(student, teacher).training_step(batch, 0)) == pytest.approx(float(consistency + labels), rel=1e-6)
+    # every cloud of the batch counts in the mean
+    labels = sum(-torch.log(p[i, samples[i].label]) for i in range(2)) / 6
+    assert float(fixed(student, teacher).training_step(batch, 0)) == pytest.approx(
+        float(consistency + labels), rel=1e-6
+    )
     weighted = fixed(student, teacher, consistency_weight=5.0, label_weight=0.5).training_step(batch, 0)
     assert float(weighted) == pytest.approx(float(5 * consistency + labels / 2), rel=1e-6)
     unlabelled = fixed(student, teacher)
-    assert float(unlabelled.training_step(collate(clouds(6, 0)), 0)) == pytest.approx(float(consistency), rel=1e-6)
+    assert float(unlabelled.training_step(collate(clouds(6, 0)), 0)) == pytest.approx(
+        float(consistency), rel=1e-6
+    )
     assert float(unlabelled.train_loss.compute()) == pytest.approx(float(consistency), rel=1e-6)
 
 
@@ -109,7 +125,9 @@ def test_a_teacher_never_moves(tmp_path: Path) -> None:
     assert module.train() is module and not any(m.training for m in module.teacher.modules())
     assert all(m.training for m in module.net.modules())
     fit(module, tmp_path, clouds(), epochs=2)
-    assert all(torch.equal(v, before[k]) for k, v in module.teacher.net.state_dict().items()), "weights and running statistics"
+    assert all(torch.equal(v, before[k]) for k, v in module.teacher.net.state_dict().items()), (
+        "weights and running statistics"
+    )
     moved = [k for k, v in module.net.state_dict().items() if not torch.equal(v, student[k])]
     assert len(moved) == len(student), "all of the student does"
 
@@ -135,8 +153,13 @@ def test_consistency_alone_teaches_without_any_label(tmp_path: Path) -> None:
     unknown, test = clouds(24, 0), collate(clouds(30, 30, seed=9))
     module = SemiSupervised(network(6), teacher, 3, optim=OptimConfig(lr=0.3), seed=2, total_steps=100)
     trainer = fit(module, tmp_path, unknown, epochs=25)
-    assert "train_accuracy" not in trainer.callback_metrics and float(trainer.callback_metrics["train_loss"]) < 0.03
-    right = [(m.eval()(test).argmax(1) == test.labels["class"]).float().mean() for m in (module.teacher, module)]
+    assert (
+        "train_accuracy" not in trainer.callback_metrics
+        and float(trainer.callback_metrics["train_loss"]) < 0.03
+    )
+    right = [
+        (m.eval()(test).argmax(1) == test.labels["class"]).float().mean() for m in (module.teacher, module)
+    ]
     assert float(right[0]) > 0.8 and float(right[1]) > 0.8, "three classes: chance is 0.33"
 
 
@@ -168,7 +191,11 @@ def test_a_teacher_sees_the_clean_cloud_where_there_is_one() -> None:
 
 
 def test_refusals() -> None:
-    for weights in ({"consistency_weight": -1.0}, {"consistency_weight": 0.0, "label_weight": 0.0}, {"label_weight": float("nan")}):
+    for weights in (
+        {"consistency_weight": -1.0},
+        {"consistency_weight": 0.0, "label_weight": 0.0},
+        {"label_weight": float("nan")},
+    ):
         with pytest.raises(ValueError, match="expected finite numbers of 0 or more, not both 0"):
             SemiSupervised(network(), network(), 3, **weights)
         with pytest.raises(ValueError, match="distill: consistency_weight is"):

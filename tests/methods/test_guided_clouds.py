@@ -1,4 +1,6 @@
-"""Features travel with their clouds: through subsets, augmentation, loader processes and pickles, read from their file."""
+"""Features travel with their clouds: through subsets, augmentation, loader processes and pickles,
+read from their file.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,11 @@ def test_every_cloud_brings_its_own_row(tmp_path: Path, workers: int) -> None:
     subset = guided.subset([4, 1])
     assert np.array_equal(collate([subset[0], subset[1]]).extras[FEATURES], rows[[4, 1]])
     moved = seen[0].to("cpu")
-    assert isinstance(moved, PointBatch) and len(moved) == 2 and torch.equal(moved.extras[FEATURES], seen[0].extras[FEATURES])
+    assert (
+        isinstance(moved, PointBatch)
+        and len(moved) == 2
+        and torch.equal(moved.extras[FEATURES], seen[0].extras[FEATURES])
+    )
 
 
 def test_a_file_of_features_is_pickled_as_its_name(tmp_path: Path) -> None:
@@ -63,7 +69,9 @@ def _row_in_another_process(guided: TaughtClouds, index: int, queue: multiproces
 def test_a_spawned_process_reads_the_same_row(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    process = context.Process(target=_row_in_another_process, args=(TaughtClouds(clouds(), mapped(tmp_path)), 3, queue))
+    process = context.Process(
+        target=_row_in_another_process, args=(TaughtClouds(clouds(), mapped(tmp_path)), 3, queue)
+    )
     process.start()
     assert queue.get(timeout=60) == features()[3].tolist()
     process.join(60)
@@ -78,8 +86,17 @@ def test_encoder_and_classifier_are_the_student() -> None:
 
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 def test_inflated_networks_are_split_too(head: str) -> None:
-    image = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
-    module = TaughtStudent(inflate(image, num_classes=CLASSES, head=head, voxel_size=0.3), CLASSES, WIDTH, None).eval()
+    image = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2, 1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 4),
+    )
+    module = TaughtStudent(
+        inflate(image, num_classes=CLASSES, head=head, voxel_size=0.3), CLASSES, WIDTH, None
+    ).eval()
     assert module.student_width == (8 if head == "linear" else 1024)
     assert torch.equal(module.classifier(module.encode(batch())), module(batch()))
 
@@ -89,10 +106,22 @@ def test_refusals() -> None:
         TaughtClouds(clouds(), features(5))
     with pytest.raises(ValueError, match=r"features have shape \(12,\)"):
         TaughtClouds(clouds(1), features(1)[0])
-    image = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
-    with pytest.raises(ValueError, match=r"ends in BatchNorm1d, expected a fully connected layer .* model\.head linear or mlp"):
+    image = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2, 1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 4),
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"ends in BatchNorm1d, expected a fully connected layer .* model\.head linear or mlp",
+    ):
         student_classifier(inflate(image, num_classes=3, head="linear-bn"))
-    with pytest.raises(ValueError, match="LinearNetwork, ends in BatchNorm1d, expected a fully connected layer"):
+    with pytest.raises(
+        ValueError, match="LinearNetwork, ends in BatchNorm1d, expected a fully connected layer"
+    ):
         student_classifier(create_model("linear-network"))
     with pytest.raises(ValueError, match="Conv2d, cannot be split into an encoder and a classifier"):
         student_classifier(nn.Conv2d(3, 8, 3))

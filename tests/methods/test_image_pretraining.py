@@ -1,4 +1,6 @@
-"""Image pre-training: augmentation, schedules, normalisation, what a step refuses. Whole runs: tests/experiments/test_pretraining.py."""
+"""Image pre-training: augmentation, schedules, normalisation, what a step refuses. Whole runs:
+tests/experiments/test_pretraining.py.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,9 +35,12 @@ def test_augment_takes_windows_and_flips_of_the_picture() -> None:
         window.numpy().tobytes()
         for top in range(2)
         for left in range(3)
-        for window in (lambda w: (w, w.flip(1), w.flip(2), w.flip(1, 2)))(images[0, :, top : top + 5, left : left + 5].contiguous())
+        for window in (lambda w: (w, w.flip(1), w.flip(2), w.flip(1, 2)))(
+            images[0, :, top : top + 5, left : left + 5].contiguous()
+        )
     }
-    assert {crop.contiguous().numpy().tobytes() for crop in crops[::2]} == expected  # all 24, and nothing else
+    # all 24, and nothing else
+    assert {crop.contiguous().numpy().tobytes() for crop in crops[::2]} == expected
     unflipped = augment(images, 5, torch.Generator().manual_seed(0), flip=False)
     assert len({crop.contiguous().numpy().tobytes() for crop in unflipped[::2]}) == 6
     assert torch.equal(augment(images, 5, torch.Generator().manual_seed(0)), crops)
@@ -46,7 +51,9 @@ def test_crops_that_do_not_fit() -> None:
         augment(torch.zeros(1, 1, 7, 9), 8, torch.Generator())
     with pytest.raises(ValueError, match="crop of 8"):
         center_crop(torch.zeros(1, 1, 7, 9), 8)
-    assert torch.equal(center_crop(torch.arange(5.0).expand(1, 1, 5, 5), 3)[0, 0, 0], torch.tensor([1.0, 2.0, 3.0]))
+    assert torch.equal(
+        center_crop(torch.arange(5.0).expand(1, 1, 5, 5), 3)[0, 0, 0], torch.tensor([1.0, 2.0, 3.0])
+    )
 
 
 def test_schedules() -> None:
@@ -59,7 +66,12 @@ def test_schedules() -> None:
     assert factors("constant", (63,)) == [1]
     with pytest.raises(ValueError, match="schedule='linear'"):
         ImageOptimConfig(schedule="linear")  # type: ignore[arg-type]
-    numbers = ({"lr": float("nan")}, {"momentum": 1.0}, {"weight_decay": -1.0}, {"weight_decay": float("inf")})
+    numbers = (
+        {"lr": float("nan")},
+        {"momentum": 1.0},
+        {"weight_decay": -1.0},
+        {"weight_decay": float("inf")},
+    )
     for arguments in ({"lr": 0}, {"epochs": 0}, {"batch_size": 1}, {"label_smoothing": 1.0}, *numbers):
         with pytest.raises(ValueError, match="image pre-training: got"):
             ImageOptimConfig(**arguments)
@@ -76,20 +88,30 @@ def test_held_out_pictures_are_not_training_pictures() -> None:
 
 
 def test_normalise_takes_a_mean_for_each_channel() -> None:
-    mean, std = torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1)
+    mean, std = (
+        torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1),
+        torch.tensor([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1),
+    )
     out = normalise(torch.full((2, 3, 4, 4), 255, dtype=torch.uint8), mean, std)
-    torch.testing.assert_close(out[0, :, 0, 0], torch.tensor([2.2489, 2.4286, 2.6400]), atol=1e-4, rtol=0)  # torchvision's largest values
+    # torchvision's largest values
+    torch.testing.assert_close(out[0, :, 0, 0], torch.tensor([2.2489, 2.4286, 2.6400]), atol=1e-4, rtol=0)
 
 
 def test_saved_weights_keep_their_precision_and_their_statistics(tmp_path: Path) -> None:
     net = nn.Linear(3, 2)
-    save_image_model(net, tmp_path / "full.safetensors", {"mean": "[0.1, 0.2, 0.3]", "std": "[0.5]"}, half=False)
+    save_image_model(
+        net, tmp_path / "full.safetensors", {"mean": "[0.1, 0.2, 0.3]", "std": "[0.5]"}, half=False
+    )
     save_image_model(net, tmp_path / "half.safetensors", {})
     assert torch.equal(load_file(tmp_path / "full.safetensors")["weight"], net.weight)
     assert torch.equal(load_file(tmp_path / "half.safetensors")["weight"], net.weight.half())
     assert trained_statistics(tmp_path / "full.safetensors") == ([0.1, 0.2, 0.3], [0.5, 0.5, 0.5])
     save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
-    assert trained_statistics(tmp_path / "half.safetensors") is trained_statistics(tmp_path / "foreign.safetensors") is None
+    assert (
+        trained_statistics(tmp_path / "half.safetensors")
+        is trained_statistics(tmp_path / "foreign.safetensors")
+        is None
+    )
     assert trained_statistics(tmp_path / "none.safetensors") is None
 
 
@@ -121,19 +143,26 @@ def test_every_batch_has_windows_of_its_own(accumulate: int) -> None:
     """Also the batches that make one optimizer step together."""
     picture = torch.arange(144, dtype=torch.uint8).reshape(1, 12, 12)
     data: Any = [(picture, 0)] * 12
-    module = ImageClassifier(Remembers(), 2, crop=4, flip=False, optim=ImageOptimConfig(epochs=1, lr=1e-6).settings())
+    module = ImageClassifier(
+        Remembers(), 2, crop=4, flip=False, optim=ImageOptimConfig(epochs=1, lr=1e-6).settings()
+    )
     trainer = lightning.Trainer(
-        max_epochs=1, accumulate_grad_batches=accumulate, accelerator="cpu", logger=False, enable_progress_bar=False,
-        enable_model_summary=False, enable_checkpointing=False,
+        max_epochs=1, accumulate_grad_batches=accumulate, accelerator="cpu", logger=False,
+        enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
     )  # fmt: skip
     trainer.fit(module, DataLoader(data, 2))
     seen = torch.stack(module.net.seen).reshape(6, -1)
-    assert len(seen.unique(dim=0)) == 6  # 81 windows for each of two pictures: two batches are alike once in 6,561 pairs
+    # 81 windows for each of two pictures: two batches are alike once in 6,561 pairs
+    assert len(seen.unique(dim=0)) == 6
 
 
 def test_a_loss_that_is_no_number_stops_the_run() -> None:
     data: Any = [(torch.full((1, 4, 4), 255, dtype=torch.uint8), 1)] * 4
     module = ImageClassifier(Infinite(), 2, flip=False, optim=ImageOptimConfig(epochs=1).settings())
-    trainer = lightning.Trainer(fast_dev_run=2, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
-    with pytest.raises(DivergenceError, match=r"loss became (NaN|infinite) at step 0 \(epoch 0\): lower the learning rate"):
+    trainer = lightning.Trainer(
+        fast_dev_run=2, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False
+    )
+    with pytest.raises(
+        DivergenceError, match=r"loss became (NaN|infinite) at step 0 \(epoch 0\): lower the learning rate"
+    ):
         trainer.fit(module, DataLoader(data, 2))

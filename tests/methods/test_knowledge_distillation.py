@@ -50,7 +50,9 @@ def softmax(x: np.ndarray) -> np.ndarray:
 def test_normalize_1_by_hand() -> None:
     """Channel by channel: images 1, 3 have mean 2 and deviation 1, points 10, 30 mean 20 and deviation 10."""
     images, points = torch.tensor([[1.0, 5.0], [3.0, 5.0]]), torch.tensor([[10.0, 1.0], [30.0, 3.0]])
-    assert normalize_1(images, points).tolist() == [[10.0, 2.0], [30.0, 2.0]], "a channel that does not vary becomes the mean"
+    assert normalize_1(images, points).tolist() == [[10.0, 2.0], [30.0, 2.0]], (
+        "a channel that does not vary becomes the mean"
+    )
     draw = torch.Generator().manual_seed(0)
     a, b = (torch.randn(7, 4, generator=draw, dtype=torch.float64) * s + s for s in (3.0, 0.2))
     out = normalize_1(a, b)
@@ -74,7 +76,9 @@ def test_soft_divergence_is_hintons() -> None:
         assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
-def literal_transfer(method: str, made: KnowledgeDistillation, points: Tensor, logits: Tensor, guide: Tensor) -> float:
+def literal_transfer(
+    method: str, made: KnowledgeDistillation, points: Tensor, logits: Tensor, guide: Tensor
+) -> float:
     f, t, z = (x.detach().double().numpy() for x in (points, guide, logits))
     image = teacher(t.shape[1]).double()
     cls = {k: v.detach().numpy() for k, v in image.state_dict().items()}
@@ -94,7 +98,9 @@ def literal_transfer(method: str, made: KnowledgeDistillation, points: Tensor, l
         return float(16 * (p * np.log(p / q)).sum(1).mean())
     if method == "huang":
         half = WIDTH // 2
-        mean, directions = (x.double().numpy() for x in principal_directions(features(20, width=t.shape[1]), half))
+        mean, directions = (
+            x.double().numpy() for x in principal_directions(features(20, width=t.shape[1]), half)
+        )
         c = unit((t - mean) @ directions.T)
         near, far = unit(layer("inherit", f[:, :half])), unit(layer("explore", f[:, half:]))
         return float((((c - near) ** 2).sum(1) - ((c - far) ** 2).sum(1)).mean())
@@ -115,7 +121,9 @@ def test_the_loss_is_what_the_text_says(method: str, width: int) -> None:
     made, data = module(method, width).eval(), batch(width=width)
     points, logits = made.encode(data), made(data)
     transfer = literal_transfer(method, made, points, logits, data.extras[FEATURES])
-    assert float(made.transfer(points, logits, data.extras[FEATURES])) == pytest.approx(transfer, rel=2e-5, abs=1e-6)
+    assert float(made.transfer(points, logits, data.extras[FEATURES])) == pytest.approx(
+        transfer, rel=2e-5, abs=1e-6
+    )
     ce = float(functional.cross_entropy(logits, data.labels["class"]))
     usual = (0.1, 0.9) if method == "hinton" else (1.0, 1.0)
     assert float(made.training_step(data, 0)) == pytest.approx(usual[0] * ce + usual[1] * transfer, rel=2e-5)
@@ -143,7 +151,9 @@ def test_normalisation_statistics_are_constants() -> None:
     """A student cannot lower the loss by shrinking its features: the gradient is that of a fixed target."""
     made, data = module("normalize-2"), batch()
     points = torch.rand(6, WIDTH, requires_grad=True)
-    (found,) = torch.autograd.grad(made.transfer(points, torch.zeros(6, CLASSES), data.extras[FEATURES]), points)
+    (found,) = torch.autograd.grad(
+        made.transfer(points, torch.zeros(6, CLASSES), data.extras[FEATURES]), points
+    )
     expected = 2 * (points.detach() - normalize_2(data.extras[FEATURES], points.detach())) / points.numel()
     assert torch.allclose(found, expected, atol=1e-7)
 
@@ -160,7 +170,9 @@ def test_inheritance_pulls_and_exploration_pushes() -> None:
         return [float((functional.normalize(p, dim=1) * compressed).sum(1).mean()) for p in parts]
 
     before = alignment(points)
-    (gradient,) = torch.autograd.grad(made.transfer(points, torch.zeros(6, CLASSES), data.extras[FEATURES]), points)
+    (gradient,) = torch.autograd.grad(
+        made.transfer(points, torch.zeros(6, CLASSES), data.extras[FEATURES]), points
+    )
     after = alignment(points - 0.1 * gradient)
     assert after[0] > before[0] and after[1] < before[1]
 
@@ -180,7 +192,15 @@ def test_principal_directions_are_those_of_the_singular_values() -> None:
 
 def test_layers_beside_the_student_learn_and_the_teacher_does_not(tmp_path: Path) -> None:
     made = KnowledgeDistillation(
-        student(), CLASSES, TEACHER, TransferConfig("yang"), teacher(TEACHER), None, None, OptimConfig(lr=0.05), seed=1
+        student(),
+        CLASSES,
+        TEACHER,
+        TransferConfig("yang"),
+        teacher(TEACHER),
+        None,
+        None,
+        OptimConfig(lr=0.05),
+        seed=1,
     )
     before = {k: v.clone() for k, v in made.state_dict().items()}
     loader = make_loader(TaughtClouds(clouds(), features(width=TEACHER)), 3, True)
@@ -197,11 +217,16 @@ def test_layers_beside_the_student_learn_and_the_teacher_does_not(tmp_path: Path
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="method is 'kd', expected one of hinton, huang"):
         KnowledgeDistillation(student(), CLASSES, WIDTH, TransferConfig("kd"))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="hinton needs the image network's classifier of 12 channels and 3 classes, got none"):
+    with pytest.raises(
+        ValueError, match="hinton needs the image network's classifier of 12 channels and 3 classes, got none"
+    ):
         KnowledgeDistillation(student(), CLASSES, WIDTH, TransferConfig("hinton"))
     with pytest.raises(ValueError, match="got one of 12 channels and 4 classes"):
         KnowledgeDistillation(student(), CLASSES, WIDTH, TransferConfig("yang"), nn.Linear(WIDTH, 4))
-    with pytest.raises(ValueError, match="huang needs 6 principal directions of 12 channels, half the student's feature, got none"):
+    with pytest.raises(
+        ValueError,
+        match="huang needs 6 principal directions of 12 channels, half the student's feature, got none",
+    ):
         KnowledgeDistillation(student(), CLASSES, WIDTH, TransferConfig("huang"))
     wrong: dict[str, tuple[float, str]] = {
         "weight": (-1.0, "weight is -1.0, expected a finite number of 0 or more"),

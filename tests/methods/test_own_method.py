@@ -1,4 +1,6 @@
-"""Methods by name, and one of the user's own: a file with a dataclass and what it trains, run, resumed and refused like ours."""
+"""Methods by name, and one of the user's own: a file with a dataclass and what it trains, run,
+resumed and refused like ours.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,16 @@ def test_every_method_declares_itself_by_its_own_name() -> None:
 
 
 def test_their_names_are_known_without_torch() -> None:
-    code = "import sys, pointlift.methods; print([m for m in ('torch', 'lightning', 'numba') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = (
+        "import sys, pointlift.methods; print([m for m in ('torch', 'lightning', "
+        "'numba') if m in sys.modules])"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 @pytest.fixture
@@ -65,16 +75,22 @@ def test_it_runs_like_ours(recipe: Path, tmp_path: Path) -> None:
     resolved = resolve_recipe(str(recipe), ["--out", str(out)])
     result = resolved.run()
     assert {p.name for p in out.iterdir()} == {
-        "best.safetensors", "last.ckpt", "metrics.csv", "model.safetensors", "protocol.json", "recipe.yaml", "result.json", "tensorboard",
+        "best.safetensors", "last.ckpt", "metrics.csv", "model.safetensors", "protocol.json", "recipe.yaml",
+        "result.json", "tensorboard",
     }  # fmt: skip
     lines = (out / "metrics.csv").read_text().splitlines()
     assert lines[0] == "epoch,step,train_loss,val_loss,val_error,lr,seconds" and len(lines) == 5
     assert result.metrics.keys() == {"train_loss", "val_loss", "val_error", "lr"}
     errors = [float(line.split(",")[4]) for line in lines[1:]]
-    assert result.best == {"epoch": errors.index(min(errors)), "val_error": min(errors)} and errors[-1] < errors[0]
+    assert (
+        result.best == {"epoch": errors.index(min(errors)), "val_error": min(errors)}
+        and errors[-1] < errors[0]
+    )
     assert result.trainable == result.total == 4 * 6 + 7
     stored = yaml.safe_load((out / "recipe.yaml").read_text())
-    assert stored["method"] == "my_method.py:Spread" and stored["model"] == {"width": 6} and stored["seed"] == 3
+    assert (
+        stored["method"] == "my_method.py:Spread" and stored["model"] == {"width": 6} and stored["seed"] == 3
+    )
     again = resolve_recipe(str(out / "recipe.yaml"))
     assert again.experiment == resolved.experiment and Path(again.out) == out
     assert again.run(resume=True) == result, "a finished run is not repeated"
@@ -89,7 +105,9 @@ def test_it_goes_on_exactly_where_it_was_stopped(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int | None, at: tuple[int, int]
 ) -> None:
     whole = resolve_recipe(str(recipe)).run(tmp_path / "whole")
-    broken = resolve_recipe(str(recipe), [] if every is None else ["--trainer.checkpoint_every_n_steps", str(every)])
+    broken = resolve_recipe(
+        str(recipe), [] if every is None else ["--trainer.checkpoint_every_n_steps", str(every)]
+    )
 
     def stop(self: Any, trainer: Any, module: Any, batch: Any, index: int) -> None:
         if (trainer.current_epoch, index) == at:
@@ -103,7 +121,9 @@ def test_it_goes_on_exactly_where_it_was_stopped(
     assert resumed.metrics == whole.metrics and resumed.best == whole.best
 
 
-def test_it_runs_from_the_command_line(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_runs_from_the_command_line(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["fit", str(recipe), "--optim.epochs", "2", "--out", "there"]) == 0
     said = capsys.readouterr().out
     assert "val_error" in said and f"checkpoint  {Path('there') / 'model.safetensors'}" in said
@@ -119,10 +139,22 @@ def test_it_runs_from_the_command_line(recipe: Path, tmp_path: Path, capsys: pyt
 @pytest.mark.parametrize(
     ("method", "sentence"),
     [
-        ("my_method.py:Spred", r"method my_method\.py:Spred: my_method\.py has no class 'Spred' \(it has: .*Spread"),
-        ("my_method.py:NoMethod", r"method my_method\.py:NoMethod: is no method, expected a dataclass derived from .*Experiment"),
-        ("none.py:Spread", r"method none\.py:Spread: No file none\.py: your own method is named as path/to/file\.py:class"),
-        ("broken.py:Spread", r"method broken\.py:Spread: broken\.py fails when it is imported \(ZeroDivisionError"),
+        (
+            "my_method.py:Spred",
+            r"method my_method\.py:Spred: my_method\.py has no class 'Spred' \(it has: .*Spread",
+        ),
+        (
+            "my_method.py:NoMethod",
+            r"method my_method\.py:NoMethod: is no method, expected a dataclass derived from .*Experiment",
+        ),
+        (
+            "none.py:Spread",
+            r"method none\.py:Spread: No file none\.py: your own method is named as path/to/file\.py:class",
+        ),
+        (
+            "broken.py:Spread",
+            r"method broken\.py:Spread: broken\.py fails when it is imported \(ZeroDivisionError",
+        ),
         ("spread", "unknown method 'spread'"),
     ],
 )

@@ -20,7 +20,14 @@ LABELS = PartLabels.numbered(("mug", "lamp"), ((0, 1), (2, 3, 4)))
 
 def network() -> PointNet2Parts:
     torch.manual_seed(0)
-    small: dict[str, Any] = {"npoint": (8,), "radii": (0.5,), "nsample": (8,), "mlps": ((8,),), "global_mlp": (8,), "dropout": 0.0}
+    small: dict[str, Any] = {
+        "npoint": (8,),
+        "radii": (0.5,),
+        "nsample": (8,),
+        "mlps": ((8,),),
+        "global_mlp": (8,),
+        "dropout": 0.0,
+    }
     return PointNet2Parts(3, 5, 2, **small, propagation=((8,), (8,)), head=(8,))
 
 
@@ -45,7 +52,8 @@ def test_the_loss_is_the_mean_over_points() -> None:
     assert module.train_loss.compute() == pytest.approx(float(loss.detach()))
 
 
-@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric PartIoU was called before")  # which is what it tests at its end
+# which is what it tests at its end
+@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric PartIoU was called before")
 @pytest.mark.parametrize("restrict", [True, False])
 @torch.no_grad()
 def test_validation_adds_up_over_batches(restrict: bool) -> None:

@@ -1,4 +1,6 @@
-"""Stage II: the generator's sizes, the box and its released bug, the distance against literal formulas, and that it learns to draw."""
+"""Stage II: the generator's sizes, the box and its released bug, the distance against literal formulas,
+and that it learns to draw.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def random_clouds(n: int = 4, points: int = 6, seed: int = 0) -> Tensor:
     """Boxes of other sides in other places, float64."""
     draw = torch.Generator().manual_seed(seed)
     cloud = torch.rand(n, points, 3, dtype=torch.float64, generator=draw)
-    return cloud * torch.tensor([2.0, 0.5, 1.3]) + 3 * torch.randn(n, 1, 3, dtype=torch.float64, generator=draw)
+    return cloud * torch.tensor([2.0, 0.5, 1.3]) + 3 * torch.randn(
+        n, 1, 3, dtype=torch.float64, generator=draw
+    )
 
 
 def count(module: torch.nn.Module) -> int:
@@ -53,7 +57,9 @@ def test_the_released_generator_has_its_number_of_parameters() -> None:
 
 def test_dropout_of_the_released_generator_is_off_in_evaluation() -> None:
     generator, x = PointGenerator(WIDTH, 8, "linear"), torch.rand(3, WIDTH)
-    assert not torch.equal(generator.train()(x), generator(x)) and torch.equal(generator.eval()(x), generator(x))
+    assert not torch.equal(generator.train()(x), generator(x)) and torch.equal(
+        generator.eval()(x), generator(x)
+    )
 
 
 def test_a_box_is_centred_and_its_longest_side_is_1() -> None:
@@ -70,7 +76,9 @@ def test_a_box_is_centred_and_its_longest_side_is_1() -> None:
 
 
 def test_the_released_box_is_half_its_lower_corner_away() -> None:
-    """Facts 4.4: s = 1 / longest side, shifted by -0.5 - s m with m = (min - diff) / 2, diff = longest side - side per axis."""
+    """Facts 4.4: s = 1 / longest side, shifted by -0.5 - s m with m = (min - diff) / 2,
+    diff = longest side - side per axis.
+    """
     cloud = random_clouds()
     for points, fitted, centred in zip(cloud, fit_box(cloud, "released"), fit_box(cloud), strict=True):
         low, side = points.min(0).values, points.max(0).values - points.min(0).values
@@ -86,7 +94,10 @@ def test_the_distance_is_the_best_of_all_bijections(box: str, reduction: str) ->
     distance = CloudDistance(box, reduction, "exact")(a, b)  # type: ignore[arg-type]
     for i, value in enumerate(distance):
         p, q = fit_box(a, box)[i], fit_box(b, box)[i]  # type: ignore[arg-type]
-        best = min(sum(float((p[k] - q[j]).norm()) for k, j in enumerate(order)) for order in itertools.permutations(range(5)))
+        best = min(
+            sum(float((p[k] - q[j]).norm()) for k, j in enumerate(order))
+            for order in itertools.permutations(range(5))
+        )
         assert float(value) == pytest.approx(best / (5 if reduction == "mean" else 1), rel=1e-9)
 
 
@@ -99,7 +110,9 @@ def test_the_auction_is_within_its_epsilon_of_the_exact_distance() -> None:
 
 
 def test_the_distance_has_the_gradient_of_its_value() -> None:
-    """Numeric derivative of the whole, box included: generic clouds keep their bijection and their extreme points on a small step."""
+    """Numeric derivative of the whole, box included: generic clouds keep their bijection and their extreme
+    points on a small step.
+    """
     a, b = random_clouds(2, 5).requires_grad_(), random_clouds(2, 5, seed=1)
     torch.autograd.gradcheck(lambda x: CloudDistance(matching="exact")(x, b), (a,), eps=1e-6, atol=1e-6)
 
@@ -108,7 +121,12 @@ def test_as_many_points_as_are_generated_are_picked() -> None:
     xyz = torch.arange(10, dtype=torch.float32)[:, None].expand(10, 3).contiguous()
     picked = pick_points(PointBatch(xyz, None, torch.tensor([0, 6, 10])), 4)[:, :, 0]
     assert picked.tolist() == [[0, 1, 3, 4], [6, 7, 8, 9]]
-    assert pick_points(PointBatch(xyz, None, torch.tensor([0, 2, 10])), 4)[0, :, 0].tolist() == [0, 0, 1, 1], "too few are repeated"
+    assert pick_points(PointBatch(xyz, None, torch.tensor([0, 2, 10])), 4)[0, :, 0].tolist() == [
+        0,
+        0,
+        1,
+        1,
+    ], "too few are repeated"
     with pytest.raises(ValueError, match="has no points"):
         pick_points(PointBatch(xyz, None, torch.tensor([0, 10, 10])), 4)
 
@@ -121,7 +139,9 @@ def test_a_step_is_the_weighted_mean_distance_and_trains_the_generator_only() ->
     loss = module.training_step(data, 0)
     by_hand = CloudDistance(matching="exact")(generator(data.extras[FEATURES]), pick_points(data, 16)).mean()
     assert float(loss.detach()) == pytest.approx(30 * float(by_hand.detach()), rel=1e-6)
-    assert float(module.train_loss.compute()) == pytest.approx(float(by_hand.detach()), rel=1e-6), "what is logged is without the weight"
+    assert float(module.train_loss.compute()) == pytest.approx(float(by_hand.detach()), rel=1e-6), (
+        "what is logged is without the weight"
+    )
     assert set(gradients(loss, module)) == {f"net.{n}" for n, _ in generator.named_parameters()}
 
 
@@ -135,8 +155,8 @@ def test_it_learns_to_draw_the_clouds(tmp_path: Path) -> None:
     )  # fmt: skip
     before = float(module.distances(batch()).mean())
     trainer = lightning.Trainer(
-        max_epochs=120, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, default_root_dir=tmp_path,
+        max_epochs=120, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
     )  # fmt: skip
     trainer.fit(module, loader)
     assert "train_accuracy" not in trainer.callback_metrics
@@ -169,7 +189,9 @@ def test_refusals() -> None:
         PointGenerator(hidden=[4])
     with pytest.raises(ValueError, match=r"takes features of shape \(B, 12\), got \(2, 5\)"):
         PointGenerator(WIDTH, 4)(torch.rand(2, 5))
-    with pytest.raises(ValueError, match=r"two of the same shape \(B, N, 3\), got \(1, 5, 3\) and \(1, 4, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"two of the same shape \(B, N, 3\), got \(1, 5, 3\) and \(1, 4, 3\)"
+    ):
         CloudDistance()(torch.rand(1, 5, 3), torch.rand(1, 4, 3))
     with pytest.raises(ValueError, match="box is 'cube', expected one of centred, released, none"):
         CloudDistance("cube")  # type: ignore[arg-type]

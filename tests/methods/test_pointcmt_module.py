@@ -57,10 +57,14 @@ def test_classifier_enhancement_is_equation_7() -> None:
     image, point = (torch.randn(5, 4, generator=draw) for _ in range(2))
     rows = literal_divergence(image, point)
     assert float(classifier_enhancement(image, point)) == pytest.approx(sum(rows) / 5, rel=1e-5)
-    assert float(classifier_enhancement(image, point, "sum")) == pytest.approx(sum(rows), rel=1e-5), "the released reduction"
+    assert float(classifier_enhancement(image, point, "sum")) == pytest.approx(sum(rows), rel=1e-5), (
+        "the released reduction"
+    )
     released = functional.kl_div(point.softmax(1).log(), image.softmax(1), reduction="sum")
     assert float(classifier_enhancement(image, point, "sum")) == pytest.approx(float(released), rel=1e-5)
-    assert float(classifier_enhancement(point, image)) != pytest.approx(sum(rows) / 5, rel=1e-2), "it is not symmetric"
+    assert float(classifier_enhancement(point, image)) != pytest.approx(sum(rows) / 5, rel=1e-2), (
+        "it is not symmetric"
+    )
     assert float(classifier_enhancement(image, image)) == pytest.approx(0, abs=1e-6)
     far = classifier_enhancement(torch.tensor([[0.0, 200.0]]), torch.tensor([[200.0, 0.0]]))
     assert float(far) == pytest.approx(200), "where the logarithm of a softmax is infinite"
@@ -70,7 +74,9 @@ def test_feature_enhancement_is_equation_5() -> None:
     generator = PointGenerator(WIDTH, 8, hidden=[16, 16]).eval()
     points, images = torch.rand(3, WIDTH), torch.rand(3, WIDTH)
     expected = EXACT(generator(points), generator(images)).mean()
-    assert float(feature_enhancement(generator, points, images, EXACT)) == pytest.approx(float(expected), rel=1e-6)
+    assert float(feature_enhancement(generator, points, images, EXACT)) == pytest.approx(
+        float(expected), rel=1e-6
+    )
     summed = feature_enhancement(generator, points, images, CloudDistance(reduction="sum", matching="exact"))
     assert float(summed) == pytest.approx(8 * float(expected), rel=1e-5)
     assert float(feature_enhancement(generator, images, images, EXACT)) == 0
@@ -100,17 +106,27 @@ def test_every_term_reaches_what_section_3_4_says_and_nothing_else() -> None:
     assert made.generator is not None
     reached = {
         "classification": set(gradients(made.loss(logits, data.labels["class"]), made)),
-        "feature": set(gradients(feature_enhancement(made.generator, points, data.extras[FEATURES], EXACT), made)),
-        "image branch": set(gradients(classifier_enhancement(made.classifier(data.extras[FEATURES]), logits.detach()), made)),
-        "point branch": set(gradients(classifier_enhancement(made.classifier(data.extras[FEATURES]).detach(), logits), made)),
+        "feature": set(
+            gradients(feature_enhancement(made.generator, points, data.extras[FEATURES], EXACT), made)
+        ),
+        "image branch": set(
+            gradients(classifier_enhancement(made.classifier(data.extras[FEATURES]), logits.detach()), made)
+        ),
+        "point branch": set(
+            gradients(classifier_enhancement(made.classifier(data.extras[FEATURES]).detach(), logits), made)
+        ),
     }
     assert reached["classification"] == encoder | classifier
-    assert reached["feature"] == encoder, "through the frozen generator to the encoder, never to the classifier"
+    assert reached["feature"] == encoder, (
+        "through the frozen generator to the encoder, never to the classifier"
+    )
     assert reached["image branch"] == classifier, "there is no encoder behind the image feature"
     assert reached["point branch"] == encoder | classifier
     assert not any(p.requires_grad for p in made.generator.parameters())
     images = data.extras[FEATURES]
-    features_grad = torch.autograd.grad(feature_enhancement(made.generator, points, images, EXACT), images, allow_unused=True)
+    features_grad = torch.autograd.grad(
+        feature_enhancement(made.generator, points, images, EXACT), images, allow_unused=True
+    )
     assert features_grad == (None,), "the image's generated cloud is a constant"
 
 
@@ -130,13 +146,16 @@ def test_the_gradient_of_a_step_is_the_sum_of_its_terms() -> None:
         for name, gradient in gradients(term, made).items():
             summed[name] += weight * gradient
     for name, gradient in whole.items():
-        # as a whole: single entries are differences of larger terms. float32 leaves 2e-6, the smallest term is 3e-3 of the sum
+        # as a whole: single entries are differences of larger terms.
+        # float32 leaves 2e-6, the smallest term is 3e-3 of the sum
         assert float((gradient - summed[name]).norm()) <= 3e-5 * float(gradient.norm()), name
 
 
 def test_the_generator_never_moves_and_its_dropout_is_off(tmp_path: Path) -> None:
     generator = PointGenerator(WIDTH, 8, "linear")
-    made = PointCMTStudent(student(), CLASSES, WIDTH, generator, None, EXACT, None, OptimConfig(lr=0.05), seed=1)
+    made = PointCMTStudent(
+        student(), CLASSES, WIDTH, generator, None, EXACT, None, OptimConfig(lr=0.05), seed=1
+    )
     before = {k: v.clone() for k, v in made.state_dict().items()}
     loader = make_loader(TaughtClouds(clouds(), features()), 3, True)
     trainer = lightning.Trainer(
@@ -146,10 +165,12 @@ def test_the_generator_never_moves_and_its_dropout_is_off(tmp_path: Path) -> Non
     trainer.fit(made, loader)
     after = made.state_dict()
     assert all(torch.equal(v, before[k]) for k, v in after.items() if k.startswith("generator."))
-    assert all(not torch.equal(p, before[f"net.{n}"]) for n, p in made.net.named_parameters()), "all of the student does"
-    assert {"classification", "feature_enhancement", "classifier_enhancement"} <= set(trainer.logged_metrics) | set(
-        trainer.callback_metrics
+    assert all(not torch.equal(p, before[f"net.{n}"]) for n, p in made.net.named_parameters()), (
+        "all of the student does"
     )
+    assert {"classification", "feature_enhancement", "classifier_enhancement"} <= set(
+        trainer.logged_metrics
+    ) | set(trainer.callback_metrics)
     assert made.train() is made and not generator.training and made.net.training
     optimised = {id(p) for g in trainer.optimizers[0].param_groups for p in g["params"]}
     assert optimised == {id(p) for p in made.net.parameters()}
@@ -157,14 +178,21 @@ def test_the_generator_never_moves_and_its_dropout_is_off(tmp_path: Path) -> Non
 
 def test_a_trained_student_needs_no_images() -> None:
     made = module().eval()
-    assert torch.equal(made(batch()), made.net(batch())) and made(collate(list(clouds()))).shape == (6, CLASSES)
+    assert torch.equal(made(batch()), made.net(batch())) and made(collate(list(clouds()))).shape == (
+        6,
+        CLASSES,
+    )
 
 
 def test_refusals() -> None:
     generator = PointGenerator(WIDTH, 8)
-    with pytest.raises(ValueError, match=r"student's feature has 10 channels and the image network's 12.*head: \[12\]"):
+    with pytest.raises(
+        ValueError, match=r"student's feature has 10 channels and the image network's 12.*head: \[12\]"
+    ):
         PointCMTStudent(student(width=10), CLASSES, WIDTH, generator)
-    with pytest.raises(ValueError, match="takes features of 16 channels and the image network makes 12: train the generator"):
+    with pytest.raises(
+        ValueError, match="takes features of 16 channels and the image network makes 12: train the generator"
+    ):
         PointCMTStudent(student(), CLASSES, WIDTH, PointGenerator(16, 8))
     with pytest.raises(ValueError, match=r"feature enhancement \(alpha 30.0\) needs a point generator"):
         PointCMTStudent(student(), CLASSES, WIDTH, None)

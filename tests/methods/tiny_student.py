@@ -1,4 +1,6 @@
-"""A student, clouds and features for tests of PointCMT and its baselines: small enough that a step takes milliseconds."""
+"""A student, clouds and features for tests of PointCMT and its baselines:
+small enough that a step takes milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from pointlift.models import create_model
 
 WIDTH, CLASSES, POINTS = 12, 3, 32
 SHAPE: dict[str, Any] = {
-    "npoint": [8, 4], "radii": [0.4, 0.8], "nsample": [4, 4], "mlps": [[8, 8], [8, 16]], "global_mlp": [16, 24], "dropout": 0.0,
+    "npoint": [8, 4], "radii": [0.4, 0.8], "nsample": [4, 4], "mlps": [[8, 8], [8, 16]],
+    "global_mlp": [16, 24], "dropout": 0.0,
 }  # fmt: skip
 
 
@@ -28,7 +31,10 @@ def clouds(n: int = 6, seed: int = 0) -> CloudDataset:
     """Boxes whose proportions tell their class."""
     rng = np.random.default_rng(seed)
     shapes = np.array([[1, 1, 1], [1, 0.3, 1], [0.3, 1, 0.3]])[np.arange(n) % CLASSES]
-    samples = [Sample((rng.random((POINTS, 3)) * s - s / 2).astype(np.float32), i % CLASSES) for i, s in enumerate(shapes)]
+    samples = [
+        Sample((rng.random((POINTS, 3)) * s - s / 2).astype(np.float32), i % CLASSES)
+        for i, s in enumerate(shapes)
+    ]
     return CloudDataset(samples, ["cube", "plate", "rod"], "boxes")
 
 

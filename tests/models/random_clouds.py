@@ -1,4 +1,6 @@
-"""Random clouds of given sizes, as a list and as a batch, and the size of a network: for tests of networks on points."""
+"""Random clouds of given sizes, as a list and as a batch, and the size of a network:
+for tests of networks on points.
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,9 @@ SMALL = {"layers": (1, 2, 1, 1), "widths": (4, 4, 8, 8), "num_classes": 3}
 def test_a_feature_sees_its_patch_exactly(build: type[BagNet], field: int) -> None:
     net = build(widths=(4, 4, 8, 8)).double().eval()
     assert net.receptive_field == field
-    picture = torch.randn(4, 3, 57, 57, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    picture = torch.randn(
+        4, 3, 57, 57, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    ).requires_grad_()
     features = net.forward_features(picture)
     assert features.shape[2:] == ((57 - field) // 8 + 1, (57 - field) // 8 + 1)
     seen = torch.autograd.grad(features[:, :, 1, 2].abs().sum(), picture)[0].abs().sum((0, 1)) > 0

@@ -43,8 +43,19 @@ def voxels(channels: int = 3) -> pl.SparseTensor:
 
 def test_timm_name_with_arguments() -> None:
     with pl.backend("reference"):
-        net = pl.create_model("mobilenetv3_small_050.lamb_in1k", num_classes=6, in_channels=2, rule="mean", axis="x", head="linear")
-        assert isinstance(net, pl.InflatedNetwork) and net.arguments["rule"] == "mean" and net.arguments["axis"] == "x"
+        net = pl.create_model(
+            "mobilenetv3_small_050.lamb_in1k",
+            num_classes=6,
+            in_channels=2,
+            rule="mean",
+            axis="x",
+            head="linear",
+        )
+        assert (
+            isinstance(net, pl.InflatedNetwork)
+            and net.arguments["rule"] == "mean"
+            and net.arguments["axis"] == "x"
+        )
         assert net.eval()(voxels(2)).shape == (2, 6)
 
 
@@ -55,7 +66,9 @@ def test_embedded_image_network() -> None:
 
 
 def test_linear_network_is_the_papers_control() -> None:
-    """k3 convolution + BN, pool, linear + BN: 3 * 27 * 512 + 1024 + 512 * 40 + 40 + 80 parameters at the paper's width."""
+    """k3 convolution + BN, pool, linear + BN: 3 * 27 * 512 + 1024 + 512 * 40 + 40 + 80 parameters at the
+    paper's width.
+    """
     net = pl.create_model("linear-network", num_classes=40)
     assert isinstance(net, LinearNetwork)
     assert sum(p.numel() for p in net.parameters()) == 3 * 27 * 512 + 2 * 512 + 512 * 40 + 40 + 80
@@ -68,7 +81,9 @@ def test_linear_network_is_the_papers_control() -> None:
         rows = net.stem(x).features
     assert torch.allclose(pooled, torch.stack([rows[x.batch == b].mean(0) for b in (0, 1)]), atol=1e-5)
     again, other = (pl.create_model("linear-network", seed=s) for s in (0, 1))
-    assert torch.equal(net.stem[0].weight, again.stem[0].weight) and not torch.equal(net.stem[0].weight, other.stem[0].weight)
+    assert torch.equal(net.stem[0].weight, again.stem[0].weight) and not torch.equal(
+        net.stem[0].weight, other.stem[0].weight
+    )
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
@@ -89,7 +104,10 @@ def test_the_users_own_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"No file .*absent.py: your own image network is named"):
         image_network(f"{tmp_path / 'absent.py'}:small")
     (tmp_path / "broken.py").write_text("import no_such_module_anywhere\n")
-    with pytest.raises(ValueError, match=r"broken.py fails when it is imported \(ModuleNotFoundError: .*no_such_module_anywhere"):
+    with pytest.raises(
+        ValueError,
+        match=r"broken.py fails when it is imported \(ModuleNotFoundError: .*no_such_module_anywhere",
+    ):
         image_network(f"{tmp_path / 'broken.py'}:small")
 
 
@@ -97,10 +115,18 @@ def test_the_users_own_file(tmp_path: Path) -> None:
     ("name", "options", "message"),
     [
         ("resnet81", {}, "There is no model named 'resnet81'. Did you mean .*resnet18"),
-        ("zzzzzzzz", {}, r"no model named 'zzzzzzzz'. pointlift.list_models\('\*resnet\*'\) lists names. Your own network"),
+        (
+            "zzzzzzzz",
+            {},
+            r"no model named 'zzzzzzzz'. pointlift.list_models\('\*resnet\*'\) lists names. Your own network",
+        ),
         ("linear-netwrok", {}, "Did you mean linear-network"),
         ("linear-network", {"pretrained": True}, "linear-network has no pre-trained weights"),
-        ("linear-network", {"rule": "mean"}, r"create_model\('linear-network'\) has no argument 'rule'. It takes channels"),
+        (
+            "linear-network",
+            {"rule": "mean"},
+            r"create_model\('linear-network'\) has no argument 'rule'. It takes channels",
+        ),
         ("fractal_resnet", {"ruel": "mean"}, "has no argument 'ruel'. Did you mean rule?"),
         ("vit_tiny_patch16_224", {"network": "inflated"}, "cannot run on voxels"),
     ],
@@ -112,7 +138,11 @@ def test_errors(name: str, options: dict[str, object], message: str) -> None:
 
 def test_names() -> None:
     names = pl.list_models("*resnet*")
-    assert names[0] == "fractal_resnet" and "resnet18" in names and not any("vit" in n for n in pl.list_models("resnet*"))
+    assert (
+        names[0] == "fractal_resnet"
+        and "resnet18" in names
+        and not any("vit" in n for n in pl.list_models("resnet*"))
+    )
     assert pl.list_models("linear*") == ["linear-network"] and len(pl.list_models()) > 500
 
 
@@ -140,15 +170,22 @@ def test_a_network_of_clouds_is_one_file_of_its_own(tmp_path: Path) -> None:
     file.write_text(OWN_CLOUDS)
     name = f"{file}:Means"
     net = pl.create_model(name, num_classes=5, width=4, voxel_size=0.1, seed=1)
-    assert type(net).__name__ == "Means" and net.arguments == {"num_classes": 5, "in_channels": 3, "width": 4} and net.kind == "own"
+    assert (
+        type(net).__name__ == "Means"
+        and net.arguments == {"num_classes": 5, "in_channels": 3, "width": 4}
+        and net.kind == "own"
+    )
     again, other = (pl.create_model(name, num_classes=5, width=4, seed=seed) for seed in (1, 2))
-    assert torch.equal(net.lift.weight, again.lift.weight) and not torch.equal(net.lift.weight, other.lift.weight)  # type: ignore
+    assert torch.equal(net.lift.weight, again.lift.weight) and not torch.equal(
+        net.lift.weight, other.lift.weight
+    )  # type: ignore
     config = ModelConfig(image_model=name, options={"width": 6})
     built = build_network(config, 7, 0, voxel_size=0.2)
     assert built.arguments["width"] == 6 and built.num_classes == 7 and built.voxel_size == 0.2
     metadata = {
-        "image_model": name, "network": built.kind, "inflate": built.arguments, "num_classes": 7, "classes": list("abcdefg"),
-        "in_channels": 3, "features": "xyz", "voxel_size": 0.2, "up_axis": "y", "regime": None,
+        "image_model": name, "network": built.kind, "inflate": built.arguments, "num_classes": 7,
+        "classes": list("abcdefg"), "in_channels": 3, "features": "xyz", "voxel_size": 0.2, "up_axis": "y",
+        "regime": None,
     }  # fmt: skip
     path = save_checkpoint(tmp_path / "model.safetensors", built, metadata)
     with pytest.raises(CheckpointError, match=r"a checkpoint never runs code: pass image_model"):
@@ -163,7 +200,10 @@ def test_a_network_of_clouds_is_one_file_of_its_own(tmp_path: Path) -> None:
 
 
 def test_the_factory_imports_no_network() -> None:
-    code = "import sys, pointlift.models.factory as f; print([m for m in sys.modules if m.startswith('pointlift.models.')])"
+    code = (
+        "import sys, pointlift.models.factory as f; print([m for m in sys.modules if "
+        "m.startswith('pointlift.models.')])"
+    )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "['pointlift.models.factory']"
     for names in (factory.IMAGE_NETWORKS, factory.POINT_NETWORKS, factory.LIFTED_NETWORKS):

@@ -29,7 +29,17 @@ def parameters(model: nn.Module) -> int:
 
 def test_size_and_shapes() -> None:
     model = fractal_resnet(num_classes=60).eval()
-    blocks = 4 * 9 * 32**2 + 9 * 32 * 64 + 3 * 9 * 64**2 + 32 * 64 + 9 * 64 * 128 + 9 * 128**2 + 64 * 128 + 2 * 9 * 128**2 + 128**2
+    blocks = (
+        4 * 9 * 32**2
+        + 9 * 32 * 64
+        + 3 * 9 * 64**2
+        + 32 * 64
+        + 9 * 64 * 128
+        + 9 * 128**2
+        + 64 * 128
+        + 2 * 9 * 128**2
+        + 128**2
+    )
     norms = 2 * (5 * 32 + 5 * 64 + 3 * 128 + 3 * 128)
     assert parameters(model) == 3 * 9 * 32 + blocks + norms + 128 * 60 + 60 < 1_000_000
     with torch.inference_mode():
@@ -40,7 +50,9 @@ def test_size_and_shapes() -> None:
 
 
 def test_generator_makes_the_weights_reproducible_and_leaves_the_global_one_alone() -> None:
-    first, second = (fractal_resnet(num_classes=5, generator=torch.Generator().manual_seed(3)) for _ in range(2))
+    first, second = (
+        fractal_resnet(num_classes=5, generator=torch.Generator().manual_seed(3)) for _ in range(2)
+    )
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters()))
     assert not torch.equal(first.conv1.weight, fractal_resnet(num_classes=5).conv1.weight)
 
@@ -53,7 +65,9 @@ def test_bad_arguments() -> None:
 def test_shipped_weights_load_and_are_small() -> None:
     assert ASSET_PATH.stat().st_size <= 2_000_000
     model, stored = fractal_resnet(pretrained=True), read_weights()
-    assert {name: tensor.dtype for name, tensor in model.state_dict().items()} == {name: t.dtype for name, t in stored.items()}
+    assert {name: tensor.dtype for name, tensor in model.state_dict().items()} == {
+        name: t.dtype for name, t in stored.items()
+    }
     assert all(torch.equal(tensor, stored[name]) for name, tensor in model.state_dict().items())
     assert all(tensor.isfinite().all() for tensor in stored.values())
     with safe_open(ASSET_PATH, "pt") as file:

@@ -1,4 +1,6 @@
-"""The students of PointCMT beside PointNet++: parameter counts, ragged batches, small clouds, order, regimes, and that they learn."""
+"""The students of PointCMT beside PointNet++: parameter counts, ragged batches, small clouds, order,
+regimes, and that they learn.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,15 @@ from pointlift.nn import CloudNetwork
 
 SMALL: dict[Callable[..., CloudNetwork], dict[str, Any]] = {
     DGCNN: {"k": 8, "widths": (8, 16), "embedding": 32, "head": (24,)},
-    RSCNN: {"npoint": (40, 12), "radii": (0.4, 0.8), "nsample": (12, 8), "widths": (16, 32), "raised": 8, "embedding": 48, "head": (24,)},
+    RSCNN: {
+        "npoint": (40, 12),
+        "radii": (0.4, 0.8),
+        "nsample": (12, 8),
+        "widths": (16, 32),
+        "raised": 8,
+        "embedding": 48,
+        "head": (24,),
+    },
     PointMLP: {
         "width": 8,
         "npoint": (40, 12),
@@ -42,7 +52,9 @@ every_student = pytest.mark.parametrize("build", SMALL, ids=lambda build: build.
 
 @torch.no_grad()
 def moved(net: CloudNetwork) -> CloudNetwork:
-    """In evaluation mode, with the statistics of a batch and other weights of the normalisations, so that none is the identity."""
+    """In evaluation mode, with the statistics of a batch and other weights of the normalisations,
+    so that none is the identity.
+    """
     generator = torch.Generator().manual_seed(1)
     norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm1d)]
     for norm in norms:
@@ -54,14 +66,16 @@ def moved(net: CloudNetwork) -> CloudNetwork:
 
 
 def test_parameter_counts() -> None:
-    # facts 5.3 to 5.5 and "assertable numbers"; with PointCMT's head as table 1 of PointCMT has them (facts 4.6, T40)
+    # facts 5.3 to 5.5 and "assertable numbers"; with PointCMT's head as table 1 of PointCMT has them
+    # (facts 4.6, T40)
     assert parameters(DGCNN()) == 1_809_576
     assert parameters(DGCNN(head=(512,))) == 1_687_976
     assert parameters(RSCNN()) == 1_289_505
     assert parameters(RSCNN(head=(512,))) == 1_168_161
     assert parameters(PointMLP()) == 13_238_504
     assert parameters(PointMLP(num_classes=15)) == 13_232_079
-    assert parameters(PointMLP(head=(512,))) == 13_238_504 - (512 * 256 + 3 * 256) + 256 * 40  # without the layer of 256
+    # without the layer of 256
+    assert parameters(PointMLP(head=(512,))) == 13_238_504 - (512 * 256 + 3 * 256) + 256 * 40
     assert parameters(pointmlp_elite()) == 716_232
     assert parameters(pointmlp_elite(num_classes=15)) == 709_807
 
@@ -71,30 +85,37 @@ def test_parameter_counts() -> None:
 def test_a_batch_of_any_sizes_is_every_cloud_alone(build: Callable[..., CloudNetwork]) -> None:
     torch.manual_seed(0)
     net = moved(build(in_channels=5, **SMALL[build]))
-    for sizes in ((90, 24, 23, 3, 1), (60, 60, 60)):  # more points than centres and neighbours, fewer, and one; and all of one size
+    # more points than centres and neighbours, fewer, and one; and all of one size
+    for sizes in ((90, 24, 23, 3, 1), (60, 60, 60)):
         parts = clouds(*sizes, channels=2)
         together = net(batch(parts))
         assert together.shape == (len(sizes), 40) and bool(torch.isfinite(together).all())
         alone = torch.cat([net(batch([part])) for part in parts])
-        assert torch.allclose(together, alone, atol=1e-5)  # matrix products of other sizes add up in another order
+        # matrix products of other sizes add up in another order
+        assert torch.allclose(together, alone, atol=1e-5)
 
 
 @every_student
 @torch.no_grad()
 def test_the_order_of_points_does_not_matter(build: Callable[..., CloudNetwork]) -> None:
-    """But for the first, where farthest point sampling begins; and balls must hold all their points, of which queries take the first."""
+    """But for the first, where farthest point sampling begins;
+    and balls must hold all their points, of which queries take the first.
+    """
     torch.manual_seed(0)
     net = moved(build(**{**SMALL[build], **({"nsample": (80, 40)} if build is RSCNN else {})}))
     ((xyz, _),) = clouds(80)
     order = torch.cat([torch.zeros(1, dtype=torch.int64), torch.randperm(79) + 1])
     one, other, larger = (net(PointBatch.from_list([x])) for x in (xyz, xyz[order], 1.1 * xyz))
-    assert torch.allclose(one, other, atol=1e-5)  # maxima do not depend on the order, sums do in the last digits
+    # maxima do not depend on the order, sums do in the last digits
+    assert torch.allclose(one, other, atol=1e-5)
     assert not torch.allclose(one, larger, atol=1e-3)
 
 
 @every_student
 @torch.no_grad()
-def test_features_behind_the_coordinates_are_seen_and_coordinates_come_from_xyz(build: Callable[..., CloudNetwork]) -> None:
+def test_features_behind_the_coordinates_are_seen_and_coordinates_come_from_xyz(
+    build: Callable[..., CloudNetwork],
+) -> None:
     torch.manual_seed(0)
     net = moved(build(in_channels=5, **SMALL[build]))
     ((xyz, features),) = clouds(60, channels=2)
@@ -129,15 +150,24 @@ def test_regimes(build: Callable[..., CloudNetwork]) -> None:
     frozen = {n: b.clone() for n, b in net.named_buffers() if net.in_backbone(n)}
     net.train()
     net(batch(clouds(40, 30))).square().sum().backward()
-    assert all(torch.equal(b, frozen[n]) for n, b in net.named_buffers() if net.in_backbone(n))  # statistics stand still
+    # statistics stand still
+    assert all(torch.equal(b, frozen[n]) for n, b in net.named_buffers() if net.in_backbone(n))
     assert {n for n, p in net.named_parameters() if p.grad is not None} == learns
     set_finetune(net, "io+stats")
     net.train()
     net(batch(clouds(40, 30)))
-    moving = {n for n, b in net.named_buffers() if n in frozen and n.endswith("running_var") and not torch.equal(b, frozen[n])}
-    assert moving == {n for n in frozen if n.endswith("running_var") and n.replace("running_var", "weight") not in net.fixed}
+    moving = {
+        n
+        for n, b in net.named_buffers()
+        if n in frozen and n.endswith("running_var") and not torch.equal(b, frozen[n])
+    }
+    assert moving == {
+        n for n in frozen if n.endswith("running_var") and n.replace("running_var", "weight") not in net.fixed
+    }
     before = {n: p.clone() for n, p in net.named_parameters() if p.ndim > 1}
-    assert set_finetune(net, "scratch", seed=1).trainable == parameters(net) - sum(net.get_parameter(n).numel() for n in net.fixed)
+    assert set_finetune(net, "scratch", seed=1).trainable == parameters(net) - sum(
+        net.get_parameter(n).numel() for n in net.fixed
+    )
     assert not any(torch.equal(before[n], p) for n, p in net.named_parameters() if n in before)
 
 
@@ -148,7 +178,9 @@ def test_every_parameter_gets_a_gradient(build: Callable[..., CloudNetwork]) -> 
     net(batch(clouds(50, 40, 2))).square().sum().backward()
     for name, p in net.named_parameters():
         if name not in net.fixed:
-            assert p.grad is not None and bool(torch.isfinite(p.grad).all()) and bool(p.grad.ne(0).any()), name
+            assert p.grad is not None and bool(torch.isfinite(p.grad).all()) and bool(p.grad.ne(0).any()), (
+                name
+            )
 
 
 @torch.no_grad()
@@ -167,18 +199,26 @@ def test_options_of_released_code() -> None:
         assert torch.allclose(one, other, atol=1e-4) != moves
     early = moved(PointMLP(sigma="batch", **SMALL[PointMLP]))
     near, far = parts[0], (parts[1][0] * 9, None)
-    assert not torch.allclose(early(batch([near, far]))[0], early(batch([near]))[0], atol=1e-3)  # why it is not the default
+    # why it is not the default
+    assert not torch.allclose(early(batch([near, far]))[0], early(batch([near]))[0], atol=1e-3)
 
 
 def normalised(dataset: CloudDataset) -> list[Sample]:
-    return [replace(sample, xyz=unit_sphere(sample.xyz)) for sample in (dataset[i] for i in range(len(dataset)))]
+    return [
+        replace(sample, xyz=unit_sphere(sample.xyz)) for sample in (dataset[i] for i in range(len(dataset)))
+    ]
 
 
 @every_student
 def test_it_learns_shapes(build: Callable[..., CloudNetwork]) -> None:
-    """A few steps on four classes of embedded shapes: far above chance on unseen objects. (Four classes suffice.)"""
+    """A few steps on four classes of embedded shapes: far above chance on unseen objects.
+    (Four classes suffice.)
+    """
     classes = ("aeroplane", "bottle", "chair", "table")
-    train, test = (normalised(make_shapes(n, 192, seed, split, 0.0, classes)) for n, seed, split in ((24, 0, "train"), (10, 0, "test")))
+    train, test = (
+        normalised(make_shapes(n, 192, seed, split, 0.0, classes))
+        for n, seed, split in ((24, 0, "train"), (10, 0, "test"))
+    )
     torch.manual_seed(0)
     net = build(num_classes=4, dropout=0.0, **SMALL[build])
     optimizer = torch.optim.Adam(net.parameters(), 2e-3)
@@ -194,7 +234,10 @@ def test_it_learns_shapes(build: Callable[..., CloudNetwork]) -> None:
     net.eval()
     with torch.no_grad():
         seen, unseen = (collate(samples) for samples in (train, test))
-        right = [float((net(samples).argmax(1) == samples.labels["class"]).float().mean()) for samples in (seen, unseen)]
+        right = [
+            float((net(samples).argmax(1) == samples.labels["class"]).float().mean())
+            for samples in (seen, unseen)
+        ]
     assert right[0] > 0.85 and right[1] > 0.55, right  # chance is 0.25
 
 

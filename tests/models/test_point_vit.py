@@ -1,4 +1,6 @@
-"""Vision transformers on groups of points: the same transformer as the image's, and what is new in front of it."""
+"""Vision transformers on groups of points: the same transformer as the image's,
+and what is new in front of it.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ from pointlift.inflation import InflationError, set_finetune
 from pointlift.models.points.point_vit import PointViT, interpolated_positions, row_order, token_grid
 
 TINY = {"embed_dim": 48, "depth": 2, "num_heads": 3}
-# a class token; with a distillation token; with registers and layer scale; mean pooling, positions of patches alone; pooling by
-# attention; normalisation in front and no bias
+# a class token; with a distillation token; with registers and layer scale; mean pooling, positions of patches
+# alone; pooling by attention; normalisation in front and no bias
 KINDS: dict[str, dict[str, Any]] = {
     "vit_tiny_patch16_224": {},
     "deit_tiny_distilled_patch16_224": {},
@@ -50,7 +52,9 @@ def small(**options: Any) -> PointViT:
     return PointViT(image(), **{"num_classes": 5, "centres": 16, "neighbours": 8, **options}).eval()
 
 
-@pytest.mark.parametrize(("name", "published"), [("vit_base_patch16_224", 86_567_656), ("vit_large_patch16_224", 304_326_632)])
+@pytest.mark.parametrize(
+    ("name", "published"), [("vit_base_patch16_224", 86_567_656), ("vit_large_patch16_224", 304_326_632)]
+)
 def test_parameters_are_the_image_models_with_another_first_and_last_layer(name: str, published: int) -> None:
     with torch.device("meta"):
         original = timm.create_model(name)
@@ -61,22 +65,34 @@ def test_parameters_are_the_image_models_with_another_first_and_last_layer(name:
     c = original.embed_dim
     kept = published - (16 * 16 * 3 + 1) * c - (c + 1) * 1000
     assert sum(p.numel() for p in picture.parameters()) == kept + (64 * 3 + 1) * c + (c + 1) * 40
-    assert sum(p.numel() for p in net.parameters()) == kept + (64 * 3 + 1) * c + (c + 1) * 40 + (16 * 16 - 14 * 14) * c
+    assert (
+        sum(p.numel() for p in net.parameters())
+        == kept + (64 * 3 + 1) * c + (c + 1) * 40 + (16 * 16 - 14 * 14) * c
+    )
     mlp = 4 * 128 + (128 + 1) * c
-    assert sum(p.numel() for p in learned.parameters()) == kept - 14 * 14 * c + (64 * 3 + 3 + 1) * c + (c + 1) * 40 + mlp
-    assert {"vit_base_patch16_224": 85_433_128, "vit_large_patch16_224": 302_814_248}[name] == sum(p.numel() for p in net.parameters())
+    assert (
+        sum(p.numel() for p in learned.parameters())
+        == kept - 14 * 14 * c + (64 * 3 + 3 + 1) * c + (c + 1) * 40 + mlp
+    )
+    assert {"vit_base_patch16_224": 85_433_128, "vit_large_patch16_224": 302_814_248}[name] == sum(
+        p.numel() for p in net.parameters()
+    )
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_behind_the_embedding_everything_is_the_image_models_own(name: str) -> None:
-    """Patches of a picture, given to the lifted network as tokens, become the very features that timm computes."""
+    """Patches of a picture, given to the lifted network as tokens,
+    become the very features that timm computes.
+    """
     original = image(name)
     net = PointViT(original, centres=196).eval()
     pictures = torch.randn(2, 3, *original.patch_embed.img_size)
     with torch.no_grad():
         tokens = original.patch_embed(pictures)
         expected = original.forward_head(original.forward_features(pictures), pre_logits=True)
-        assert torch.allclose(net.encode(tokens.reshape(2, 196, -1), torch.zeros(2, 196, 3)), expected, atol=1e-5)
+        assert torch.allclose(
+            net.encode(tokens.reshape(2, 196, -1), torch.zeros(2, 196, 3)), expected, atol=1e-5
+        )
     assert expected.std() > 0.01
 
 
@@ -109,7 +125,9 @@ def test_the_report_tells_of_every_tensor(name: str, position: Any) -> None:
     assert set(net.report.counts()) == {"copied", "dropped", "re-initialised"}
     noted = [r.name for r in net.report.rows if r.fate == "copied" and r.note]
     assert noted == (
-        ["pos_embed"] if position == "unchanged" or (position != "interpolated" and net.backbone.pos_embed is not None) else []
+        ["pos_embed"]
+        if position == "unchanged" or (position != "interpolated" and net.backbone.pos_embed is not None)
+        else []
     )
 
 
@@ -130,23 +148,39 @@ def test_rows_lie_from_the_top_and_run_to_the_right() -> None:
         falling = sorted(range(14), key=lambda i: -cloud[i][2])
         rows = [sorted(falling[a : a + 4], key=lambda i: cloud[i][0]) for a in (0, 4, 8, 12)]
         assert order == [i for row in rows for i in row]
-    assert row_order(torch.zeros(1, 5, 3), (0, 1), 2).tolist() == [[0, 1, 2, 3, 4]]  # equal places keep their order
+    # equal places keep their order
+    assert row_order(torch.zeros(1, 5, 3), (0, 1), 2).tolist() == [[0, 1, 2, 3, 4]]
 
 
 def test_grids_of_tokens() -> None:
-    assert [token_grid(n) for n in (1, 2, 16, 30, 196, 200, 256)] == [(1, 1), (1, 2), (4, 4), (5, 6), (14, 14), (14, 15), (16, 16)]
+    assert [token_grid(n) for n in (1, 2, 16, 30, 196, 200, 256)] == [
+        (1, 1),
+        (1, 2),
+        (4, 4),
+        (5, 6),
+        (14, 14),
+        (14, 15),
+        (16, 16),
+    ]
 
 
 def test_interpolated_positions_by_hand() -> None:
-    """Corners of the bounding box get the embeddings of the corners, its middle the mean of the four in the middle."""
+    """Corners of the bounding box get the embeddings of the corners,
+    its middle the mean of the four in the middle.
+    """
     table = torch.arange(16.0)[:, None] * torch.tensor([1.0, -2.0])
     centres = torch.tensor([[[-3.0, 9, 1], [1, 0, 1], [-3, 0, -3], [1, 0, -3], [-1, 5, -1], [0, 7, -1]]])
     found = interpolated_positions(table, (4, 4), centres, (0, 2))
     assert found.shape == (1, 6, 2)
     assert torch.allclose(found[0, :, 0], torch.tensor([0.0, 3.0, 12.0, 15.0, 7.5, 8.5]), atol=1e-5)
     assert torch.allclose(found[0, :, 1], -2 * found[0, :, 0])
-    narrow = torch.tensor([[[0.0, 0, 2], [0.0, 0, 0], [1.0, 0, 1]]])  # the longer side fills the picture, the shorter is centred
-    assert torch.allclose(interpolated_positions(table, (4, 4), narrow, (0, 2))[0, :, 0], torch.tensor([0.5, 12.5, 8.5]), atol=1e-5)
+    # the longer side fills the picture, the shorter is centred
+    narrow = torch.tensor([[[0.0, 0, 2], [0.0, 0, 0], [1.0, 0, 1]]])
+    assert torch.allclose(
+        interpolated_positions(table, (4, 4), narrow, (0, 2))[0, :, 0],
+        torch.tensor([0.5, 12.5, 8.5]),
+        atol=1e-5,
+    )
     alone = interpolated_positions(table, (4, 4), torch.ones(2, 1, 3), (0, 2))
     assert torch.allclose(alone[..., 0], torch.full((2, 1), 7.5))
 
@@ -176,14 +210,18 @@ def test_what_each_position_sees(position: Any) -> None:
     with torch.no_grad():
         first, shifted, other = net(cloud), net(moved), net(mirrored)
         by_sampling = small(position=position, order="fps")(cloud)
-    assert torch.allclose(first, shifted, atol=1e-4) is (position != "learned")  # groups and pictures are relative
+    # groups and pictures are relative
+    assert torch.allclose(first, shifted, atol=1e-4) is (position != "learned")
     assert not torch.allclose(first, other, atol=1e-4)
-    assert torch.allclose(first, by_sampling, atol=1e-4) is (position != "unchanged")  # a sequence without places has no order
+    # a sequence without places has no order
+    assert torch.allclose(first, by_sampling, atol=1e-4) is (position != "unchanged")
 
 
 def test_the_order_of_points_behind_the_first_does_not_matter() -> None:
     net, cloud = small(), clouds(64)
-    shuffled = torch.cat([cloud.xyz[:1], cloud.xyz[1:][torch.randperm(63, generator=torch.Generator().manual_seed(0))]])
+    shuffled = torch.cat(
+        [cloud.xyz[:1], cloud.xyz[1:][torch.randperm(63, generator=torch.Generator().manual_seed(0))]]
+    )
     with torch.no_grad():
         assert torch.allclose(net(cloud), net(PointBatch(shuffled, None, cloud.offsets)), atol=1e-5)
 
@@ -210,7 +248,9 @@ def test_regimes_train_the_embedding_and_the_classifier() -> None:
     assert {n.split(".")[0] for n in learns} == {"patches", "position", "head"}
     assert report.trainable == sum(p.numel() for n, p in net.named_parameters() if n in learns)
     set_finetune(net, "io+bn")
-    assert {n.split(".")[-2] for n, p in net.named_parameters() if p.requires_grad and n.startswith("backbone")} == {
+    assert {
+        n.split(".")[-2] for n, p in net.named_parameters() if p.requires_grad and n.startswith("backbone")
+    } == {
         "norm1",
         "norm2",
         "norm",
@@ -237,7 +277,15 @@ def test_scratch_keeps_nothing_of_the_image_weights(name: str) -> None:
 
 def test_arguments_build_it_again() -> None:
     torch.manual_seed(3)
-    net = PointViT("vit_tiny_patch16_224", 6, image_options=TINY, centres=20, neighbours=4, position="interpolated", axes="zy").eval()
+    net = PointViT(
+        "vit_tiny_patch16_224",
+        6,
+        image_options=TINY,
+        centres=20,
+        neighbours=4,
+        position="interpolated",
+        axes="zy",
+    ).eval()
     again = PointViT(**json.loads(json.dumps(net.arguments))).eval()
     again.load_state_dict(net.state_dict())
     cloud = clouds(60, 30)
@@ -245,7 +293,9 @@ def test_arguments_build_it_again() -> None:
     module = image()
     of_module = PointViT(module, centres=20, neighbours=4)
     rebuilt = PointViT(module, **json.loads(json.dumps(of_module.arguments)))
-    assert {k: v.shape for k, v in rebuilt.state_dict().items()} == {k: v.shape for k, v in of_module.state_dict().items()}
+    assert {k: v.shape for k, v in rebuilt.state_dict().items()} == {
+        k: v.shape for k, v in of_module.state_dict().items()
+    }
 
 
 def test_gradient_checkpointing_of_the_image_model_holds() -> None:
@@ -284,7 +334,9 @@ def test_other_image_models_are_refused(name: str, message: str) -> None:
 
 def test_other_models_are_refused_in_one_sentence() -> None:
     class Own(timm.models.VisionTransformer):
-        def forward_features(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        def forward_features(
+            self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False
+        ) -> Tensor:
             return x
 
     with pytest.raises(InflationError, match="Own has a forward_features of its own"):
@@ -307,7 +359,10 @@ def test_other_models_are_refused_in_one_sentence() -> None:
         ({"neighbours": 2.0}, "neighbours must be an integer of at least 1, got 2.0"),
         ({"in_channels": 2}, "in_channels must be an integer of at least 3, got 2"),
         ({"num_classes": 0}, "num_classes must be an integer of at least 1, got 0"),
-        ({"position": "fixed"}, "position must be one of unchanged, interpolated, learned, none, got 'fixed'"),
+        (
+            {"position": "fixed"},
+            "position must be one of unchanged, interpolated, learned, none, got 'fixed'",
+        ),
         ({"order": "morton"}, "order must be one of rows, fps, got 'morton'"),
         ({"axes": "xx"}, "axes must be two different letters of x, y and z"),
     ],
@@ -319,7 +374,9 @@ def test_options_outside_their_range(options: dict[str, Any], message: str) -> N
 
 def test_features_of_another_width() -> None:
     net = small(in_channels=6)
-    with pytest.raises(ValueError, match="takes features of 6 channels that start with xyz, got none: set data"):
+    with pytest.raises(
+        ValueError, match="takes features of 6 channels that start with xyz, got none: set data"
+    ):
         net(clouds(20))
     with pytest.raises(TypeError, match="takes a PointBatch, got Tensor"):
         net(torch.zeros(20, 3))
@@ -327,7 +384,10 @@ def test_features_of_another_width() -> None:
 
 def test_it_learns_to_tell_shapes_apart() -> None:
     classes = ("aeroplane", "guitar", "sofa")
-    train, test = make_shapes(40, 128, 0, "train", classes=classes), make_shapes(16, 128, 0, "test", classes=classes)
+    train, test = (
+        make_shapes(40, 128, 0, "train", classes=classes),
+        make_shapes(16, 128, 0, "test", classes=classes),
+    )
     torch.manual_seed(0)
     net = PointViT("vit_tiny_patch16_224", 3, image_options=TINY, centres=16, neighbours=16)
     optimizer = torch.optim.AdamW(net.parameters(), 2e-3)

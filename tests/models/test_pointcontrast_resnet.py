@@ -1,4 +1,6 @@
-"""The 2D twin of PointContrast's encoder: its size in 2D and inflated, and that it trains as an image classifier."""
+"""The 2D twin of PointContrast's encoder: its size in 2D and inflated,
+and that it trains as an image classifier.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,16 @@ def parameters(net: nn.Module) -> int:
 
 
 def test_inflated_it_has_the_size_of_the_released_network() -> None:
-    """Facts 1.5: stem 2,656, stages with the strided convolutions between them 24,611,136, head 10,360 for 40 classes."""
+    """Facts 1.5: stem 2,656, stages with the strided convolutions between them 24,611,136,
+    head 10,360 for 40 classes.
+    """
     net = pl.inflate(pointcontrast_resnet34(), num_classes=40)
     assert parameters(net) == 24_624_152
-    assert (parameters(net.stem), parameters(net.backbone), parameters(net.head)) == (2_656, 24_611_136, 10_360)
+    assert (parameters(net.stem), parameters(net.backbone), parameters(net.head)) == (
+        2_656,
+        24_611_136,
+        10_360,
+    )
     state = net.state_dict()
     strided = {n: tuple(state[f"backbone.layer{n}.down.conv.weight"].shape) for n in (2, 3, 4)}
     assert strided == {2: (8, 32, 32), 3: (8, 64, 64), 4: (8, 128, 128)}

@@ -44,18 +44,24 @@ def test_parameter_counts() -> None:
 @torch.no_grad()
 def test_a_batch_of_any_sizes_is_every_cloud_alone(variant: str) -> None:
     torch.manual_seed(0)
-    scales = {"radii": ((0.2, 0.5), (0.6,)), "nsample": ((4, 12), (8,)), "mlps": (((8, 8), (8, 16)), ((16, 32),))}
+    scales = {
+        "radii": ((0.2, 0.5), (0.6,)),
+        "nsample": ((4, 12), (8,)),
+        "mlps": (((8, 8), (8, 16)), ((16, 32),)),
+    }
     net = PointNet2(in_channels=5, **{**SMALL, **(scales if variant == "msg" else {})}).eval()
     parts = clouds(90, 24, 23, 3, 1, channels=2)  # more points than centres, as many, fewer, and one
     together = net(batch(parts))
     assert together.shape == (5, 40) and bool(torch.isfinite(together).all())
     alone = torch.cat([net(batch([part])) for part in parts])
-    assert torch.allclose(together, alone, atol=1e-6)  # matrix products of other sizes add up in another order
+    # matrix products of other sizes add up in another order
+    assert torch.allclose(together, alone, atol=1e-6)
 
 
 @torch.no_grad()
 def test_repeated_points_of_a_small_cloud_change_nothing() -> None:
-    # fewer points than centres and than neighbours: each is a centre, groups hold all of the ball, and a maximum ignores repetitions
+    # fewer points than centres and than neighbours:
+    # each is a centre, groups hold all of the ball, and a maximum ignores repetitions
     torch.manual_seed(0)
     ((small, _),) = clouds(5)
     exact = PointNet2(**{**SMALL, "npoint": (5, 5), "nsample": (5, 5)}).eval()
@@ -84,7 +90,10 @@ def test_features_behind_the_coordinates_are_seen_and_coordinates_come_from_xyz(
 def test_arguments_build_the_same_network() -> None:
     import json
 
-    for net in (PointNet2(sampling_start="random", dropout=0.4, **SMALL), pointnet2_msg(in_channels=6, num_classes=3)):
+    for net in (
+        PointNet2(sampling_start="random", dropout=0.4, **SMALL),
+        pointnet2_msg(in_channels=6, num_classes=3),
+    ):
         again = PointNet2(**json.loads(json.dumps(net.arguments)))
         assert again.arguments == net.arguments
         again.load_state_dict(net.state_dict())  # strict
@@ -103,7 +112,8 @@ def test_random_start_is_drawn_in_training_only() -> None:
 
     drawn = torch.stack([starts(seed) for seed in range(200)])
     assert torch.equal(starts(3), starts(3))
-    assert drawn.min() == 0 and drawn[:, 0].max() > 50 and drawn[:, 1].max() == 49  # the whole cloud, and nothing behind it
+    # the whole cloud, and nothing behind it
+    assert drawn.min() == 0 and drawn[:, 0].max() > 50 and drawn[:, 1].max() == 49
     net.generator = None
     torch.manual_seed(5)
     first = net(cloud)
@@ -118,7 +128,9 @@ def test_regimes() -> None:
     first = {f"levels.0.mlps.{s}.0." for s in range(3)}
     report = set_finetune(net, "io")
     learns = {n for n, p in net.named_parameters() if p.requires_grad}
-    assert {n for n in learns if not n.startswith("head.")} == {f"{m}{p}" for m in first for p in ("0.weight", "1.weight", "1.bias")}
+    assert {n for n in learns if not n.startswith("head.")} == {
+        f"{m}{p}" for m in first for p in ("0.weight", "1.weight", "1.bias")
+    }
     assert report.trainable == sum(3 * w + 2 * w for w in (32, 64, 64)) + parameters(net.head)
     net.train()
     moving = {n for n, m in net.named_modules() if isinstance(m, nn.BatchNorm1d) and m.training}
@@ -127,22 +139,33 @@ def test_regimes() -> None:
     assert all(m.training for m in net.modules() if isinstance(m, nn.BatchNorm1d))
     assert {n for n, p in net.named_parameters() if p.requires_grad} == learns
     norms = set_finetune(net, "io+bn").trainable - report.trainable
-    assert norms == 2 * (32 + 64 + 64 + 128 + 96 + 128 + (64 + 64 + 128) + (128 + 128 + 256) * 2 + 256 + 512 + 1024)
+    assert norms == 2 * (
+        32 + 64 + 64 + 128 + 96 + 128 + (64 + 64 + 128) + (128 + 128 + 256) * 2 + 256 + 512 + 1024
+    )
     before = net.levels[1].mlps[0][0][0].weight.clone()
     assert set_finetune(net, "scratch", seed=1).trainable == 1_742_856
     assert not torch.equal(net.levels[1].mlps[0][0][0].weight, before)
 
 
 def normalised(dataset: CloudDataset) -> list[Sample]:
-    return [replace(sample, xyz=unit_sphere(sample.xyz)) for sample in (dataset[i] for i in range(len(dataset)))]
+    return [
+        replace(sample, xyz=unit_sphere(sample.xyz)) for sample in (dataset[i] for i in range(len(dataset)))
+    ]
 
 
 def test_it_learns_shapes() -> None:
-    """Eighty steps on four classes of embedded shapes: far above chance on unseen objects. (Four suffice; running statistics lag.)"""
+    """Eighty steps on four classes of embedded shapes: far above chance on unseen objects.
+    (Four suffice; running statistics lag.)
+    """
     classes = ("aeroplane", "bottle", "chair", "table")
-    train, test = (normalised(make_shapes(n, 256, seed, split, 0.0, classes)) for n, seed, split in ((16, 0, "train"), (10, 0, "test")))
+    train, test = (
+        normalised(make_shapes(n, 256, seed, split, 0.0, classes))
+        for n, seed, split in ((16, 0, "train"), (10, 0, "test"))
+    )
     torch.manual_seed(0)
-    net = PointNet2(num_classes=4, **{**SMALL, "npoint": (48, 16), "nsample": (16, 16), "radii": (0.4, 0.8)}, dropout=0.0)
+    net = PointNet2(
+        num_classes=4, **{**SMALL, "npoint": (48, 16), "nsample": (16, 16), "radii": (0.4, 0.8)}, dropout=0.0
+    )
     optimizer = torch.optim.Adam(net.parameters(), 5e-3)
     generator = torch.Generator().manual_seed(0)
     for _ in range(20):
@@ -180,7 +203,9 @@ def test_bad_arguments(changes: dict[str, Any], words: str) -> None:
 def test_bad_clouds() -> None:
     net = PointNet2(in_channels=6, **SMALL)
     xyz = torch.rand(30, 3)
-    with pytest.raises(ValueError, match="PointNet2 takes features of 6 channels that start with xyz, got none"):
+    with pytest.raises(
+        ValueError, match="PointNet2 takes features of 6 channels that start with xyz, got none"
+    ):
         net(PointBatch.from_list([xyz, xyz]))
     with pytest.raises(ValueError, match="features of 6 channels that start with xyz, got 3 channels"):
         net(PointBatch.from_list([xyz, xyz], [xyz, xyz]))

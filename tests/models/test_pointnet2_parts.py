@@ -23,8 +23,18 @@ SMALL: dict[str, Any] = {
     "mlps": ((8, 16), (16, 32)),
     "global_mlp": (32, 48),
 }
-PARTS: dict[str, Any] = {**SMALL, "num_classes": 6, "categories": 3, "propagation": ((24,), (20, 16), (12,)), "head": (10,)}
-SCALES: dict[str, Any] = {"radii": ((0.2, 0.5), (0.6,)), "nsample": ((4, 12), (8,)), "mlps": (((8, 8), (8, 16)), ((16, 32),))}
+PARTS: dict[str, Any] = {
+    **SMALL,
+    "num_classes": 6,
+    "categories": 3,
+    "propagation": ((24,), (20, 16), (12,)),
+    "head": (10,),
+}
+SCALES: dict[str, Any] = {
+    "radii": ((0.2, 0.5), (0.6,)),
+    "nsample": ((4, 12), (8,)),
+    "mlps": (((8, 8), (8, 16)), ((16, 32),)),
+}
 
 
 def mlp(*widths: int) -> int:
@@ -38,7 +48,9 @@ def clouds(*sizes: int, seed: int = 0) -> list[Tensor]:
 
 
 def test_parameter_counts() -> None:
-    """From the layer table: set abstraction up, feature propagation down, [category 16, xyz 3] at the points, a classifier of points."""
+    """From the layer table: set abstraction up, feature propagation down,
+    [category 16, xyz 3] at the points, a classifier of points.
+    """
     ssg = mlp(3, 64, 64, 128) + mlp(3 + 128, 128, 128, 256) + mlp(3 + 256, 256, 512, 1024)
     ssg += mlp(1024 + 256, 256, 256) + mlp(256 + 128, 256, 128) + mlp(128 + 16 + 3, 128, 128, 128)
     last = mlp(128, 128) + 128 * 50 + 50
@@ -67,13 +79,21 @@ def test_the_encoder_is_the_classifiers(variant: str) -> None:
     cloud = PointBatch.from_list(clouds(90, 24, 5))
     levels, embedding = net.encode(cloud)
     assert torch.equal(embedding, classifier.forward_features(cloud))
-    assert [len(offsets) for _, _, offsets in levels] == [4, 4] and [len(xyz) for xyz, _, _ in levels] == [72, 24]
+    assert [len(offsets) for _, _, offsets in levels] == [4, 4] and [len(xyz) for xyz, _, _ in levels] == [
+        72,
+        24,
+    ]
 
 
 def test_full_size_encoders_have_the_classifiers_tensors() -> None:
-    for classifier, net in ((PointNet2(), pointnet2_ssg_parts()), (pointnet2_msg(head=(512,)), pointnet2_msg_parts())):
+    for classifier, net in (
+        (PointNet2(), pointnet2_ssg_parts()),
+        (pointnet2_msg(head=(512,)), pointnet2_msg_parts()),
+    ):
         there = {n: t.shape for n, t in classifier.state_dict().items() if not n.startswith("head.")}
-        assert there == {n: t.shape for n, t in net.state_dict().items() if n.startswith(("levels.", "whole."))}
+        assert there == {
+            n: t.shape for n, t in net.state_dict().items() if n.startswith(("levels.", "whole."))
+        }
 
 
 @torch.no_grad()
@@ -84,14 +104,18 @@ def test_a_batch_of_any_sizes_is_every_cloud_alone() -> None:
     parts = clouds(*sizes)
     together = net(PointBatch.from_list(parts, labels={"class": category}))
     assert together.shape == (sum(sizes), 6) and bool(torch.isfinite(together).all())
-    alone = torch.cat([net(PointBatch.from_list([x], labels={"class": c[None]})) for x, c in zip(parts, category)])
-    assert torch.allclose(together, alone, atol=1e-6)  # matrix products of other sizes add up in another order
+    alone = torch.cat(
+        [net(PointBatch.from_list([x], labels={"class": c[None]})) for x, c in zip(parts, category)]
+    )
+    # matrix products of other sizes add up in another order
+    assert torch.allclose(together, alone, atol=1e-6)
 
 
 @torch.no_grad()
 def test_points_in_another_order_have_the_same_parts() -> None:
     torch.manual_seed(0)
-    net = PointNet2Parts(**{**PARTS, "npoint": (60, 60), "nsample": (60, 60)}).eval()  # all points are centres, all neighbours are seen
+    # all points are centres, all neighbours are seen
+    net = PointNet2Parts(**{**PARTS, "npoint": (60, 60), "nsample": (60, 60)}).eval()
     (xyz,) = clouds(60)
     order, category = torch.randperm(60), {"class": torch.tensor([1])}
     out = net(PointBatch.from_list([xyz], labels=category))
@@ -124,16 +148,21 @@ def test_regimes_and_arguments() -> None:
     assert not torch.equal(net.get_parameter("propagation.0.mlp.0.0.weight"), before)
     cloud = PointBatch.from_list(clouds(20, 20))
     small = PointNet2Parts(**PARTS).eval()
-    assert torch.equal(small.classifier(small.embed(cloud)), small(cloud))  # the features of a point, and what names its part
+    # the features of a point, and what names its part
+    assert torch.equal(small.classifier(small.embed(cloud)), small(cloud))
 
 
 def test_every_parameter_receives_a_gradient() -> None:
     torch.manual_seed(0)
     net = PointNet2Parts(**{**PARTS, **SCALES, "dropout": 0.0})
-    net(PointBatch.from_list(clouds(40), labels={"class": torch.tensor([1])})).square().sum().backward()  # one cloud has points enough
+    # one cloud has points enough
+    net(PointBatch.from_list(clouds(40), labels={"class": torch.tensor([1])})).square().sum().backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in net.parameters())
-    # shifts before a batch normalisation have none, scales and weights have; category channels of others than 1 are 0
-    assert all(bool(p.grad is not None and p.grad.any()) for n, p in net.named_parameters() if n.endswith("weight"))
+    # shifts before a batch normalisation have none, scales and weights have;
+    # category channels of others than 1 are 0
+    assert all(
+        bool(p.grad is not None and p.grad.any()) for n, p in net.named_parameters() if n.endswith("weight")
+    )
 
 
 @pytest.mark.parametrize(

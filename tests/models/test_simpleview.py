@@ -38,7 +38,9 @@ def clouds(*sizes: int, seed: int = 0) -> PointBatch:
 
 @pytest.mark.parametrize(("width", "parameters"), [(16, 803_992), (32, 3_199_240), (64, 12_763_624)])
 def test_parameters(width: int, parameters: int) -> None:
-    """Facts 5.6, at 40 classes; an image ResNet-18 has width 64 and gives the same network, whoever made it."""
+    """Facts 5.6, at 40 classes; an image ResNet-18 has width 64 and gives the same network,
+    whoever made it.
+    """
     assert sum(p.numel() for p in SimpleView(width=width).parameters()) == parameters
     if width == 64:
         with torch.device("meta"):
@@ -70,7 +72,11 @@ def test_the_network_is_the_images_through_a_resnet_and_a_fusion() -> None:
                 stride = 2 if level and not depth else 1
                 y = norm(f.conv2d(x, block.conv1.weight, stride=stride, padding=1), block.bn1).relu()
                 y = norm(f.conv2d(y, block.conv2.weight, padding=1), block.bn2)
-                short = x if block.downsample is None else norm(f.conv2d(x, block.downsample[0].weight, stride=2), block.downsample[1])
+                short = (
+                    x
+                    if block.downsample is None
+                    else norm(f.conv2d(x, block.downsample[0].weight, stride=2), block.downsample[1])
+                )
                 x = (y + short).relu()
         views = x.mean((2, 3)).reshape(2, 6, 32)
         assert torch.allclose(net.forward_features(cloud), views.reshape(2, -1), atol=1e-5)
@@ -85,10 +91,15 @@ def test_blocks_begin_as_identities() -> None:
     for net in (SimpleView(width=4), SimpleView(image())):
         set_finetune(net, "scratch", seed=1)
         for name in STAGES:
-            assert all(not bool(block.bn2.weight.any()) and bool((block.bn1.weight == 1).all()) for block in getattr(net, name))
+            assert all(
+                not bool(block.bn2.weight.any()) and bool((block.bn1.weight == 1).all())
+                for block in getattr(net, name)
+            )
 
 
-@pytest.mark.parametrize("make", [image, lambda: image("resnet50"), lambda: torchvision.models.resnet18().eval()])
+@pytest.mark.parametrize(
+    "make", [image, lambda: image("resnet50"), lambda: torchvision.models.resnet18().eval()]
+)
 @pytest.mark.parametrize("stem", ["new", "crop"])
 def test_the_report_tells_of_every_tensor(make: Any, stem: Any) -> None:
     original = make()
@@ -132,7 +143,11 @@ def test_regimes() -> None:
     assert moved == {"stem", "head"}  # the backbone keeps its image statistics
     set_finetune(net, "all")
     net.train()(clouds(20, 30)).square().sum().backward()
-    assert all(p.grad is not None and bool(p.grad.abs().sum()) for n, p in net.named_parameters() if n.startswith(("layer", "stem")))
+    assert all(
+        p.grad is not None and bool(p.grad.abs().sum())
+        for n, p in net.named_parameters()
+        if n.startswith(("layer", "stem"))
+    )
 
 
 def test_scratch_keeps_nothing_of_the_image_weights() -> None:
@@ -159,7 +174,9 @@ def test_ragged_and_reordered_clouds() -> None:
 
 
 def test_bad_clouds() -> None:
-    """No class is made up for a cloud without points, and training on a single cloud is refused in one sentence."""
+    """No class is made up for a cloud without points, and training on a single cloud is refused in one
+    sentence.
+    """
     net = SimpleView(width=4, num_classes=3, image_size=16)
     with pytest.raises(ValueError, match="cloud 1 of 2 has no points"):
         net.eval()(clouds(50, 0))
@@ -174,10 +191,13 @@ def test_arguments_build_it_again() -> None:
     again = SimpleView(**json.loads(json.dumps(net.arguments))).eval()
     again.load_state_dict(net.state_dict())
     assert torch.equal(net(clouds(30)), again(clouds(30)))
-    module = image(channels=[64, 16, 16, 24])  # the stage of a shrunken network takes the stem's 64 channels, whatever comes later
+    # the stage of a shrunken network takes the stem's 64 channels, whatever comes later
+    module = image(channels=[64, 16, 16, 24])
     of_module = SimpleView(module, num_classes=3, stem="crop", image_size=16)
     rebuilt = SimpleView(module, **json.loads(json.dumps(of_module.arguments)))
-    assert {k: v.shape for k, v in rebuilt.state_dict().items()} == {k: v.shape for k, v in of_module.state_dict().items()}
+    assert {k: v.shape for k, v in rebuilt.state_dict().items()} == {
+        k: v.shape for k, v in of_module.state_dict().items()
+    }
 
 
 def test_a_frozen_image_model_learns_and_a_frozen_part_of_it_does_not() -> None:
@@ -190,7 +210,9 @@ def test_a_frozen_image_model_learns_and_a_frozen_part_of_it_does_not() -> None:
 
 
 def test_image_models_that_are_no_resnets() -> None:
-    with pytest.raises(InflationError, match="VGG has no layer1: SimpleView takes the four stages of a ResNet"):
+    with pytest.raises(
+        InflationError, match="VGG has no layer1: SimpleView takes the four stages of a ResNet"
+    ):
         SimpleView(timm.create_model("vgg11", device="meta"))
     odd = image()
     odd.extra = nn.Linear(2, 2)
@@ -221,7 +243,10 @@ def test_options_outside_their_range(options: dict[str, Any], message: str) -> N
 
 def test_it_learns_to_tell_shapes_apart() -> None:
     classes = ("aeroplane", "guitar", "sofa")
-    train, test = make_shapes(24, 256, 0, "train", classes=classes), make_shapes(16, 256, 0, "test", classes=classes)
+    train, test = (
+        make_shapes(24, 256, 0, "train", classes=classes),
+        make_shapes(16, 256, 0, "test", classes=classes),
+    )
     torch.manual_seed(0)
     net = SimpleView(width=4, num_classes=3, image_size=16, depths=(1, 1, 1, 1))
     optimizer = torch.optim.Adam(net.parameters(), 1e-2)

@@ -1,4 +1,6 @@
-"""Every student of PointCMT, by its name: clouds of a few points, one, or none, and numbers that are none, evaluating and training."""
+"""Every student of PointCMT, by its name: clouds of a few points, one, or none,
+and numbers that are none, evaluating and training.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +14,19 @@ from torch import Tensor, nn
 from pointlift.core.sparse_tensor import PointBatch
 from pointlift.models import create_model
 
-# more centres and neighbours in every layer than the clouds here have points; otherwise narrow, as widths do not matter
+# more centres and neighbours in every layer than the clouds here have points;
+# otherwise narrow, as widths do not matter
 BALLS: dict[str, Any] = {"npoint": (24, 8), "global_mlp": (32, 48), "head": (24,)}
 RESIDUAL: dict[str, Any] = {"width": 8, "npoint": (24, 12, 8, 8), "k": 8, "head": (24,)}
 STUDENTS: dict[str, dict[str, Any]] = {
     "pointnet2-ssg": {**BALLS, "radii": (0.3, 0.6), "nsample": (12, 8), "mlps": ((8, 16), (16, 32))},
     "pointnet2-msg": {
-        **BALLS, "radii": ((0.2, 0.5), (0.4, 0.8)), "nsample": ((8, 12), (8, 12)), "mlps": (((8, 8), (8, 16)), ((16, 16), (16, 32))),
+        **BALLS, "radii": ((0.2, 0.5), (0.4, 0.8)), "nsample": ((8, 12), (8, 12)),
+        "mlps": (((8, 8), (8, 16)), ((16, 16), (16, 32))),
     },
     "dgcnn": {"k": 8, "widths": (8, 16), "embedding": 32, "head": (24,)},
-    "rscnn": {"npoint": (24, 12), "radii": (0.4, 0.8), "nsample": (12, 8), "widths": (16, 32), "raised": 8, "embedding": 48, "head": (24,)},
+    "rscnn": {"npoint": (24, 12), "radii": (0.4, 0.8), "nsample": (12, 8), "widths": (16, 32), "raised": 8,
+              "embedding": 48, "head": (24,)},
     "pointmlp": RESIDUAL,
     "pointmlp-elite": RESIDUAL,
 }  # fmt: skip
@@ -40,11 +45,14 @@ def all_finite(tensors: list[Tensor]) -> bool:
 @every_student
 @pytest.mark.parametrize("channels", [0, 2])
 def test_five_points_and_one(name: str, channels: int) -> None:
-    """Finite while it trains, with finite gradients and statistics; and evaluated, each cloud is what it is alone."""
+    """Finite while it trains, with finite gradients and statistics;
+    and evaluated, each cloud is what it is alone.
+    """
     net = student(name, 3 + channels)
     parts = clouds(30, 5, 1, channels=channels)
     same = (parts[1][0][:1].expand(5, 3), None if parts[1][1] is None else parts[1][1][:1].expand(5, -1))
-    for chosen in (parts, parts[1:], [*parts, same]):  # with a usual cloud, none, and one whose five points are one
+    # with a usual cloud, none, and one whose five points are one
+    for chosen in (parts, parts[1:], [*parts, same]):
         net.train().zero_grad()
         logits = net(batch(chosen))
         nn.functional.cross_entropy(logits, torch.arange(len(chosen))).backward()
@@ -54,13 +62,16 @@ def test_five_points_and_one(name: str, channels: int) -> None:
     net.eval()
     with torch.no_grad():
         together, alone = net(batch(parts)), torch.cat([net(batch([part])) for part in parts])
-    assert all_finite([together]) and torch.allclose(together, alone, rtol=1e-4, atol=1e-4)  # products of other sizes add up otherwise
+    # products of other sizes add up otherwise
+    assert all_finite([together]) and torch.allclose(together, alone, rtol=1e-4, atol=1e-4)
 
 
 @every_student
 @torch.no_grad()
 def test_one_point_is_that_point_repeated(name: str) -> None:
-    """A network that fills up with the cloud's own points says the same of a point and of as many copies of it as it asks for."""
+    """A network that fills up with the cloud's own points says the same of a point and of as many copies of
+    it as it asks for.
+    """
     net = student(name).eval()
     ((point, _),) = clouds(1)
     one, many = net(batch([(point, None)])), net(batch([(point.expand(24, 3), None)]))
@@ -73,13 +84,20 @@ def test_no_points_and_numbers_that_are_none_are_refused(name: str, training: bo
     net = student(name, 6).train(training)
     parts = clouds(30, 5, 1, channels=3)
     empty = (torch.zeros(0, 3), torch.zeros(0, 6))
-    with pytest.raises(ValueError, match="cloud 1 of 4 has no points, expected at least one: leave empty clouds out"):
+    with pytest.raises(
+        ValueError, match="cloud 1 of 4 has no points, expected at least one: leave empty clouds out"
+    ):
         net(batch([parts[0], empty, *parts[1:]]))
     for value in (float("nan"), float("inf"), -float("inf")):
         xyz, features = (torch.cat([p[i] for p in parts]).clone() for i in (0, 1))  # type: ignore[misc]
         xyz[31, 1] = features[31, 4] = value
-        with pytest.raises(ValueError, match=r"1 of 36 points have NaN or infinite coordinates \(first: row 31\)"):
+        with pytest.raises(
+            ValueError, match=r"1 of 36 points have NaN or infinite coordinates \(first: row 31\)"
+        ):
             PointBatch(xyz, None, torch.tensor([0, 30, 35, 36]))
         spoilt = PointBatch(torch.cat([p[0] for p in parts]), features, torch.tensor([0, 30, 35, 36]))
-        with pytest.raises(ValueError, match=r"1 of 36 points have NaN or infinite features \(first: row 31\), expected numbers: remove"):
+        with pytest.raises(
+            ValueError,
+            match=r"1 of 36 points have NaN or infinite features \(first: row 31\), expected numbers: remove",
+        ):
             net(spoilt)

@@ -1,4 +1,6 @@
-"""`ViewNetwork`: published sizes, pooling over views, its own normalisation, and image models that do not fit."""
+"""`ViewNetwork`: published sizes, pooling over views, its own normalisation,
+and image models that do not fit.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ def parameters(net: nn.Module) -> int:
 
 def net(**changes: object) -> ViewNetwork:
     options = {"num_classes": 5, "image_size": 32, **changes}
-    return ViewNetwork(fractal_resnet(num_classes=7, generator=torch.Generator().manual_seed(0)), **options).eval()  # type: ignore
+    return ViewNetwork(
+        fractal_resnet(num_classes=7, generator=torch.Generator().manual_seed(0)), **options
+    ).eval()  # type: ignore
 
 
 @pytest.mark.parametrize("name", ["torchvision:resnet18", "resnet18"])
@@ -31,7 +35,12 @@ def test_mvcnn_of_the_paper_has_its_published_size(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "width"),
-    [("torchvision:squeezenet1_1", 512), ("fractal_resnet", 128), ("mobilenetv3_small_050", 1024), ("convnext_atto", 320)],
+    [
+        ("torchvision:squeezenet1_1", 512),
+        ("fractal_resnet", 128),
+        ("mobilenetv3_small_050", 1024),
+        ("convnext_atto", 320),
+    ],
 )
 def test_image_models_of_every_kind_lose_their_classifier_only(name: str, width: int) -> None:
     """Widths are what the models' own papers name: the channels that the classifier took."""
@@ -45,12 +54,18 @@ def test_image_models_of_every_kind_lose_their_classifier_only(name: str, width:
 def test_the_embedding_is_the_pooled_input_of_the_image_classifier() -> None:
     image = timm.create_model("resnet10t", num_classes=3).eval()
     views = torch.rand(2, 3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    mean, std = torch.tensor([0.485, 0.456, 0.406])[:, None, None], torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    mean, std = (
+        torch.tensor([0.485, 0.456, 0.406])[:, None, None],
+        torch.tensor([0.229, 0.224, 0.225])[:, None, None],
+    )
     with torch.no_grad():
-        features = image.forward_head(image.forward_features(((views - mean) / std).flatten(0, 1)), pre_logits=True).reshape(2, 3, -1)
+        features = image.forward_head(
+            image.forward_features(((views - mean) / std).flatten(0, 1)), pre_logits=True
+        ).reshape(2, 3, -1)
         for pooling, expected in (("max", features.max(1).values), ("mean", features.mean(1))):
             whole = ViewNetwork(image, 4, pooling, image_size=32).eval()  # type: ignore[arg-type]
-            torch.testing.assert_close(whole.embed(views), expected, rtol=1e-4, atol=1e-5)  # kernels for another memory layout
+            # kernels for another memory layout
+            torch.testing.assert_close(whole.embed(views), expected, rtol=1e-4, atol=1e-5)
             torch.testing.assert_close(whole(views), whole.classifier(whole.embed(views)))
 
 
@@ -79,13 +94,19 @@ def test_one_channel_and_fixed_weights() -> None:
     head = 2 * 128 + (768 * 128 + 128) + 2 * 128 + (128 * 40 + 40)
     assert simple.embed_dim == 128 and parameters(simple) == 803_992 - head + (128 * 40 + 40)
     grey = torch.rand(2, 6, 1, 32, 32, generator=torch.Generator().manual_seed(3)).expand(-1, -1, 3, -1, -1)
-    torch.testing.assert_close(simple.embed(grey), simple.trunk(grey[:, :, 0].flatten(0, 1)[:, None]).reshape(2, 6, -1).amax(1))
+    torch.testing.assert_close(
+        simple.embed(grey), simple.trunk(grey[:, :, 0].flatten(0, 1)[:, None]).reshape(2, 6, -1).amax(1)
+    )
     image = fractal_resnet()
     image.conv1.weight.requires_grad_(False)
-    assert not next(ViewNetwork(image, 3, image_size=32).trunk.parameters()).requires_grad, "what is fixed stays so"
+    assert not next(ViewNetwork(image, 3, image_size=32).trunk.parameters()).requires_grad, (
+        "what is fixed stays so"
+    )
     image.requires_grad_(False)
     assert all(p.requires_grad for p in ViewNetwork(image, 3, image_size=32).parameters())
-    assert not any(p.requires_grad for p in image.parameters()) and isinstance(image.fc, nn.Linear), "the image model is not changed"
+    assert not any(p.requires_grad for p in image.parameters()) and isinstance(image.fc, nn.Linear), (
+        "the image model is not changed"
+    )
 
 
 def test_batch_norm_does_not_move_while_it_is_made() -> None:
@@ -106,12 +127,32 @@ class Chatty(nn.Module):
 @pytest.mark.parametrize(
     ("image", "options", "message"),
     [
-        (lambda: image_network("torchvision:squeezenet1_1"), {"image_size": 8}, "cannot take pictures of 8 x 8 pixels .*views.size"),
-        (lambda: image_network("vit_tiny_patch16_224"), {"image_size": 64}, "cannot take pictures of 64 x 64 pixels"),
-        (lambda: image_network("resnet10t", options={"global_pool": ""}), {"image_size": 64}, "it has no pooling; add one"),
-        (lambda: nn.Conv2d(5, 4, 3), {"classifier": "none"}, "takes pictures of 5 channels, expected 3, or 1"),
+        (
+            lambda: image_network("torchvision:squeezenet1_1"),
+            {"image_size": 8},
+            "cannot take pictures of 8 x 8 pixels .*views.size",
+        ),
+        (
+            lambda: image_network("vit_tiny_patch16_224"),
+            {"image_size": 64},
+            "cannot take pictures of 64 x 64 pixels",
+        ),
+        (
+            lambda: image_network("resnet10t", options={"global_pool": ""}),
+            {"image_size": 64},
+            "it has no pooling; add one",
+        ),
+        (
+            lambda: nn.Conv2d(5, 4, 3),
+            {"classifier": "none"},
+            "takes pictures of 5 channels, expected 3, or 1",
+        ),
         (Chatty, {"classifier": "none"}, "gives tuple, expected a tensor"),
-        (lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), {}, "does not end in a linear layer or a 1x1 convolution"),
+        (
+            lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()),
+            {},
+            "does not end in a linear layer or a 1x1 convolution",
+        ),
         (lambda: nn.Linear(3, 4), {}, "a single linear layer"),
         (fractal_resnet, {"classifier": "head"}, "the network has no module 'head'"),
         (fractal_resnet, {"pooling": "median"}, "pooling must be one of max, mean, got 'median'"),
@@ -127,8 +168,12 @@ def test_what_does_not_fit_is_one_sentence(image: object, options: dict[str, obj
 
 
 def test_pictures_of_another_shape() -> None:
-    with pytest.raises(ValueError, match=r"must have shape \(B, V, 3, H, W\) with at least one view, got \(2, 3, 32, 32\)"):
+    with pytest.raises(
+        ValueError, match=r"must have shape \(B, V, 3, H, W\) with at least one view, got \(2, 3, 32, 32\)"
+    ):
         net()(torch.rand(2, 3, 32, 32))
     with pytest.raises(ValueError, match="at least one view"):
         net().embed(torch.rand(2, 0, 3, 32, 32))
-    assert without_classifier(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)))(torch.rand(1, 3, 2, 2)).shape == (1, 12)
+    assert without_classifier(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)))(
+        torch.rand(1, 3, 2, 2)
+    ).shape == (1, 12)

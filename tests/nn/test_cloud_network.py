@@ -55,10 +55,13 @@ def test_every_network_takes_clouds_and_splits_as_timm_does(name: str) -> None:
     assert torch.equal(net.forward_head(features), logits)
     assert torch.equal(net.forward_head(features, pre_logits=True), net.embed(cloud))
     assert logits.shape[1] == net.num_classes == net.arguments["num_classes"] == 5 and net.in_channels == 3
-    if name not in ("linear-network", "resnet18", "fractal_resnet"):  # which end in a normalisation of the logits
+    # which end in a normalisation of the logits
+    if name not in ("linear-network", "resnet18", "fractal_resnet"):
         assert torch.equal(net.classifier(net.embed(cloud)), logits)
     else:
-        with pytest.raises(TypeError, match=f"{type(net).__name__} ends with BatchNorm1d, expected a Linear layer"):
+        with pytest.raises(
+            TypeError, match=f"{type(net).__name__} ends with BatchNorm1d, expected a Linear layer"
+        ):
             _ = net.classifier
 
 
@@ -93,14 +96,20 @@ def test_intermediate_maps_are_those_that_feature_info_lists(name: str) -> None:
     features, maps = net.forward_intermediates(cloud)
     assert torch.equal(features, net.forward_features(cloud)) and len(maps) == len(info) == LEVELS[name]
     for entry, found in zip(info, maps):
-        assert found.features.shape[1] == entry["num_chs"] and isinstance(net.get_submodule(entry["module"]), nn.Module)
+        assert found.features.shape[1] == entry["num_chs"] and isinstance(
+            net.get_submodule(entry["module"]), nn.Module
+        )
         if net.takes == "voxels":
             assert found.stride == entry["reduction"]
         else:
             sizes = [entry["num_points"]] * 2 if "num_points" in entry else [100, 130]
-            assert found.offsets.diff().tolist() == sizes and len(found.xyz) == len(found.features) == sum(sizes)
+            assert found.offsets.diff().tolist() == sizes and len(found.xyz) == len(found.features) == sum(
+                sizes
+            )
     again = net.forward_intermediates(cloud, intermediates_only=True)
-    assert isinstance(again, list) and all(torch.equal(a.features, b.features) for a, b in zip(again, maps, strict=True))
+    assert isinstance(again, list) and all(
+        torch.equal(a.features, b.features) for a, b in zip(again, maps, strict=True)
+    )
 
 
 @torch.no_grad()
@@ -114,7 +123,8 @@ def test_indices_are_read_as_timm_reads_them() -> None:
         widths = [m.shape[1] for m in image.forward_intermediates(picture, indices, intermediates_only=True)]
         chosen = net.forward_intermediates(cloud, indices, intermediates_only=True)
         shift = {64: 0, 128: 1, 256: 2, 512: 3}
-        if isinstance(indices, int) or indices == [-1]:  # ours has no stem among them, so numbers from the front are one less
+        # ours has no stem among them, so numbers from the front are one less
+        if isinstance(indices, int) or indices == [-1]:
             assert [m.features.shape[1] for m in chosen] == widths
         assert all(torch.equal(m.features, maps[shift[m.features.shape[1]]].features) for m in chosen)
     assert len(net.forward_intermediates(cloud, [2, 1], intermediates_only=True)) == 2
@@ -127,12 +137,15 @@ def test_indices_are_read_as_timm_reads_them() -> None:
 def test_feature_info_of_inflated_networks_has_timms_keys() -> None:
     theirs = timm.create_model("resnet18").feature_info
     ours = made("resnet18").feature_info
-    assert [f"backbone.{i['module']}" for i in theirs][1:] == [i["module"] for i in ours]  # the image stem is gone
+    # the image stem is gone
+    assert [f"backbone.{i['module']}" for i in theirs][1:] == [i["module"] for i in ours]
     assert [i["num_chs"] for i in theirs][1:] == [i["num_chs"] for i in ours]
     assert all(set(i) == {"num_chs", "reduction", "module"} for i in ours)
     assert [i["reduction"] for i in ours] == [1, 2, 4, 8]  # and with it its two strides
     kept = pl.inflate(timm.create_model("resnet18"), stem="inflate").feature_info
-    assert [i["reduction"] for i in kept] == [i["reduction"] for i in theirs] and kept[0]["module"] == "backbone.act1"
+    assert [i["reduction"] for i in kept] == [i["reduction"] for i in theirs] and kept[0][
+        "module"
+    ] == "backbone.act1"
 
 
 @torch.no_grad()

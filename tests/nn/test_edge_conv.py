@@ -1,4 +1,6 @@
-"""EdgeConv against the tensor of edges that the paper writes down, in training and evaluation, forwards and backwards."""
+"""EdgeConv against the tensor of edges that the paper writes down, in training and evaluation,
+forwards and backwards.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ def layer_and_data(momentum: float | None = 0.1, n: int = 30, k: int = 5) -> tup
     layer = EdgeConv(4, 9).double()
     layer.norm.momentum = momentum
     with torch.no_grad():
-        layer.norm.weight.copy_(torch.linspace(-1, 1, 9))  # negative ones turn the maximum around; the middle one is zero
+        # negative ones turn the maximum around; the middle one is zero
+        layer.norm.weight.copy_(torch.linspace(-1, 1, 9))
         layer.norm.bias.normal_()
     x = torch.randn(n, 4, dtype=torch.float64) + 3
     return layer, x.requires_grad_(), torch.randint(n, (n, k))
@@ -38,9 +41,13 @@ def test_equals_the_tensor_of_edges(momentum: float | None) -> None:
         found, expected = layer(x, index), all_edges(layer, norm, x, index)
         assert torch.allclose(found, expected, rtol=1e-10, atol=1e-10)  # float64, sums of 150 edges
         weight = torch.randn_like(found)
-        chosen = layer.norm.weight.ne(0)  # at weight zero all edges are equal and any of them may have the gradient: it is zero but for it
+        # at weight zero all edges are equal and any of them may have the gradient: it is zero but for it
+        chosen = layer.norm.weight.ne(0)
         wanted = (x, layer.linear.weight)
-        for a, b in zip(torch.autograd.grad((found * weight).sum(), wanted), torch.autograd.grad((expected * weight).sum(), wanted)):
+        for a, b in zip(
+            torch.autograd.grad((found * weight).sum(), wanted),
+            torch.autograd.grad((expected * weight).sum(), wanted),
+        ):
             assert torch.allclose(a, b, rtol=1e-9, atol=1e-9)
         (a,) = torch.autograd.grad((layer(x, index) * weight).sum(), layer.norm.weight)
         (b,) = torch.autograd.grad((all_edges(layer, norm, x, index) * weight).sum(), norm.weight)
@@ -67,7 +74,9 @@ def test_gradcheck(training: bool) -> None:
 
 
 def test_statistics_far_from_the_origin() -> None:
-    """Points a thousand units away in float32: the variance of the edges is small beside their squares, and is not lost."""
+    """Points a thousand units away in float32: the variance of the edges is small beside their squares,
+    and is not lost.
+    """
     torch.manual_seed(0)
     layer = EdgeConv(3, 8)
     x = torch.rand(200, 3) + 1000

@@ -10,7 +10,9 @@ from pointlift.nn.feature_propagation import FeaturePropagation
 
 
 def literal(xyz: Tensor, skip: Tensor, coarse: Tensor, features: Tensor) -> Tensor:
-    """Equation 2 of PointNet++ with p = 2, k = 3, for one cloud; a cloud with fewer coarse points uses those."""
+    """Equation 2 of PointNet++ with p = 2, k = 3, for one cloud;
+    a cloud with fewer coarse points uses those.
+    """
     rows = []
     for x, own in zip(xyz.double(), skip.double()):
         squared = ((coarse.double() - x) ** 2).sum(1)
@@ -31,7 +33,12 @@ def test_against_the_equation(coarse_sizes: tuple[int, int]) -> None:
     out = layer(xyz, offsets, skip, coarse, features, coarse_offsets)
     rows = [
         literal(*parts)
-        for parts in zip(xyz.split(fine_sizes), skip.split(fine_sizes), coarse.split(coarse_sizes), features.split(coarse_sizes))
+        for parts in zip(
+            xyz.split(fine_sizes),
+            skip.split(fine_sizes),
+            coarse.split(coarse_sizes),
+            features.split(coarse_sizes),
+        )
     ]
     expected = layer.mlp(torch.cat(rows).float())
     assert out.shape == (31, 6) and torch.allclose(out, expected, atol=1e-5)  # float32 distances
@@ -49,8 +56,15 @@ def test_gradients_reach_coarse_and_fine_features() -> None:
     torch.manual_seed(0)
     layer = FeaturePropagation(4, 2, (3,))
     features, skip = torch.randn(6, 4, requires_grad=True), torch.randn(8, 2, requires_grad=True)
-    layer(torch.randn(8, 3), torch.tensor([0, 8]), skip, torch.randn(6, 3), features, torch.tensor([0, 6])).square().sum().backward()
-    assert features.grad is not None and skip.grad is not None and bool(skip.grad.any()) and bool(features.grad.any())
+    layer(
+        torch.randn(8, 3), torch.tensor([0, 8]), skip, torch.randn(6, 3), features, torch.tensor([0, 6])
+    ).square().sum().backward()
+    assert (
+        features.grad is not None
+        and skip.grad is not None
+        and bool(skip.grad.any())
+        and bool(features.grad.any())
+    )
 
 
 def test_bad_input() -> None:
@@ -61,4 +75,11 @@ def test_bad_input() -> None:
     with pytest.raises(ValueError, match="none, expected 2 channels"):
         layer(torch.randn(5, 3), torch.tensor([0, 5]), None, None, torch.randn(1, 4), torch.tensor([0, 1]))
     with pytest.raises(ValueError, match="3 channels, expected 2"):
-        layer(torch.randn(5, 3), torch.tensor([0, 5]), torch.randn(5, 3), None, torch.randn(1, 4), torch.tensor([0, 1]))
+        layer(
+            torch.randn(5, 3),
+            torch.tensor([0, 5]),
+            torch.randn(5, 3),
+            None,
+            torch.randn(1, 4),
+            torch.tensor([0, 1]),
+        )

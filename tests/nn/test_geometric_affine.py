@@ -1,4 +1,6 @@
-"""Geometric affine module and residual MLP of PointMLP against their equations; one stage against a loop over centres."""
+"""Geometric affine module and residual MLP of PointMLP against their equations;
+one stage against a loop over centres.
+"""
 
 from __future__ import annotations
 
@@ -65,33 +67,44 @@ def test_coinciding_points_have_finite_gradients() -> None:
     x, anchor = torch.ones(1, 2, 4, 3, requires_grad=True), torch.ones(1, 2, 3, requires_grad=True)
     out = layer(x, anchor)
     out.sum().backward()
-    assert torch.equal(out, torch.zeros_like(out)) and x.grad is not None and bool(torch.isfinite(x.grad).all())
+    assert (
+        torch.equal(out, torch.zeros_like(out)) and x.grad is not None and bool(torch.isfinite(x.grad).all())
+    )
 
 
 @pytest.mark.parametrize("sigma", ["sample", "batch"])
 @pytest.mark.parametrize("noise", [0.0, 1e-8])
 def test_clouds_of_one_repeated_point_do_not_blow_up_gradients(sigma: Sigma, noise: float) -> None:
-    """Four stages with a slope of 1e5 each would make 1e20 of it; rounding leaves 1e-8 between rows that are equal. The other clouds'
-    gradients are what they are without it."""
+    """Four stages with a slope of 1e5 each would make 1e20 of it; rounding leaves 1e-8 between rows that are
+    equal. The other clouds' gradients are what they are without it."""
     torch.manual_seed(0)
     net = pointmlp(num_classes=3, width=8, npoint=(16, 8, 4, 2), k=4, sigma=sigma)
-    one, others = [torch.full((24, 3), 0.3) + noise * torch.randn(24, 3) for _ in range(2)], [torch.rand(24, 3) for _ in range(2)]
+    one, others = (
+        [torch.full((24, 3), 0.3) + noise * torch.randn(24, 3) for _ in range(2)],
+        [torch.rand(24, 3) for _ in range(2)],
+    )
 
     def gradients(clouds: list[Tensor]) -> float:
         net.zero_grad()
         logits = net.train()(PointBatch.from_list(clouds))
         nn.functional.cross_entropy(logits, torch.arange(len(clouds)) % 3).backward()
-        return float(torch.stack([p.grad.double().norm() for p in net.parameters() if p.grad is not None]).norm())
+        return float(
+            torch.stack([p.grad.double().norm() for p in net.parameters() if p.grad is not None]).norm()
+        )
 
     normal = gradients([*others, *(torch.rand(24, 3) for _ in range(2))])
     assert 1 < normal < 1e4
-    assert gradients([*others, *one]) < 100 * normal and gradients([torch.rand(1, 3).expand(24, 3) for _ in range(4)]) < 1e5 * normal
+    assert (
+        gradients([*others, *one]) < 100 * normal
+        and gradients([torch.rand(1, 3).expand(24, 3) for _ in range(4)]) < 1e5 * normal
+    )
 
 
 def test_only_coinciding_points_lose_their_gradient() -> None:
     layer, loose = GeometricAffine(2), GeometricAffine(2)
     x, anchor = torch.randn(2, 3, 4, 2, requires_grad=True), torch.randn(2, 3, 2, requires_grad=True)
-    same = torch.cat([x[:1], anchor[1:, :, None].expand(1, 3, 4, 2)])  # the second cloud's points are its anchors
+    # the second cloud's points are its anchors
+    same = torch.cat([x[:1], anchor[1:, :, None].expand(1, 3, 4, 2)])
     out = layer(same, anchor)
     out.square().sum().backward()
     assert x.grad is not None and anchor.grad is not None and layer.beta.grad is not None
@@ -100,7 +113,9 @@ def test_only_coinciding_points_lose_their_gradient() -> None:
     loose(x[:1], anchor[:1]).square().sum().backward()
     torch.testing.assert_close(found, x.grad)
     torch.testing.assert_close(moved, anchor.grad)
-    assert torch.equal(out[1], torch.zeros_like(out[1])) and bool((moved[1] == 0).all()) and bool(moved[0].any())
+    assert (
+        torch.equal(out[1], torch.zeros_like(out[1])) and bool((moved[1] == 0).all()) and bool(moved[0].any())
+    )
 
 
 @torch.no_grad()
@@ -114,7 +129,8 @@ def test_stage_equals_the_loop_over_centres() -> None:
     centres, found, _ = stage(xyz, features, offsets)
     for b, (lo, hi) in enumerate(pairwise(offsets.tolist())):
         mine, f = xyz[lo:hi], features[lo:hi]
-        chosen = [int((mine == c).all(1).nonzero()[0]) for c in centres[5 * b : 5 * b + 5]]  # sampling has its own tests
+        # sampling has its own tests
+        chosen = [int((mine == c).all(1).nonzero()[0]) for c in centres[5 * b : 5 * b + 5]]
         assert chosen[0] == 0
         order = [(mine - mine[i]).square().sum(1).argsort()[:4].tolist() for i in chosen]
         order = [(near * 4)[:4] for near in order]

@@ -1,4 +1,6 @@
-"""Relation-shape convolution against a loop over centres and neighbours that is written down from the paper."""
+"""Relation-shape convolution against a loop over centres and neighbours that is written down from the
+paper.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def make(channels: int, raised: int | None, aliasing: bool = False) -> RelationS
     return layer.double().eval()
 
 
-def by_hand(layer: RelationShapeConv, xyz: Tensor, features: Tensor | None, aliasing: bool) -> tuple[Tensor, Tensor]:
+def by_hand(
+    layer: RelationShapeConv, xyz: Tensor, features: Tensor | None, aliasing: bool
+) -> tuple[Tensor, Tensor]:
     """One cloud, in evaluation mode."""
     points = xyz.numpy()
     chosen = [0]
@@ -38,7 +42,9 @@ def by_hand(layer: RelationShapeConv, xyz: Tensor, features: Tensor | None, alia
         chosen = [i % len(points) for i in range(layer.npoint)]
     out = []
     for i in chosen:
-        hits = [j for j in range(len(points)) if ((points[j] - points[i]) ** 2).sum() < layer.radius**2][: layer.nsample]
+        hits = [j for j in range(len(points)) if ((points[j] - points[i]) ** 2).sum() < layer.radius**2][
+            : layer.nsample
+        ]
         weighed = []
         for j in [i, *hits]:
             delta = xyz[j] - xyz[i]
@@ -61,7 +67,9 @@ def test_equals_the_loop(channels: int, raised: int | None, aliasing: bool) -> N
     sizes = (25, 4, 1)  # the last two have fewer points than centres and neighbours
     offsets = torch.tensor([0, *np.cumsum(sizes)], dtype=torch.int64)
     xyz = torch.rand(sum(sizes), 3, generator=generator, dtype=torch.float64)
-    features = torch.randn(sum(sizes), channels, generator=generator, dtype=torch.float64) if channels else None
+    features = (
+        torch.randn(sum(sizes), channels, generator=generator, dtype=torch.float64) if channels else None
+    )
     centres, found, centre_offsets = layer(xyz, features, offsets)
     assert centre_offsets.tolist() == [0, 6, 12, 18]
     for b, (lo, hi) in enumerate(pairwise(offsets.tolist())):
@@ -86,7 +94,9 @@ def test_gradcheck(training: bool) -> None:
     values = [p.detach().clone().requires_grad_() for p in layer.parameters()]
 
     def call(features: Tensor, *given: Tensor) -> Tensor:
-        out: Tensor = torch.func.functional_call(layer, dict(zip(names, given)), (xyz, features, torch.tensor([0, 7, 12])))[1]
+        out: Tensor = torch.func.functional_call(
+            layer, dict(zip(names, given)), (xyz, features, torch.tensor([0, 7, 12]))
+        )[1]
         return out
 
     assert torch.autograd.gradcheck(call, (features, *values), fast_mode=True)

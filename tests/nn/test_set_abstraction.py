@@ -43,7 +43,9 @@ def spread(xyz: np.ndarray, n: int, start: int) -> list[int]:
     return chosen
 
 
-def by_hand(level: SetAbstraction, xyz: Tensor, features: Tensor | None, start: int = 0) -> tuple[Tensor, Tensor]:
+def by_hand(
+    level: SetAbstraction, xyz: Tensor, features: Tensor | None, start: int = 0
+) -> tuple[Tensor, Tensor]:
     """One cloud: centres and features."""
     points = xyz.numpy()
     centres = spread(points, level.npoint, start)
@@ -51,7 +53,9 @@ def by_hand(level: SetAbstraction, xyz: Tensor, features: Tensor | None, start: 
     for c in centres:
         scales = []
         for radius, nsample, mlp in zip(level.radii, level.nsample, level.mlps):
-            hits = [j for j in range(len(points)) if ((points[j] - points[c]) ** 2).sum() < radius**2][:nsample]
+            hits = [j for j in range(len(points)) if ((points[j] - points[c]) ** 2).sum() < radius**2][
+                :nsample
+            ]
             hits += [hits[0]] * (nsample - len(hits))
             rows = xyz[hits] - xyz[c]
             rows = rows if features is None else torch.cat([rows, features[hits]], 1)
@@ -75,7 +79,8 @@ def test_equals_the_loop_over_centres(channels: int, start: int) -> None:
     for b, (lo, hi) in enumerate(pairwise(offsets)):
         one = by_hand(level, xyz[lo:hi], None if given is None else given[lo:hi], start)
         assert torch.equal(centres[8 * b : 8 * b + 8], one[0])
-        assert torch.allclose(found[8 * b : 8 * b + 8], one[1], atol=1e-6)  # float32, sums of at most 8 products
+        # float32, sums of at most 8 products
+        assert torch.allclose(found[8 * b : 8 * b + 8], one[1], atol=1e-6)
 
 
 @torch.no_grad()
@@ -96,7 +101,8 @@ def test_gradients_reach_features_of_every_chosen_point() -> None:
     level(xyz, features, offsets)[1].square().sum().backward()
     assert features.grad is not None
     reached = features.grad.abs().sum(1) > 0
-    assert not bool(reached[3:6].any()) and not bool(reached[9:].any())  # a ball that holds all takes the first three rows
+    # a ball that holds all takes the first three rows
+    assert not bool(reached[3:6].any()) and not bool(reached[9:].any())
     assert int(reached.sum()) >= 2
 
 
@@ -107,7 +113,9 @@ def test_global_set_abstraction_of_ragged_and_equal_clouds() -> None:
     moved_statistics(whole)
     for sizes in ((5, 1, 9), (4, 4, 4)):
         xyz, features, offsets = ragged(sizes, 4)
-        expected = [whole.mlp(torch.cat([xyz[a:b], features[a:b]], 1)).max(0).values for a, b in pairwise(offsets)]
+        expected = [
+            whole.mlp(torch.cat([xyz[a:b], features[a:b]], 1)).max(0).values for a, b in pairwise(offsets)
+        ]
         assert torch.allclose(whole(xyz, features, offsets), torch.stack(expected), atol=1e-6)
     with pytest.raises(ValueError, match="cloud 1 is empty"):
         whole(xyz[:4], features[:4], torch.tensor([0, 4, 4]))
@@ -116,7 +124,9 @@ def test_global_set_abstraction_of_ragged_and_equal_clouds() -> None:
 def test_shared_mlp_counts() -> None:
     count = sum(p.numel() for p in shared_mlp(3, (64, 64, 128)).parameters())
     assert count == 3 * 64 + 64 * 64 + 64 * 128 + 2 * (64 + 64 + 128)
-    assert sum(p.numel() for p in shared_mlp(3, (64, 64, 128), bias=True).parameters()) == count + 64 + 64 + 128
+    assert (
+        sum(p.numel() for p in shared_mlp(3, (64, 64, 128), bias=True).parameters()) == count + 64 + 64 + 128
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,6 +139,13 @@ def test_shared_mlp_counts() -> None:
     ],
 )
 def test_bad_scales(changes: dict, words: str) -> None:
-    arguments: dict = {"npoint": 4, "radii": (0.1,), "nsample": (4,), "mlps": ((4,),), "in_channels": 0, **changes}
+    arguments: dict = {
+        "npoint": 4,
+        "radii": (0.1,),
+        "nsample": (4,),
+        "mlps": ((4,),),
+        "in_channels": 0,
+        **changes,
+    }
     with pytest.raises(ValueError, match=words):
         SetAbstraction(**arguments)

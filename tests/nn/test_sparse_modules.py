@@ -22,7 +22,9 @@ def reference_backend() -> Iterator[None]:
 
 def plane(picture: Tensor) -> pl.SparseTensor:
     b, c, h, w = picture.shape
-    coords = torch.cartesian_prod(torch.arange(b), torch.arange(h), torch.arange(w), torch.zeros(1, dtype=torch.int64))
+    coords = torch.cartesian_prod(
+        torch.arange(b), torch.arange(h), torch.arange(w), torch.zeros(1, dtype=torch.int64)
+    )
     return pl.SparseTensor(picture.permute(0, 2, 3, 1).reshape(-1, c), coords.reshape(-1, 4).int())
 
 
@@ -67,7 +69,9 @@ def test_batch_norm_of_one_voxel() -> None:
 def test_fused_norm_drops_and_activates_after_it() -> None:
     norm = pl.nn.SparseBatchNorm(6).eval()
     x = ragged()
-    assert torch.equal(pl.nn.SparseBatchNormAct(norm, nn.Identity(), nn.ReLU())(x).features, norm(x).features.relu())
+    assert torch.equal(
+        pl.nn.SparseBatchNormAct(norm, nn.Identity(), nn.ReLU())(x).features, norm(x).features.relu()
+    )
 
 
 @pytest.mark.parametrize("groups", [1, 2, 6])
@@ -115,8 +119,14 @@ def test_max_and_average_pooling_on_a_plane() -> None:
     p = picture()
     assert torch.equal(flat(pl.nn.SparseMaxPool3d(2)(plane(p))), F.max_pool2d(p, 2))
     assert torch.allclose(flat(pl.nn.SparseAvgPool3d(2)(plane(p))), F.avg_pool2d(p, 2), atol=1e-6)
-    assert torch.allclose(flat(pl.nn.SparseAvgPool3d(3, 1)(plane(p))), F.avg_pool2d(p, 3, 1, 1, count_include_pad=False), atol=1e-6)
-    assert torch.allclose(flat(pl.nn.SparseAvgPool3d(2, divisor="kernel")(plane(p))), F.avg_pool2d(p, 2) / 2, atol=1e-6)
+    assert torch.allclose(
+        flat(pl.nn.SparseAvgPool3d(3, 1)(plane(p))),
+        F.avg_pool2d(p, 3, 1, 1, count_include_pad=False),
+        atol=1e-6,
+    )
+    assert torch.allclose(
+        flat(pl.nn.SparseAvgPool3d(2, divisor="kernel")(plane(p))), F.avg_pool2d(p, 2) / 2, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("mode", ["mean", "max", "sum"])
@@ -141,13 +151,17 @@ def test_upsampling_is_nearest() -> None:
     assert up.level == Level(1)
     assert torch.equal(flat(up), F.interpolate(F.max_pool2d(p, 2), scale_factor=2))
     quarter = pl.nn.SparseMaxPool3d(2)(down)
-    assert torch.equal(flat(pl.nn.SparseUpsample(4)(quarter)), F.interpolate(F.max_pool2d(p, 4), scale_factor=4))
+    assert torch.equal(
+        flat(pl.nn.SparseUpsample(4)(quarter)), F.interpolate(F.max_pool2d(p, 4), scale_factor=4)
+    )
 
 
 @pytest.mark.parametrize("kernel", [2, 3])
 def test_a_transposed_convolution_returns_to_the_voxels_it_came_from(kernel: int) -> None:
     p = picture(4)
-    image = nn.ConvTranspose2d(4, 5, kernel, 2, kernel // 2 if kernel % 2 else 0, output_padding=kernel % 2, bias=True)
+    image = nn.ConvTranspose2d(
+        4, 5, kernel, 2, kernel // 2 if kernel % 2 else 0, output_padding=kernel % 2, bias=True
+    )
     sparse = pl.nn.SparseConv3d(4, 5, kernel, 2, bias=True, transposed=True)
     with torch.no_grad():
         sparse.weight.zero_()
@@ -167,7 +181,9 @@ def test_convolution_on_pooled_features_is_linear() -> None:
     conv = pl.nn.SparseConv3d(6, 4, 1, bias=True)
     assert torch.allclose(conv(pooled).features, F.linear(pooled.features, conv.weight[0].t(), conv.bias))
     grouped = pl.nn.SparseConv3d(6, 4, 1, groups=2)
-    expected = F.conv2d(pooled.features[:, :, None, None], grouped.weight[0].t()[:, :, None, None], groups=2)[:, :, 0, 0]
+    expected = F.conv2d(pooled.features[:, :, None, None], grouped.weight[0].t()[:, :, None, None], groups=2)[
+        :, :, 0, 0
+    ]
     assert torch.allclose(grouped(pooled).features, expected, atol=1e-6)
 
 
@@ -175,20 +191,43 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: pl.nn.SparseConv3d(3, 4, 8), ValueError, "kernel_size must be 1 to 7, got 8"),
     (lambda: pl.nn.SparseConv3d(3, 4, 3, 0), ValueError, "stride and dilation must be at least 1"),
     (lambda: pl.nn.SparseConv3d(3, 4, groups=2), ValueError, r"groups \(2\) must divide in_channels \(3\)"),
-    (lambda: pl.nn.SparseConv3d(3, 4, sites="all"), ValueError, "sites must be 'floor' or 'reach', got 'all'"),  # type: ignore[arg-type]
+    (
+        lambda: pl.nn.SparseConv3d(3, 4, sites="all"),
+        ValueError,
+        "sites must be 'floor' or 'reach', got 'all'",
+    ),  # type: ignore[arg-type]
     (lambda: pl.nn.SparseConv3d(3, 4, sites="reach", transposed=True), ValueError, "returns to known voxels"),
     (lambda: pl.nn.SparseConv3d(3, 4)(torch.rand(5, 3)), TypeError, "takes a SparseTensor, got Tensor"),  # type: ignore[arg-type]
-    (lambda: pl.nn.SparseConv3d(6, 4)(pl.nn.SparseGlobalPool()(ragged())), ValueError, "cannot run on pooled features"),
-    (lambda: pl.nn.SparseConv3d(6, 4, 1, 2)(pl.nn.SparseGlobalPool()(ragged())), ValueError, "cannot run on pooled features"),
+    (
+        lambda: pl.nn.SparseConv3d(6, 4)(pl.nn.SparseGlobalPool()(ragged())),
+        ValueError,
+        "cannot run on pooled features",
+    ),
+    (
+        lambda: pl.nn.SparseConv3d(6, 4, 1, 2)(pl.nn.SparseGlobalPool()(ragged())),
+        ValueError,
+        "cannot run on pooled features",
+    ),
     (lambda: pl.nn.SparseConv3d(5, 4)(ragged()), ValueError, r"x must have shape \(20, 5\)"),
-    (lambda: pl.nn.SparseConv3d(6, 4, 2, 2, transposed=True)(ragged()), ValueError, "cannot start from voxels of stride 1"),
+    (
+        lambda: pl.nn.SparseConv3d(6, 4, 2, 2, transposed=True)(ragged()),
+        ValueError,
+        "cannot start from voxels of stride 1",
+    ),
     (lambda: pl.nn.SparseUpsample(2)(ragged()), ValueError, "stride 1 cannot be upsampled by 2"),
-    (lambda: pl.nn.SparseUpsample(2)(pl.SparseTensor(torch.ones(1, 2), torch.zeros(1, 4).int(), 2)), ValueError, "No voxels are known at "
-                                                                                                                 "stride 1"),
+    (
+        lambda: pl.nn.SparseUpsample(2)(pl.SparseTensor(torch.ones(1, 2), torch.zeros(1, 4).int(), 2)),
+        ValueError,
+        "No voxels are known at stride 1",
+    ),
     (lambda: pl.nn.SparseUpsample(0), ValueError, "scale_factor must be at least 1"),
     (lambda: pl.nn.SparseMaxPool3d(0), ValueError, "kernel_size and stride must be at least 1"),
     (lambda: pl.nn.SparseGlobalPool("median"), ValueError, "mode must be mean, max or sum"),
-    (lambda: pl.nn.SparseAvgPool3d(2, divisor="none")(ragged()), ValueError, "divisor must be 'present' or 'kernel'"),
+    (
+        lambda: pl.nn.SparseAvgPool3d(2, divisor="none")(ragged()),
+        ValueError,
+        "divisor must be 'present' or 'kernel'",
+    ),
     (lambda: pl.nn.SparseGroupNorm(4, 6), ValueError, r"num_groups \(4\) must divide num_channels \(6\)"),
     (lambda: pl.nn.SparseDropPath(1.0), ValueError, r"p must be in \[0, 1\), got 1.0"),
 ]

@@ -1,4 +1,6 @@
-"""Fixtures of the operations' tests: both backends, both dtypes, and memory in which nothing may be read before it is written."""
+"""Fixtures of the operations' tests: both backends, both dtypes,
+and memory in which nothing may be read before it is written.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from pointlift.commands.self_test import warm_kernels
 
 @pytest.fixture(autouse=True)
 def two_threads() -> Iterator[None]:
-    """Kernels are held to their oracles on two threads, also where workers divide the cores: on one, a race does not show."""
+    """Kernels are held to their oracles on two threads, also where workers divide the cores:
+    on one, a race does not show.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(min(2, numba.config.NUMBA_NUM_THREADS))
     yield
@@ -47,7 +51,9 @@ def compiled() -> None:
 
 @pytest.fixture
 def poisoned(compiled: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`torch.empty`, `Tensor.new_empty` and `numpy.empty` return NaN (floats) or absurd numbers (integers)."""
+    """`torch.empty`, `Tensor.new_empty` and `numpy.empty` return NaN (floats) or absurd numbers
+    (integers).
+    """
     empty, new_empty, np_empty, np_empty_like = torch.empty, torch.Tensor.new_empty, np.empty, np.empty_like
 
     def poisoned_empty(*args: Any, **kwargs: Any) -> torch.Tensor:

@@ -9,8 +9,12 @@ import torch
 from torch import Tensor
 
 
-def random_coords(seed: int, batch: int = 2, side: int = 6, fill: float = 0.3, stride: int = 1, low: int = -3) -> Tensor:
-    """(M, 4) int32 sorted coordinates; every cloud gets a random share `fill` of a cube of `side` voxels from `low`."""
+def random_coords(
+    seed: int, batch: int = 2, side: int = 6, fill: float = 0.3, stride: int = 1, low: int = -3
+) -> Tensor:
+    """(M, 4) int32 sorted coordinates; every cloud gets a random share `fill` of a cube of `side` voxels from
+    `low`.
+    """
     rng = np.random.default_rng(seed)
     cells = np.array(list(itertools.product(range(batch), range(side), range(side), range(side))))
     kept = cells[rng.random(len(cells)) < fill]
@@ -35,7 +39,9 @@ def table_by_dict(coords: Tensor, sites: Tensor, kernel_size: int, dilation: int
 
 
 def conv_by_loops(x: Tensor, weight: Tensor, table: Tensor, groups: int) -> Tensor:
-    """(M_out, C_out) in float64: one multiplication at a time over pairs, vectorised over nothing but the channels of a group."""
+    """(M_out, C_out) in float64: one multiplication at a time over pairs,
+    vectorised over nothing but the channels of a group.
+    """
     kernel, c_group, c_out = weight.shape
     out_group = c_out // groups
     xs, ws = x.detach().double().numpy(), weight.detach().double().numpy()
@@ -45,7 +51,9 @@ def conv_by_loops(x: Tensor, weight: Tensor, table: Tensor, groups: int) -> Tens
             if source >= 0:
                 for g in range(groups):
                     a = xs[source, g * c_group : (g + 1) * c_group]
-                    out[i, g * out_group : (g + 1) * out_group] += a @ ws[k, :, g * out_group : (g + 1) * out_group]
+                    out[i, g * out_group : (g + 1) * out_group] += (
+                        a @ ws[k, :, g * out_group : (g + 1) * out_group]
+                    )
     return torch.from_numpy(out)
 
 
@@ -59,5 +67,7 @@ def weight_gradient_by_loops(x: Tensor, grad: Tensor, table: Tensor, groups: int
             if source >= 0:
                 for g in range(groups):
                     columns = slice(g * out_group, (g + 1) * out_group)
-                    out[k, :, columns] += np.outer(xs[source, g * c_group : (g + 1) * c_group], gs[i, columns])
+                    out[k, :, columns] += np.outer(
+                        xs[source, g * c_group : (g + 1) * c_group], gs[i, columns]
+                    )
     return torch.from_numpy(out)

@@ -19,7 +19,10 @@ def test_the_device_and_the_dtype_choose() -> None:
     half = choose("sparse_conv", CPU, torch.bfloat16)
     assert half.name == "reference" and "float32 and float64, not torch.bfloat16" in half.reason
     gpu = choose("sparse_conv", CUDA)
-    assert gpu.name == "reference" and gpu.reason == "cuda kernel not used: there is no triton kernel for sparse_conv yet"
+    assert (
+        gpu.name == "reference"
+        and gpu.reason == "cuda kernel not used: there is no triton kernel for sparse_conv yet"
+    )
     assert implementation("sparse_conv", CPU).__name__ == "pointlift.ops.sparse_conv.cpu"
 
 
@@ -36,8 +39,18 @@ def test_wishes_are_scoped_and_the_argument_is_stronger() -> None:
 @pytest.mark.parametrize(
     "name,device,dtype,sentence",
     [
-        ("cpu", CUDA, torch.float32, "Backend 'cpu' was asked for sparse_pool, but the tensors are on cuda: "),
-        ("cpu", CPU, torch.float16, "but the numba kernels compute in float32 and float64, not torch.float16: "),
+        (
+            "cpu",
+            CUDA,
+            torch.float32,
+            "Backend 'cpu' was asked for sparse_pool, but the tensors are on cuda: ",
+        ),
+        (
+            "cpu",
+            CPU,
+            torch.float16,
+            "but the numba kernels compute in float32 and float64, not torch.float16: ",
+        ),
         ("cuda", CPU, torch.float32, "but the tensors are on cpu: "),
         ("cuda", CUDA, torch.float32, "but there is no triton kernel for sparse_pool yet: "),
     ],

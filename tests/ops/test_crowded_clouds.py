@@ -1,4 +1,6 @@
-"""Clouds on which searches and matchings degenerate: many equal points, lines, lattices, an outlier, uneven batches."""
+"""Clouds on which searches and matchings degenerate:
+many equal points, lines, lattices, an outlier, uneven batches.
+"""
 
 from __future__ import annotations
 
@@ -106,10 +108,14 @@ def test_many_equal_points_take_no_longer_than_others() -> None:
 # ---------------------------------------------------------------- balls
 @pytest.mark.parametrize("name", CROWDS)
 @pytest.mark.parametrize("radius", [1e-9, 0.05, 0.3, 50.0])
-def test_balls_of_large_crowded_clouds_equal_all_distances(name: str, radius: float, dtype: torch.dtype) -> None:
+def test_balls_of_large_crowded_clouds_equal_all_distances(
+    name: str, radius: float, dtype: torch.dtype
+) -> None:
     cloud = crowd(name, 6500, dtype)
     query = torch.cat([cloud[:250], cloud[:50] + 0.125, 3 * cloud[50:100] + 100])
-    own, plain = (ball_query(query, cloud, radius, 9, ends(350), ends(6500), backend=b) for b in ("cpu", "reference"))
+    own, plain = (
+        ball_query(query, cloud, radius, 9, ends(350), ends(6500), backend=b) for b in ("cpu", "reference")
+    )
     assert torch.equal(own, plain)
 
 
@@ -125,25 +131,33 @@ def test_a_grid_is_declined_where_an_outlier_makes_its_cells_wide() -> None:
 # ---------------------------------------------------------------- samples
 @pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("name", CROWDS)
-def test_samples_of_crowded_and_uneven_clouds_equal_those_of_one_cloud_alone(name: str, dtype: torch.dtype) -> None:
+def test_samples_of_crowded_and_uneven_clouds_equal_those_of_one_cloud_alone(
+    name: str, dtype: torch.dtype
+) -> None:
     clouds = [crowd(name, n, dtype) for n in (40, 1500, 33, 700, 64)]
     together = farthest_point_sampling(torch.cat(clouds), ends(*map(len, clouds)), 33, backend="cpu")
     for cloud, begin, rows in zip(clouds, ends(*map(len, clouds)).tolist(), together):
-        assert torch.equal(rows - begin, farthest_point_sampling(cloud, ends(len(cloud)), 33, backend="reference")[0])
+        assert torch.equal(
+            rows - begin, farthest_point_sampling(cloud, ends(len(cloud)), 33, backend="reference")[0]
+        )
     every = farthest_point_sampling(clouds[3], ends(700), 700, 5, backend="cpu")
     assert torch.equal(every, farthest_point_sampling(clouds[3], ends(700), 700, 5, backend="reference"))
 
 
 def test_many_equal_points_are_sampled_in_one_go() -> None:
     # one at a time, each after a look at all that are left: 10^10 comparisons
-    assert farthest_point_sampling(torch.ones(150_000, 3), ends(150_000), 100_000)[0].tolist() == list(range(100_000))
+    assert farthest_point_sampling(torch.ones(150_000, 3), ends(150_000), 100_000)[0].tolist() == list(
+        range(100_000)
+    )
 
 
 # ---------------------------------------------------------------- earth mover
 @pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("other", CROWDS)
 @pytest.mark.parametrize("name", CROWDS)
-def test_auctions_of_crowded_clouds_are_bijections_within_epsilon(name: str, other: str, dtype: torch.dtype) -> None:
+def test_auctions_of_crowded_clouds_are_bijections_within_epsilon(
+    name: str, other: str, dtype: torch.dtype
+) -> None:
     a, b = crowd(name, 150, dtype), crowd(other, 151, dtype)[:150]
     extent = float((torch.cat([a, b]).amax(0) - torch.cat([a, b]).amin(0)).double().norm()) or 1.0
     cost = cdist(a.double().numpy(), b.double().numpy())
@@ -157,7 +171,8 @@ def test_auctions_of_crowded_clouds_are_bijections_within_epsilon(name: str, oth
 
 
 def test_many_equal_points_are_matched_in_no_more_time_than_others() -> None:
-    # each of the 8192 bidders once replaced 64 kept objects by its equals, over and over: half a minute where this takes less than a second
+    # each of the 8192 bidders once replaced 64 kept objects by its equals, over and over:
+    # half a minute where this takes less than a second
     for name in ("all equal", "half equal"):
         b = crowd(name, 8192)
         for a in (b.flip(0), crowd("line", 8192)):

@@ -15,7 +15,9 @@ EYE = torch.eye(3, dtype=torch.float64)[None]
 SIZE = 128
 
 
-def oracle(points: list[list[float]], rotation: list[list[float]], distance: float, size: int, splat: int = 1) -> np.ndarray:
+def oracle(
+    points: list[list[float]], rotation: list[list[float]], distance: float, size: int, splat: int = 1
+) -> np.ndarray:
     """Facts 5.6, one point and one pixel after the other, in Python's own numbers."""
     above, below = np.zeros((size, size)), np.zeros((size, size))
     for p in points:
@@ -41,7 +43,9 @@ def one(points: list[list[float]], distance: float = 0.0, splat: int = 1, backen
 
 
 def edges() -> list[list[float]]:
-    """Points that lie on the edges of pixels and one float beside them, at depths where that can be said exactly."""
+    """Points that lie on the edges of pixels and one float beside them,
+    at depths where that can be said exactly.
+    """
     at = [(p + 0.5) / 64 - 1 for p in (-1, 0, 1, 63, 64, 126, 127, 128)]
     at = [v for a in at for v in (np.nextafter(a, -9), a, np.nextafter(a, 9))]
     return [[a * z, b * z, z] for z in (0.5, 1.0, 2.0) for a in at for b in at[::5]]
@@ -52,9 +56,12 @@ def edges() -> list[list[float]]:
 def test_every_backend_agrees_with_the_loop(backend: str, splat: int) -> None:
     generator = torch.Generator().manual_seed(splat)
     inside = (torch.rand(600, 3, generator=generator) - 0.5).to(torch.float64)
-    around = (torch.rand(200, 3, generator=generator) * 8 - 4).to(torch.float64)  # in front, behind and beside the frame
+    # in front, behind and beside the frame
+    around = (torch.rand(200, 3, generator=generator) * 8 - 4).to(torch.float64)
     xyz = torch.cat([inside, around, torch.tensor(edges(), dtype=torch.float64)])
-    turns = torch.stack([EYE[0], torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]).double(), EYE[0][[2, 0, 1]], -EYE[0]])
+    turns = torch.stack(
+        [EYE[0], torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]).double(), EYE[0][[2, 0, 1]], -EYE[0]]
+    )
     images = depth_maps(xyz, torch.tensor([0, len(xyz)]), turns, 0.25, 64, splat, backend)[0]  # type: ignore[arg-type]
     for image, turn in zip(images, turns.tolist()):
         expected = oracle(xyz.tolist(), turn, 0.25, 64, splat)
@@ -80,15 +87,19 @@ def test_a_pixel_is_open_below_and_closed_above(backend: str) -> None:
 def test_pixels_hold_the_harmonic_mean_and_not_the_nearest(backend: str) -> None:
     image = one([[0, 0, 1], [0, 0, 3]], backend=backend)
     assert image[64, 64].item() == 1.5 and int((image > 0).sum()) == 1
-    assert one([[0, 0, 1], [0, 0, 1], [0, 0, 3]], backend=backend)[64, 64].item() == pytest.approx(3 / (2 + 1 / 3), rel=1e-6)
+    assert one([[0, 0, 1], [0, 0, 1], [0, 0, 3]], backend=backend)[64, 64].item() == pytest.approx(
+        3 / (2 + 1 / 3), rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
 def test_points_behind_and_at_the_camera(backend: str) -> None:
     assert one([[0, 0, -1e-9], [0.1, 0, -2]], backend=backend).sum() == 0
     assert one([[0, 0, 0.5]], distance=-0.75, backend=backend).sum() == 0
-    at = one([[0, 0, 0], [1, 0, 0], [0, 0, 1e-7]], backend=backend)  # the second is beside it, at an angle of 90 degrees
-    assert at.nonzero().tolist() == [[64, 64]] and at[64, 64].item() == 2.0**-14  # documented: no depth counts as less
+    # the second is beside it, at an angle of 90 degrees
+    at = one([[0, 0, 0], [1, 0, 0], [0, 0, 1e-7]], backend=backend)
+    # documented: no depth counts as less
+    assert at.nonzero().tolist() == [[64, 64]] and at[64, 64].item() == 2.0**-14
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
@@ -102,7 +113,9 @@ def test_the_order_of_points_does_not_matter_to_the_last_bit(backend: str) -> No
     first = look(xyz)
     assert 0 < int((first > 0).sum()) < 256  # about twenty points per pixel, whose sums could differ
     for seed in range(5):
-        assert torch.equal(first, look(xyz[torch.randperm(5000, generator=torch.Generator().manual_seed(seed))]))
+        assert torch.equal(
+            first, look(xyz[torch.randperm(5000, generator=torch.Generator().manual_seed(seed))])
+        )
 
 
 def test_backends_agree_to_the_last_bit_on_ragged_clouds() -> None:
@@ -137,6 +150,11 @@ def test_coordinates_far_beyond_integers_are_outside_the_frame() -> None:
     ],
 )
 def test_bad_input_is_told_in_a_sentence(change: dict[str, object], message: str) -> None:
-    arguments: dict[str, object] = {"xyz": torch.zeros(4, 3), "offsets": torch.tensor([0, 4]), "rotations": EYE, **change}
+    arguments: dict[str, object] = {
+        "xyz": torch.zeros(4, 3),
+        "offsets": torch.tensor([0, 4]),
+        "rotations": EYE,
+        **change,
+    }
     with pytest.raises(ValueError, match=message):
         depth_maps(**arguments)  # type: ignore[arg-type]

@@ -1,4 +1,6 @@
-"""Chamfer and earth mover's distances: both backends against literal loops, torch.cdist and scipy, and the bounds that are promised."""
+"""Chamfer and earth mover's distances: both backends against literal loops, torch.cdist and scipy,
+and the bounds that are promised.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,11 @@ def warm() -> None:
     """Every kernel compiled before `numpy.empty` is poisoned."""
     for dtype in (torch.float32, torch.float64):
         a = torch.zeros(1, 2, 3, dtype=dtype, requires_grad=True)
-        (chamfer_distance(a, a) + chamfer_distance(a, a, norm="l1") + earth_movers_distance(a, a, epsilon=1.0).distance).sum().backward()
+        (
+            chamfer_distance(a, a)
+            + chamfer_distance(a, a, norm="l1")
+            + earth_movers_distance(a, a, epsilon=1.0).distance
+        ).sum().backward()
 
 
 def clouds(b: int, n: int, seed: int = 0, snap: bool = False, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -68,7 +74,8 @@ def test_the_auction_of_1024_points_is_within_epsilon(epsilon: float) -> None:
     assert_bijective(found.assignment)
     assert bool((found.gap <= epsilon).all())
     over = found.distance.double().numpy() - optimum(a, b)
-    assert (over >= -1e-6).all() and (over <= found.gap.numpy() + 1e-6).all()  # float32 means of distances near 1
+    # float32 means of distances near 1
+    assert (over >= -1e-6).all() and (over <= found.gap.numpy() + 1e-6).all()
 
 
 @pytest.mark.usefixtures("poisoned")
@@ -79,7 +86,9 @@ def test_small_and_odd_sizes(n: int, snap: bool, backend: str, dtype: torch.dtyp
     found = earth_movers_distance(a, b, backend=backend)
     assert_bijective(found.assignment)
     over = found.distance.double().numpy() - optimum(a, b)
-    assert (over >= -1e-6).all() and (over <= found.gap.numpy() + 1e-6).all() and bool((found.gap <= 1e-2).all())
+    assert (
+        (over >= -1e-6).all() and (over <= found.gap.numpy() + 1e-6).all() and bool((found.gap <= 1e-2).all())
+    )
 
 
 def test_clouds_that_are_one_point_or_each_other(backend: str) -> None:
@@ -91,7 +100,8 @@ def test_clouds_that_are_one_point_or_each_other(backend: str) -> None:
     for other in (heap, clouds(1, 50, 4, dtype=torch.float32)):
         found = earth_movers_distance(heap, other, backend=backend)
         assert_bijective(found.assignment)
-        assert float(found.distance) == pytest.approx(float((other - 1).norm(dim=2).mean()), abs=1e-6)  # every bijection is optimal
+        # every bijection is optimal
+        assert float(found.distance) == pytest.approx(float((other - 1).norm(dim=2).mean()), abs=1e-6)
 
 
 def test_nothing_to_match(backend: str) -> None:
@@ -129,7 +139,10 @@ def test_an_epsilon_larger_than_the_clouds_still_gives_a_bijection(backend: str)
 
 
 def test_bids_that_do_not_suffice_are_an_error(backend: str) -> None:
-    with pytest.raises(AuctionError, match=r"auction of 2 pairs \(first: pair 0\) did not come within epsilon after 1 bids per point"):
+    with pytest.raises(
+        AuctionError,
+        match=r"auction of 2 pairs \(first: pair 0\) did not come within epsilon after 1 bids per point",
+    ):
         match_points(clouds(2, 64, 1), clouds(2, 64, 2), epsilon=1e-6, max_bids=1, backend=backend)
 
 
@@ -145,20 +158,30 @@ def test_prices_of_before_keep_the_bound_and_save_bids(backend: str) -> None:
     assert (over <= after.gap.numpy()).all() and bool((after.gap <= 1e-2).all())
 
 
-@pytest.mark.parametrize("offset,spread", [(0.0, 10.0), (1e6, 0.0), (-1e12, 1.0), (1e200, 1e200), (0.0, 1.7e308)])
-def test_absurd_prices_change_only_the_time(offset: float, spread: float, backend: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    "offset,spread", [(0.0, 10.0), (1e6, 0.0), (-1e12, 1.0), (1e200, 1e200), (0.0, 1.7e308)]
+)
+def test_absurd_prices_change_only_the_time(
+    offset: float, spread: float, backend: str, dtype: torch.dtype
+) -> None:
     a, b = clouds(2, 64, 1, dtype=dtype), clouds(2, 64, 2, dtype=dtype)
-    prices = offset + spread * (2 * torch.rand(2, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 1)
+    prices = offset + spread * (
+        2 * torch.rand(2, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 1
+    )
     found = earth_movers_distance(a, b, epsilon=1e-2, prices=prices, max_bids=2000, backend=backend)
     assert_bijective(found.assignment)
-    assert (found.distance.double().numpy() - optimum(a, b) <= 1e-2).all() and bool(found.prices.isfinite().all())
+    assert (found.distance.double().numpy() - optimum(a, b) <= 1e-2).all() and bool(
+        found.prices.isfinite().all()
+    )
 
 
 @pytest.mark.parametrize("method", ["auction", "exact"])
 def test_gradients_hold_the_bijection(method: str, backend: str) -> None:
     a, b = clouds(2, 7, 1).requires_grad_(), clouds(2, 7, 2).requires_grad_()
     # bijections of general clouds do not change under steps of 1e-6
-    assert torch.autograd.gradcheck(lambda x, y: earth_movers_distance(x, y, method, backend=backend).distance, (a, b))
+    assert torch.autograd.gradcheck(
+        lambda x, y: earth_movers_distance(x, y, method, backend=backend).distance, (a, b)
+    )
     found = earth_movers_distance(a, b, method, backend=backend)
     found.distance.sum().backward()
     assert a.grad is not None and b.grad is not None
@@ -174,9 +197,13 @@ def test_order_and_place_of_the_points_do_not_matter(backend: str) -> None:
     order = torch.randperm(70, generator=torch.Generator().manual_seed(0))
     exact = earth_movers_distance(a, b, "exact").distance
     for x, y in ((a[:, order], b), (a, b[:, order]), (a + 5, b + 5), (b, a)):
-        torch.testing.assert_close(earth_movers_distance(x, y, "exact").distance, exact, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(
+            earth_movers_distance(x, y, "exact").distance, exact, rtol=1e-12, atol=1e-12
+        )
         assert abs(float(earth_movers_distance(x, y, epsilon=1e-3, backend=backend).distance - exact)) <= 1e-3
-        torch.testing.assert_close(chamfer_distance(x, y, backend=backend), chamfer_distance(a, b), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(
+            chamfer_distance(x, y, backend=backend), chamfer_distance(a, b), rtol=1e-12, atol=1e-12
+        )
 
 
 def test_a_pair_does_not_depend_on_its_batch_or_on_the_threads() -> None:
@@ -185,7 +212,9 @@ def test_a_pair_does_not_depend_on_its_batch_or_on_the_threads() -> None:
     together = match_points(a, b)
     for pair in range(5):
         alone = match_points(a[pair : pair + 1], b[pair : pair + 1])
-        assert torch.equal(alone.assignment[0], together.assignment[pair]) and torch.equal(alone.prices[0], together.prices[pair])
+        assert torch.equal(alone.assignment[0], together.assignment[pair]) and torch.equal(
+            alone.prices[0], together.prices[pair]
+        )
     before = torch.get_num_threads()
     x, y = a.clone().requires_grad_(), b.clone().requires_grad_()
     results = []
@@ -220,7 +249,10 @@ def test_chamfer_equals_a_literal_loop(norm: str, snap: bool, backend: str, dtyp
     a, b = (torch.cat([p[side] for p in parts]) for side in (0, 1))
     offsets = [torch.tensor([0, *(s[side] for s in sizes)]).cumsum(0) for side in (0, 1)]
     out = chamfer_distance(a, b, *offsets, norm=norm, backend=backend)
-    expected = [loop_chamfer(p.double().numpy(), q.double().numpy(), norm == "l1") if len(p) else 0.0 for p, q in parts]
+    expected = [
+        loop_chamfer(p.double().numpy(), q.double().numpy(), norm == "l1") if len(p) else 0.0
+        for p, q in parts
+    ]
     assert out.dtype == dtype
     np.testing.assert_allclose(out.double().numpy(), expected, rtol=1e-12 if dtype == torch.float64 else 1e-5)
 
@@ -255,9 +287,12 @@ def test_chamfer_passes_gradcheck_and_is_calm_at_zero(norm: str, backend: str) -
 
 def test_chamfer_far_from_the_origin_keeps_small_distances(backend: str) -> None:
     # |a|^2 - 2ab + |b|^2 loses these: 1e-3 apart at 100 from the origin
-    a = torch.stack([100 + 0.5 * torch.arange(80.0), torch.full((80,), 100.0), torch.full((80,), -50.0)], 1)[None]
+    a = torch.stack([100 + 0.5 * torch.arange(80.0), torch.full((80,), 100.0), torch.full((80,), -50.0)], 1)[
+        None
+    ]
     b = a + torch.tensor([1e-3, 0, 0])
-    assert float(chamfer_distance(a, b, norm="l1", backend=backend)) == pytest.approx(2e-3, rel=0.02)  # spacing of floats at 100: 8e-6
+    # spacing of floats at 100: 8e-6
+    assert float(chamfer_distance(a, b, norm="l1", backend=backend)) == pytest.approx(2e-3, rel=0.02)
 
 
 def test_empty_batches(backend: str) -> None:
@@ -265,7 +300,10 @@ def test_empty_batches(backend: str) -> None:
     out = chamfer_distance(nothing, torch.zeros(0, 2, 3), backend=backend)
     assert out.shape == (0,)
     out.sum().backward()
-    assert chamfer_distance(torch.zeros(2, 0, 3), torch.zeros(2, 0, 3), backend=backend).tolist() == [0.0, 0.0]
+    assert chamfer_distance(torch.zeros(2, 0, 3), torch.zeros(2, 0, 3), backend=backend).tolist() == [
+        0.0,
+        0.0,
+    ]
 
 
 # ---------------------------------------------------------------- refusals
@@ -292,13 +330,20 @@ def test_what_no_distance_can_be_of_is_refused(distance: object) -> None:
 
 def test_options_out_of_range_are_refused() -> None:
     a = clouds(1, 6, 1)
-    with pytest.raises(ValueError, match="a has 6 points per cloud and b 4: a bijection needs as many in both; sample the larger clouds"):
+    with pytest.raises(
+        ValueError,
+        match="a has 6 points per cloud and b 4: a bijection needs as many in both; sample the larger clouds",
+    ):
         earth_movers_distance(a, a[:, :4])
     for epsilon in (0, -1.0, math.nan, math.inf, "1", True):
         with pytest.raises(ValueError, match="epsilon must be a positive number"):
             match_points(a, a, epsilon=epsilon)  # type: ignore[arg-type]
     with pytest.raises(
-        ValueError, match=r"epsilon 1e-15 is finer than rounding for pair 0, whose points lie up to .* use method=\"exact\""
+        ValueError,
+        match=(
+            r"epsilon 1e-15 is finer than rounding for pair 0, "
+            r"whose points lie up to .* use method=\"exact\""
+        ),
     ):
         match_points(a, a, epsilon=1e-15)
     with pytest.raises(ValueError, match="max_bids must be an integer of at least 1"):
@@ -310,7 +355,9 @@ def test_options_out_of_range_are_refused() -> None:
             match_points(a, a, prices=prices)
     with pytest.raises(ValueError, match='norm must be "l1" or "l2"'):
         chamfer_distance(a, a, norm="l3")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="Pair 1 has 3 and 0 points: a cloud has no distance from an empty one"):
+    with pytest.raises(
+        ValueError, match="Pair 1 has 3 and 0 points: a cloud has no distance from an empty one"
+    ):
         chamfer_distance(a[0], a[0, :3], torch.tensor([0, 3, 6]), torch.tensor([0, 3, 3]))
     with pytest.raises(ValueError, match="b_offsets must rise"):
         chamfer_distance(a[0], a[0], torch.tensor([0, 6]), torch.tensor([0, 5]))

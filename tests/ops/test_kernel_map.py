@@ -49,7 +49,11 @@ def test_reverse_and_pairs(kernel_size: int, stride: int, backend: str) -> None:
     assert {(k, i, o) for k, row in enumerate(reverse.tolist()) for i, o in enumerate(row) if o >= 0} == pairs
     assert torch.equal(kmap.reverse, reverse)  # for symmetric maps: the table upside down
     source, target, start = implementation.pairs_of(kmap.table)
-    listed = [(k, int(source[p]), int(target[p])) for k in range(kmap.kernel_volume) for p in range(start[k], start[k + 1])]
+    listed = [
+        (k, int(source[p]), int(target[p]))
+        for k in range(kmap.kernel_volume)
+        for p in range(start[k], start[k + 1])
+    ]
     assert listed == sorted(pairs, key=lambda t: (t[0], t[2]))
     assert source.dtype == target.dtype == torch.int32
 
@@ -137,6 +141,15 @@ def test_refusals() -> None:
 
 
 def test_offsets_are_lexicographic() -> None:
-    assert kernel_offsets(2).tolist() == [[0, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 1], [1, 0, 0], [1, 0, 1], [1, 1, 0], [1, 1, 1]]
+    assert kernel_offsets(2).tolist() == [
+        [0, 0, 0],
+        [0, 0, 1],
+        [0, 1, 0],
+        [0, 1, 1],
+        [1, 0, 0],
+        [1, 0, 1],
+        [1, 1, 0],
+        [1, 1, 1],
+    ]
     assert kernel_offsets(3, 2)[0].tolist() == [-2, -2, -2] and kernel_offsets(3, 2)[14].tolist() == [0, 0, 2]
     assert kernel_offsets(1).tolist() == [[0, 0, 0]]

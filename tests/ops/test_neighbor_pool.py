@@ -16,7 +16,8 @@ BACKENDS: tuple[Backend, ...] = ("reference", "cpu")
 def data(rows: int = 50, queries: int = 70, k: int = 6, channels: int = 19) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(rows, channels, generator=generator, dtype=torch.float64)
-    return features, torch.randint(rows - 5, (queries, k), generator=generator)  # the last five rows are nobody's neighbours
+    # the last five rows are nobody's neighbours
+    return features, torch.randint(rows - 5, (queries, k), generator=generator)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -30,7 +31,8 @@ def test_equals_pooling_all_neighbours(backend: Backend, pool: str) -> None:
     assert torch.allclose(found, expected, rtol=1e-14)
     weight = torch.randn(found.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     (a,), (b,) = (torch.autograd.grad((out * weight).sum(), features) for out in (found, expected))
-    assert torch.allclose(a, b, rtol=1e-12, atol=1e-13) and bool((a[-5:] == 0).all())  # sums of the same numbers in another order
+    # sums of the same numbers in another order
+    assert torch.allclose(a, b, rtol=1e-12, atol=1e-13) and bool((a[-5:] == 0).all())
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -1,4 +1,6 @@
-"""Sampling, neighbours, grouping and interpolation: both backends against literal loops, scipy and scikit-learn."""
+"""Sampling, neighbours, grouping and interpolation:
+both backends against literal loops, scipy and scikit-learn.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,9 @@ def test_blocks_of_the_kernel_change_nothing(n: int, dtype: torch.dtype) -> None
     ):
         xyz, offsets = join(cloud)
         for m in (2, min(n, 600)):
-            own, plain = (farthest_point_sampling(xyz, offsets, m, n - 1, backend=b) for b in ("cpu", "reference"))
+            own, plain = (
+                farthest_point_sampling(xyz, offsets, m, n - 1, backend=b) for b in ("cpu", "reference")
+            )
             assert torch.equal(own, plain)
             assert len(set(own[0].tolist())) == m
 
@@ -110,20 +114,25 @@ def test_sampling_covers_better_than_chance(backend: str) -> None:
     hole = cKDTree(xyz[out].numpy()).query(xyz.numpy())[0].max()
     assert hole < 0.7 * cKDTree(xyz[:100].numpy()).query(xyz.numpy())[0].max()
     kept = xyz[out]
-    assert float(torch.pdist(kept).min()) >= hole - 1e-5  # greedy: samples are at least as far apart as the largest hole
+    # greedy: samples are at least as far apart as the largest hole
+    assert float(torch.pdist(kept).min()) >= hole - 1e-5
 
 
 def test_few_points_repeat_and_an_empty_batch_is_empty(backend: str) -> None:
     xyz, offsets = join(random_cloud(3), random_cloud(1))
     out = farthest_point_sampling(xyz, offsets, 5, torch.tensor([1, 0]), repeat=True, backend=backend)
     assert out.tolist() == [[1, 2, 0, 1, 2], [3, 3, 3, 3, 3]]
-    nothing = farthest_point_sampling(torch.zeros(0, 3), torch.zeros(1, dtype=torch.int64), 4, backend=backend)
+    nothing = farthest_point_sampling(
+        torch.zeros(0, 3), torch.zeros(1, dtype=torch.int64), 4, backend=backend
+    )
     assert nothing.shape == (0, 4) and nothing.dtype == torch.int64
 
 
 # ---------------------------------------------------------------- neighbours
 def loop_knn(query: np.ndarray, points: np.ndarray, k: int) -> list[list[int]]:
-    return [[i for _, i in sorted((float(squared(p, q)), i) for i, p in enumerate(points))][:k] for q in query]
+    return [
+        [i for _, i in sorted((float(squared(p, q)), i) for i, p in enumerate(points))][:k] for q in query
+    ]
 
 
 @pytest.mark.usefixtures("poisoned", "any_search")
@@ -131,8 +140,12 @@ def loop_knn(query: np.ndarray, points: np.ndarray, k: int) -> list[list[int]]:
 @pytest.mark.parametrize("k", [1, 3, 20, 70])
 def test_nearest_equal_a_literal_loop(k: int, snap: bool, backend: str, dtype: torch.dtype) -> None:
     for n in (70, 131):
-        points, offsets = join(random_cloud(90, 1, snap, dtype), random_cloud(0, 2, snap, dtype), random_cloud(n, 3, snap, dtype))
-        query, asked = join(random_cloud(11, 4, snap, dtype), random_cloud(0), random_cloud(9, 5, snap, dtype))
+        points, offsets = join(
+            random_cloud(90, 1, snap, dtype), random_cloud(0, 2, snap, dtype), random_cloud(n, 3, snap, dtype)
+        )
+        query, asked = join(
+            random_cloud(11, 4, snap, dtype), random_cloud(0), random_cloud(9, 5, snap, dtype)
+        )
         distance, index = knn(query.to(dtype), points, k, asked, offsets, backend=backend)
         assert index[:11].tolist() == loop_knn(query[:11].numpy(), points[:90].numpy(), k)
         assert (index[11:] - 90).tolist() == loop_knn(query[11:].numpy(), points[90:].numpy(), k)
@@ -154,10 +167,13 @@ def test_nearest_agree_with_scipy_and_scikit_learn(backend: str, dtype: torch.dt
 @pytest.mark.usefixtures("any_search", "poisoned")
 def test_near_duplicates_far_from_the_origin_keep_their_distances(backend: str) -> None:
     # |a|^2 - 2ab + |b|^2 loses these: 1e-3 apart at 100 from the origin
-    line = torch.stack([100 + 1e-3 * torch.arange(80.0), torch.full((80,), 100.0), torch.full((80,), -50.0)], 1)
+    line = torch.stack(
+        [100 + 1e-3 * torch.arange(80.0), torch.full((80,), 100.0), torch.full((80,), -50.0)], 1
+    )
     distance, index = knn(line, line, 2, *[torch.tensor([0, 80])] * 2, backend=backend)
     assert index[:, 0].tolist() == list(range(80))
-    torch.testing.assert_close(distance[:, 1].sqrt(), torch.full((80,), 1e-3), rtol=0.02, atol=0.0)  # spacing of floats at 100: 8e-6
+    # spacing of floats at 100: 8e-6
+    torch.testing.assert_close(distance[:, 1].sqrt(), torch.full((80,), 1e-3), rtol=0.02, atol=0.0)
 
 
 @pytest.mark.usefixtures("any_search", "poisoned")
@@ -165,7 +181,11 @@ def test_a_large_uneven_cloud_is_searched_exactly(dtype: torch.dtype) -> None:
     xyz = random_cloud(7000, 7, dtype=dtype)
     xyz = xyz * xyz.norm(dim=1, keepdim=True) ** 3  # dense in the middle, sparse outside
     xyz[500:900] = xyz[3]
-    query, asked, offsets = torch.cat([xyz[:60], 3 * xyz[:40]]), torch.tensor([0, 100]), torch.tensor([0, 7000])
+    query, asked, offsets = (
+        torch.cat([xyz[:60], 3 * xyz[:40]]),
+        torch.tensor([0, 100]),
+        torch.tensor([0, 7000]),
+    )
     for k in (1, 16, 100, 500):
         own, plain = (knn(query, xyz, k, asked, offsets, backend=b) for b in ("cpu", "reference"))
         assert torch.equal(own[0], plain[0]) and torch.equal(own[1], plain[1])
@@ -181,14 +201,18 @@ def test_neighbours_do_not_depend_on_the_order_of_points_or_on_where_a_cloud_lie
     distance = knn(query, points, 12, asked, offsets, backend=backend)[0]
     mixed, rows = knn(query, points[order], 12, asked, offsets, backend=backend)
     assert torch.equal(mixed, distance)
-    assert torch.equal((query[:, None] - points[order][rows]).square().sum(2).sort(1).values, mixed.sort(1).values)
+    assert torch.equal(
+        (query[:, None] - points[order][rows]).square().sum(2).sort(1).values, mixed.sort(1).values
+    )
     shift = torch.tensor([16.0, -8.0, 32.0])
     index = knn(query, points, 12, asked, offsets, backend=backend)[1]
     assert torch.equal(knn(query + shift, points + shift, 12, asked, offsets, backend=backend)[1], index)
     near = ball_query(query, points, 0.3, 400, asked, offsets, backend=backend)
     mixed_balls = order[ball_query(query, points[order], 0.3, 400, asked, offsets, backend=backend)]
     assert [set(a.tolist()) for a in mixed_balls] == [set(a.tolist()) for a in near]
-    assert torch.equal(ball_query(query + shift, points + shift, 0.3, 400, asked, offsets, backend=backend), near)
+    assert torch.equal(
+        ball_query(query + shift, points + shift, 0.3, 400, asked, offsets, backend=backend), near
+    )
 
 
 @pytest.mark.usefixtures("any_search", "poisoned")
@@ -202,12 +226,16 @@ def test_fewer_points_than_neighbours_repeat(backend: str) -> None:
 
 @pytest.mark.usefixtures("poisoned", "any_search")
 @pytest.mark.parametrize("sizes", [(300, 1, 5, 0, 33, 40), (65, 16), (7000, 64, 2)])
-def test_clouds_of_very_different_sizes_do_not_disturb_each_other(sizes: tuple[int, ...], dtype: torch.dtype) -> None:
+def test_clouds_of_very_different_sizes_do_not_disturb_each_other(
+    sizes: tuple[int, ...], dtype: torch.dtype
+) -> None:
     # with k above 64 lists do not fit registers, also those of clouds with few points beside a large one
     points, offsets = join(*(random_cloud(n, 1, dtype=dtype) for n in sizes))
     query, asked = join(*(random_cloud(min(n, 12), 2, dtype=dtype) for n in sizes))
     for k in (64, 65, 100):
-        own, plain = (knn(query, points, k, asked, offsets, repeat=True, backend=b) for b in ("cpu", "reference"))
+        own, plain = (
+            knn(query, points, k, asked, offsets, repeat=True, backend=b) for b in ("cpu", "reference")
+        )
         assert torch.equal(own[1], plain[1]) and torch.equal(own[0], plain[0])
 
 
@@ -217,7 +245,16 @@ def test_a_radius_whose_square_overflows_holds_everything(backend: str) -> None:
     assert found.tolist() == [list(range(10))] * 2
 
 
-@pytest.fixture(params=["scan", "grid", "tree", "grid that gives up", "tree that gives up", "nearest of an empty ball by a tree"])
+@pytest.fixture(
+    params=[
+        "scan",
+        "grid",
+        "tree",
+        "grid that gives up",
+        "tree that gives up",
+        "nearest of an empty ball by a tree",
+    ]
+)
 def any_ball(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every way of the cpu kernel to find a ball, whatever the size of a cloud."""
     if request.param != "scan":
@@ -263,7 +300,9 @@ def test_balls_equal_a_literal_loop(radius: float, snap: bool, backend: str, dty
 @pytest.mark.usefixtures("any_ball")
 def test_balls_hold_what_scipy_finds(backend: str) -> None:
     points = random_cloud(700, 8)
-    out = ball_query(points[:100], points, 0.4, 700, torch.tensor([0, 100]), torch.tensor([0, 700]), backend=backend)
+    out = ball_query(
+        points[:100], points, 0.4, 700, torch.tensor([0, 100]), torch.tensor([0, 700]), backend=backend
+    )
     expected = cKDTree(points.numpy()).query_ball_point(points[:100].numpy(), 0.4)
     assert [sorted(set(row.tolist())) for row in out] == [sorted(e) for e in expected]
 
@@ -272,12 +311,17 @@ def test_balls_hold_what_scipy_finds(backend: str) -> None:
 def test_searches_of_an_empty_batch_and_without_queries(backend: str) -> None:
     none, start = torch.zeros(0, 3), torch.zeros(1, dtype=torch.int64)
     distance, index = knn(none, none, 4, start, start, backend=backend)
-    assert distance.shape == index.shape == (0, 4) and ball_query(none, none, 1.0, 4, start, start, backend=backend).shape == (0, 4)
+    assert distance.shape == index.shape == (0, 4) and ball_query(
+        none, none, 1.0, 4, start, start, backend=backend
+    ).shape == (0, 4)
     assert three_nn_interpolate(torch.zeros(0, 2), none, none, start, start, backend=backend).shape == (0, 2)
     points, offsets = join(random_cloud(9))
     asked = torch.tensor([0, 0])
     assert knn(none, points, 4, asked, offsets, backend=backend)[1].shape == (0, 4)
-    assert three_nn_interpolate(torch.zeros(9, 2), points, none, offsets, asked, backend=backend).shape == (0, 2)
+    assert three_nn_interpolate(torch.zeros(9, 2), points, none, offsets, asked, backend=backend).shape == (
+        0,
+        2,
+    )
 
 
 # ---------------------------------------------------------------- grouping and interpolation
@@ -290,21 +334,31 @@ def test_group_and_its_gradient(backend: str, dtype: torch.dtype) -> None:
     out = group(features, index, backend=backend)
     assert torch.equal(out, features[index])
     out.backward(grad)
-    expected = torch.zeros(30, 7, dtype=torch.float64).index_add_(0, index.reshape(-1), grad.double().reshape(-1, 7))
+    expected = torch.zeros(30, 7, dtype=torch.float64).index_add_(
+        0, index.reshape(-1), grad.double().reshape(-1, 7)
+    )
     assert features.grad is not None
-    torch.testing.assert_close(features.grad.double(), expected, rtol=0, atol=1e-5 if dtype == torch.float32 else 1e-13)
+    torch.testing.assert_close(
+        features.grad.double(), expected, rtol=0, atol=1e-5 if dtype == torch.float32 else 1e-13
+    )
     assert not features.grad[25:].any()
 
 
 def test_gradcheck_of_group_and_interpolation(backend: str) -> None:
-    features = torch.randn(12, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    features = torch.randn(
+        12, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True
+    )
     index = torch.randint(0, 12, (5, 3), generator=torch.Generator().manual_seed(1))
     assert torch.autograd.gradcheck(lambda f: group(f, index, backend=backend), features)
     points, offsets = join(
-        random_cloud(9, 1, dtype=torch.float64), random_cloud(1, 2, dtype=torch.float64), random_cloud(2, 3, dtype=torch.float64)
+        random_cloud(9, 1, dtype=torch.float64),
+        random_cloud(1, 2, dtype=torch.float64),
+        random_cloud(2, 3, dtype=torch.float64),
     )
     query, asked = join(*(random_cloud(n, 4, dtype=torch.float64) for n in (6, 2, 3)))
-    assert torch.autograd.gradcheck(lambda f: three_nn_interpolate(f, points, query, offsets, asked, backend=backend), features)
+    assert torch.autograd.gradcheck(
+        lambda f: three_nn_interpolate(f, points, query, offsets, asked, backend=backend), features
+    )
 
 
 def loop_interpolate(features: np.ndarray, points: np.ndarray, query: np.ndarray, eps: float) -> np.ndarray:
@@ -326,8 +380,12 @@ def test_interpolation_equals_a_literal_loop(eps: float, backend: str, dtype: to
     out = three_nn_interpolate(features, points, query, offsets, asked, eps, backend=backend)
     for b in range(4):
         p, q = slice(*offsets[b : b + 2].tolist()), slice(*asked[b : b + 2].tolist())
-        expected = loop_interpolate(features[p].double().numpy(), points[p].double().numpy(), query[q].double().numpy(), eps)
-        np.testing.assert_allclose(out[q].numpy(), expected, rtol=0, atol=2e-5 if dtype == torch.float32 else 1e-12)
+        expected = loop_interpolate(
+            features[p].double().numpy(), points[p].double().numpy(), query[q].double().numpy(), eps
+        )
+        np.testing.assert_allclose(
+            out[q].numpy(), expected, rtol=0, atol=2e-5 if dtype == torch.float32 else 1e-12
+        )
 
 
 def test_interpolation_reproduces_points_and_constants(backend: str) -> None:
@@ -355,8 +413,12 @@ def test_coordinates_that_are_views_and_need_gradients(backend: str) -> None:
     wide = random_cloud(200, 1).reshape(100, 6).requires_grad_()
     xyz, offsets = wide[:, :3], torch.tensor([0, 100])
     plain = xyz.detach().contiguous()
-    assert torch.equal(farthest_point_sampling(xyz, offsets, 9, backend=backend), farthest_point_sampling(plain, offsets, 9))
-    assert torch.equal(knn(xyz, xyz, 4, offsets, offsets, backend=backend)[1], knn(plain, plain, 4, offsets, offsets)[1])
+    assert torch.equal(
+        farthest_point_sampling(xyz, offsets, 9, backend=backend), farthest_point_sampling(plain, offsets, 9)
+    )
+    assert torch.equal(
+        knn(xyz, xyz, 4, offsets, offsets, backend=backend)[1], knn(plain, plain, 4, offsets, offsets)[1]
+    )
     assert group(wide.t()[:3].t(), torch.zeros(1, 1, dtype=torch.int64), backend=backend).requires_grad
 
 
@@ -376,7 +438,9 @@ def test_unusable_coordinates_are_named(value: float, name: str) -> None:
     bad = random_cloud(5)
     bad[3, 1] = value
     sentence = (
-        "square overflows torch.float32: scale the cloud down" if math.isfinite(value) else r"1 of 5 rows of {} have NaN or infinite.*row 3"
+        "square overflows torch.float32: scale the cloud down"
+        if math.isfinite(value)
+        else r"1 of 5 rows of {} have NaN or infinite.*row 3"
     )
     with pytest.raises(ValueError, match=sentence.format("xyz")):
         farthest_point_sampling(bad, ONE, 2)
@@ -393,11 +457,23 @@ def test_searches_refuse_what_they_cannot_answer(name: str) -> None:
         (cloud[:, :2], cloud, ONE, ONE, r"query must have shape \(N, 3\), got \(5, 2\)"),
         (cloud, cloud.half(), ONE, ONE, r"points must be float32 or float64, got torch.float16"),
         (cloud, cloud.double(), ONE, ONE, "must share dtype and device"),
-        (cloud, cloud, torch.tensor([0, 4]), ONE, r"query_offsets must rise from 0 to the number of rows of query \(5\)"),
+        (
+            cloud,
+            cloud,
+            torch.tensor([0, 4]),
+            ONE,
+            r"query_offsets must rise from 0 to the number of rows of query \(5\)",
+        ),
         (cloud, cloud, ONE, torch.tensor([0, 6, 5]), "offsets must rise"),
         (cloud, cloud, ONE, ONE.int(), "dtype int64, got"),
         (cloud, cloud, ONE, torch.tensor([0, 3, 5]), "must cut as many clouds, got 1 and 2"),
-        (cloud, cloud, torch.tensor([0, 2, 5]), torch.tensor([0, 0, 5]), "Cloud 0 has 2 query points but no points"),
+        (
+            cloud,
+            cloud,
+            torch.tensor([0, 2, 5]),
+            torch.tensor([0, 0, 5]),
+            "Cloud 0 has 2 query points but no points",
+        ),
     ]:
         with pytest.raises(ValueError, match=sentence):
             run(query, points, asked, offsets)
@@ -410,15 +486,22 @@ def test_refusals() -> None:
             farthest_point_sampling(cloud, ONE, n)
         with pytest.raises(ValueError, match="k must be an integer of at least 1"):
             knn(cloud, cloud, n, ONE, ONE)
-    with pytest.raises(ValueError, match="Cloud 0 has 5 points, fewer than the 6 to sample: lower n, or pass repeat=True"):
+    with pytest.raises(
+        ValueError, match="Cloud 0 has 5 points, fewer than the 6 to sample: lower n, or pass repeat=True"
+    ):
         farthest_point_sampling(cloud, ONE, 6)
     with pytest.raises(ValueError, match="Cloud 1 is empty"):
         farthest_point_sampling(cloud, empty, 2, repeat=True)
-    with pytest.raises(ValueError, match=r"start is 5 for cloud 0, which has 5 points: it must be in 0 \.\.\. 4"):
+    with pytest.raises(
+        ValueError, match=r"start is 5 for cloud 0, which has 5 points: it must be in 0 \.\.\. 4"
+    ):
         farthest_point_sampling(cloud, ONE, 2, 5)
     with pytest.raises(ValueError, match=r"start must be an int or int64 of shape \(1,\), got \(2,\)"):
         farthest_point_sampling(cloud, ONE, 2, torch.zeros(2, dtype=torch.int64))
-    with pytest.raises(ValueError, match="Cloud 0 has 5 points, fewer than the 6 that knn was asked for: lower k, or pass repeat=True"):
+    with pytest.raises(
+        ValueError,
+        match="Cloud 0 has 5 points, fewer than the 6 that knn was asked for: lower k, or pass repeat=True",
+    ):
         knn(cloud, cloud, 6, ONE, ONE)
     for radius in (0, -1.0, math.nan, math.inf, "1"):
         with pytest.raises(ValueError, match="radius must be a positive number"):

@@ -1,4 +1,6 @@
-"""The z-buffer of meshes against ray casting, analytic surfaces and the reference, and what every pixel of a shared edge belongs to."""
+"""The z-buffer of meshes against ray casting, analytic surfaces and the reference,
+and what every pixel of a shared edge belongs to.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ AHEAD = torch.tensor([[[0.0, -1, 0], [-1, 0, 0], [0, 0, 1]]], dtype=torch.float6
 
 def turns(count: int, seed: int) -> Tensor:
     """(count, 3, 3) cameras in any direction, not mirrored."""
-    q, _ = torch.linalg.qr(torch.randn(count, 3, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
+    q, _ = torch.linalg.qr(
+        torch.randn(count, 3, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    )
     return q * -torch.linalg.det(q).sign()[:, None, None]
 
 
@@ -36,11 +40,21 @@ def sphere(subdivisions: int, radius: float = 1.0) -> tuple[Tensor, Tensor]:
 
 
 def grid(cells: int, warp: float = 0.0, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """A square [-1, 1]^2 at z = 0 of 2 cells^2 triangles that share their edges; inner vertices are moved by up to `warp` of a cell."""
+    """A square [-1, 1]^2 at z = 0 of 2 cells^2 triangles that share their edges;
+    inner vertices are moved by up to `warp` of a cell.
+    """
     axis = torch.linspace(-1, 1, cells + 1, dtype=torch.float64)
     x, y = (a.clone() for a in torch.meshgrid(axis, axis, indexing="ij"))
     shift = (
-        (torch.rand(2, cells - 1, cells - 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 0.5) * warp * 2 / cells
+        (
+            torch.rand(
+                2, cells - 1, cells - 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+            )
+            - 0.5
+        )
+        * warp
+        * 2
+        / cells
     )
     x[1:-1, 1:-1] += shift[0]
     y[1:-1, 1:-1] += shift[1]
@@ -51,7 +65,9 @@ def grid(cells: int, warp: float = 0.0, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def rays(cameras: Cameras, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Origins and directions (V, size, size, 3) of the centres of the pixels, written down from the definition of a camera."""
+    """Origins and directions (V, size, size, 3) of the centres of the pixels,
+    written down from the definition of a camera.
+    """
     origins, directions = [], []
     for turn in cameras.rotations.numpy():
         down, right, forward = turn
@@ -68,7 +84,9 @@ def rays(cameras: Cameras, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class EveryTriangle:
-    """A search tree that finds every triangle, for trimesh's ray casting where the rtree package is not installed."""
+    """A search tree that finds every triangle, for trimesh's ray casting where the rtree package is not
+    installed.
+    """
 
     def __init__(self, triangles: np.ndarray) -> None:
         corners = triangles.reshape(-1, 3)
@@ -79,12 +97,17 @@ class EveryTriangle:
         return self.all
 
 
-def cast(vertices: np.ndarray, faces: np.ndarray, cameras: Cameras, size: int) -> tuple[np.ndarray, np.ndarray]:
+def cast(
+    vertices: np.ndarray, faces: np.ndarray, cameras: Cameras, size: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Nearest face and distance of every pixel, by trimesh's ray casting in Python."""
     origins, directions = rays(cameras, size)
     flat, way = origins.reshape(-1, 3), directions.reshape(-1, 3)
-    hit, ray, where = trimesh.ray.ray_triangle.ray_triangle_id(vertices[faces], flat, way, tree=EveryTriangle(vertices[faces]))
-    along = ((where - flat[ray]) * way[ray]).sum(-1) / (way[ray] ** 2).sum(-1)  # the direction has depth 1: this is the depth
+    hit, ray, where = trimesh.ray.ray_triangle.ray_triangle_id(
+        vertices[faces], flat, way, tree=EveryTriangle(vertices[faces])
+    )
+    # the direction has depth 1: this is the depth
+    along = ((where - flat[ray]) * way[ray]).sum(-1) / (way[ray] ** 2).sum(-1)
     face, depth = np.full(len(flat), -1), np.full(len(flat), np.inf)
     for f, r, t in zip(hit, ray, along):
         if 0 < t < depth[r]:
@@ -94,7 +117,9 @@ def cast(vertices: np.ndarray, faces: np.ndarray, cameras: Cameras, size: int) -
 
 
 def settled(found: Fragments, margin: float) -> np.ndarray:
-    """Pixels well inside their face, whose neighbours see faces too: away from edges, the oracle can have no other opinion."""
+    """Pixels well inside their face, whose neighbours see faces too:
+    away from edges, the oracle can have no other opinion.
+    """
     assert found.barycentric is not None
     return ((found.barycentric.amin(-1) > margin) & (found.face >= 0)).numpy()
 
@@ -109,13 +134,15 @@ def test_faces_and_depths_are_those_of_ray_casting(orthographic: bool, backend: 
     inside = settled(found, 1e-3)
     assert inside.mean() > 0.15
     np.testing.assert_array_equal(found.face.numpy()[inside], face[inside])
-    np.testing.assert_allclose(found.depth.numpy()[inside], depth[inside], rtol=1e-5)  # corners lie 2^-18 pixels off, times the slope
+    # corners lie 2^-18 pixels off, times the slope
+    np.testing.assert_allclose(found.depth.numpy()[inside], depth[inside], rtol=1e-5)
     assert ((found.face.numpy() >= 0) != (face >= 0)).mean() < 0.002  # the silhouette itself may round
 
 
 def test_faces_of_a_soup_are_those_of_ray_casting() -> None:
     vertices, faces = soup(40, 40, 3)
-    vertices, faces = vertices.double(), faces[(faces != faces.roll(1, 1)).all(1)]  # trimesh refuses degenerate ones
+    # trimesh refuses degenerate ones
+    vertices, faces = vertices.double(), faces[(faces != faces.roll(1, 1)).all(1)]
     cameras = Cameras(turns(2, 4), 1.0, 1.0)  # inside the soup: triangles reach behind the camera
     found = rasterize(vertices, faces, cameras, 32, barycentric=True)
     face, depth = cast(vertices.numpy(), faces.numpy(), cameras, 32)
@@ -149,9 +176,11 @@ def test_depth_of_a_sphere(backend: Any) -> None:
 
 def test_a_tilted_plane_has_its_depth_everywhere(backend: Any) -> None:
     vertices, faces = grid(3, 0.5)
-    vertices = torch.stack([vertices[:, 0] * 10, vertices[:, 1] * 10, vertices[:, 0] * 2.5 + 6], 1)  # z = x / 4 + 6
+    # z = x / 4 + 6
+    vertices = torch.stack([vertices[:, 0] * 10, vertices[:, 1] * 10, vertices[:, 0] * 2.5 + 6], 1)
     found = rasterize(vertices, faces, Cameras(AHEAD, 0.0, 1.0), 64, True, True, backend)
-    x = -((2 * torch.arange(64, dtype=torch.float64) + 1) / 64 - 1).expand(1, 64, 64)  # of the direction (x, y, 1)
+    # of the direction (x, y, 1)
+    x = -((2 * torch.arange(64, dtype=torch.float64) + 1) / 64 - 1).expand(1, 64, 64)
     torch.testing.assert_close(found.depth.double(), 6 / (1 - x / 4), rtol=1e-6, atol=0)
     assert found.normal is not None
     normal = torch.tensor([-0.25, 0, 1]) / math.sqrt(1.0625)  # counter-clockwise around +z
@@ -160,27 +189,33 @@ def test_a_tilted_plane_has_its_depth_everywhere(backend: Any) -> None:
 
 def test_interpolation_is_perspective_correct(backend: Any) -> None:
     vertices = torch.tensor([[-1.0, -1, 1], [1, -1, 3], [0, 2, 2]], dtype=torch.float64)
-    found = rasterize(vertices, torch.tensor([[0, 1, 2]]), Cameras(AHEAD, 0.0, 1.0), 32, True, backend=backend)
+    found = rasterize(
+        vertices, torch.tensor([[0, 1, 2]]), Cameras(AHEAD, 0.0, 1.0), 32, True, backend=backend
+    )
     assert found.barycentric is not None
     seen = found.face[0] >= 0
     points = (found.barycentric[0].double() @ vertices)[seen]
     _, directions = rays(Cameras(AHEAD, 0.0, 1.0), 32)
     expected = torch.from_numpy(directions[0])[seen] * found.depth[0].double()[seen][:, None]
     assert int(seen.sum()) > 150
-    torch.testing.assert_close(points, expected, rtol=1e-6, atol=1e-6)  # the weighted corners lie on the pixel's ray
+    # the weighted corners lie on the pixel's ray
+    torch.testing.assert_close(points, expected, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(found.barycentric[0][seen].sum(-1), torch.ones(int(seen.sum())))
 
 
 @pytest.mark.parametrize("warp", [0.0, 0.6])
 @pytest.mark.parametrize(("size", "orthographic"), [(64, True), (63, True), (64, False)])
-def test_every_pixel_of_a_cut_square_belongs_to_one_triangle(warp: float, size: int, orthographic: bool, backend: Any) -> None:
+def test_every_pixel_of_a_cut_square_belongs_to_one_triangle(
+    warp: float, size: int, orthographic: bool, backend: Any
+) -> None:
     # without warp, edges of 16 cells run through pixels' centres at size 63 and along diagonals at 64
     vertices, faces = grid(16, warp)
     cameras = Cameras(AHEAD, 1.0, 1.0, orthographic)
     whole = rasterize(vertices * 1.001, faces, cameras, size, backend=backend).face[0]
     assert bool((whole >= 0).all())
     hits = torch.zeros(size, size, dtype=torch.int64)
-    for part in range(7):  # triangles alone, a seventh of them at a time: pixels are counted as often as they are owned
+    # triangles alone, a seventh of them at a time: pixels are counted as often as they are owned
+    for part in range(7):
         mine = torch.arange(len(faces)) % 7 == part
         alone = rasterize(vertices * 1.001, faces[mine], cameras, size, backend=backend).face[0]
         hits += alone >= 0
@@ -198,8 +233,14 @@ def test_closed_surfaces_have_no_holes(seed: int, backend: Any) -> None:
 
 def test_backends_agree_on_every_pixel() -> None:
     vertices, faces = soup(200, 300, 0)
-    for cameras in (Cameras(turns(3, 1), 2.5, 2.0), Cameras(turns(3, 2), 0.3, 0.7), Cameras(turns(2, 3), 0.2, 0.8, True)):
-        own, reference = (rasterize(vertices, faces, cameras, (33, 40), True, True, name) for name in ("cpu", "reference"))  # type: ignore[arg-type]
+    for cameras in (
+        Cameras(turns(3, 1), 2.5, 2.0),
+        Cameras(turns(3, 2), 0.3, 0.7),
+        Cameras(turns(2, 3), 0.2, 0.8, True),
+    ):
+        own, reference = (
+            rasterize(vertices, faces, cameras, (33, 40), True, True, name) for name in ("cpu", "reference")
+        )  # type: ignore[arg-type]
         assert torch.equal(own.face, reference.face)
         for mine, theirs in zip(own, reference):
             assert mine is not None and theirs is not None
@@ -224,7 +265,10 @@ def test_rows_in_bands_and_views_alone_are_the_same_picture() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        alone = [rasterize(vertices, faces, cameras._replace(rotations=r[None]), (45, 31)) for r in cameras.rotations]
+        alone = [
+            rasterize(vertices, faces, cameras._replace(rotations=r[None]), (45, 31))
+            for r in cameras.rotations
+        ]
     finally:
         torch.set_num_threads(before)
     assert torch.equal(together.face, torch.cat([a.face for a in alone]))
@@ -234,7 +278,9 @@ def test_rows_in_bands_and_views_alone_are_the_same_picture() -> None:
 def test_back_faces_are_seen_and_told_by_their_normal(backend: Any) -> None:
     vertices = torch.tensor([[-1.0, -1, 2], [1, -1, 2], [0, 1, 2]])
     for face, sign in (([0, 1, 2], 1.0), ([2, 1, 0], -1.0)):
-        found = rasterize(vertices, torch.tensor([face]), Cameras(AHEAD, 0.0), 16, normal=True, backend=backend)
+        found = rasterize(
+            vertices, torch.tensor([face]), Cameras(AHEAD, 0.0), 16, normal=True, backend=backend
+        )
         assert found.normal is not None and int((found.face == 0).sum()) > 20
         torch.testing.assert_close(found.normal[found.face == 0][0], torch.tensor([0.0, 0.0, sign]))
 
@@ -243,7 +289,13 @@ def test_degenerate_and_double_faces(backend: Any) -> None:
     vertices = torch.tensor([[-1.0, -1, 1], [1, -1, 1], [0, 1, 1], [0, 0, 0.5], [0.5, 0.5, 0.5], [1, 1, 0.5]])
     bad = torch.tensor([[3, 3, 3], [3, 4, 4], [3, 4, 5]])  # a point, a line, three points in a row
     found = rasterize(
-        vertices, torch.cat([bad, torch.tensor([[0, 1, 2], [0, 1, 2], [2, 1, 0]])]), Cameras(AHEAD, 0.0), 21, True, True, backend
+        vertices,
+        torch.cat([bad, torch.tensor([[0, 1, 2], [0, 1, 2], [2, 1, 0]])]),
+        Cameras(AHEAD, 0.0),
+        21,
+        True,
+        True,
+        backend,
     )
     assert set(found.face.unique().tolist()) == {-1, 3}  # of equally near faces, the first
     assert all(bool(x.isfinite().all()) for x in found if x is not None)
@@ -255,11 +307,15 @@ def test_scales(scale: float, backend: Any) -> None:
     vertices, faces = sphere(1)
     cameras = Cameras(turns(1, 9), 2.5, 2.0)
     normal = rasterize(vertices, faces, cameras, 32, True, True, backend)
-    scaled = rasterize(vertices * scale, faces, cameras._replace(distance=2.5 * scale), 32, True, True, backend)
+    scaled = rasterize(
+        vertices * scale, faces, cameras._replace(distance=2.5 * scale), 32, True, True, backend
+    )
     assert float((normal.face != scaled.face).double().mean()) < 0.002
     assert all(bool(x.isfinite().all()) for x in scaled if x is not None)
     same = normal.face == scaled.face
-    torch.testing.assert_close(scaled.depth[same].double() / scale, normal.depth[same].double(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        scaled.depth[same].double() / scale, normal.depth[same].double(), rtol=1e-5, atol=0
+    )
     torch.testing.assert_close(scaled.normal[same], normal.normal[same], rtol=1e-4, atol=1e-5)  # type: ignore[index]
 
 
@@ -267,10 +323,20 @@ def test_what_is_behind_the_camera_is_not_seen(backend: Any) -> None:
     vertices, faces = sphere(1, 0.5)
     behind = vertices - torch.tensor([0.0, 0, 3], dtype=torch.float64)
     for orthographic in (False, True):
-        assert int((rasterize(behind, faces, Cameras(AHEAD, 0.0, 1.0, orthographic), 24, backend=backend).face >= 0).sum()) == 0
-        around = rasterize(vertices, faces, Cameras(AHEAD, 0.0, 1.0, orthographic), 24, backend=backend)  # from its centre: the far half
+        assert (
+            int(
+                (
+                    rasterize(behind, faces, Cameras(AHEAD, 0.0, 1.0, orthographic), 24, backend=backend).face
+                    >= 0
+                ).sum()
+            )
+            == 0
+        )
+        # from its centre: the far half
+        around = rasterize(vertices, faces, Cameras(AHEAD, 0.0, 1.0, orthographic), 24, backend=backend)
         assert float(around.depth[around.face >= 0].min()) > 0
-    crossing = torch.tensor([[-5.0, -1, -5], [5.0, -1, -5], [0, -1, 50]])  # a floor below the camera, from behind to ahead
+    # a floor below the camera, from behind to ahead
+    crossing = torch.tensor([[-5.0, -1, -5], [5.0, -1, -5], [0, -1, 50]])
     floor = rasterize(crossing, torch.tensor([[0, 1, 2]]), Cameras(AHEAD, 0.0), 32, backend=backend)
     rows = (2 * torch.arange(32, dtype=torch.float64) + 1) / 32 - 1
     column = floor.depth[0, :, 16].double()
@@ -315,6 +381,11 @@ BAD: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("message", "change"), BAD)
 def test_bad_input_is_named(message: str, change: dict[str, Any]) -> None:
-    arguments: dict[str, Any] = {"vertices": VERTICES, "faces": FACES, "cameras": Cameras(AHEAD, 0.0), "size": 8} | change
+    arguments: dict[str, Any] = {
+        "vertices": VERTICES,
+        "faces": FACES,
+        "cameras": Cameras(AHEAD, 0.0),
+        "size": 8,
+    } | change
     with pytest.raises(ValueError, match=message):
         rasterize(**arguments)

@@ -18,12 +18,16 @@ TRIANGLE, FACE = torch.tensor([[-4.0, -4, 2], [4, -4, 2], [0, 8, 2]]), torch.ten
 
 
 def turns(count: int, seed: int) -> Tensor:
-    q, _ = torch.linalg.qr(torch.randn(count, 3, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
+    q, _ = torch.linalg.qr(
+        torch.randn(count, 3, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    )
     return q * -torch.linalg.det(q).sign()[:, None, None]
 
 
 def lit(normal: list[float], view: list[float], light: Light) -> float:
-    """Strength and gloss of a pixel, from Phong's model with Blinn's half vector; vectors are right, up, towards the camera."""
+    """Strength and gloss of a pixel, from Phong's model with Blinn's half vector;
+    vectors are right, up, towards the camera.
+    """
     n, v, d = np.array(normal), np.array(view), np.array(light.direction) / np.linalg.norm(light.direction)
     n = n / np.linalg.norm(n)
     n, v = (n if n @ v >= 0 else -n), v / np.linalg.norm(v)
@@ -55,7 +59,9 @@ def test_uniform_and_face_colours_and_the_background(backend: Any) -> None:
     cameras = Cameras(AHEAD, 0.0, 0.5)  # the square is the middle half of the frame
     image = shade(vertices, faces, cameras, 16, Paint(face_colors=colors), UNLIT, (0.1, 0.2, 0.3), backend)[0]
     found = rasterize(vertices, faces, cameras, 16, backend=backend).face[0]
-    expected = torch.where((found >= 0)[..., None], colors[found.clamp(min=0).long()], torch.tensor([0.1, 0.2, 0.3]))
+    expected = torch.where(
+        (found >= 0)[..., None], colors[found.clamp(min=0).long()], torch.tensor([0.1, 0.2, 0.3])
+    )
     torch.testing.assert_close(image, expected.permute(2, 0, 1))
     assert int((found >= 0).sum()) == 64 and set(found.unique().tolist()) == {-1, 0, 1}
     plain = shade(vertices, faces, cameras, 16, Paint(color=(0.2, 0.4, 0.6)), UNLIT, backend=backend)[0]
@@ -67,7 +73,15 @@ def test_vertex_colours_are_perspective_correct(backend: Any) -> None:
     vertices = torch.tensor([[-1.0, -1, 1], [1, -1, 3], [0, 2, 2]])
     cameras = Cameras(AHEAD, 0.0)
     low, high = vertices.amin(0), vertices.amax(0)
-    image = shade(vertices, FACE, cameras, 24, Paint(vertex_colors=(vertices - low) / (high - low)), UNLIT, backend=backend)[0]
+    image = shade(
+        vertices,
+        FACE,
+        cameras,
+        24,
+        Paint(vertex_colors=(vertices - low) / (high - low)),
+        UNLIT,
+        backend=backend,
+    )[0]
     found = rasterize(vertices, FACE, cameras, 24, backend=backend)
     seen = found.face[0] >= 0
     at = (2 * torch.arange(24) + 1) / 24 - 1
@@ -78,11 +92,14 @@ def test_vertex_colours_are_perspective_correct(backend: Any) -> None:
 
 def test_textures_are_interpolated_repeated_and_upright(backend: Any) -> None:
     texture = torch.randint(0, 256, (3, 5, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    square = torch.tensor([[1.0, -1, 1], [-1, -1, 1], [-1, 1, 1], [1, 1, 1]])  # lower left corner first: right is -x
+    # lower left corner first: right is -x
+    square = torch.tensor([[1.0, -1, 1], [-1, -1, 1], [-1, 1, 1], [1, 1, 1]])
     faces = torch.tensor([[0, 1, 2], [0, 2, 3]])
     for low, reach in ((0.0, 1.0), (-1.3, 2.6)):
         uv = torch.tensor([[0.0, 0], [1, 0], [1, 1], [0, 1]]) * reach + low
-        image = shade(square, faces, Cameras(AHEAD, 0.0), 20, Paint(uv=uv, texture=texture), UNLIT, backend=backend)[0]
+        image = shade(
+            square, faces, Cameras(AHEAD, 0.0), 20, Paint(uv=uv, texture=texture), UNLIT, backend=backend
+        )[0]
         for row, column in ((0, 0), (3, 17), (10, 10), (19, 4), (12, 19)):
             s, r = low + reach * (column + 0.5) / 20, low + reach * (1 - (row + 0.5) / 20)
             x, y = s * 5 - 0.5, (1 - r) * 3 - 0.5  # in texels
@@ -103,24 +120,38 @@ def test_backends_shade_alike() -> None:
         Paint(vertex_colors=torch.rand(60, 3, generator=g)),
         Paint(uv=torch.randn(60, 2, generator=g), texture=texture),
     ]
-    for cameras in (Cameras(turns(2, 1), 2.5, 2.0), Cameras(turns(2, 2), 0.2, 0.7), Cameras(turns(1, 3), 2.0, 1.0, True)):
+    for cameras in (
+        Cameras(turns(2, 1), 2.5, 2.0),
+        Cameras(turns(2, 2), 0.2, 0.7),
+        Cameras(turns(1, 3), 2.0, 1.0, True),
+    ):
         for paint in paints:
-            own, reference = (shade(vertices, faces, cameras, (30, 23), paint, backend=b) for b in ("cpu", "reference"))  # type: ignore[arg-type]
+            own, reference = (
+                shade(vertices, faces, cameras, (30, 23), paint, backend=b) for b in ("cpu", "reference")
+            )  # type: ignore[arg-type]
             torch.testing.assert_close(own, reference, rtol=0, atol=2e-6)
             assert float(own.min()) >= 0 and float(own.max()) <= 1
 
 
 def test_no_memory_is_read_before_it_is_written(request: pytest.FixtureRequest) -> None:
     g = torch.Generator().manual_seed(1)
-    xyz, faces, offsets = torch.randn(40, 3, generator=g), torch.randint(0, 40, (30, 3), generator=g), torch.tensor([0, 15, 15, 40])
+    xyz, faces, offsets = (
+        torch.randn(40, 3, generator=g),
+        torch.randint(0, 40, (30, 3), generator=g),
+        torch.tensor([0, 15, 15, 40]),
+    )
     paints = [Paint(), Paint(vertex_colors=torch.rand(40, 3, generator=g))]
 
     def everything() -> list[Tensor]:
         found: list[Tensor] = []
-        for cameras in (Cameras(turns(3, 1), 0.5, 1.5), Cameras(turns(2, 2), 2.0, 0.4, True)):  # some behind the camera, much of it empty
+        # some behind the camera, much of it empty
+        for cameras in (Cameras(turns(3, 1), 0.5, 1.5), Cameras(turns(2, 2), 2.0, 0.4, True)):
             found += [f for f in rasterize(xyz, faces, cameras, (19, 26), True, True, "cpu") if f is not None]
             found += [shade(xyz, faces, cameras, (19, 26), paint, backend="cpu") for paint in paints]
-            found += [splat_points(xyz, offsets, cameras, (19, 26), values, 2, backend="cpu") for values in (None, xyz)]
+            found += [
+                splat_points(xyz, offsets, cameras, (19, 26), values, 2, backend="cpu")
+                for values in (None, xyz)
+            ]
         return found
 
     expected = everything()  # compiles
@@ -128,7 +159,9 @@ def test_no_memory_is_read_before_it_is_written(request: pytest.FixtureRequest) 
     assert all(torch.equal(a, b) for a, b in zip(everything(), expected, strict=True))
 
 
-def splat_loop(points: np.ndarray, values: np.ndarray, cameras: Cameras, size: int, splat: int, background: float) -> np.ndarray:
+def splat_loop(
+    points: np.ndarray, values: np.ndarray, cameras: Cameras, size: int, splat: int, background: float
+) -> np.ndarray:
     """(V, C, size, size): one point after the other."""
     out = np.full((len(cameras.rotations), values.shape[1], size, size), background)
     for v, turn in enumerate(cameras.rotations.numpy()):
@@ -184,7 +217,13 @@ def test_empty_cloud_and_one_point(n: int, backend: Any) -> None:
     images = splat_points(xyz, torch.tensor([0, n, n]), Cameras(AHEAD, 2.0), 5, backend=backend)
     assert images.shape == (2, 1, 1, 5, 5)
     assert int((images != 0).sum()) == n and float(images.sum()) == 2.0 * n
-    assert splat_points(xyz[:0], torch.tensor([0]), Cameras(AHEAD, 2.0), 5, backend=backend).shape == (0, 1, 1, 5, 5)
+    assert splat_points(xyz[:0], torch.tensor([0]), Cameras(AHEAD, 2.0), 5, backend=backend).shape == (
+        0,
+        1,
+        1,
+        5,
+        5,
+    )
     behind = splat_points(xyz, torch.tensor([0, n]), Cameras(AHEAD, -1.0), 5, background=0.5, backend=backend)
     assert bool((behind == 0.5).all())
 
@@ -193,7 +232,10 @@ BAD_SHADE: list[tuple[str, dict[str, Any]]] = [
     ("face_colors", {"paint": Paint(face_colors=torch.zeros(2, 3))}),
     ("vertex_colors", {"paint": Paint(vertex_colors=torch.full((3, 3), float("nan")))}),
     ("belong together", {"paint": Paint(uv=torch.zeros(3, 2))}),
-    ("texture must be", {"paint": Paint(uv=torch.zeros(3, 2), texture=torch.zeros(0, 2, 3, dtype=torch.uint8))}),
+    (
+        "texture must be",
+        {"paint": Paint(uv=torch.zeros(3, 2), texture=torch.zeros(0, 2, 3, dtype=torch.uint8))},
+    ),
     ("color", {"paint": Paint(color=(2.0, 0, 0))}),
     ("background", {"background": (1.0, 1.0)}),
     ("ambient", {"light": Light(ambient=-1.0)}),
@@ -220,6 +262,10 @@ def test_bad_paint_and_light(message: str, change: dict[str, Any]) -> None:
     ],
 )
 def test_bad_points(message: str, change: dict[str, Any]) -> None:
-    arguments: dict[str, Any] = {"xyz": TRIANGLE, "offsets": torch.tensor([0, 3]), "cameras": Cameras(AHEAD, 0.0)} | change
+    arguments: dict[str, Any] = {
+        "xyz": TRIANGLE,
+        "offsets": torch.tensor([0, 3]),
+        "cameras": Cameras(AHEAD, 0.0),
+    } | change
     with pytest.raises(ValueError, match=message):
         splat_points(**arguments)

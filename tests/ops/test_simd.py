@@ -10,12 +10,16 @@ from pointlift.ops._numba.simd import ROWS, VECTORS, fetch_add, gather_tile, lan
 
 
 @njit
-def gather(x, ldx, rows, w, offset, ldw, length, y, ldy, slots, column, first, count, vectors):  # pragma: no cover - compiled
+def gather(  # pragma: no cover - compiled
+    x, ldx, rows, w, offset, ldw, length, y, ldy, slots, column, first, count, vectors
+):
     gather_tile(x, ldx, rows, w, offset, ldw, length, y, ldy, slots, column, first, count, vectors)
 
 
 @njit
-def outer(x, ldx, rows, g, ldg, slots, first, length, channel, column, out, offset, ldo, count, vectors):  # pragma: no cover - compiled
+def outer(  # pragma: no cover - compiled
+    x, ldx, rows, g, ldg, slots, first, length, channel, column, out, offset, ldo, count, vectors
+):
     outer_tile(x, ldx, rows, g, ldg, slots, first, length, channel, column, out, offset, ldo, count, vectors)
 
 
@@ -45,15 +49,36 @@ def test_tiles_of_every_size(dtype: type) -> None:
                 expected = y.copy()
                 for i in range(2, 2 + count):
                     expected[slots[i], 3 : 3 + used] += x[rows[i], :length] @ w[:length, :used]
-                gather(x.ravel(), 8, rows, w.ravel(), 0, columns, length, y.reshape(-1), columns + 3, slots, 3, 2, count, vectors)
+                gather(
+                    x.ravel(),
+                    8,
+                    rows,
+                    w.ravel(),
+                    0,
+                    columns,
+                    length,
+                    y.reshape(-1),
+                    columns + 3,
+                    slots,
+                    3,
+                    2,
+                    count,
+                    vectors,
+                )
                 np.testing.assert_allclose(y, expected, rtol=tolerance, atol=tolerance)
 
-                g, out = rng.normal(size=(12, columns + 1)).astype(dtype), rng.normal(size=(8, columns)).astype(dtype)
+                g, out = (
+                    rng.normal(size=(12, columns + 1)).astype(dtype),
+                    rng.normal(size=(8, columns)).astype(dtype),
+                )
                 expected = out.copy()
                 for p in range(1, 1 + length):
-                    expected[1 : 1 + count, :used] += np.outer(x[rows[p], 2 : 2 + count], g[slots[p], 1 : 1 + used])
+                    expected[1 : 1 + count, :used] += np.outer(
+                        x[rows[p], 2 : 2 + count], g[slots[p], 1 : 1 + used]
+                    )
                 outer(
-                    x.ravel(), 8, rows, g.ravel(), columns + 1, slots, 1, length, 2, 1, out.reshape(-1), columns, columns, count, vectors
+                    x.ravel(), 8, rows, g.ravel(), columns + 1, slots, 1, length, 2, 1, out.reshape(-1),
+                    columns, columns, count, vectors
                 )  # fmt: skip
                 np.testing.assert_allclose(out, expected, rtol=tolerance, atol=tolerance)
 

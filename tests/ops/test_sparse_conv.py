@@ -1,4 +1,6 @@
-"""Sparse convolution: numba and torch against loops, against dense convolution, and against its own adjoint."""
+"""Sparse convolution: numba and torch against loops, against dense convolution,
+and against its own adjoint.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,11 @@ def weights(kernel: int, c_in: int, c_out: int, groups: int, dtype: torch.dtype)
 
 def error(a: Tensor, b: Tensor) -> float:
     a, b = a.detach(), b.detach()
-    return float((a.double() - b.double()).abs().max() / b.double().abs().max().clamp(min=1)) if a.numel() else 0.0
+    return (
+        float((a.double() - b.double()).abs().max() / b.double().abs().max().clamp(min=1))
+        if a.numel()
+        else 0.0
+    )
 
 
 @pytest.mark.usefixtures("poisoned")
@@ -52,9 +58,17 @@ def test_forward_and_gradients_equal_loops(
     grad = torch.randn(out.shape, generator=torch.Generator().manual_seed(3), dtype=dtype)
     out.backward(grad)
     assert features.grad is not None and w.grad is not None
-    assert out.dtype == dtype and error(out.detach(), conv_by_loops(features, w, kmap.table, groups)) < TOLERANCE[dtype]
+    assert (
+        out.dtype == dtype
+        and error(out.detach(), conv_by_loops(features, w, kmap.table, groups)) < TOLERANCE[dtype]
+    )
     assert error(w.grad, weight_gradient_by_loops(features, grad, kmap.table, groups)) < TOLERANCE[dtype]
-    turned = w.detach().reshape(w.shape[0], c_in // groups, groups, c_out // groups).permute(0, 3, 2, 1).reshape(w.shape[0], -1, c_in)
+    turned = (
+        w.detach()
+        .reshape(w.shape[0], c_in // groups, groups, c_out // groups)
+        .permute(0, 3, 2, 1)
+        .reshape(w.shape[0], -1, c_in)
+    )
     assert error(features.grad, conv_by_loops(grad, turned, kmap.reverse, groups)) < TOLERANCE[dtype]
 
 
@@ -63,19 +77,26 @@ def test_odd_sizes_and_block_edges(side: int, dtype: torch.dtype) -> None:
     x = sparse(random_coords(side, batch=3, side=side, fill=0.5 if side > 2 else 1.0), 9, dtype)
     kmap, _ = kernel_map(x.maps, x.level, 3)
     w = weights(27, 9, 35, 1, dtype)
-    fast, slow = sparse_conv(x.features, w, kmap, backend="cpu"), sparse_conv(x.features, w, kmap, backend="reference")
+    fast, slow = (
+        sparse_conv(x.features, w, kmap, backend="cpu"),
+        sparse_conv(x.features, w, kmap, backend="reference"),
+    )
     assert error(fast, slow) < TOLERANCE[dtype]
 
 
 def grid(n: int, batch: int = 2) -> Tensor:
-    return torch.tensor(list(itertools.product(range(batch), range(n), range(n), range(n))), dtype=torch.int32)
+    return torch.tensor(
+        list(itertools.product(range(batch), range(n), range(n), range(n))), dtype=torch.int32
+    )
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize("dilation", [1, 2])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel_size", [1, 2, 3, 4, 5])
-def test_full_grid_equals_conv3d(kernel_size: int, stride: int, dilation: int, groups: int, dtype: torch.dtype, backend: str) -> None:
+def test_full_grid_equals_conv3d(
+    kernel_size: int, stride: int, dilation: int, groups: int, dtype: torch.dtype, backend: str
+) -> None:
     n, c_in, c_out = 5, 4, 8 if groups < 4 else 4
     x = sparse(grid(n), c_in, dtype)
     kmap, level = kernel_map(x.maps, x.level, kernel_size, stride, dilation, backend=backend)
@@ -83,14 +104,22 @@ def test_full_grid_equals_conv3d(kernel_size: int, stride: int, dilation: int, g
     out = x.at_level(sparse_conv(x.features, w, kmap, groups=groups, backend=backend), level)
     reach = dilation * (kernel_size // 2), dilation * (kernel_size // 2)
     before, after = reach if kernel_size % 2 else (0, dilation * (kernel_size - 1))
-    dense_weight = w.reshape(kernel_size, kernel_size, kernel_size, c_in // groups, c_out).permute(4, 3, 0, 1, 2)
-    dense = F.conv3d(F.pad(x.dense(), (before, after) * 3), dense_weight, stride=stride, dilation=dilation, groups=groups)
+    dense_weight = w.reshape(kernel_size, kernel_size, kernel_size, c_in // groups, c_out).permute(
+        4, 3, 0, 1, 2
+    )
+    dense = F.conv3d(
+        F.pad(x.dense(), (before, after) * 3), dense_weight, stride=stride, dilation=dilation, groups=groups
+    )
     assert dense.shape[2:] == (-(-n // stride),) * 3
     assert error(out.dense(), dense) < TOLERANCE[dtype]
 
 
-@pytest.mark.parametrize("kernel_size,stride,dilation", [(3, 1, 1), (3, 2, 1), (2, 2, 1), (4, 1, 1), (3, 1, 2), (5, 2, 1)])
-def test_reached_sites_equal_a_dense_convolution_of_scattered_voxels(kernel_size: int, stride: int, dilation: int, backend: str) -> None:
+@pytest.mark.parametrize(
+    "kernel_size,stride,dilation", [(3, 1, 1), (3, 2, 1), (2, 2, 1), (4, 1, 1), (3, 1, 2), (5, 2, 1)]
+)
+def test_reached_sites_equal_a_dense_convolution_of_scattered_voxels(
+    kernel_size: int, stride: int, dilation: int, backend: str
+) -> None:
     coords = random_coords(9, side=6, fill=0.06, low=8)
     x = sparse(coords, 3, torch.float64)
     kmap, level = kernel_map(x.maps, x.level, kernel_size, stride, dilation, sites="reach", backend=backend)
@@ -100,7 +129,9 @@ def test_reached_sites_equal_a_dense_convolution_of_scattered_voxels(kernel_size
     low = dilation * (kernel_size // 2) if kernel_size % 2 else 0
     high = dilation * (kernel_size - 1) - low
     dense_weight = w.reshape(kernel_size, kernel_size, kernel_size, 3, 4).permute(4, 3, 0, 1, 2)
-    dense = F.conv3d(F.pad(x.dense((box,) * 3, (0, 0, 0)), (low, high) * 3), dense_weight, stride=stride, dilation=dilation)
+    dense = F.conv3d(
+        F.pad(x.dense((box,) * 3, (0, 0, 0)), (low, high) * 3), dense_weight, stride=stride, dilation=dilation
+    )
     cells = tuple(dense.shape[2:])
     assert error(out.dense(cells, (0, 0, 0)), dense) < 1e-12  # also zero wherever no site was made
 
@@ -111,16 +142,22 @@ def test_gradcheck(groups: int, kernel_size: int, stride: int, transposed: bool,
     x = sparse(random_coords(4, batch=1, side=3, fill=0.5), 4, torch.float64)
     kmap, _ = kernel_map(x.maps, x.level, kernel_size, stride)
     kmap = kmap.transposed() if transposed else kmap
-    features = torch.randn(kmap.n_in, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    features = torch.randn(
+        kmap.n_in, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    ).requires_grad_()
     w = weights(kernel_size**3, 4, 4, groups, torch.float64).requires_grad_()
     bias = torch.randn(4, dtype=torch.float64, generator=torch.Generator().manual_seed(5)).requires_grad_()
     # every element where the kernel is small, random directions elsewhere
     fast = kernel_size > 2
-    assert torch.autograd.gradcheck(lambda a, b, c: sparse_conv(a, b, kmap, c, groups, backend), (features, w, bias), fast_mode=fast)
+    assert torch.autograd.gradcheck(
+        lambda a, b, c: sparse_conv(a, b, kmap, c, groups, backend), (features, w, bias), fast_mode=fast
+    )
 
 
 @pytest.mark.parametrize("kernel_size,stride,groups", [(3, 1, 1), (2, 2, 1), (3, 2, 2), (4, 2, 6)])
-def test_transposed_convolution_is_the_adjoint(kernel_size: int, stride: int, groups: int, backend: str) -> None:
+def test_transposed_convolution_is_the_adjoint(
+    kernel_size: int, stride: int, groups: int, backend: str
+) -> None:
     x = sparse(random_coords(7), 6, torch.float64)
     down, coarse = kernel_map(x.maps, x.level, kernel_size, stride, backend=backend)
     up, fine = kernel_map(x.maps, coarse, kernel_size, stride, transposed=True, backend=backend)
@@ -139,7 +176,10 @@ def test_order_of_the_input_rows_does_not_matter(backend: str) -> None:
     order = torch.randperm(len(coords), generator=torch.Generator().manual_seed(0))
     shuffled = SparseTensor(x.features[order], coords[order])
     w = weights(27, 5, 6, 1, torch.float64)
-    outs = [sparse_conv(t.features, w, kernel_map(t.maps, t.level, 3, backend=backend)[0], backend=backend) for t in (x, shuffled)]
+    outs = [
+        sparse_conv(t.features, w, kernel_map(t.maps, t.level, 3, backend=backend)[0], backend=backend)
+        for t in (x, shuffled)
+    ]
     assert torch.equal(outs[0], outs[1])
 
 
@@ -187,7 +227,13 @@ def test_many_pairs_of_one_offset_are_summed_over_chunks(groups: int) -> None:
     slow = reference.weight_gradient(x.double(), grad.double(), kmap.pairs, groups)
     assert error(cpu.weight_gradient(x, grad, kmap.pairs, groups), slow) < 1e-5
     w = torch.randn(1, 8 // groups, 8, generator=g)
-    assert error(cpu.forward(x, w, kmap.table, groups), reference.forward(x.double(), w.double(), kmap.table, groups)) < 1e-6
+    assert (
+        error(
+            cpu.forward(x, w, kmap.table, groups),
+            reference.forward(x.double(), w.double(), kmap.table, groups),
+        )
+        < 1e-6
+    )
 
 
 @pytest.mark.usefixtures("poisoned")
@@ -252,7 +298,9 @@ def test_refusals() -> None:
     with pytest.raises(ValueError, match="move the module or the input"):
         sparse_conv(x.features, w.to("meta"), kmap)
     half = (x.features.half(), w.half(), kmap)
-    with pytest.raises(BackendError, match=r"numba kernels compute in float32 and float64, not torch\.float16"):
+    with pytest.raises(
+        BackendError, match=r"numba kernels compute in float32 and float64, not torch\.float16"
+    ):
         sparse_conv(*half, backend="cpu")
     with run_with("cuda"), pytest.raises(BackendError, match="the tensors are on cpu"):
         sparse_conv(x.features, w, kmap)

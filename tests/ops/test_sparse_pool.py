@@ -19,14 +19,21 @@ def pool_by_loops(x: Tensor, table: Tensor, mode: str) -> Tensor:
         rows = [x[r] for r in table[:, i].tolist() if r >= 0]
         if rows:
             stacked = torch.stack(rows)
-            out[i] = {"max": stacked.amax(0), "mean": stacked.mean(0), "kernel": stacked.sum(0) / table.shape[0]}[mode]
+            out[i] = {
+                "max": stacked.amax(0),
+                "mean": stacked.mean(0),
+                "kernel": stacked.sum(0) / table.shape[0],
+            }[mode]
     return out
 
 
-def case(kernel_size: int, stride: int, dtype: torch.dtype, channels: int = 5, dilation: int = 1) -> tuple[Tensor, KernelMap]:
+def case(
+    kernel_size: int, stride: int, dtype: torch.dtype, channels: int = 5, dilation: int = 1
+) -> tuple[Tensor, KernelMap]:
     coords = random_coords(kernel_size + 10 * stride)
     g = torch.Generator().manual_seed(0)
-    x = SparseTensor(torch.randn(len(coords), channels, generator=g, dtype=dtype) - 2, coords)  # mostly negative: a zero would win
+    # mostly negative: a zero would win
+    x = SparseTensor(torch.randn(len(coords), channels, generator=g, dtype=dtype) - 2, coords)
     return x.features, kernel_map(x.maps, x.level, kernel_size, stride, dilation)[0]
 
 
@@ -34,19 +41,28 @@ def case(kernel_size: int, stride: int, dtype: torch.dtype, channels: int = 5, d
 @pytest.mark.parametrize("dilation", [1, 2])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("kernel_size", [1, 2, 3])
-def test_pools_equal_loops(kernel_size: int, stride: int, dilation: int, dtype: torch.dtype, backend: str) -> None:
+def test_pools_equal_loops(
+    kernel_size: int, stride: int, dilation: int, dtype: torch.dtype, backend: str
+) -> None:
     x, kmap = case(kernel_size, stride, dtype, dilation=dilation)
     tolerance = {"rtol": 1e-5, "atol": 1e-6} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 1e-13}
     assert torch.equal(sparse_max_pool(x, kmap, backend), pool_by_loops(x, kmap.table, "max"))
-    torch.testing.assert_close(sparse_avg_pool(x, kmap, backend=backend), pool_by_loops(x, kmap.table, "mean"), **tolerance)
-    torch.testing.assert_close(sparse_avg_pool(x, kmap, "kernel", backend), pool_by_loops(x, kmap.table, "kernel"), **tolerance)
+    torch.testing.assert_close(
+        sparse_avg_pool(x, kmap, backend=backend), pool_by_loops(x, kmap.table, "mean"), **tolerance
+    )
+    torch.testing.assert_close(
+        sparse_avg_pool(x, kmap, "kernel", backend), pool_by_loops(x, kmap.table, "kernel"), **tolerance
+    )
 
 
 def test_full_grid_equals_dense_pooling(backend: str) -> None:
     coords = torch.cartesian_prod(torch.arange(2), torch.arange(6), torch.arange(6), torch.arange(6)).int()
     x = SparseTensor(torch.randn(len(coords), 3, generator=torch.Generator().manual_seed(1)), coords)
     kmap, level = kernel_map(x.maps, x.level, 3, 2)
-    assert torch.equal(x.at_level(sparse_max_pool(x.features, kmap, backend), level).dense(), F.max_pool3d(x.dense(), 3, 2, 1))
+    assert torch.equal(
+        x.at_level(sparse_max_pool(x.features, kmap, backend), level).dense(),
+        F.max_pool3d(x.dense(), 3, 2, 1),
+    )
     kmap, level = kernel_map(x.maps, x.level, 2, 2)
     pooled = x.at_level(sparse_avg_pool(x.features, kmap, backend=backend), level).dense()
     torch.testing.assert_close(pooled, F.avg_pool3d(x.dense(), 2, 2))
@@ -97,7 +113,10 @@ def test_results_do_not_depend_on_threads() -> None:
         for threads in (1, 2):
             torch.set_num_threads(threads)
             leaf = x.clone().requires_grad_()
-            (sparse_max_pool(leaf, kmap, "cpu").square().sum() + sparse_avg_pool(leaf, kmap, backend="cpu").square().sum()).backward()
+            (
+                sparse_max_pool(leaf, kmap, "cpu").square().sum()
+                + sparse_avg_pool(leaf, kmap, backend="cpu").square().sum()
+            ).backward()
             grads.append(leaf.grad)
     finally:
         torch.set_num_threads(before)

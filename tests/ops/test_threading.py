@@ -30,7 +30,13 @@ print(json.dumps([before, threading.parallel_layer(), table]))
 def fresh(**environment: str) -> tuple[str, str, list[list[int]]]:
     """Layer before and after the first kernel, and its result, in a new process with `environment`."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_THREADING")}
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env={**clean, **environment}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     before, after, table = json.loads(done.stdout)
     return before, after, table
 
@@ -46,7 +52,11 @@ def test_openmp_is_preferred_and_reported() -> None:
 
 
 def test_the_users_layer_is_kept() -> None:
-    assert fresh(NUMBA_THREADING_LAYER="workqueue") == ("workqueue (asked for, not started)", "workqueue", EXPECTED)
+    assert fresh(NUMBA_THREADING_LAYER="workqueue") == (
+        "workqueue (asked for, not started)",
+        "workqueue",
+        EXPECTED,
+    )
     before, after, _ = fresh(NUMBA_THREADING_LAYER_PRIORITY="workqueue omp tbb")
     assert (before, after) == ("workqueue (asked for, not started)", "workqueue")
 
@@ -58,7 +68,8 @@ def test_compiled_kernels_go_where_numba_cache_dir_says(tmp_path: Path) -> None:
 
 def test_starting_numba_leaves_torchs_threads_alone() -> None:
     script = (
-        "import torch; torch.set_num_threads(1); from pointlift.ops._numba.threading import set_threads; import numba;"
+        "import torch; torch.set_num_threads(1); from pointlift.ops._numba.threading import set_threads; "
+        "import numba;"
         "set_threads(); set_threads(); print(torch.get_num_threads(), numba.get_num_threads())"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -67,10 +67,16 @@ def test_gradients_reach_the_features(backend: str) -> None:
 def test_origin_cloud_ignores_translations_by_whole_voxels(backend: str) -> None:
     xyz = torch.rand(200, 3, generator=torch.Generator().manual_seed(3))
     moved = xyz + torch.tensor([1.0, -2.0, 0.5])
-    coords = [voxelize(PointBatch.from_list([p]), 0.25, origin="cloud", backend=backend).coords for p in (xyz, moved)]
+    coords = [
+        voxelize(PointBatch.from_list([p]), 0.25, origin="cloud", backend=backend).coords
+        for p in (xyz, moved)
+    ]
     assert torch.equal(coords[0], coords[1]) and coords[0][:, 1:].amin(0).tolist() == [0, 0, 0]
     world = voxelize(PointBatch.from_list([moved]), 0.25, backend=backend).coords
-    assert torch.equal(world[:, 1:] - torch.tensor([4, -8, 2]), voxelize(PointBatch.from_list([xyz]), 0.25, backend=backend).coords[:, 1:])
+    assert torch.equal(
+        world[:, 1:] - torch.tensor([4, -8, 2]),
+        voxelize(PointBatch.from_list([xyz]), 0.25, backend=backend).coords[:, 1:],
+    )
 
 
 def test_order_of_points_does_not_change_voxels(backend: str) -> None:
@@ -89,7 +95,9 @@ def test_empty_clouds_and_duplicated_points(reduce: str, backend: str) -> None:
     assert nothing.coords.shape == (0, 4) and nothing.features.shape == (0, 3) and nothing.batch_size == 0
     some = PointBatch.from_list([torch.zeros(0, 3), torch.full((4, 3), 0.5), torch.zeros(0, 3)])
     out = voxelize(some, 0.1, reduce, backend=backend)
-    assert out.coords.tolist() == [[1, 5, 5, 5]] and out.features.tolist() == [[0.5] * 3] and out.batch_size == 3
+    assert (
+        out.coords.tolist() == [[1, 5, 5, 5]] and out.features.tolist() == [[0.5] * 3] and out.batch_size == 3
+    )
 
 
 @pytest.mark.usefixtures("poisoned")
@@ -111,7 +119,9 @@ def test_reduce_rows_agree_and_keep_nan(mode: str, dtype: torch.dtype) -> None:
     values[5, 3] = torch.nan
     inverse[:60] = torch.arange(60)
     torch.testing.assert_close(
-        cpu.reduce_rows(values, inverse, 60, mode), reference.reduce_rows(values, inverse, 60, mode), equal_nan=True
+        cpu.reduce_rows(values, inverse, 60, mode),
+        reference.reduce_rows(values, inverse, 60, mode),
+        equal_nan=True,
     )
 
 
@@ -139,5 +149,7 @@ def test_refusals_and_warning() -> None:
         voxelize(PointBatch.from_list([torch.rand(3, 3), torch.rand(1, 3)]), 0.1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        voxelize(PointBatch.from_list([torch.rand(40, 3) - 0.5]), 0.5)  # few points in few voxels are nothing unusual
-        voxelize(PointBatch.from_list([torch.rand(3, 3)]), 5.0)  # three points in one voxel are nothing unusual
+        # few points in few voxels are nothing unusual
+        voxelize(PointBatch.from_list([torch.rand(40, 3) - 0.5]), 0.5)
+        # three points in one voxel are nothing unusual
+        voxelize(PointBatch.from_list([torch.rand(3, 3)]), 5.0)

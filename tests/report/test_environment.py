@@ -12,7 +12,10 @@ from pointlift.system.environment import environment, git_commit, package_versio
 
 def test_names_what_a_number_depends_on():
     found = environment()
-    assert found["python"] == platform.python_version() and found["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert (
+        found["python"] == platform.python_version()
+        and found["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    )
     assert found["cores"] >= 1 and found["cpu"] and found["os"]
     assert len(found["gpu"]) == (torch.cuda.device_count() if torch.cuda.is_available() else 0)
     assert abs(datetime.fromisoformat(found["date"]) - datetime.now(timezone.utc)) < timedelta(minutes=1)

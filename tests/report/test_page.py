@@ -45,8 +45,12 @@ def png():
 
 def full(png):
     report = Report("Title " + EVIL, "subtitle " + EVIL)
-    report.section("One " + EVIL).text(f"A **bold {EVIL}** word, `code *not em* {EVIL}` and *em*.\n\n- first\n- second")
-    report.section("Sub", 3).table(["name", "accuracy"], [[EVIL, summarize([50.0, 52.0])], ["b", None]], EVIL, best={(0, 1)})
+    report.section("One " + EVIL).text(
+        f"A **bold {EVIL}** word, `code *not em* {EVIL}` and *em*.\n\n- first\n- second"
+    )
+    report.section("Sub", 3).table(
+        ["name", "accuracy"], [[EVIL, summarize([50.0, 52.0])], ["b", None]], EVIL, best={(0, 1)}
+    )
     report.section("Two").figure(png, EVIL).cloud_viewer([ViewCloud(EVIL, np.eye(3))], EVIL, "z")
     report.section("Sub of two", 3).code("a < b && c " + EVIL).definitions(
         {EVIL: EVIL, "lr": 0.1, "seeds": [0, 1], "gpu": [], "amp": False, "none": None}
@@ -105,8 +109,16 @@ def test_text_markup():
 
 
 def test_tables_show_spread_and_mark_the_best():
-    page = Report("t").table(["m", "acc"], [["io", summarize([50.0, 52.0])], ["all", 60.0]], best=[(1, 1)]).html()
-    assert '<td class="n">51.0 ± 1.4</td>' in page and '<td class="n best">60.0</td>' in page and "<td>io</td>" in page
+    page = (
+        Report("t")
+        .table(["m", "acc"], [["io", summarize([50.0, 52.0])], ["all", 60.0]], best=[(1, 1)])
+        .html()
+    )
+    assert (
+        '<td class="n">51.0 ± 1.4</td>' in page
+        and '<td class="n best">60.0</td>' in page
+        and "<td>io</td>" in page
+    )
 
 
 def test_settings_are_not_rounded_like_results():

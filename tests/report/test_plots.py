@@ -9,7 +9,10 @@ from PIL import Image
 
 from pointlift.report import plots
 
-RUNS = {"loss": {"io": [[2.0, 1.0], [2.2, 1.1]]}, "accuracy": {"io": [[10.0, 50.0], [12.0, 55.0, 60.0]], "all_$\\frac{$": [[30.0]]}}
+RUNS = {
+    "loss": {"io": [[2.0, 1.0], [2.2, 1.1]]},
+    "accuracy": {"io": [[10.0, 50.0], [12.0, 55.0, 60.0]], "all_$\\frac{$": [[30.0]]},
+}
 SHARES = [
     plots.SharePoint("io", 0.003, 55.0, 1.0, "images"),
     plots.SharePoint("_all$", 1.0, 74.0, None, "images"),
@@ -20,12 +23,17 @@ PICTURES = {
     "curves": lambda: plots.training_curves(RUNS, target=45.0),
     "confusion": lambda: plots.confusion_matrix([[5, 1], [0, 0]], ["a_$b", "empty class"], "title"),
     "bars": lambda: plots.result_bars(
-        {"1-shot": {"io": [30.0, 32.0], "all": [40.0]}, "5-shot": {"all": [50.0, 51.0]}}, reference=("chance", 10.0)
+        {"1-shot": {"io": [30.0, 32.0], "all": [40.0]}, "5-shot": {"all": [50.0, 51.0]}},
+        reference=("chance", 10.0),
     ),
     "share": lambda: plots.share_vs_accuracy(SHARES, reference=("scratch", 60.0)),
     "maps": lambda: plots.inflation_maps({"T": np.tile(np.eye(9), (3, 1)), "transposed": np.zeros((9, 27))}),
-    "grid": lambda: plots.picture_grid({f"_{i}": 3 * [plots.Strip("$a", [np.random.default_rng(i).random((9, 8, 3))])] for i in range(2)}),
-    "scatter": lambda: plots.class_scatter(np.random.default_rng(0).normal(size=(60, 2)), np.arange(60) % 45, [f"_{i}" for i in range(45)]),
+    "grid": lambda: plots.picture_grid(
+        {f"_{i}": 3 * [plots.Strip("$a", [np.random.default_rng(i).random((9, 8, 3))])] for i in range(2)}
+    ),
+    "scatter": lambda: plots.class_scatter(
+        np.random.default_rng(0).normal(size=(60, 2)), np.arange(60) % 45, [f"_{i}" for i in range(45)]
+    ),
 }
 
 
@@ -62,7 +70,10 @@ def test_the_mean_line_uses_only_epochs_that_all_runs_have():
         (lambda: plots.confusion_matrix(np.zeros((2, 3)), ["a", "b"]), r"\(2, 2\)"),
         (lambda: plots.result_bars({"a": {"b": []}}), "no results"),
         (lambda: plots.share_vs_accuracy([]), "at least one"),
-        (lambda: plots.share_vs_accuracy([plots.SharePoint("percent", 30.0, 1.0)]), r"'percent' must lie in \(0, 1\]"),
+        (
+            lambda: plots.share_vs_accuracy([plots.SharePoint("percent", 30.0, 1.0)]),
+            r"'percent' must lie in \(0, 1\]",
+        ),
         (lambda: plots.inflation_maps({}), "at least one"),
         (lambda: plots.inflation_maps({"T": np.zeros((27, 8))}), "K³ × K²"),
         (lambda: plots.inflation_maps({"T": np.zeros(27)}), "K³ × K²"),
@@ -76,14 +87,20 @@ def test_refuses_what_cannot_be_drawn(draw, message):
 def test_picture_grid_draws_pixels_as_they_are():
     picture = np.zeros((4, 4, 3))
     picture[1, 2] = (1.0, 0.0, 0.0)
-    png = plots.picture_grid({"one": [plots.Strip("a_b", [picture, picture])], "two": [plots.Strip("$x$", [picture])]})
+    png = plots.picture_grid(
+        {"one": [plots.Strip("a_b", [picture, picture])], "two": [plots.Strip("$x$", [picture])]}
+    )
     image = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
     red = (image == [255, 0, 0]).all(-1).sum()
     black = (image == 0).all(-1).sum()
-    assert red > 500 and 15 * red == pytest.approx(black, rel=0.1)  # 1 of 16, in three pictures, whatever their size
+    # 1 of 16, in three pictures, whatever their size
+    assert red > 500 and 15 * red == pytest.approx(black, rel=0.1)
 
 
-@pytest.mark.parametrize("wrong", [{}, {"one": []}, {"one": [plots.Strip("empty", [])]}, {"one": [plots.Strip("g", [np.zeros((4, 4))])]}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{}, {"one": []}, {"one": [plots.Strip("empty", [])]}, {"one": [plots.Strip("g", [np.zeros((4, 4))])]}],
+)
 def test_picture_grid_refuses_what_is_no_picture(wrong):
     with pytest.raises(ValueError, match=r"nothing to draw|must hold pictures of shape \(H, W, 3\)"):
         plots.picture_grid(wrong)
@@ -94,5 +111,11 @@ def test_an_epoch_that_was_not_measured_leaves_the_others_in_their_places():
     plots._curve(axes, "one", [np.array([nan, nan, nan, 20.0])], "red")
     plots._curve(axes, "two", [np.array([nan, 1.0, nan, 3.0]), np.array([nan, 2.0, nan, 5.0])], "red")
     single, *thin, mean = axes.lines
-    assert single.get_xdata().tolist() == [4] and single.get_ydata().tolist() == [20.0] and single.get_marker() == "o"
-    assert [line.get_xdata().tolist() for line in (*thin, mean)] == 3 * [[2, 4]] and mean.get_ydata().tolist() == [1.5, 4.0]
+    assert (
+        single.get_xdata().tolist() == [4]
+        and single.get_ydata().tolist() == [20.0]
+        and single.get_marker() == "o"
+    )
+    assert [line.get_xdata().tolist() for line in (*thin, mean)] == 3 * [
+        [2, 4]
+    ] and mean.get_ydata().tolist() == [1.5, 4.0]

@@ -72,7 +72,9 @@ def test_console_columns_line_up_whatever_the_script():
     assert lines[3].endswith("12") and lines[4].endswith("–")
 
 
-@pytest.mark.parametrize(("text", "width"), [("abc", 3), ("点云", 4), ("e\u0301", 1), ("±", 1), ("a\u200bb", 2), ("🙂", 2)])
+@pytest.mark.parametrize(
+    ("text", "width"), [("abc", 3), ("点云", 4), ("e\u0301", 1), ("±", 1), ("a\u200bb", 2), ("🙂", 2)]
+)
 def test_display_width(text, width):
     assert display_width(text) == width
 
@@ -80,18 +82,34 @@ def test_display_width(text, width):
 def test_csv_keeps_full_precision_and_splits_measured_columns():
     values = [70.1, 72.2, 74.7]
     rows = list(
-        csv.DictReader(io.StringIO(csv_table(HEADER, [['a,b\n"c', summarize(values), 3], ["single", 1 / 3, math.nan], ["none", None, 1]])))
+        csv.DictReader(
+            io.StringIO(
+                csv_table(
+                    HEADER,
+                    [['a,b\n"c', summarize(values), 3], ["single", 1 / 3, math.nan], ["none", None, 1]],
+                )
+            )
+        )
     )
     assert rows[0]["method"] == 'a,b\n"c'
-    assert float(rows[0]["accuracy mean"]) == np.mean(values) and float(rows[0]["accuracy std"]) == np.std(values, ddof=1)
+    assert float(rows[0]["accuracy mean"]) == np.mean(values) and float(rows[0]["accuracy std"]) == np.std(
+        values, ddof=1
+    )
     assert rows[0]["accuracy n"] == "3"
-    assert (float(rows[1]["accuracy mean"]), rows[1]["accuracy std"], rows[1]["accuracy n"], rows[1]["epochs"]) == (1 / 3, "", "1", "")
+    assert (
+        float(rows[1]["accuracy mean"]),
+        rows[1]["accuracy std"],
+        rows[1]["accuracy n"],
+        rows[1]["epochs"],
+    ) == (1 / 3, "", "1", "")
     assert rows[2]["accuracy mean"] == rows[2]["accuracy n"] == ""
 
 
 def test_files_hold_the_text_as_it_is(tmp_path):
     assert write_csv(tmp_path / "a" / "t.csv", HEADER, ROWS).read_bytes().decode() == csv_table(HEADER, ROWS)
-    assert write_markdown(tmp_path / "t.md", HEADER, ROWS).read_bytes().decode() == markdown_table(HEADER, ROWS)
+    assert write_markdown(tmp_path / "t.md", HEADER, ROWS).read_bytes().decode() == markdown_table(
+        HEADER, ROWS
+    )
 
 
 @pytest.mark.parametrize("table", [markdown_table, console_table, csv_table])

@@ -30,8 +30,14 @@ def decode(text, dtype):
 def test_points_colours_labels_and_scalars_survive_bit_for_bit():
     rng = np.random.default_rng(1)
     xyz = rng.normal(size=(40, 3)).astype(np.float32)
-    colors, labels, scalar = rng.integers(0, 256, (40, 3), dtype=np.uint8), rng.integers(-1, 5, 40), rng.normal(size=40).astype(np.float32)
-    page = viewer_html([ViewCloud("x", xyz, colors, labels, ["a", "b"], scalar, "note", "error")], "t", up_axis="z")
+    colors, labels, scalar = (
+        rng.integers(0, 256, (40, 3), dtype=np.uint8),
+        rng.integers(-1, 5, 40),
+        rng.normal(size=40).astype(np.float32),
+    )
+    page = viewer_html(
+        [ViewCloud("x", xyz, colors, labels, ["a", "b"], scalar, "note", "error")], "t", up_axis="z"
+    )
     data = embedded(page)
     stored = data["clouds"][0]
     assert data["upAxis"] == "z" and stored["origin"] == [0.0, 0.0, 0.0]
@@ -52,12 +58,29 @@ def test_page_needs_nothing_from_outside():
 
 def test_malicious_names_stay_text():
     page = viewer_html(
-        [ViewCloud(EVIL, np.zeros((1, 3)), labels=[0], label_names=[EVIL], caption=EVIL, scalar=[1.0], scalar_name=EVIL)], EVIL
+        [
+            ViewCloud(
+                EVIL,
+                np.zeros((1, 3)),
+                labels=[0],
+                label_names=[EVIL],
+                caption=EVIL,
+                scalar=[1.0],
+                scalar_name=EVIL,
+            )
+        ],
+        EVIL,
     )
     assert page.count("</script>") == viewer_html([cloud()], "t").count("</script>")
-    assert "alert(1)</script>" not in page and "<!--" not in page and "\u2028" not in page.split("plv-data")[1]
+    assert (
+        "alert(1)</script>" not in page and "<!--" not in page and "\u2028" not in page.split("plv-data")[1]
+    )
     stored = embedded(page)
-    assert stored["title"] == EVIL and stored["clouds"][0]["name"] == EVIL and stored["clouds"][0]["labelNames"] == [EVIL]
+    assert (
+        stored["title"] == EVIL
+        and stored["clouds"][0]["name"] == EVIL
+        and stored["clouds"][0]["labelNames"] == [EVIL]
+    )
     assert "<title>&lt;/script&gt;" in page
 
 
@@ -91,7 +114,9 @@ def test_geographic_coordinates_keep_their_millimetres():
 
 
 def test_float_colours_become_bytes():
-    stored = viewer_data([ViewCloud("x", np.zeros((2, 3)), colors=[[0.0, 0.5, 1.0], [1.0, 0.0, 0.2]])], "t")["clouds"][0]
+    stored = viewer_data([ViewCloud("x", np.zeros((2, 3)), colors=[[0.0, 0.5, 1.0], [1.0, 0.0, 0.2]])], "t")[
+        "clouds"
+    ][0]
     assert decode(stored["rgb"], np.uint8).tolist() == [0, 128, 255, 255, 0, 51]
 
 

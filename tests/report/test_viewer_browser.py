@@ -1,4 +1,6 @@
-"""The viewer in a real browser, where one is installed: what its script makes of the page, with and without WebGL."""
+"""The viewer in a real browser, where one is installed:
+what its script makes of the page, with and without WebGL.
+"""
 
 import shutil
 import subprocess
@@ -8,19 +10,34 @@ import pytest
 
 from pointlift.report import Report, ViewCloud, write_view
 
-BROWSER = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine to open the viewer in")
+BROWSER = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
+    None,
+)
+pytestmark = pytest.mark.skipif(
+    BROWSER is None, reason="no Chromium or Chrome on this machine to open the viewer in"
+)
 
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--virtual-time-budget=3000", "--window-size=900,700",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--virtual-time-budget=3000", "--window-size=900,700",
 )  # fmt: skip
 
 
 def page_after_scripts(path, tmp_path, *more, fragment=""):
     """HTML of the page once its scripts have run, and what the browser logged."""
-    command = [BROWSER, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", *more, "--dump-dom"]
-    done = subprocess.run([*command, path.as_uri() + fragment], capture_output=True, text=True, timeout=120, check=True)
+    command = [
+        BROWSER,
+        *FLAGS,
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--enable-logging=stderr",
+        *more,
+        "--dump-dom",
+    ]
+    done = subprocess.run(
+        [*command, path.as_uri() + fragment], capture_output=True, text=True, timeout=120, check=True
+    )
     assert "Uncaught" not in done.stderr, done.stderr
     return done.stdout
 
@@ -37,15 +54,21 @@ def clouds():
 
 
 @pytest.mark.parametrize(
-    "more", [("--disable-3d-apis",), ("--enable-unsafe-swiftshader", "--use-angle=swiftshader")], ids=["canvas", "webgl"]
+    "more",
+    [("--disable-3d-apis",), ("--enable-unsafe-swiftshader", "--use-angle=swiftshader")],
+    ids=["canvas", "webgl"],
 )
 def test_view_draws_legend_notices_and_escaped_names(tmp_path, more):
-    page = page_after_scripts(write_view(tmp_path / "view.html", clouds(), "t", max_points=200), tmp_path, *more)
+    page = page_after_scripts(
+        write_view(tmp_path / "view.html", clouds(), "t", max_points=200), tmp_path, *more
+    )
     assert '<button type="button" data-mode="label" aria-pressed="true">labels</button>' in page
     assert "<span>unlabelled</span>" in page and "<span>seat</span>" in page
     assert "200 of 299 points shown (random subset)" in page
     assert "<div>1 point with NaN or infinite coordinates left out</div>" in page
-    assert ("This browser offers no WebGL" in page.split("</noscript>")[0]) == (more == ("--disable-3d-apis",))
+    assert ("This browser offers no WebGL" in page.split("</noscript>")[0]) == (
+        more == ("--disable-3d-apis",)
+    )
     assert "<img" not in page and "<option>&lt;img src=x onerror=alert(1)&gt;</option>" in page
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 
 class ColouredNet(nn.Module):
-    """Two convolutions and a linear layer. The environment's POINTLIFT_TEST_STOP is the training step in which the process dies by
-    SIGKILL, or, as a negative number, in which an exception is raised."""
+    """Two convolutions and a linear layer. The environment's POINTLIFT_TEST_STOP is the training step in
+    which the process dies by SIGKILL, or, as a negative number, in which an exception is raised."""
 
     def __init__(self, outputs: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -41,7 +41,13 @@ def four(outputs: int = 4, **options: Any) -> nn.Module:
 
 
 def fit(
-    source: str, out: str, options: dict[str, Any], resume: bool = False, workers: int = 0, every: int | None = None, **data: Any
+    source: str,
+    out: str,
+    options: dict[str, Any],
+    resume: bool = False,
+    workers: int = 0,
+    every: int | None = None,
+    **data: Any,
 ) -> Any:
     """A run of three epochs of four steps on pictures of 24 pixels; every: steps between checkpoints."""
     from fitting import fit_image_network

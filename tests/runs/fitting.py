@@ -20,7 +20,9 @@ from pointlift.runs.result import RunResult
 from pointlift.runs.run import run
 
 
-def _fit(kind: type[Experiment], *settings: Any, out: Any = None, resume: bool = False, **groups: Any) -> RunResult:
+def _fit(
+    kind: type[Experiment], *settings: Any, out: Any = None, resume: bool = False, **groups: Any
+) -> RunResult:
     names = [f.name for f in fields(kind)]
     named = {**dict(zip([*names, "out", "resume"], settings)), **groups}
     out, resume = named.pop("out", out), named.pop("resume", resume)

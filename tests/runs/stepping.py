@@ -13,7 +13,9 @@ from pointlift.runs.recipes import Recipe
 
 
 def one_step(recipe: Recipe, folder: Path) -> tuple[Method, set[str]]:
-    """The recipe's method after one training and one evaluation batch, and the parameters of its network that the step changed."""
+    """The recipe's method after one training and one evaluation batch,
+    and the parameters of its network that the step changed.
+    """
     training = recipe.experiment.build(Place(folder, folder))
     assert isinstance(training, Training)
     net = training.module.net

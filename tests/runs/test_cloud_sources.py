@@ -1,4 +1,6 @@
-"""`data:` of a recipe opens every kind of source: with all its points, its own features, and no normalisation but what it asks for."""
+"""`data:` of a recipe opens every kind of source: with all its points, its own features,
+and no normalisation but what it asks for.
+"""
 
 from __future__ import annotations
 
@@ -44,16 +46,24 @@ def test_scanobjectnn_thins_at_random_in_training(tmp_path: Path) -> None:
 
 def test_coloured_scans_give_their_colours(tmp_path: Path) -> None:
     root = write_scanobjectnn_raw(tmp_path / "scans", 2, 1)
-    config = DataConfig(f"scanobjectnn:{root}?variant=obj-only&colors=true", n_points=64, augment=False, features="xyz+own")
+    config = DataConfig(
+        f"scanobjectnn:{root}?variant=obj-only&colors=true", n_points=64, augment=False, features="xyz+own"
+    )
     features = drawn(config, 6, False)[0]
-    assert features.shape == (64, 6) and features[:, 3:].min() >= 0 and features[:, 3:].max() <= 1 and features[:, 3:].std() > 0
+    assert (
+        features.shape == (64, 6)
+        and features[:, 3:].min() >= 0
+        and features[:, 3:].max() <= 1
+        and features[:, 3:].std() > 0
+    )
 
 
 def test_shapenetpart_gives_categories_and_normals(tmp_path: Path) -> None:
     root = write_shapenetpart(tmp_path / "parts", 2, 1, n_points=(100, 120))
     config = DataConfig(f"shapenetpart:{root}", n_points=64, augment=False, features="xyz+own")
     features = drawn(config, 6, False)[0]
-    np.testing.assert_allclose(np.linalg.norm(features[:, 3:], axis=1), 1, atol=1e-2)  # written with six digits
+    # written with six digits
+    np.testing.assert_allclose(np.linalg.norm(features[:, 3:], axis=1), 1, atol=1e-2)
 
 
 @pytest.mark.parametrize(("features", "channels"), [("xyz", 3), ("xyz+own", 6)])
@@ -76,13 +86,16 @@ def test_training_points_are_random_ones_of_a_farthest_point_sample(tmp_path: Pa
     cloud = load_splits(spread, 0).train[0].xyz[:400]
     for chosen in drawn(spread, 3, True):
         covered = cdist(cloud, chosen).min(axis=1).max()
-        assert covered <= pdist(chosen).min(), "no point is farther from the chosen ones than they are from each other: that is greedy"
+        assert covered <= pdist(chosen).min(), (
+            "no point is farther from the chosen ones than they are from each other: that is greedy"
+        )
         assert all((cloud == point).all(1).any() for point in chosen)
     one, two, _ = (set(map(tuple, c)) for c in drawn(spread, 3, True))
     assert one != two, "the first one is random"
     fewer = set(map(tuple, drawn(replace(spread, n_points=60), 3, True)[0]))
     assert len(fewer) == 60 and fewer < one, "random ones of the chosen, whose draw comes first"
-    np.testing.assert_array_equal(drawn(config, 3, False)[0], drawn(spread, 3, False)[0])  # evaluation is as it was
+    # evaluation is as it was
+    np.testing.assert_array_equal(drawn(config, 3, False)[0], drawn(spread, 3, False)[0])
 
 
 def test_a_text_file_is_read_as_far_as_training_needs_it(tmp_path: Path) -> None:
@@ -93,8 +106,13 @@ def test_a_text_file_is_read_as_far_as_training_needs_it(tmp_path: Path) -> None
     assert drawn(config, 3, True)[0].shape == (32, 3)
 
 
-@pytest.mark.parametrize(("n_points", "chosen", "read"), [(64, 32, 128), (64, 128, 100), (None, 64, 128), (64, 128, None), (64, None, 128)])
-def test_numbers_of_points_that_do_not_fit(n_points: int | None, chosen: int | None, read: int | None) -> None:
+@pytest.mark.parametrize(
+    ("n_points", "chosen", "read"),
+    [(64, 32, 128), (64, 128, 100), (None, 64, 128), (64, 128, None), (64, None, 128)],
+)
+def test_numbers_of_points_that_do_not_fit(
+    n_points: int | None, chosen: int | None, read: int | None
+) -> None:
     with pytest.raises(ValueError, match="n_points <= fps_points <= read_points, or null for the last two"):
         DataConfig(n_points=n_points, fps_points=chosen, read_points=read)
 
@@ -108,14 +126,17 @@ def shapes_with_normals(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("write", [coloured_meshes, shapes_with_normals])
-def test_evaluation_sees_the_features_that_were_trained_with(tmp_path: Path, write: Callable[[Path], str]) -> None:
+def test_evaluation_sees_the_features_that_were_trained_with(
+    tmp_path: Path, write: Callable[[Path], str]
+) -> None:
     source = write(tmp_path / "data")
     config = DataConfig(source, n_points=64, features="xyz+own")
     test, transform = load_splits(config, 3).val, preprocessing(config, 6, training=False)
     net = pointlift.create_model("fractal_resnet", num_classes=len(test.classes), in_channels=6)
     stored = {
-        "image_model": "fractal_resnet", "inflate": net.arguments, "num_classes": len(test.classes), "classes": list(test.classes),
-        "in_channels": 6, "features": "xyz+own", "voxel_size": 0.2, "up_axis": "y", "regime": "all", "n_points": 64,
+        "image_model": "fractal_resnet", "inflate": net.arguments, "num_classes": len(test.classes),
+        "classes": list(test.classes), "in_channels": 6, "features": "xyz+own", "voxel_size": 0.2,
+        "up_axis": "y", "regime": "all", "n_points": 64,
     }  # fmt: skip
     checkpoint = str(save_checkpoint(tmp_path / "model.safetensors", net, stored))
     task = open_task(checkpoint, seed=3)

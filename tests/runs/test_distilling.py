@@ -1,4 +1,6 @@
-"""Whole distillations: the teacher is image2point's, unlabelled labels are not used, and both stages go on exactly after a kill."""
+"""Whole distillations: the teacher is image2point's, unlabelled labels are not used,
+and both stages go on exactly after a kill.
+"""
 
 from __future__ import annotations
 
@@ -39,14 +41,26 @@ from pointlift.weights.checkpoints import CheckpointError, load, read_metadata
 
 STUDENT, TEACHER = ModelConfig(NAME, regime="scratch"), ModelConfig(NAME)
 DATA = DataConfig(
-    classes=["table", "mug", "aeroplane"], train_per_class=6, test_per_class=4, n_points=128, voxel_size=0.15, batch_size=6, shots=2
+    classes=["table", "mug", "aeroplane"],
+    train_per_class=6,
+    test_per_class=4,
+    n_points=128,
+    voxel_size=0.15,
+    batch_size=6,
+    shots=2,
 )
 OPTIM = OptimConfig(lr=0.05, epochs=2)
 TRAINER = TrainerConfig(accelerator="cpu", enable_progress_bar=False, deterministic=True)
 
 
 def settings(**changes: Any) -> dict[str, Any]:
-    usual: dict[str, Any] = {"model": STUDENT, "teacher": TEACHER, "data": DATA, "optim": OPTIM, "teacher_optim": OPTIM}
+    usual: dict[str, Any] = {
+        "model": STUDENT,
+        "teacher": TEACHER,
+        "data": DATA,
+        "optim": OPTIM,
+        "teacher_optim": OPTIM,
+    }
     return {**usual, "distill": DistillConfig(), "trainer": TRAINER, "seed": 1, **changes}
 
 
@@ -64,17 +78,27 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunResult]
 def test_a_run_leaves_everything_behind(finished: tuple[Path, RunResult]) -> None:
     out, result = finished
     assert {p.name for p in out.iterdir()} == {
-        "best.safetensors", "last.ckpt", "metrics.csv", "model.safetensors", "protocol.json", "recipe.yaml", "result.json", "teacher",
-        "tensorboard",
+        "best.safetensors", "last.ckpt", "metrics.csv", "model.safetensors", "protocol.json", "recipe.yaml",
+        "result.json", "teacher", "tensorboard",
     }  # fmt: skip
     assert RunResult.read(out) == result
     recipe = yaml.safe_load((out / "recipe.yaml").read_text())
     groups = {name: asdict(value) for name, value in settings().items() if name != "seed"}
     assert recipe == {"method": "distillation", **groups, "seed": 1}
     protocol = json.loads((out / "protocol.json").read_text())
-    assert protocol["distillation"]["labelled_clouds"] == 6 and protocol["distillation"]["unlabelled_clouds"] == 12
-    assert protocol["data"]["clouds"]["train"] == 18 and protocol["data"]["clouds_per_class_train"] == [2, 2, 2]
-    assert protocol["origins"]["teacher_sha256"] == read_metadata(out / "teacher" / "model.safetensors")["sha256"]
+    assert (
+        protocol["distillation"]["labelled_clouds"] == 6
+        and protocol["distillation"]["unlabelled_clouds"] == 12
+    )
+    assert protocol["data"]["clouds"]["train"] == 18 and protocol["data"]["clouds_per_class_train"] == [
+        2,
+        2,
+        2,
+    ]
+    assert (
+        protocol["origins"]["teacher_sha256"]
+        == read_metadata(out / "teacher" / "model.safetensors")["sha256"]
+    )
     assert [r["step"] for r in rows(out / "metrics.csv")] == ["3", "6"], "all 18 clouds pass in an epoch"
     assert load(result.checkpoint, image_model=build()).training is False
 
@@ -108,8 +132,12 @@ def test_clouds_that_are_made_anew_for_every_pass_still_are(tmp_path: Path) -> N
         for name in ("a", "b"):
             (tmp_path / split / name).mkdir(parents=True)
             for i in range(3):
-                Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)).save(tmp_path / split / name / f"{i}.png")
-    data = DataConfig(f"pixels:imagefolder:{tmp_path}?crop=8", n_points=None, features="own", normalise="none", shots=1)
+                Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)).save(
+                    tmp_path / split / name / f"{i}.png"
+                )
+    data = DataConfig(
+        f"pixels:imagefolder:{tmp_path}?crop=8", n_points=None, features="own", normalise="none", shots=1
+    )
     masked, whole = semi_supervised_splits(data, 1).train, load_splits(replace(data, shots=None), 1).train
     hidden = int(np.flatnonzero(masked.labels < 0)[0])
     drawn = [masked.draw(hidden, np.random.default_rng(seed)) for seed in (1, 2)]
@@ -126,7 +154,9 @@ def test_labels_of_unlabelled_clouds_are_not_used(
     opened = clouds.open_dataset
 
     def relabelled(indices: np.ndarray) -> Any:
-        def open_dataset(config: DataConfig, split: str, seed: int = 0, kind: Any = "objects") -> CloudDataset:
+        def open_dataset(
+            config: DataConfig, split: str, seed: int = 0, kind: Any = "objects"
+        ) -> CloudDataset:
             dataset = opened(config, split, seed, kind)
             if split == "test":
                 return dataset
@@ -144,7 +174,9 @@ def test_labels_of_unlabelled_clouds_are_not_used(
     result = fit(tmp_path / "permuted")
     assert same(weights(result), weights(finished[1])) and rows(result.csv) == rows(finished[1].csv)
     monkeypatch.setattr(clouds, "open_dataset", relabelled(chosen))
-    assert not same(weights(fit(tmp_path / "labelled")), weights(finished[1])), "the labels that are given are used"
+    assert not same(weights(fit(tmp_path / "labelled")), weights(finished[1])), (
+        "the labels that are given are used"
+    )
 
 
 @pytest.mark.parametrize("stage", ["teacher", "student"])
@@ -200,7 +232,10 @@ def test_a_teacher_that_is_given(finished: tuple[Path, RunResult], tmp_path: Pat
     (tmp_path / "run" / "result.json").unlink()
     with pytest.raises(RunFolderError, match="learned from another teacher"):
         fit(tmp_path / "run", distill=given, resume=True)
-    with pytest.raises(ValueError, match=r"trained with classes table, mug, aeroplane \(3\), but here it is table, mug, chair \(3\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"trained with classes table, mug, aeroplane \(3\), but here it is table, mug, chair \(3\)",
+    ):
         fit(tmp_path / "other", distill=given, data=replace(DATA, classes=["table", "mug", "chair"]))
     with pytest.raises(ValueError, match="normalisation 'unit-sphere', but here it is 'none'"):
         fit(tmp_path / "other", distill=given, data=replace(DATA, normalise="none"))
@@ -212,51 +247,105 @@ def test_a_teacher_that_is_given(finished: tuple[Path, RunResult], tmp_path: Pat
         DistillConfig(0.0, 0.0)
 
 
-def test_a_clean_view_a_validation_split_and_workers(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
+def test_a_clean_view_a_validation_split_and_workers(
+    finished: tuple[Path, RunResult], tmp_path: Path
+) -> None:
     distill = DistillConfig(teacher_sees="clean")
     first = fit(tmp_path / "clean", distill=distill)
     assert not same(weights(first), weights(finished[1]))
-    assert same(weights(first), weights(fit(tmp_path / "workers", distill=distill, data=replace(DATA, num_workers=1))))
+    assert same(
+        weights(first), weights(fit(tmp_path / "workers", distill=distill, data=replace(DATA, num_workers=1)))
+    )
     still = replace(DATA, augment=False)
-    unaugmented = [fit(tmp_path / f"still {k}", distill=DistillConfig(teacher_sees=k), data=still) for k in ("clean", "augmented")]
-    assert same(*map(weights, unaugmented)), "128 points of 128: without augmentation both views are the same points"
+    unaugmented = [
+        fit(tmp_path / f"still {k}", distill=DistillConfig(teacher_sees=k), data=still)
+        for k in ("clean", "augmented")
+    ]
+    assert same(*map(weights, unaugmented)), (
+        "128 points of 128: without augmentation both views are the same points"
+    )
     held = fit(tmp_path / "held", data=replace(DATA, shots=1, val_fraction=0.4))
     assert {"test_accuracy", "teacher_test_accuracy", "teacher_val_accuracy"} <= set(held.metrics)
 
 
 @pytest.mark.slow
 def test_a_student_learns_from_unlabelled_clouds(tmp_path: Path) -> None:
-    """Three labels of a class; 30 clouds. The student must come close to its teacher, and beat training on the three alone."""
+    """Three labels of a class; 30 clouds. The student must come close to its teacher,
+    and beat training on the three alone.
+    """
     data = replace(DATA, train_per_class=30, test_per_class=20, shots=3, n_points=256, batch_size=9)
     teacher_optim, optim = OptimConfig(lr=0.1, epochs=60), OptimConfig(lr=0.1, epochs=40)
-    result = fit(tmp_path / "run", data=data, teacher_optim=teacher_optim, optim=optim, distill=DistillConfig(consistency_weight=3.0))
+    result = fit(
+        tmp_path / "run",
+        data=data,
+        teacher_optim=teacher_optim,
+        optim=optim,
+        distill=DistillConfig(consistency_weight=3.0),
+    )
     assert result.metrics["teacher_val_accuracy"] > 0.6, "three classes: chance is 0.33"
     assert result.metrics["val_accuracy"] >= result.metrics["teacher_val_accuracy"] - 0.05
 
 
-# ------------------------------------------------------------------------------------------------ recipes
+# ----------------------------------------------------------------------------------------------- recipes
 
 TINY34 = '{"widths": [8, 16, 16, 32], "depths": [1, 1, 1, 1], "stem": "small"}'
-SMALL = ["--data.n_points", "64", "--data.voxel_size", "0.2", "--data.batch_size", "4", "--data.num_workers", "0", "--data.shots", "1"]
-SMALL += ["--trainer.max_steps", "1", "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
+SMALL = [
+    "--data.n_points",
+    "64",
+    "--data.voxel_size",
+    "0.2",
+    "--data.batch_size",
+    "4",
+    "--data.num_workers",
+    "0",
+    "--data.shots",
+    "1",
+]
+SMALL += [
+    "--trainer.max_steps",
+    "1",
+    "--trainer.accelerator",
+    "cpu",
+    "--trainer.enable_progress_bar",
+    "false",
+]
 
 
 @pytest.mark.parametrize(
     "teacher",
-    ["imagenet", "pointinfonce", pytest.param("scratch", marks=pytest.mark.slow), pytest.param("hardest", marks=pytest.mark.slow)],
+    [
+        "imagenet",
+        "pointinfonce",
+        pytest.param("scratch", marks=pytest.mark.slow),
+        pytest.param("hardest", marks=pytest.mark.slow),
+    ],
 )
 def test_modelnet40_recipes_take_a_step_of_both_stages(teacher: str, tmp_path: Path) -> None:
     name = f"distillation/modelnet40_resnet34_{teacher}_teacher.yaml"
     full = resolve_recipe(name).resolved
     for optim in ("optim", "teacher_optim"):
-        assert {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4, "epochs": 300, "schedule": "cosine"}.items() <= full[optim].items()
+        assert {
+            "lr": 0.1,
+            "momentum": 0.9,
+            "weight_decay": 1e-4,
+            "epochs": 300,
+            "schedule": "cosine",
+        }.items() <= full[optim].items()
     assert full["model"]["regime"] == "scratch" and full["data"]["batch_size"] == 32
     assert full["teacher"]["regime"] == ("scratch" if teacher == "scratch" else "all")
     given = {"imagenet": "weights", "pointinfonce": "cloud_weights", "hardest": "cloud_weights"}.get(teacher)
     assert [k for k in ("weights", "cloud_weights") if full["teacher"][k]] == ([given] if given else [])
 
     folder = write_modelnet_h5(tmp_path / "modelnet40", 2, 1, 64, classes=MODELNET40_CLASSES, normals=False)
-    words = ["--data.source", f"modelnet:{folder}", "--model.image_options", TINY34, "--teacher.image_options", TINY34, *SMALL]
+    words = [
+        "--data.source",
+        f"modelnet:{folder}",
+        "--model.image_options",
+        TINY34,
+        "--teacher.image_options",
+        TINY34,
+        *SMALL,
+    ]
     words += [f"--teacher.{given}", "null"] if given else []  # files that are downloaded or made elsewhere
     result = resolve_recipe(name, words).run(out=tmp_path / "run")
     assert 0 <= result.metrics["val_accuracy"] <= 1 and 0 <= result.metrics["teacher_val_accuracy"] <= 1
@@ -266,23 +355,31 @@ def test_modelnet40_recipes_take_a_step_of_both_stages(teacher: str, tmp_path: P
 
 @pytest.mark.parametrize("name", ["demo", "toy"])
 def test_embedded_recipes_take_a_step_of_both_stages(name: str, tmp_path: Path) -> None:
-    result = resolve_recipe(f"distillation/{name}.yaml", [*SMALL, "--data.train_per_class", "3", "--data.test_per_class", "1"]).run(
-        out=tmp_path
-    )
+    result = resolve_recipe(
+        f"distillation/{name}.yaml", [*SMALL, "--data.train_per_class", "3", "--data.test_per_class", "1"]
+    ).run(out=tmp_path)
     assert 0 <= result.metrics["val_accuracy"] <= 1 and 0 <= result.metrics["teacher_val_accuracy"] <= 1
 
 
-# ------------------------------------------------------------------------------------------------ as processes
+# ----------------------------------------------------------------------------------------------- as processes
 
 
 def start(out: Path, resume: bool = False) -> subprocess.Popen[str]:
     changed = settings(
-        data=replace(DATA, train_per_class=60, shots=30), optim=replace(OPTIM, epochs=3), teacher_optim=replace(OPTIM, epochs=3)
+        data=replace(DATA, train_per_class=60, shots=30),
+        optim=replace(OPTIM, epochs=3),
+        teacher_optim=replace(OPTIM, epochs=3),
     )
-    arguments = {**{k: v if k == "seed" else asdict(v) for k, v in changed.items()}, "out": str(out), "resume": resume}
+    arguments = {
+        **{k: v if k == "seed" else asdict(v) for k, v in changed.items()},
+        "out": str(out),
+        "resume": resume,
+    }
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, str(Path(__file__).with_name("tiny_distillation.py")), json.dumps(arguments)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)
+    return subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment
+    )
 
 
 def kill_in(out: Path, process: subprocess.Popen[str]) -> None:

@@ -1,4 +1,6 @@
-"""Whole runs of part segmentation: learning, encoders, resuming after kill -9, and what is said of bad input."""
+"""Whole runs of part segmentation: learning, encoders, resuming after kill -9,
+and what is said of bad input.
+"""
 
 from __future__ import annotations
 
@@ -40,11 +42,19 @@ from pointlift.weights.encoder import load_encoder
 from pointlift.weights.files import WeightsError
 
 ENCODER: dict[str, Any] = {
-    "npoint": [32, 8], "radii": [0.4, 0.8], "nsample": [12, 8], "mlps": [[16, 24], [24, 48]], "global_mlp": [64],
+    "npoint": [32, 8], "radii": [0.4, 0.8], "nsample": [12, 8], "mlps": [[16, 24], [24, 48]],
+    "global_mlp": [64],
 }  # fmt: skip
 OPTIONS = {**ENCODER, "propagation": [[48], [48], [32]], "head": [32], "dropout": 0.0}
 MODEL = PartModelConfig(options=OPTIONS)
-DATA = DataConfig(classes=["table", "mug", "lamp"], train_per_class=6, test_per_class=4, n_points=128, augment=True, batch_size=6)
+DATA = DataConfig(
+    classes=["table", "mug", "lamp"],
+    train_per_class=6,
+    test_per_class=4,
+    n_points=128,
+    augment=True,
+    batch_size=6,
+)
 OPTIM = OptimConfig(optimizer="adam", lr=5e-3, weight_decay=0.0, epochs=2)
 TRAINER = TrainerConfig(accelerator="cpu", enable_progress_bar=False)
 
@@ -69,7 +79,13 @@ def majority(data: DataConfig) -> float:
 
 
 def checkpoint_of(net: torch.nn.Module, path: Path, channels: int = 3, **config: Any) -> Path:
-    known = {"image_model": "pointnet2-ssg", "inflate": net.arguments, "num_classes": 4, "classes": list("abcd"), "in_channels": channels}
+    known = {
+        "image_model": "pointnet2-ssg",
+        "inflate": net.arguments,
+        "num_classes": 4,
+        "classes": list("abcd"),
+        "in_channels": channels,
+    }
     rest = {"voxel_size": 0.05, "features": "xyz", "up_axis": "y", "regime": "all"}
     return save_checkpoint(path, net, {**known, **rest, **config})
 
@@ -87,22 +103,35 @@ def test_embedded_parts_are_learned(tmp_path: Path) -> None:
     result = fit(tmp_path / "run", data=data, optim=optim, trainer=replace(TRAINER, evaluate_every=10))
     baseline = majority(data)
     assert result.metrics["val_instance_miou"] > baseline + 0.05, (result.metrics, baseline)
-    assert result.metrics["val_instance_miou"] == pytest.approx(result.metrics["val_class_miou"], abs=1e-6)  # categories of equal size
+    # categories of equal size
+    assert result.metrics["val_instance_miou"] == pytest.approx(result.metrics["val_class_miou"], abs=1e-6)
 
 
 def test_what_a_run_leaves(finished: tuple[Path, RunResult], monkeypatch: pytest.MonkeyPatch) -> None:
     out, result = finished
     stored = json.loads((out / "result.json").read_text())
-    assert {"val_instance_miou", "val_class_miou", "val_point_accuracy", "val_loss", "train_loss"} <= set(stored["metrics"])
+    assert {"val_instance_miou", "val_class_miou", "val_point_accuracy", "val_loss", "train_loss"} <= set(
+        stored["metrics"]
+    )
     assert stored["seconds"] > 0 and RunResult.read(out) == result
     last = rows(out / "metrics.csv")[-1]
-    assert float(last["val_instance_miou"]) == result.metrics["val_instance_miou"] and len(rows(out / "metrics.csv")) == 2
+    assert (
+        float(last["val_instance_miou"]) == result.metrics["val_instance_miou"]
+        and len(rows(out / "metrics.csv")) == 2
+    )
     best = max(float(r["val_instance_miou"]) for r in rows(out / "metrics.csv"))
     assert result.best["val_instance_miou"] == best and (out / "best.safetensors").is_file()
     protocol = json.loads((out / "protocol.json").read_text())
-    assert protocol["votes"] == 1 and "category" in protocol["prediction"] and protocol["data"]["clouds"] == {"train": 18, "test": 12}
+    assert (
+        protocol["votes"] == 1
+        and "category" in protocol["prediction"]
+        and protocol["data"]["clouds"] == {"train": 18, "test": 12}
+    )
     config = read_metadata(out / "model.safetensors")
-    assert config["categories"] == ["table", "mug", "lamp"] and len(config["classes"]) == len(part_labels()) == config["num_classes"]
+    assert (
+        config["categories"] == ["table", "mug", "lamp"]
+        and len(config["classes"]) == len(part_labels()) == config["num_classes"]
+    )
     monkeypatch.setitem(factory.POINT_NETWORKS, "pointnet2-ssg-parts", pointnet2_ssg_parts)
     net = load(out / "model.safetensors")  # also compares logits with those that were stored
     assert type(net).__name__ == "PointNet2Parts"
@@ -111,7 +140,9 @@ def test_what_a_run_leaves(finished: tuple[Path, RunResult], monkeypatch: pytest
     assert fit(out, resume=True) == result
 
 
-def test_the_reported_numbers_are_those_of_the_checkpoint(finished: tuple[Path, RunResult], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reported_numbers_are_those_of_the_checkpoint(
+    finished: tuple[Path, RunResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
     out, result = finished
     monkeypatch.setitem(factory.POINT_NETWORKS, "pointnet2-ssg-parts", pointnet2_ssg_parts)
     net = load(out / "model.safetensors")
@@ -122,12 +153,15 @@ def test_the_reported_numbers_are_those_of_the_checkpoint(finished: tuple[Path, 
     for i in range(len(dataset)):
         xyz = dataset[i].xyz  # already in the unit sphere
         with torch.no_grad():
-            logits = net(pointlift.PointBatch.from_list([xyz], labels={"class": torch.tensor([dataset[i].label])}))[0 : len(xyz)]
+            logits = net(
+                pointlift.PointBatch.from_list([xyz], labels={"class": torch.tensor([dataset[i].label])})
+            )[0 : len(xyz)]
         own = list(labels.parts[dataset[i].label])
         predicted.append(np.array(own)[logits[:, own].argmax(1).numpy()])
         truth.append(dataset[i].part)
     expected = part_metrics(predicted, [t for t in truth if t is not None], dataset.labels.tolist(), labels)
-    assert result.metrics["val_instance_miou"] == pytest.approx(expected.instance_miou, abs=2e-3)  # normalised once more: ties may turn
+    # normalised once more: ties may turn
+    assert result.metrics["val_instance_miou"] == pytest.approx(expected.instance_miou, abs=2e-3)
     assert result.metrics["val_point_accuracy"] == pytest.approx(expected.point_accuracy, abs=2e-3)
 
 
@@ -141,14 +175,22 @@ def test_an_encoder_from_a_classifier(tmp_path: Path) -> None:
     encoder = {n for n in classifier.state_dict() if not n.startswith("head.")}
     assert set(report.loaded) == encoder and {n for n, _ in report.reinitialised} == set(untouched)
     assert {n for n, _ in report.dropped} == {n for n in classifier.state_dict() if n.startswith("head.")}
-    assert all(torch.equal(net.state_dict()[n], t) for n, t in untouched.items()) and "newly initialised" in report.render()
+    assert (
+        all(torch.equal(net.state_dict()[n], t) for n, t in untouched.items())
+        and "newly initialised" in report.render()
+    )
     cloud = pointlift.PointBatch.from_list([torch.randn(60, 3) * 0.4, torch.randn(20, 3) * 0.4])
     with torch.no_grad():
         assert torch.equal(net.eval().encode(cloud)[1], classifier.eval().forward_features(cloud))
-    result = fit(tmp_path / "run", model=replace(MODEL, cloud_weights=str(path)), optim=replace(OPTIM, epochs=1))
+    result = fit(
+        tmp_path / "run", model=replace(MODEL, cloud_weights=str(path)), optim=replace(OPTIM, epochs=1)
+    )
     assert result.facts["loaded"] == len(encoder)
-    assert "tensors loaded" in json.loads((tmp_path / "run" / "protocol.json").read_text())["encoder"]["report"]
-    again = load_encoder(result.checkpoint, build_part_network(MODEL, 5, 20, seed=0))  # a network of other parts is an encoder as well
+    assert (
+        "tensors loaded" in json.loads((tmp_path / "run" / "protocol.json").read_text())["encoder"]["report"]
+    )
+    # a network of other parts is an encoder as well
+    again = load_encoder(result.checkpoint, build_part_network(MODEL, 5, 20, seed=0))
     assert set(again.loaded) == encoder
 
 
@@ -157,17 +199,24 @@ def test_encoders_that_differ(tmp_path: Path) -> None:
     with_normals = PointNet2(6, num_classes=4, head=(8,), **{**ENCODER, "radii": [0.3, 0.8]})
     net = build_part_network(MODEL, 3, 9, seed=0)
     report = load_encoder(checkpoint_of(with_normals, tmp_path / "normals.safetensors", 6), net)
-    assert [n for n, why in report.reinitialised if why.startswith("input layer")] == ["levels.0.mlps.0.0.0.weight"]
+    assert [n for n, why in report.reinitialised if why.startswith("input layer")] == [
+        "levels.0.mlps.0.0.0.weight"
+    ]
     assert any("radii was [[0.3], [0.8]]" in r and "[[0.4], [0.8]]" in r for r in report.remarks)
     before = {n: t.clone() for n, t in net.state_dict().items()}
     wider = PointNet2(num_classes=4, head=(8,), **{**ENCODER, "mlps": [[16, 24], [24, 64]]})
     deeper = PointNet2(num_classes=4, head=(8,), **{**ENCODER, "global_mlp": [32, 64]})
-    for other, words in ((wider, r"levels.1.mlps.0.1.0.weight, of shape 64x24, not 48x24"), (deeper, "whole.mlp.0.0.weight")):
+    for other, words in (
+        (wider, r"levels.1.mlps.0.1.0.weight, of shape 64x24, not 48x24"),
+        (deeper, "whole.mlp.0.0.weight"),
+    ):
         with pytest.raises(WeightsError, match=words):
             load_encoder(checkpoint_of(other, tmp_path / "other.safetensors"), net)
     linear = factory.create_model("linear-network", num_classes=4)
     with pytest.raises(WeightsError, match=r"0 of .* tensors match"):
-        load_encoder(checkpoint_of(linear, tmp_path / "linear.safetensors", image_model="linear-network"), net)
+        load_encoder(
+            checkpoint_of(linear, tmp_path / "linear.safetensors", image_model="linear-network"), net
+        )
     with pytest.raises(FileNotFoundError):
         load_encoder(tmp_path / "none.safetensors", net)
     (tmp_path / "text.safetensors").write_text("no checkpoint")
@@ -176,7 +225,9 @@ def test_encoders_that_differ(tmp_path: Path) -> None:
     assert same(before, net.state_dict())
 
 
-def test_stopped_within_an_epoch_and_resumed(finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_within_an_epoch_and_resumed(
+    finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, result = finished
     from pointlift.methods.segmentation.parts import PartLabelling
 
@@ -219,7 +270,9 @@ def test_kill_9_and_resume(tmp_path: Path) -> None:
         message = again.communicate(timeout=120)[1]
         assert again.returncode == 0, message
     assert same(weights(out / "model.safetensors"), weights(tmp_path / "whole" / "model.safetensors"))
-    assert rows(out / "metrics.csv") == rows(tmp_path / "whole" / "metrics.csv") and not list(out.rglob(".*.tmp.*"))
+    assert rows(out / "metrics.csv") == rows(tmp_path / "whole" / "metrics.csv") and not list(
+        out.rglob(".*.tmp.*")
+    )
 
 
 def test_shapenetpart_as_a_source(tmp_path: Path) -> None:
@@ -230,9 +283,12 @@ def test_shapenetpart_as_a_source(tmp_path: Path) -> None:
     held = load_splits(replace(source, val_fraction=0.25), 0, "parts")
     assert (len(held.train), len(held.val), len(held.test or ())) == (6, 2, 4)
     assert len(load_splits(replace(source, shots=1), 0, "parts").train) == 2
-    assert len(load_splits(replace(source, source=str(root), share=0.5), 0, "parts").train) == 4  # a folder is recognised
+    # a folder is recognised
+    assert len(load_splits(replace(source, source=str(root), share=0.5), 0, "parts").train) == 4
     normals = replace(source, features="xyz+own")
-    result = fit(tmp_path / "run", data=normals, model=replace(MODEL, in_channels=6), optim=replace(OPTIM, epochs=1))
+    result = fit(
+        tmp_path / "run", data=normals, model=replace(MODEL, in_channels=6), optim=replace(OPTIM, epochs=1)
+    )
     assert 0 <= result.metrics["val_class_miou"] <= 1
     with pytest.raises(ValueError, match=r"set model\.in_channels to 6"):
         fit(tmp_path / "other", data=normals)
@@ -242,8 +298,14 @@ def test_shapenetpart_as_a_source(tmp_path: Path) -> None:
 def test_real_caps_are_trained_on(real_data: Path, tmp_path: Path) -> None:
     source = f"shapenetpart:{real_data / 'shapenetcore_partanno_segmentation_benchmark_v0_normal'}"
     data = replace(DATA, classes=None, source=source, n_points=512, batch_size=4)
-    result = fit(tmp_path / "run", data=data, optim=replace(OPTIM, epochs=3), trainer=replace(TRAINER, evaluate_every=3))
-    assert result.metrics["val_instance_miou"] == result.metrics["val_class_miou"]  # one category of the sixteen has shapes
+    result = fit(
+        tmp_path / "run",
+        data=data,
+        optim=replace(OPTIM, epochs=3),
+        trainer=replace(TRAINER, evaluate_every=3),
+    )
+    # one category of the sixteen has shapes
+    assert result.metrics["val_instance_miou"] == result.metrics["val_class_miou"]
     assert read_metadata(result.checkpoint)["num_classes"] == 50
 
 
@@ -252,12 +314,19 @@ def test_bad_recipes(tmp_path: Path) -> None:
     parts = write_shapenetpart(tmp_path / "parts", 1, 1, 1, (90, 130), classes=("mug", "table"))
     for words, changes in (
         ("no parts", {"data": replace(DATA, classes=None, source=f"folder:{tmp_path}")}),
-        ("none of the known layouts", {"data": replace(DATA, classes=None, source=f"shapenetpart:{tmp_path}")}),
-        ("unknown option", {"data": replace(DATA, classes=None, source=f"shapenetpart:{parts}?colours=true")}),
+        (
+            "none of the known layouts",
+            {"data": replace(DATA, classes=None, source=f"shapenetpart:{tmp_path}")},
+        ),
+        (
+            "unknown option",
+            {"data": replace(DATA, classes=None, source=f"shapenetpart:{parts}?colours=true")},
+        ),
         ("data.classes", {"data": replace(DATA, source=f"shapenetpart:{tmp_path}")}),
         ("seed is -1", {"seed": -1}),
         (
-            "early_stop_metric is val_accuracy, expected one of train_loss, train_accuracy, val_loss, val_instance_miou",
+            "early_stop_metric is val_accuracy, expected one of train_loss, train_accuracy, val_loss, "
+            "val_instance_miou",
             {"trainer": replace(TRAINER, early_stop_patience=1)},
         ),
         ("follows from the data", {"model": replace(MODEL, options={"num_classes": 3})}),

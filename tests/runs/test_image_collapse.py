@@ -1,4 +1,6 @@
-"""CDNV of an image network on its own pictures: against all features at once, resumed, and what is refused."""
+"""CDNV of an image network on its own pictures: against all features at once, resumed,
+and what is refused.
+"""
 
 import json
 import sys
@@ -43,7 +45,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     return source, root / "run" / "model.safetensors"
 
 
-def measure(source: str, out: Path, weights: Path | None = None, resume: bool = False, **data: Any) -> RunResult:
+def measure(
+    source: str, out: Path, weights: Path | None = None, resume: bool = False, **data: Any
+) -> RunResult:
     settings = {"source": source, "size": 16, "resize": 20, "batch_size": 8, **data}
     model = CollapseModelConfig(NET, weights=None if weights is None else str(weights))
     return measure_image_collapse(model, CollapseDataConfig(**settings), CPU, 1, out, resume)
@@ -56,7 +60,10 @@ def at_once(source: str, split: str, net: ColouredNet) -> float:
     view = transforms.Compose([transforms.Resize(20), transforms.CenterCrop(16), transforms.ToTensor()])
     images = open_images(source, split)
     pixels = torch.stack([view(images.read(i)) for i in range(len(images))])
-    mean, std = torch.tensor([0.485, 0.456, 0.406]).reshape(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).reshape(3, 1, 1)
+    mean, std = (
+        torch.tensor([0.485, 0.456, 0.406]).reshape(3, 1, 1),
+        torch.tensor([0.229, 0.224, 0.225]).reshape(3, 1, 1),
+    )
     net.eval()
     net.fc = nn.Identity()  # type: ignore[assignment]
     with torch.inference_mode():
@@ -73,14 +80,18 @@ def test_is_the_cdnv_of_the_penultimate_features(trained: tuple[str, Path], tmp_
     for split in ("train", "val"):
         # float32 features of other batches: six digits
         assert result.metrics[f"cdnv_{split}"] == pytest.approx(at_once(source, split, net), rel=1e-4)
-    assert result.facts["pictures"] == {"train": 36, "val": 20} and result.facts["classes_used"] == {"train": 4, "val": 4}
+    assert result.facts["pictures"] == {"train": 36, "val": 20} and result.facts["classes_used"] == {
+        "train": 4,
+        "val": 4,
+    }
     stored = json.loads((tmp_path / "result.json").read_text())
     assert stored["metrics"] == result.metrics and set(stored["metrics"]) == {"cdnv_train", "cdnv_val"}
     protocol = json.loads((tmp_path / "protocol.json").read_text())
     assert protocol["features"] == "input of fc" and protocol["mean"] == [0.485, 0.456, 0.406]
     assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 3
     untrained = measure(source, tmp_path / "random")
-    assert result.metrics["cdnv_val"] < 0.5 * untrained.metrics["cdnv_val"]  # training made the classes collapse
+    # training made the classes collapse
+    assert result.metrics["cdnv_val"] < 0.5 * untrained.metrics["cdnv_val"]
     assert measure(source, tmp_path, weights, resume=True) == result == RunResult.read(tmp_path)
 
 
@@ -89,7 +100,9 @@ class PowerOffError(Exception):
 
 
 @pytest.mark.parametrize("writes", [1, 2, 3])
-def test_a_measurement_that_broke_goes_on(writes: int, trained: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_measurement_that_broke_goes_on(
+    writes: int, trained: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source, weights = trained
     whole = measure(source, tmp_path / "whole", weights)
     count = 0
@@ -115,7 +128,9 @@ def test_a_measurement_that_broke_goes_on(writes: int, trained: tuple[str, Path]
 def test_limits_and_statistics(trained: tuple[str, Path], tmp_path: Path) -> None:
     source, _ = trained
     assert measure(source, tmp_path / "few", limit_per_class=3).facts["pictures"] == {"train": 12, "val": 12}
-    embedded = CollapseDataConfig("procedural:fractals?categories=2&size=24&train=6&val=6", size=21, resize=None, batch_size=4)
+    embedded = CollapseDataConfig(
+        "procedural:fractals?categories=2&size=24&train=6&val=6", size=21, resize=None, batch_size=4
+    )
     measure_image_collapse(CollapseModelConfig("fractal_resnet"), embedded, CPU, out=tmp_path / "fractals")
     file = str(resources.files("pointlift") / "assets" / ASSET)  # says nothing of statistics
     shipped = CollapseModelConfig("fractal_resnet", weights=file, weights_may_differ=["fc"])
@@ -139,7 +154,9 @@ def test_classifiers_are_found() -> None:
         penultimate(plain, "head")
 
 
-def test_convolutional_classifiers_are_averaged_over_the_picture(tmp_path: Path, trained: tuple[str, Path]) -> None:
+def test_convolutional_classifiers_are_averaged_over_the_picture(
+    tmp_path: Path, trained: tuple[str, Path]
+) -> None:
     source, _ = trained
     data = CollapseDataConfig(source, size=16, resize=20, batch_size=16)
     model = CollapseModelConfig(NET, classifier="conv2")
@@ -161,7 +178,12 @@ def test_what_is_refused(trained: tuple[str, Path], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="save_every is 0"):
         CollapseRunConfig(save_every=0)
     with pytest.raises(ValueError, match="device is 'toaster', which cannot be used here"):
-        measure_image_collapse(CollapseModelConfig(NET), CollapseDataConfig(source), CollapseRunConfig("toaster"), out=tmp_path / "a")
+        measure_image_collapse(
+            CollapseModelConfig(NET),
+            CollapseDataConfig(source),
+            CollapseRunConfig("toaster"),
+            out=tmp_path / "a",
+        )
     with pytest.raises(RunFolderError, match="Nothing to resume"):
         measure(source, tmp_path / "b", resume=True)
     (tmp_path / "c").mkdir()
@@ -178,8 +200,26 @@ def test_shipped_recipe_is_table_11s(trained: tuple[str, Path], tmp_path: Path) 
     source, _ = trained
     recipe = resolve_recipe("collapse/imagenet_resnet50.yaml").resolved
     assert recipe["model"]["image_model"] == "resnet50.tv_in1k" and recipe["model"]["pretrained"]
-    assert (recipe["data"]["resize"], recipe["data"]["size"], recipe["data"]["limit_per_class"]) == (256, 224, None)
-    words = ["--data.source", source, "--data.num_workers", "0", "--data.limit_per_class", "2", "--data.size", "32", "--data.resize", "32"]
+    assert (recipe["data"]["resize"], recipe["data"]["size"], recipe["data"]["limit_per_class"]) == (
+        256,
+        224,
+        None,
+    )
+    words = [
+        "--data.source",
+        source,
+        "--data.num_workers",
+        "0",
+        "--data.limit_per_class",
+        "2",
+        "--data.size",
+        "32",
+        "--data.resize",
+        "32",
+    ]
     words += ["--model.pretrained", "false", "--out", str(tmp_path)]
     result = resolve_recipe("collapse/imagenet_resnet50.yaml", words).run()
-    assert result.metrics.keys() == {"cdnv_train", "cdnv_val"} and result.facts["pictures"] == {"train": 8, "val": 8}
+    assert result.metrics.keys() == {"cdnv_train", "cdnv_val"} and result.facts["pictures"] == {
+        "train": 8,
+        "val": 8,
+    }

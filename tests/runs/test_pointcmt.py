@@ -1,4 +1,6 @@
-"""All three stages in one run: what each leaves, that each alone makes the same, that a run goes on exactly wherever it was stopped."""
+"""All three stages in one run: what each leaves, that each alone makes the same,
+that a run goes on exactly wherever it was stopped.
+"""
 
 from __future__ import annotations
 
@@ -56,19 +58,37 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunResult]
 def test_a_run_leaves_everything_behind(finished: tuple[Path, RunResult]) -> None:
     out, result = finished
     assert {p.name for p in out.iterdir()} == {
-        "best.safetensors", "features", "generator", "last.ckpt", "metrics.csv", "model.safetensors", "protocol.json", "recipe.yaml",
-        "result.json", "teacher", "tensorboard",
+        "best.safetensors", "features", "generator", "last.ckpt", "metrics.csv", "model.safetensors",
+        "protocol.json", "recipe.yaml", "result.json", "teacher", "tensorboard",
     }  # fmt: skip
     assert RunResult.read(out) == result
-    assert {"val_accuracy", "val_class_accuracy", "val_loss", "teacher_val_accuracy", "teacher_val_class_accuracy"} <= set(result.metrics)
+    assert {
+        "val_accuracy",
+        "val_class_accuracy",
+        "val_loss",
+        "teacher_val_accuracy",
+        "teacher_val_class_accuracy",
+    } <= set(result.metrics)
     recipe = yaml.safe_load((out / "recipe.yaml").read_text())
-    assert recipe == {"method": "pointcmt", **{k: v if k == "seed" else asdict(v) for k, v in settings().items()}}
+    assert recipe == {
+        "method": "pointcmt",
+        **{k: v if k == "seed" else asdict(v) for k, v in settings().items()},
+    }
     protocol = json.loads((out / "protocol.json").read_text())
     facts, origins = protocol["pointcmt"], protocol["origins"]
     teacher, content = open_teacher(out / "teacher" / "model.safetensors")
     generator, made_of = load_generator(out / "generator" / "model.safetensors")
-    assert origins["teacher_sha256"] == content["identity"] == teacher_identity(teacher) == made_of["teacher_sha256"]
-    assert origins["generator_sha256"] == teacher_identity(generator) and facts["alpha"] == 30.0 and facts["beta"] == 0.3
+    assert (
+        origins["teacher_sha256"]
+        == content["identity"]
+        == teacher_identity(teacher)
+        == made_of["teacher_sha256"]
+    )
+    assert (
+        origins["generator_sha256"] == teacher_identity(generator)
+        and facts["alpha"] == 30.0
+        and facts["beta"] == 0.3
+    )
     assert len(list((out / "features").glob("features-*.npy"))) == 2, "training and test clouds"
     assert generator.arguments == {"width": WIDTH, "n_points": 16, "kind": "mlp", "hidden": [24, 24]}
     stage = json.loads((out / "generator" / "result.json").read_text())["metrics"]
@@ -93,17 +113,30 @@ def test_the_teachers_accuracy_is_the_one_it_had(finished: tuple[Path, RunResult
 def test_every_stage_alone_makes_the_same(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
     out, result = finished
     given = settings()
-    stage_1 = fit_view_teacher(TEACHER, given["views"], DATA, OPTIM, given["trainer"], 1, tmp_path / "teacher")
+    stage_1 = fit_view_teacher(
+        TEACHER, given["views"], DATA, OPTIM, given["trainer"], 1, tmp_path / "teacher"
+    )
     assert same(weights(stage_1), weights(out / "teacher" / "model.safetensors"))
     teacher = replace(TEACHER, checkpoint=str(stage_1.checkpoint))
-    arguments = given["generator"], teacher, given["views"], DATA, given["generator_optim"], given["trainer"], 1, tmp_path / "generator"
+    arguments = (
+        given["generator"],
+        teacher,
+        given["views"],
+        DATA,
+        given["generator_optim"],
+        given["trainer"],
+        1,
+        tmp_path / "generator",
+    )
     stage_2 = fit_point_generator(*arguments)
     assert same(weights(stage_2), weights(out / "generator" / "model.safetensors"))
     assert fit_point_generator(*arguments, resume=True).metrics == stage_2.metrics
     generator = replace(given["generator"], checkpoint=str(stage_2.checkpoint))
     stage_3 = fit(tmp_path / "student", teacher=teacher, generator=generator)
     assert same(weights(stage_3), weights(result)) and stage_3.metrics == result.metrics
-    assert not (tmp_path / "student" / "teacher").exists() and not (tmp_path / "student" / "generator").exists()
+    assert (
+        not (tmp_path / "student" / "teacher").exists() and not (tmp_path / "student" / "generator").exists()
+    )
 
 
 def test_without_transfer_it_is_image2point(tmp_path: Path) -> None:
@@ -114,9 +147,18 @@ def test_without_transfer_it_is_image2point(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "method", ["hinton", *(pytest.param(m, marks=pytest.mark.slow) for m in ("huang", "yang", "mse", "normalize-1", "normalize-2"))]
+    "method",
+    [
+        "hinton",
+        *(
+            pytest.param(m, marks=pytest.mark.slow)
+            for m in ("huang", "yang", "mse", "normalize-1", "normalize-2")
+        ),
+    ],
 )
-def test_baselines_run_from_the_same_teacher(method: str, finished: tuple[Path, RunResult], tmp_path: Path) -> None:
+def test_baselines_run_from_the_same_teacher(
+    method: str, finished: tuple[Path, RunResult], tmp_path: Path
+) -> None:
     teacher = replace(TEACHER, checkpoint=str(finished[0] / "teacher" / "model.safetensors"))
     changes = {"teacher": teacher, "transfer": TransferConfig(method), "optim": replace(OPTIM, epochs=1)}  # type: ignore[arg-type]
     result = fit(tmp_path / method, **changes)
@@ -126,7 +168,9 @@ def test_baselines_run_from_the_same_teacher(method: str, finished: tuple[Path, 
 
 @pytest.mark.slow
 def test_parts_of_pointcmt(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
-    """Each term alone; without feature enhancement there is no stage II. A teacher of another width suits the baselines."""
+    """Each term alone; without feature enhancement there is no stage II.
+    A teacher of another width suits the baselines.
+    """
     teacher = replace(TEACHER, checkpoint=str(finished[0] / "teacher" / "model.safetensors"))
     changes: dict[str, Any] = {"teacher": teacher, "optim": replace(OPTIM, epochs=1)}
     made = {
@@ -135,14 +179,25 @@ def test_parts_of_pointcmt(finished: tuple[Path, RunResult], tmp_path: Path) -> 
         "feature": fit(tmp_path / "feature", transfer=replace(TRANSFER, beta=0.0), **changes),
         "released": fit(
             tmp_path / "released", transfer=replace(TRANSFER, kl_reduction="sum"),
-            generator=replace(settings()["generator"], kind="linear", box="released", loss_weight=30.0), **changes,
+            generator=replace(settings()["generator"], kind="linear", box="released", loss_weight=30.0),
+            **changes,
         ),
     }  # fmt: skip
-    assert not (tmp_path / "classifier" / "generator").exists() and (tmp_path / "feature" / "generator").exists()
+    assert (
+        not (tmp_path / "classifier" / "generator").exists() and (tmp_path / "feature" / "generator").exists()
+    )
     states = [weights(r) for r in made.values()]
     assert not any(same(a, b) for i, a in enumerate(states) for b in states[:i])
-    wide = fit(tmp_path / "wide", teacher=replace(TEACHER, width=None), transfer=replace(TRANSFER, method="mse"), optim=OPTIM)
-    assert json.loads((tmp_path / "wide" / "protocol.json").read_text())["pointcmt"]["feature_channels"] == 32 and wide.metrics
+    wide = fit(
+        tmp_path / "wide",
+        teacher=replace(TEACHER, width=None),
+        transfer=replace(TRANSFER, method="mse"),
+        optim=OPTIM,
+    )
+    assert (
+        json.loads((tmp_path / "wide" / "protocol.json").read_text())["pointcmt"]["feature_channels"] == 32
+        and wide.metrics
+    )
 
 
 @pytest.mark.parametrize("at", [0, 1])
@@ -232,16 +287,19 @@ def test_parts_that_do_not_fit_are_named(finished: tuple[Path, RunResult], tmp_p
     generator = replace(usual["generator"], checkpoint=str(finished[0] / "generator" / "model.safetensors"))
     drawn, classes = r"other clouds of the data \(data\.", ["table", "mug", "chair"]
     for message, changes in (
-        (r"trained with classes table, mug, aeroplane \(3\), but here they are table", {"data": replace(DATA, classes=classes)}),
+        (r"trained with classes table, mug, aeroplane \(3\), but here they are table",
+         {"data": replace(DATA, classes=classes)}),
         (r"trained on other pictures \(size is 16 there and 24 here\)", {"views": ViewConfig(size=24)}),
         (drawn + r"shots is None there and 2 here\)", {"data": replace(DATA, shots=2)}),
         (drawn + r"val_fraction is None there and 0\.4 here\)", {"data": replace(DATA, val_fraction=0.4)}),
         (r"head: \[16\]", {"model": replace(STUDENT, options={**(STUDENT.options or {}), "head": [20]})}),
-        ("not the image network of a view_teacher run", {"teacher": replace(TEACHER, checkpoint=str(finished[1].checkpoint))}),
+        ("not the image network of a view_teacher run",
+         {"teacher": replace(TEACHER, checkpoint=str(finished[1].checkpoint))}),
         ("No teacher at", {"teacher": replace(TEACHER, checkpoint=str(tmp_path / "none"))}),
         ("No point generator at", {"generator": replace(generator, checkpoint=str(tmp_path / "none"))}),
         ("is no point generator", {"generator": replace(generator, checkpoint=str(path))}),
-        (r"trained with generator\.box 'centred' and here it is 'none'", {"generator": replace(generator, box="none")}),
+        (r"trained with generator\.box 'centred' and here it is 'none'",
+         {"generator": replace(generator, box="none")}),
     ):  # fmt: skip
         with pytest.raises((ValueError, FileNotFoundError), match=message):
             fit(tmp_path / "run", **{**given, **changes})
@@ -251,7 +309,10 @@ def test_parts_that_do_not_fit_are_named(finished: tuple[Path, RunResult], tmp_p
     with pytest.raises(ValueError, match="learned from the features of another image network"):
         fit(tmp_path / "run", **stranger)
     with pytest.raises(ValueError, match="takes features of 16 channels and the image network makes 32"):
-        wide = {"teacher": replace(TEACHER, width=None), "model": replace(STUDENT, options={**(STUDENT.options or {}), "head": [32]})}
+        wide = {
+            "teacher": replace(TEACHER, width=None),
+            "model": replace(STUDENT, options={**(STUDENT.options or {}), "head": [32]}),
+        }
         fit(tmp_path / "wide", **wide, generator=generator)
 
 
@@ -266,18 +327,32 @@ def test_what_does_not_fit_is_known_before_the_image_network_is_trained(
     made = replace(generator, checkpoint=str(finished[0] / "generator" / "model.safetensors"))
     huang = {"transfer": replace(TRANSFER, method="huang"), "teacher": replace(TEACHER, width=7)}
     for message, changes in (
-        (r"16 channels and the image network's 32 \(whose own features these are\)", {"teacher": replace(TEACHER, width=None)}),
+        (
+            r"16 channels and the image network's 32 \(whose own features these are\)",
+            {"teacher": replace(TEACHER, width=None)},
+        ),
         ("No point generator at", {"generator": replace(generator, checkpoint=str(tmp_path / "none"))}),
         ("here a new one is trained", {"generator": made}),
         (r"huang compresses .* of 7 channels .* at most 15 there", huang),
-        ("has no features, but 3 colours in 0-1 are expected", {"views": ViewConfig("projected-color", size=16)}),
+        (
+            "has no features, but 3 colours in 0-1 are expected",
+            {"views": ViewConfig("projected-color", size=16)},
+        ),
         (f"{tmp_path / 'none'}", {"views": ViewConfig("folder", size=16, folder=str(tmp_path / "none"))}),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=message):
             fit(tmp_path / "run", **changes)
         assert not (tmp_path / "run").exists()
     with pytest.raises(DataError, match="has no features, but 3 colours"):  # stage I alone
-        fit_view_teacher(TEACHER, ViewConfig("projected-color", size=16), DATA, OPTIM, settings()["trainer"], 1, tmp_path / "run")
+        fit_view_teacher(
+            TEACHER,
+            ViewConfig("projected-color", size=16),
+            DATA,
+            OPTIM,
+            settings()["trainer"],
+            1,
+            tmp_path / "run",
+        )
     assert not (tmp_path / "run").exists()
 
 
@@ -291,7 +366,8 @@ def test_settings_out_of_range() -> None:
         ("box is 'cube'", lambda: GeneratorConfig(box="cube")),  # type: ignore[arg-type]
         ("seed is -1", lambda: fit_pointcmt(**settings(seed=-1))),
         (r"teacher\.checkpoint is not given", lambda: fit_point_generator()),
-        ("names a finished generator", lambda: fit_point_generator(GeneratorConfig(checkpoint="x"), replace(TEACHER, checkpoint="y"))),
+        ("names a finished generator",
+         lambda: fit_point_generator(GeneratorConfig(checkpoint="x"), replace(TEACHER, checkpoint="y"))),
         ("teacher.width is 8", lambda: fit_pointcmt(**settings(teacher=replace(TEACHER, width=8)))),
         (r"ends in BatchNorm1d.*model\.head linear", lambda: fit_pointcmt(**settings(model=voxels))),
     ]  # fmt: skip
@@ -310,7 +386,9 @@ def test_a_held_out_split_and_workers(finished: tuple[Path, RunResult], tmp_path
 
 
 def test_guides_belong_to_their_clouds(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
-    """Also where few clouds are drawn: every cloud's row is the image network's feature of its own pictures."""
+    """Also where few clouds are drawn: every cloud's row is the image network's feature of its own
+    pictures.
+    """
     given, path = settings(), finished[0] / "teacher" / "model.safetensors"
     teacher, place = replace(TEACHER, checkpoint=str(path)), Place(tmp_path, tmp_path)
     teaching = teach(teacher, given["views"], DATA, given["trainer"], 1, place)
@@ -318,20 +396,25 @@ def test_guides_belong_to_their_clouds(finished: tuple[Path, RunResult], tmp_pat
     pictures = load_views(given["views"], DATA, 1)
     for split, source in ((teaching.splits.train, pictures.train), (teaching.splits.val, pictures.val)):
         for i in (0, 5, len(split) - 1):
-            assert split[i].extras[FEATURES] == pytest.approx(net.embed(source.images([i]))[0].detach().numpy(), abs=1e-5)
+            assert split[i].extras[FEATURES] == pytest.approx(
+                net.embed(source.images([i]))[0].detach().numpy(), abs=1e-5
+            )
             assert split[i].label == source.dataset.labels[i]
 
 
 @pytest.mark.slow
 def test_image_network_generator_and_student_learn(tmp_path: Path) -> None:
-    """Twelve objects of each of three classes: all three stages must end far from where chance would leave them."""
+    """Twelve objects of each of three classes: all three stages must end far from where chance would leave
+    them.
+    """
     data = replace(DATA, train_per_class=12, test_per_class=12, n_points=128)
     adam = OptimConfig("adam", lr=2e-3, epochs=40, weight_decay=0.0)
     result = fit(
         tmp_path / "run", data=data, views=ViewConfig(size=32, shade="closeness"),
         teacher=replace(TEACHER, image_model="fractal_resnet", image_options=None, pretrained=True),
         teacher_optim=OptimConfig(lr=0.02, epochs=12), generator_optim=replace(adam, epochs=30), optim=adam,
-        generator=GeneratorConfig(n_points=32, hidden=[64, 64], batch_size=6), trainer=replace(settings()["trainer"], evaluate_every=40),
+        generator=GeneratorConfig(n_points=32, hidden=[64, 64], batch_size=6),
+        trainer=replace(settings()["trainer"], evaluate_every=40),
     )  # fmt: skip
     assert result.metrics["teacher_val_accuracy"] > 0.6, "three classes: chance is 0.33"
     assert result.metrics["val_accuracy"] > 0.6
@@ -339,17 +422,27 @@ def test_image_network_generator_and_student_learn(tmp_path: Path) -> None:
     assert drawn[-1] < 0.8 * drawn[0]
 
 
-# ------------------------------------------------------------------------------------------------ as processes
+# ----------------------------------------------------------------------------------------------- as processes
 
 
 def start(out: Path, resume: bool = False) -> subprocess.Popen[str]:
     data, longer = replace(DATA, train_per_class=40), replace(OPTIM, epochs=4)
     changed = settings(
-        data=data, optim=longer, teacher_optim=longer, generator_optim=replace(settings()["generator_optim"], epochs=4), transfer=TRANSFER
+        data=data,
+        optim=longer,
+        teacher_optim=longer,
+        generator_optim=replace(settings()["generator_optim"], epochs=4),
+        transfer=TRANSFER,
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, str(Path(__file__).with_name("tiny_pointcmt.py")), as_json(changed, str(out), resume)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("tiny_pointcmt.py")),
+        as_json(changed, str(out), resume),
+    ]
+    return subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment
+    )
 
 
 def kill_in(out: Path, process: subprocess.Popen[str]) -> None:

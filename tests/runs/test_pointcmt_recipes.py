@@ -1,4 +1,6 @@
-"""The recipes of PointCMT: the papers' numbers in them, the students' sizes, and a step of all three stages of each."""
+"""The recipes of PointCMT: the papers' numbers in them, the students' sizes,
+and a step of all three stages of each.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +28,16 @@ MODELNET40 = {
     "modelnet40_pointmlp": "pointmlp", "modelnet40_released": "pointnet2-msg",
 }  # fmt: skip
 SCANOBJECTNN = {"scanobjectnn_pointnet2-msg": "pointnet2-msg", "scanobjectnn_pointmlp": "pointmlp"}
-SIZES = {"dgcnn": 1_687_976, "rscnn": 1_168_161, "pointnet2-msg": 1_621_512}  # facts 4.6; PointMLP's is not printed
+# facts 4.6; PointMLP's is not printed
+SIZES = {"dgcnn": 1_687_976, "rscnn": 1_168_161, "pointnet2-msg": 1_621_512}
 STEP = [
-    "--trainer.max_steps", "1", "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--data.num_workers", "0",
-    "--data.batch_size", "4", "--transfer.teacher_batch_size", "2", "--generator.batch_size", "4", "--generator.n_points", "16",
-    "--data.n_points", "64",
+    "--trainer.max_steps", "1", "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false",
+    "--data.num_workers", "0", "--data.batch_size", "4", "--transfer.teacher_batch_size", "2",
+    "--generator.batch_size", "4", "--generator.n_points", "16", "--data.n_points", "64",
 ]  # fmt: skip
 SMALL_IMAGES = [
-    "--teacher.image_model", "resnet18", "--teacher.pretrained", "false", "--teacher.width", "512", "--views.size", "32",
-    "--teacher.image_options", '{"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}',
+    "--teacher.image_model", "resnet18", "--teacher.pretrained", "false", "--teacher.width", "512",
+    "--views.size", "32", "--teacher.image_options", '{"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}',
 ]  # fmt: skip
 SMALL_STUDENTS = {
     "dgcnn": {"k": 4, "widths": [8, 8, 8, 16], "embedding": 32},
@@ -67,7 +70,13 @@ def test_the_students_of_scanobjectnn() -> None:
 def test_the_papers_protocol_is_in_the_recipes() -> None:
     paper = {
         "transfer": {"method": "pointcmt", "alpha": 30.0, "beta": 0.3, "kl_reduction": "mean"},
-        "generator": {"kind": "mlp", "n_points": 1024, "batch_size": 32, "box": "centred", "reduction": "mean"},
+        "generator": {
+            "kind": "mlp",
+            "n_points": 1024,
+            "batch_size": 32,
+            "box": "centred",
+            "reduction": "mean",
+        },
         "generator_optim": {"optimizer": "adam", "epochs": 50},
     }
     modelnet40 = {
@@ -82,12 +91,14 @@ def test_the_papers_protocol_is_in_the_recipes() -> None:
         assert resolved["transfer"]["teacher_batch_size"] == 128
     rscnn = {  # facts 5.4
         "optim": {
-            "optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0, "epochs": 200, "schedule": "decay", "decay_factor": 0.7,
-            "decay_epochs": 21, "final_lr": 1e-5, "bn_momentum": 0.9, "bn_decay": 0.5, "bn_floor": 0.01,
+            "optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0, "epochs": 200, "schedule": "decay",
+            "decay_factor": 0.7, "decay_epochs": 21, "final_lr": 1e-5, "bn_momentum": 0.9, "bn_decay": 0.5,
+            "bn_floor": 0.01,
         },
         "data": {"fps_points": 1200, "read_points": 2048},
     }  # fmt: skip
-    for name in ("modelnet40_rscnn", "modelnet40_pointnet2-msg"):  # section 4.1: PointNet++ is trained with RS-CNN's strategy
+    # section 4.1: PointNet++ is trained with RS-CNN's strategy
+    for name in ("modelnet40_rscnn", "modelnet40_pointnet2-msg"):
         shared(resolve_recipe(f"pointcmt/{name}.yaml").resolved, rscnn)
     released = resolve_recipe("pointcmt/modelnet40_released.yaml").resolved
     shared(
@@ -103,13 +114,28 @@ def test_the_papers_protocol_is_in_the_recipes() -> None:
                 "smoothing": "others",
                 "label_smoothing": 0.2,
             },
-            "teacher_optim": {"optimizer": "adam", "lr": 1e-3, "weight_decay": 1e-4, "schedule": "constant", "epochs": 50},
+            "teacher_optim": {
+                "optimizer": "adam",
+                "lr": 1e-3,
+                "weight_decay": 1e-4,
+                "schedule": "constant",
+                "epochs": 50,
+            },
         },
     )
     for name in SCANOBJECTNN:
         resolved = resolve_recipe(f"pointcmt/{name}.yaml").resolved
         long = {"optimizer": "sgd", "epochs": 1000}
-        shared(resolved, {**paper, "optim": long, "teacher_optim": long, "teacher": {"pretrained": False}, "data": {"batch_size": 32}})
+        shared(
+            resolved,
+            {
+                **paper,
+                "optim": long,
+                "teacher_optim": long,
+                "teacher": {"pretrained": False},
+                "data": {"batch_size": 32},
+            },
+        )
         assert resolved["views"]["kind"] == "projected" and resolved["views"]["rig"] == "simpleview-6"
         assert resolved["transfer"]["teacher_batch_size"] == 32
 
@@ -129,15 +155,34 @@ def modelnet40(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Clouds in ModelNet40's text layout, and a folder of two small views of each."""
     folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     clouds = write_modelnet_txt(folder / "clouds", 1, 1, 96, classes=MODELNET40_CLASSES)
-    views = write_views(folder / "views", lambda _: rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8), 1, 1, classes=MODELNET40_CLASSES)
+    views = write_views(
+        folder / "views",
+        lambda _: rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8),
+        1,
+        1,
+        classes=MODELNET40_CLASSES,
+    )
     return clouds, views
 
 
 @pytest.mark.parametrize(
-    "recipe", [name if name.endswith("released") else pytest.param(name, marks=pytest.mark.slow) for name in MODELNET40]
+    "recipe",
+    [
+        name if name.endswith("released") else pytest.param(name, marks=pytest.mark.slow)
+        for name in MODELNET40
+    ],
 )
-def test_modelnet40_recipes_take_a_step_of_every_stage(recipe: str, modelnet40: tuple[Path, Path], tmp_path: Path) -> None:
-    words = ["--data.source", f"modelnet:{modelnet40[0]}", "--views.folder", str(modelnet40[1]), "--views.n_views", "2"]
+def test_modelnet40_recipes_take_a_step_of_every_stage(
+    recipe: str, modelnet40: tuple[Path, Path], tmp_path: Path
+) -> None:
+    words = [
+        "--data.source",
+        f"modelnet:{modelnet40[0]}",
+        "--views.folder",
+        str(modelnet40[1]),
+        "--views.n_views",
+        "2",
+    ]
     if recipe in ("modelnet40_rscnn", "modelnet40_pointnet2-msg"):
         words += ["--data.fps_points", "80", "--data.read_points", "96"]
     protocol = run(recipe, tmp_path / "run", *words, *SMALL_IMAGES, student=MODELNET40[recipe])

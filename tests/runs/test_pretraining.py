@@ -1,4 +1,6 @@
-"""Image pre-training as a method: runs that learn, resume bit for bit and leave what they promise; every shipped recipe takes a step."""
+"""Image pre-training as a method: runs that learn, resume bit for bit and leave what they promise;
+every shipped recipe takes a step.
+"""
 
 import csv
 import json
@@ -61,9 +63,15 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_learns_colours_and_leaves_everything_on_record(coloured: str, tmp_path: Path) -> None:
     result = fit(coloured, str(tmp_path), {})
     assert result.metrics["val_accuracy"] == 1.0 and result.metrics["train_loss"] < 0.5 * math.log(4)
-    assert result.facts["classes"] == 4 and result.total == sum(p.numel() for p in ColouredNet(4).parameters())
+    assert result.facts["classes"] == 4 and result.total == sum(
+        p.numel() for p in ColouredNet(4).parameters()
+    )
     stored = json.loads((tmp_path / "result.json").read_text())
-    assert stored["metrics"] == result.metrics and stored["checkpoint"] == "model.safetensors" and stored["seconds"] > 0
+    assert (
+        stored["metrics"] == result.metrics
+        and stored["checkpoint"] == "model.safetensors"
+        and stored["seconds"] > 0
+    )
     rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
     assert [r["epoch"] for r in rows] == ["0", "1", "2"] and [int(r["step"]) for r in rows] == [4, 8, 12]
     assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
@@ -71,7 +79,9 @@ def test_learns_colours_and_leaves_everything_on_record(coloured: str, tmp_path:
     assert protocol["data"]["pictures"] == {"train": 36, "val": 20} and protocol["steps_per_epoch"] == 4
     net = ColouredNet(4)
     report = load_image_weights(tmp_path / "model.safetensors", net)
-    assert not report.missing and all(t.dtype != torch.float16 for t in load_file(tmp_path / "model.safetensors").values())
+    assert not report.missing and all(
+        t.dtype != torch.float16 for t in load_file(tmp_path / "model.safetensors").values()
+    )
     archive = read_archive(tmp_path / "model.safetensors")
     assert archive.kind == "image" and archive.intact()
     assert archive.content and archive.content["classes"] == ["blue", "green", "red", "white"]
@@ -82,7 +92,9 @@ def test_learns_colours_and_leaves_everything_on_record(coloured: str, tmp_path:
 
 def same_weights(a: Path, b: Path) -> bool:
     first, second = load_file(a / "model.safetensors"), load_file(b / "model.safetensors")
-    return first.keys() == second.keys() and all(torch.equal(second[name], tensor) for name, tensor in first.items())
+    return first.keys() == second.keys() and all(
+        torch.equal(second[name], tensor) for name, tensor in first.items()
+    )
 
 
 @pytest.mark.parametrize(("stop", "every"), [(2, None), (6, None), (7, 1)])
@@ -100,7 +112,9 @@ def test_a_run_that_broke_ends_as_if_it_had_not(
             fit(coloured, str(tmp_path / "broken"), options, resume=True)
     resumed = fit(coloured, str(tmp_path / "broken"), options, resume=stop > 4, workers=2)
     assert resumed.metrics == whole.metrics and same_weights(tmp_path / "whole", tmp_path / "broken")
-    with pytest.raises(RunFolderError, match=r"has another recipe \(model.options.dropout is 0.3 there and 0.1 here\)"):
+    with pytest.raises(
+        RunFolderError, match=r"has another recipe \(model.options.dropout is 0.3 there and 0.1 here\)"
+    ):
         (tmp_path / "broken" / "result.json").unlink()
         fit(coloured, str(tmp_path / "broken"), {"dropout": 0.1}, resume=True)
 
@@ -108,9 +122,14 @@ def test_a_run_that_broke_ends_as_if_it_had_not(
 @pytest.mark.slow  # two processes import torch
 def test_a_killed_run_ends_as_if_it_had_not_been(coloured: str, tmp_path: Path) -> None:
     fit(coloured, str(tmp_path / "whole"), {})
-    call = f"from coloured_net import fit; fit({coloured!r}, {str(tmp_path / 'killed')!r}, dict(), workers=1, resume="
+    call = (
+        f"from coloured_net import fit; fit({coloured!r}, {str(tmp_path / 'killed')!r}, dict(), "
+        "workers=1, resume="
+    )
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
-    killed = subprocess.run([sys.executable, "-c", f"{call}False)"], env=environment | {"POINTLIFT_TEST_STOP": "7"}, check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", f"{call}False)"], env=environment | {"POINTLIFT_TEST_STOP": "7"}, check=False
+    )
     assert killed.returncode == -signal.SIGKILL and not (tmp_path / "killed" / "result.json").exists()
     subprocess.run([sys.executable, "-c", f"{call}True)"], env=environment, check=True)
     assert same_weights(tmp_path / "whole", tmp_path / "killed")
@@ -119,13 +138,26 @@ def test_a_killed_run_ends_as_if_it_had_not_been(coloured: str, tmp_path: Path) 
 def test_embedded_fractals_make_the_file_that_ships(tmp_path: Path) -> None:
     optim = ImageOptimConfig(lr=0.02, epochs=2, batch_size=20)
     result = fit_image_network(ImageModelConfig(), SMALL, optim=optim, trainer=CPU, seed=2, out=tmp_path)
-    weights, full = read_weights(tmp_path / "fractal_resnet.safetensors"), load_file(tmp_path / "model.safetensors")
-    assert all(torch.equal(full[name].half().float(), tensor) for name, tensor in weights.items() if tensor.is_floating_point())
+    weights, full = (
+        read_weights(tmp_path / "fractal_resnet.safetensors"),
+        load_file(tmp_path / "model.safetensors"),
+    )
+    assert all(
+        torch.equal(full[name].half().float(), tensor)
+        for name, tensor in weights.items()
+        if tensor.is_floating_point()
+    )
     archive = read_archive(tmp_path / "fractal_resnet.safetensors")
     facts = archive.content
     assert archive.tensors["conv1.weight"].dtype == torch.float16 and facts
     recipe = json.loads(facts["recipe"])
-    assert recipe["data"] == {"categories": 3, "instances_per_class": 40, "image_size": 24, "seed": 1, "val_instances": 10}
+    assert recipe["data"] == {
+        "categories": 3,
+        "instances_per_class": 40,
+        "image_size": 24,
+        "seed": 1,
+        "val_instances": 10,
+    }
     assert recipe["optim"]["epochs"] == 2 and recipe["model"] == {"name": "fractal_resnet", "num_classes": 3}
     assert (facts["seed"], facts["classes"], facts["crop"]) == ("2", "3", "21") and int(facts["seconds"]) >= 0
     model = FractalResNet(3)
@@ -135,9 +167,18 @@ def test_embedded_fractals_make_the_file_that_ships(tmp_path: Path) -> None:
 
 
 def test_embedded_fractals_are_learned(tmp_path: Path) -> None:
-    model = ImageModelConfig("resnet18", options={"layers": [1, 1, 1, 1], "channels": [8, 16, 16, 16]}, half=True)
+    model = ImageModelConfig(
+        "resnet18", options={"layers": [1, 1, 1, 1], "channels": [8, 16, 16, 16]}, half=True
+    )
     data = replace(SMALL, instances_per_class=100)
-    result = fit_image_network(model, data, optim=ImageOptimConfig(lr=0.1, epochs=5, batch_size=20), trainer=CPU, seed=1, out=tmp_path)
+    result = fit_image_network(
+        model,
+        data,
+        optim=ImageOptimConfig(lr=0.1, epochs=5, batch_size=20),
+        trainer=CPU,
+        seed=1,
+        out=tmp_path,
+    )
     assert result.metrics["train_loss"] < 0.7 * math.log(3) and result.metrics["val_accuracy"] > 0.6
     assert not (tmp_path / "fractal_resnet.safetensors").exists()
     net = timm.create_model("resnet18", layers=[1, 1, 1, 1], channels=[8, 16, 16, 16], num_classes=3)
@@ -148,17 +189,33 @@ def test_embedded_fractals_are_learned(tmp_path: Path) -> None:
 def test_what_does_not_fit_together(coloured: str, tmp_path: Path) -> None:
     def refused(words: str, kind: type[Exception] = ValueError, **arguments: Any) -> None:
         with pytest.raises(kind, match=words):
-            fit_image_network(**{"data": ImageDataConfig(source=coloured), "trainer": CPU, "out": tmp_path / "out", **arguments})
+            fit_image_network(
+                **{
+                    "data": ImageDataConfig(source=coloured),
+                    "trainer": CPU,
+                    "out": tmp_path / "out",
+                    **arguments,
+                }
+            )
         assert not (tmp_path / "out").exists()
 
     refused("num_classes is 5, but .* has 4 classes", model=ImageModelConfig(num_classes=5))
-    refused(r"makes \(1, 7\) of a picture, expected \(1, 4\)", model=ImageModelConfig(own_net("four"), options={"outputs": 7}))
+    refused(
+        r"makes \(1, 7\) of a picture, expected \(1, 4\)",
+        model=ImageModelConfig(own_net("four"), options={"outputs": 7}),
+    )
     refused("no model named 'resnet81'", model=ImageModelConfig("resnet81"))
     refused(
-        "vit_tiny_patch16_224 cannot take pictures of 64", model=ImageModelConfig("vit_tiny_patch16_224"), views=ImageViewConfig(size=64)
+        "vit_tiny_patch16_224 cannot take pictures of 64",
+        model=ImageModelConfig("vit_tiny_patch16_224"),
+        views=ImageViewConfig(size=64),
     )
     refused("bring their own", data=ImageDataConfig(), views=ImageViewConfig(size=64))
-    refused("5 pictures over all devices, which 2 devices", optim=ImageOptimConfig(batch_size=5), trainer=replace(CPU, devices=2))
+    refused(
+        "5 pictures over all devices, which 2 devices",
+        optim=ImageOptimConfig(batch_size=5),
+        trainer=replace(CPU, devices=2),
+    )
     refused("did you mean imagenet", DataError, data=ImageDataConfig(source="imagnet:x"))
     refused("seed is -1", seed=-1)
     for arguments, words in (
@@ -168,7 +225,11 @@ def test_what_does_not_fit_together(coloured: str, tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=words):
             ImageDataConfig(**arguments)
-    for arguments, words in (({"size": 0}, "size is 0"), ({"resize": 100}, "resize 100"), ({"std": [1, 0, 1]}, "std above 0")):
+    for arguments, words in (
+        ({"size": 0}, "size is 0"),
+        ({"resize": 100}, "resize 100"),
+        ({"std": [1, 0, 1]}, "std above 0"),
+    ):
         with pytest.raises(ValueError, match=words):
             ImageViewConfig(**arguments)
 
@@ -185,7 +246,14 @@ def test_a_damaged_picture_is_named(workers: int, tmp_path: Path) -> None:
 def test_a_run_that_diverges_says_when(coloured: str, tmp_path: Path) -> None:
     model, optim = ImageModelConfig(own_net("four")), ImageOptimConfig(lr=1e25, epochs=3, batch_size=8)
     with pytest.raises(DivergenceError, match=r"loss became (NaN|infinite) at step \d+ \(epoch \d\)"):
-        fit_image_network(model, ImageDataConfig(source=coloured), ImageViewConfig(size=16, resize=20), optim, CPU, out=tmp_path)
+        fit_image_network(
+            model,
+            ImageDataConfig(source=coloured),
+            ImageViewConfig(size=16, resize=20),
+            optim,
+            CPU,
+            out=tmp_path,
+        )
 
 
 def test_limits_and_labels(coloured: str, tmp_path: Path) -> None:
@@ -208,11 +276,18 @@ SHIPPED = {
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "resnet50_tiny_imagenet" else pytest.mark.slow) for n in SHIPPED])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n == "resnet50_tiny_imagenet" else pytest.mark.slow) for n in SHIPPED],
+)
 def test_shipped_recipes_are_the_published_ones_and_take_a_step(name: str, tmp_path: Path) -> None:
     kind, train, size, _ = SHIPPED[name]
     recipe = resolve_recipe(f"pretrain/{name}.yaml").resolved
-    assert recipe["data"]["source"].startswith(f"{kind}:") and recipe["views"]["train"] == train and recipe["views"]["size"] == size
+    assert (
+        recipe["data"]["source"].startswith(f"{kind}:")
+        and recipe["views"]["train"] == train
+        and recipe["views"]["size"] == size
+    )
     published = {
         "lr": 0.1,
         "momentum": 0.9,
@@ -225,15 +300,42 @@ def test_shipped_recipes_are_the_published_ones_and_take_a_step(name: str, tmp_p
     assert recipe["optim"] == published
     views = recipe["views"]
     if kind == "fractaldb":
-        assert (views["flip"], views["resize"], views["mean"], views["std"]) == ("none", None, [0.2] * 3, [0.5] * 3)
+        assert (views["flip"], views["resize"], views["mean"], views["std"]) == (
+            "none",
+            None,
+            [0.2] * 3,
+            [0.5] * 3,
+        )
         write_fractaldb(tmp_path / "data", search_categories(2, seed=1), 362, patterns=1, iterations=2000)
         source = f"fractaldb:{tmp_path / 'data'}"
     else:
-        assert (views["flip"], views["mean"][0], views["resize"]) == ("horizontal", 0.485, 64 if kind == "tiny-imagenet" else 256)
+        assert (views["flip"], views["mean"][0], views["resize"]) == (
+            "horizontal",
+            0.485,
+            64 if kind == "tiny-imagenet" else 256,
+        )
         write = write_tiny_imagenet if kind == "tiny-imagenet" else flat_imagenet
         source = f"{kind}:{write(tmp_path / 'data')}"
-    words = ["--data.source", source, "--data.limit_per_class", "2", "--data.num_workers", "0", "--optim.batch_size", "4", "--out"]
-    words += [str(tmp_path / "run"), "--trainer.max_steps", "1", "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
+    words = [
+        "--data.source",
+        source,
+        "--data.limit_per_class",
+        "2",
+        "--data.num_workers",
+        "0",
+        "--optim.batch_size",
+        "4",
+        "--out",
+    ]
+    words += [
+        str(tmp_path / "run"),
+        "--trainer.max_steps",
+        "1",
+        "--trainer.accelerator",
+        "cpu",
+        "--trainer.enable_progress_bar",
+        "false",
+    ]
     result = resolve_recipe(f"pretrain/{name}.yaml", words).run()
     assert math.isfinite(result.metrics["train_loss"]) and (tmp_path / "run" / "model.safetensors").is_file()
     step = list(csv.DictReader((tmp_path / "run" / "metrics.csv").open()))[-1]["step"]

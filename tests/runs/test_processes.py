@@ -32,7 +32,8 @@ def test_an_interruption_waits_until_the_workers_are_started() -> None:
     with pytest.raises(KeyboardInterrupt), interrupts_held():
         os.kill(os.getpid(), signal.SIGINT)
         muted = subprocess.run(
-            [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('still here')"],
+            [sys.executable, "-c",
+             "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('still here')"],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         reached = True

@@ -55,11 +55,18 @@ def test_binary_file_is_no_recipe(tmp_path: Path) -> None:
         read_yaml(file)
 
 
-NAMES = ["pretrain/fractal.yaml", "recipes/pretrain/fractal.yaml", "pretrain/fractal", "./recipes/pretrain/fractal"]
+NAMES = [
+    "pretrain/fractal.yaml",
+    "recipes/pretrain/fractal.yaml",
+    "pretrain/fractal",
+    "./recipes/pretrain/fractal",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_shipped_recipes_are_found_by_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shipped_recipes_are_found_by_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert find_recipe(name).as_posix().endswith("pointlift/recipes/pretrain/fractal.yaml")
 
@@ -86,7 +93,9 @@ def test_list_holds_every_regime_of_every_network() -> None:
     for network in ("resnet18", "resnet50", "resnet152"):
         for regime in ("io", "io+stats", "io+bn", "all", "scratch"):
             assert f"image2point/modelnet40_{network}_{regime}.yaml" in names
-    assert {"image2point/demo.yaml", "image2point/your_own_folder.yaml", "pretrain/fractal.yaml"} <= set(names)
+    assert {"image2point/demo.yaml", "image2point/your_own_folder.yaml", "pretrain/fractal.yaml"} <= set(
+        names
+    )
     assert names == sorted(names)
 
 

@@ -84,7 +84,9 @@ def test_overrides_win_and_leave_the_rest() -> None:
 def test_one_recipe_leaves_nothing_for_the_next() -> None:
     """The parser of a method is made once."""
     before = resolve_recipe("image2point/demo.yaml")
-    other = resolve_recipe("image2point/modelnet40_resnet18_io.yaml", ["--optim.lr", "0.7", "--model.load_stages", "[1]"])
+    other = resolve_recipe(
+        "image2point/modelnet40_resnet18_io.yaml", ["--optim.lr", "0.7", "--model.load_stages", "[1]"]
+    )
     assert other.resolved["optim"]["lr"] == 0.7 and other.resolved["model"]["load_stages"] == [1]
     other.resolved["model"]["image_options"] = {"changed": 1}
     with pytest.raises(RecipeError):
@@ -120,13 +122,25 @@ def test_printed_recipe_resolves_to_itself() -> None:
         ({"optim": {"lr": "fast"}}, (), "my.yaml: optim.lr is 'fast', expected a number"),
         ({"model": {"name": 3}}, (), "my.yaml: model.name is 3, expected text"),
         ({"model": {"rule": "T9"}}, (), "my.yaml: model.rule is 'T9', expected one of repeat, mean"),
-        ({"model": {"stages": [1, "b"]}}, (), "my.yaml: model.stages is [1, 'b'], expected a list of whole numbers or null"),
+        (
+            {"model": {"stages": [1, "b"]}},
+            (),
+            "my.yaml: model.stages is [1, 'b'], expected a list of whole numbers or null",
+        ),
         ({"seed": 1.5}, (), "my.yaml: seed is 1.5, expected a whole number"),
         ({"optim": {"nesterov": "maybe"}}, (), "my.yaml: optim.nesterov is 'maybe', expected true or false"),
-        ({"model": "resnet18"}, (), "my.yaml: model is 'resnet18', expected a group of keys (name, rule, stages)"),
+        (
+            {"model": "resnet18"},
+            (),
+            "my.yaml: model is 'resnet18', expected a group of keys (name, rule, stages)",
+        ),
         ({"optim": None}, (), "my.yaml: optim is None, expected a group of keys (lr, nesterov)"),
         ({"optim": {"lr": {"a": 1}}}, (), "my.yaml: optim.lr is {'a': 1}, expected a number"),
-        ({"model": {"stages": "None"}}, (), "my.yaml: model.stages is the text 'None', write null for no value"),
+        (
+            {"model": {"stages": "None"}},
+            (),
+            "my.yaml: model.stages is the text 'None', write null for no value",
+        ),
         ({}, ("--optim.lrr", "1"), "unknown option --optim.lrr, did you mean --optim.lr?"),
         ({}, ("--optim.lr", "fast"), "the command line: optim.lr is 'fast', expected a number"),
         ({}, ("--optim.lr",), "--optim.lr has no value, expected a number"),
@@ -135,7 +149,9 @@ def test_printed_recipe_resolves_to_itself() -> None:
         ({}, ("--optim.lr", "0.1", "0.2"), "'0.2' does not belong to an option"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_sentence(content: dict[str, Any], overrides: tuple[str, ...], sentence: str) -> None:
+def test_what_is_wrong_is_said_in_one_sentence(
+    content: dict[str, Any], overrides: tuple[str, ...], sentence: str
+) -> None:
     with pytest.raises(RecipeError) as caught:
         run(content, *overrides)
     assert str(caught.value).startswith(sentence)
@@ -149,7 +165,15 @@ def test_values_that_the_method_refuses_keep_its_own_sentence() -> None:
 
 def test_types_in_words() -> None:
     kinds = argument_types("train")
-    assert list(kinds) == ["model.name", "model.rule", "model.stages", "optim.lr", "optim.nesterov", "seed", "out"]
+    assert list(kinds) == [
+        "model.name",
+        "model.rule",
+        "model.stages",
+        "optim.lr",
+        "optim.nesterov",
+        "seed",
+        "out",
+    ]
     assert describe(int | str) == "a whole number or text"
     assert describe(dict[str, int]) == "a mapping of keys to values"
     assert describe(tuple[float, ...]) == "a list of numbers"
@@ -202,4 +226,6 @@ def test_shipped_recipes_are_those_of_the_script() -> None:
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     for name, text in script.recipes().items():
-        assert (script.FOLDER / name).read_text(encoding="utf-8") == text, f"{name}: run python tools/write_recipes.py"
+        assert (script.FOLDER / name).read_text(encoding="utf-8") == text, (
+            f"{name}: run python tools/write_recipes.py"
+        )

@@ -1,4 +1,6 @@
-"""Nothing in a run's folder is ever lost: what may start there, what may go on, and what a full disk leaves behind."""
+"""Nothing in a run's folder is ever lost: what may start there, what may go on,
+and what a full disk leaves behind.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,12 @@ import torch
 from pointlift.runs.engine import AtomicCheckpointIO
 from pointlift.runs.folder import RunFolder, RunFolderError, RunWriteError
 
-RECIPE: dict[str, Any] = {"method": "image2point", "optim": {"lr": 0.1, "epochs": 3}, "data": {"num_workers": 0}, "seed": 1}
+RECIPE: dict[str, Any] = {
+    "method": "image2point",
+    "optim": {"lr": 0.1, "epochs": 3},
+    "data": {"num_workers": 0},
+    "seed": 1,
+}
 
 
 @pytest.fixture
@@ -38,7 +45,9 @@ def test_starts_in_a_new_or_foreign_folder_but_not_over_a_run(tmp_path: Path, fo
         RunFolder(tmp_path / "notes.txt").check(RECIPE, resume=False)
 
 
-def test_a_run_that_stopped_between_its_first_files_can_be_started_again(tmp_path: Path, folder: RunFolder) -> None:
+def test_a_run_that_stopped_between_its_first_files_can_be_started_again(
+    tmp_path: Path, folder: RunFolder
+) -> None:
     folder.best.touch()
     folder.check(RECIPE, resume=False)
     folder.write_rows([{"epoch": 0, "val_accuracy": 0.5}])
@@ -70,7 +79,9 @@ def test_resume_needs_a_checkpoint_and_the_same_recipe(tmp_path: Path, folder: R
     other = {**RECIPE, "optim": {"lr": 0.01, "epochs": 3, "nesterov": True}}
     with pytest.raises(RunFolderError) as error:
         folder.check(other, resume=True)
-    assert "optim.lr is 0.1 there and 0.01 here; optim.nesterov is absent there and True here" in str(error.value)
+    assert "optim.lr is 0.1 there and 0.01 here; optim.nesterov is absent there and True here" in str(
+        error.value
+    )
     folder.recipe.write_text("[1, 2")
     with pytest.raises(RunFolderError, match="cannot be read"):
         folder.check(RECIPE, resume=True)
@@ -90,12 +101,16 @@ def full_disk(*_: Any) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_full_disk_leaves_the_previous_checkpoint(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_previous_checkpoint(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     io = AtomicCheckpointIO(folder)
     io.save_checkpoint({"epoch": 1}, folder.last)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full_disk)
-        with pytest.raises(RunWriteError, match=r"could not be written \(No space left on device; .*MB are free.*--resume") as error:
+        with pytest.raises(
+            RunWriteError, match=r"could not be written \(No space left on device; .*MB are free.*--resume"
+        ) as error:
             io.save_checkpoint({"epoch": 2}, folder.last)
     assert "\n" not in str(error.value)
     assert torch.load(folder.last) == {"epoch": 1}
@@ -103,7 +118,9 @@ def test_a_full_disk_leaves_the_previous_checkpoint(folder: RunFolder, monkeypat
 
 
 def test_a_write_that_the_system_cuts_off(folder: RunFolder) -> None:
-    """torch.save reports a failing file as it likes: here the operating system itself refuses to let the file grow."""
+    """torch.save reports a failing file as it likes: here the operating system itself refuses to let the file
+    grow.
+    """
     resource = pytest.importorskip("resource")
     io = AtomicCheckpointIO(folder)
     io.save_checkpoint({"epoch": 1}, folder.last)
@@ -118,12 +135,15 @@ def test_a_write_that_the_system_cuts_off(folder: RunFolder) -> None:
     assert not list(folder.path.glob(".*.tmp.*"))
 
 
-def test_ctrl_c_while_torch_writes_is_still_ctrl_c(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_while_torch_writes_is_still_ctrl_c(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(*_: Any) -> None:
         try:
             raise KeyboardInterrupt
         finally:
-            raise RuntimeError("PytorchStreamWriter failed writing file")  # what its archive says when it is closed half written
+            # what its archive says when it is closed half written
+            raise RuntimeError("PytorchStreamWriter failed writing file")
 
     monkeypatch.setattr(torch, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -146,7 +166,9 @@ def test_a_run_goes_on_with_the_data_it_began_with_only(folder: RunFolder) -> No
     folder.start({}, {"data": {**began, "source": "others"}})  # nothing was learned yet
     folder.last.write_bytes(b"a checkpoint")
     folder.start({}, {"data": {**began, "source": "others"}})
-    with pytest.raises(RunFolderError, match=r"have changed since it stopped .*\"train\": 10.*then, .*\"train\": 11.*now"):
+    with pytest.raises(
+        RunFolderError, match=r"have changed since it stopped .*\"train\": 10.*then, .*\"train\": 11.*now"
+    ):
         folder.start({}, {"data": {"source": "others", "pictures": {"train": 11, "val": 4}}})
     stored = json.loads((folder.path / "protocol.json").read_text())
     assert stored["data"]["pictures"]["train"] == 10  # a refusal leaves it as it is

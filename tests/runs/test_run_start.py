@@ -15,7 +15,16 @@ from pointlift.runs.run import _is_finished, recipe_of
 
 
 def measured(folder: RunFolder) -> RunResult:
-    return RunResult({"val_loss": 0.5}, {"epoch": 1, "val_loss": 0.4}, folder.final, folder.metrics, 3.0, 5, 7, {"classes": 2})
+    return RunResult(
+        {"val_loss": 0.5},
+        {"epoch": 1, "val_loss": 0.4},
+        folder.final,
+        folder.metrics,
+        3.0,
+        5,
+        7,
+        {"classes": 2},
+    )
 
 
 def test_a_recipe_is_plain_and_in_order() -> None:
@@ -47,25 +56,40 @@ def test_a_result_moves_with_its_folder(tmp_path: Path) -> None:
         ({"best": {"epoch": 1, "val_accuracy": 0.5}, "trainable": 5, "total": 7}, {}, (5, 7)),
         ({"best": {"epoch": 1}, "trainable": 5, "total": 7, "loaded": 3}, {"loaded": 3}, (5, 7)),
         ({"parameters": 7, "classes": 4}, {"classes": 4, "parameters": 7}, (7, 7)),
-        ({"pictures": {"train": 3}, "classes_used": {"train": 2}}, {"pictures": {"train": 3}, "classes_used": {"train": 2}}, (0, 0)),
+        (
+            {"pictures": {"train": 3}, "classes_used": {"train": 2}},
+            {"pictures": {"train": 3}, "classes_used": {"train": 2}},
+            (0, 0),
+        ),
     ],
 )
 def test_results_of_older_versions_are_read(
     stored: dict[str, Any], facts: dict[str, Any], parameters: tuple[int, int], tmp_path: Path
 ) -> None:
     folder = RunFolder(tmp_path)
-    shared = {"metrics": {"train_loss": 0.5}, "csv": "metrics.csv", "checkpoint": "model.safetensors", "seconds": 3}
+    shared = {
+        "metrics": {"train_loss": 0.5},
+        "csv": "metrics.csv",
+        "checkpoint": "model.safetensors",
+        "seconds": 3,
+    }
     folder.write_json("result.json", {**shared, **stored})
     found = RunResult.read(tmp_path)
-    assert found.metrics == shared["metrics"] and found.best == stored.get("best", {}) and found.seconds == 3.0
+    assert (
+        found.metrics == shared["metrics"] and found.best == stored.get("best", {}) and found.seconds == 3.0
+    )
     assert (found.checkpoint, found.csv) == (folder.final, folder.metrics)
     assert found.facts == facts and (found.trainable, found.total) == parameters
 
 
-def test_what_may_start_what_goes_on_and_what_is_complete(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_may_start_what_goes_on_and_what_is_complete(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder, recipe = RunFolder(tmp_path / "run"), recipe_of(Image2Point())
 
-    def complete(resume: bool, recipe: dict[str, Any] = recipe, stages: tuple[str, ...] = ("teacher",)) -> bool:
+    def complete(
+        resume: bool, recipe: dict[str, Any] = recipe, stages: tuple[str, ...] = ("teacher",)
+    ) -> bool:
         return _is_finished(folder, recipe, resume, stages)
 
     assert not complete(False)

@@ -1,4 +1,6 @@
-"""Every shipped recipe trains: one optimizer step on embedded data in ModelNet40's layout, nothing written to disk."""
+"""Every shipped recipe trains: one optimizer step on embedded data in ModelNet40's layout,
+nothing written to disk.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,26 @@ from pointlift.tables.definition import list_tables, read_table
 NETWORKS = ("resnet18", "resnet50", "resnet152")
 REGIMES = ("io", "io+stats", "io+bn", "all", "scratch")
 FAST = {("resnet18", "io+bn"), ("resnet18", "all")}
-SMALL = ["--data.n_points", "64", "--data.voxel_size", "0.2", "--data.batch_size", "4", "--data.num_workers", "0"]
-CASES = [pytest.param(n, r, marks=() if (n, r) in FAST else pytest.mark.slow) for n in NETWORKS for r in REGIMES]
+SMALL = [
+    "--data.n_points",
+    "64",
+    "--data.voxel_size",
+    "0.2",
+    "--data.batch_size",
+    "4",
+    "--data.num_workers",
+    "0",
+]
+CASES = [
+    pytest.param(n, r, marks=() if (n, r) in FAST else pytest.mark.slow) for n in NETWORKS for r in REGIMES
+]
 
 
 @pytest.fixture(scope="module")
 def modelnet40(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_modelnet_h5(tmp_path_factory.mktemp("data") / "modelnet40", 1, 1, 64, classes=MODELNET40_CLASSES, normals=False)
+    return write_modelnet_h5(
+        tmp_path_factory.mktemp("data") / "modelnet40", 1, 1, 64, classes=MODELNET40_CLASSES, normals=False
+    )
 
 
 @pytest.mark.parametrize(("network", "regime"), CASES)
@@ -31,16 +46,32 @@ def test_modelnet40_recipe_takes_a_step(network: str, regime: str, modelnet40: P
     full = resolve_recipe(name).resolved
     assert full["model"]["regime"] == regime and full["model"]["image_model"] == f"{network}.tv_in1k"
     assert full["model"]["pretrained"] is (regime != "scratch")
-    assert {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4, "epochs": 300, "schedule": "cosine"}.items() <= full["optim"].items()
-    assert {"batch_size": 32, "voxel_size": 0.05, "features": "xyz", "n_points": 2048}.items() <= full["data"].items()
+    assert {
+        "lr": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 1e-4,
+        "epochs": 300,
+        "schedule": "cosine",
+    }.items() <= full["optim"].items()
+    assert {"batch_size": 32, "voxel_size": 0.05, "features": "xyz", "n_points": 2048}.items() <= full[
+        "data"
+    ].items()
 
-    words = ["--data.source", f"modelnet:{modelnet40}", "--model.pretrained", "false", *SMALL]  # weights would be downloaded
+    # weights would be downloaded
+    words = ["--data.source", f"modelnet:{modelnet40}", "--model.pretrained", "false", *SMALL]
     module, changed = one_step(resolve_recipe(name, words), tmp_path)
     learned = {n for n, p in module.net.named_parameters() if p.requires_grad}
-    assert changed <= learned and len(changed) > len(learned) / 2  # residual branches that start at zero pass no gradient on
+    # residual branches that start at zero pass no gradient on
+    assert changed <= learned and len(changed) > len(learned) / 2
     inside = {n for n in learned if n.startswith("backbone.")}
     norms = {n for n in inside if dict(module.net.named_parameters())[n].ndim == 1}
-    expected = {"io": (False, False), "io+stats": (False, False), "io+bn": (True, False), "all": (True, True), "scratch": (True, True)}
+    expected = {
+        "io": (False, False),
+        "io+stats": (False, False),
+        "io+bn": (True, False),
+        "all": (True, True),
+        "scratch": (True, True),
+    }
     assert (bool(norms), bool(inside - norms)) == expected[regime]
 
 
@@ -56,7 +87,8 @@ def test_no_recipe_is_left_out() -> None:
     covered |= {"image2point/demo.yaml", "image2point/your_own_folder.yaml"}
     tests = Path(__file__).parents[1]
     code = "".join(f.read_text(encoding="utf-8") for f in tests.rglob("test_*.py") if f != Path(__file__))
-    in_tables = {recipe for name in list_tables() for recipe in recipes_of(name)}  # each of which tables/test_full_recipes.py runs
+    # each of which tables/test_full_recipes.py runs
+    in_tables = {recipe for name in list_tables() for recipe in recipes_of(name)}
     left = [r for r in list_recipes() if r not in covered | in_tables and Path(r).stem not in code]
     may_differ = {"out", "model.regime", "model.pretrained", "model.cloud_weights"}
     alone = [r for r in left if r == twin_of(r) or differences(r, twin_of(r)) - may_differ]

@@ -1,4 +1,6 @@
-"""Whole runs: they learn, they can be stopped at any moment and go on exactly, and two processes compute what one does."""
+"""Whole runs: they learn, they can be stopped at any moment and go on exactly,
+and two processes compute what one does.
+"""
 
 from __future__ import annotations
 
@@ -37,13 +39,27 @@ from pointlift.weights.checkpoints import load, read_metadata
 from pointlift.weights.network import build_network
 
 MODEL = ModelConfig(NAME)
-DATA = DataConfig(classes=["table", "mug", "aeroplane"], train_per_class=6, test_per_class=4, n_points=128, voxel_size=0.15, batch_size=6)
+DATA = DataConfig(
+    classes=["table", "mug", "aeroplane"],
+    train_per_class=6,
+    test_per_class=4,
+    n_points=128,
+    voxel_size=0.15,
+    batch_size=6,
+)
 OPTIM = OptimConfig(lr=0.05, epochs=3)
 TRAINER = TrainerConfig(accelerator="cpu", enable_progress_bar=False, deterministic=True)
 
 
 def fit(out: Path, **changes: Any) -> RunResult:
-    arguments: dict[str, Any] = {"model": MODEL, "data": DATA, "optim": OPTIM, "trainer": TRAINER, "seed": 1, **changes}
+    arguments: dict[str, Any] = {
+        "model": MODEL,
+        "data": DATA,
+        "optim": OPTIM,
+        "trainer": TRAINER,
+        "seed": 1,
+        **changes,
+    }
     return fit_image2point(**arguments, out=out)
 
 
@@ -57,7 +73,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunResult]
 def test_a_run_leaves_everything_behind(finished: tuple[Path, RunResult]) -> None:
     out, result = finished
     assert {p.name for p in out.iterdir()} == {
-        "best.safetensors", "last.ckpt", "metrics.csv", "model.safetensors", "protocol.json", "recipe.yaml", "result.json", "tensorboard",
+        "best.safetensors", "last.ckpt", "metrics.csv", "model.safetensors", "protocol.json", "recipe.yaml",
+        "result.json", "tensorboard",
     }  # fmt: skip
     table = rows(out / "metrics.csv")
     assert [r["epoch"] for r in table] == ["0", "1", "2"] and [r["step"] for r in table] == ["3", "6", "9"]
@@ -66,10 +83,17 @@ def test_a_run_leaves_everything_behind(finished: tuple[Path, RunResult]) -> Non
     assert result.best["val_accuracy"] == max(float(r["val_accuracy"]) for r in table)
     assert RunResult.read(out) == result
     recipe = yaml.safe_load((out / "recipe.yaml").read_text())
-    groups = {"model": asdict(MODEL), "data": asdict(DATA), "optim": asdict(OPTIM), "trainer": asdict(TRAINER)}
+    groups = {
+        "model": asdict(MODEL),
+        "data": asdict(DATA),
+        "optim": asdict(OPTIM),
+        "trainer": asdict(TRAINER),
+    }
     assert recipe == {"method": "image2point", **groups, "seed": 1}
     protocol = json.loads((out / "protocol.json").read_text())
-    assert protocol["reported_epoch"] == "last" and protocol["data"]["evaluated_every_epoch_on"] == "test split"
+    assert (
+        protocol["reported_epoch"] == "last" and protocol["data"]["evaluated_every_epoch_on"] == "test split"
+    )
     assert protocol["data"]["clouds_per_class_train"] == [6, 6, 6] and "torch" in protocol["environment"]
 
 
@@ -79,7 +103,11 @@ def test_the_checkpoint_is_the_last_epoch_and_loads(finished: tuple[Path, RunRes
     last = torch.load(out / "last.ckpt", weights_only=True)["state_dict"]
     assert all(torch.equal(v, last[f"net.{k}"]) for k, v in net.state_dict().items())
     stored = read_metadata(result.checkpoint)
-    assert stored["classes"] == ["table", "mug", "aeroplane"] and stored["protocol"]["epoch"] == 2 and stored["voxel_size"] == 0.15
+    assert (
+        stored["classes"] == ["table", "mug", "aeroplane"]
+        and stored["protocol"]["epoch"] == 2
+        and stored["voxel_size"] == 0.15
+    )
     assert read_metadata(out / "best.safetensors")["protocol"]["epoch"] == result.best["epoch"]
 
 
@@ -101,7 +129,9 @@ def test_it_learns(tmp_path: Path) -> None:
     assert float(last["train_loss"]) < 0.7 * float(first["train_loss"])
 
 
-def test_a_damaged_checkpoint_is_one_sentence_and_runs_no_code(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_one_sentence_and_runs_no_code(
+    finished: tuple[Path, RunResult], tmp_path: Path
+) -> None:
     out = shutil.copytree(finished[0], tmp_path / "copy")
     (out / "result.json").unlink()
     whole = (out / "last.ckpt").read_bytes()
@@ -109,7 +139,9 @@ def test_a_damaged_checkpoint_is_one_sentence_and_runs_no_code(finished: tuple[P
     with pytest.raises(RunFolderError, match=r"last\.ckpt is damaged"):
         fit(out, resume=True)
     torch.save({"global_step": 3, "hook": Malicious(tmp_path / "executed")}, out / "last.ckpt")
-    with pytest.raises(RunFolderError, match=r"last\.ckpt is damaged or no checkpoint of a run \(UnpicklingError\)"):
+    with pytest.raises(
+        RunFolderError, match=r"last\.ckpt is damaged or no checkpoint of a run \(UnpicklingError\)"
+    ):
         fit(out, resume=True)
     assert not (tmp_path / "executed").exists()
 
@@ -122,7 +154,9 @@ class Malicious:
         return os.mkdir, (str(self.target),)
 
 
-@pytest.mark.parametrize(("every", "at", "workers"), [(None, (1, 1), 0), (1, (1, 1), 0), (2, (0, 2), 0), (1, (1, 2), 1)])
+@pytest.mark.parametrize(
+    ("every", "at", "workers"), [(None, (1, 1), 0), (1, (1, 1), 0), (2, (0, 2), 0), (1, (1, 2), 1)]
+)
 def test_an_interrupted_epoch_is_resumed_exactly(
     finished: tuple[Path, RunResult],
     tmp_path: Path,
@@ -149,7 +183,9 @@ def test_an_interrupted_epoch_is_resumed_exactly(
 
 
 def test_rscnns_protocol_is_resumed_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Momentum of the batch statistics that decays within the run, points chosen by farthest point sampling, stopped within an epoch."""
+    """Momentum of the batch statistics that decays within the run,
+    points chosen by farthest point sampling, stopped within an epoch.
+    """
 
     def stop(self: Any, trainer: Any, module: Any, batch: Any, index: int) -> None:
         if (trainer.current_epoch, index) == (2, 1):
@@ -170,7 +206,9 @@ def test_rscnns_protocol_is_resumed_exactly(tmp_path: Path, monkeypatch: pytest.
     assert same(weights(resumed), weights(whole)) and rows(resumed.csv) == rows(whole.csv)
 
 
-def test_a_moved_run_is_resumed(finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_moved_run_is_resumed(
+    finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = RunRecord.on_train_epoch_end
 
     def stop(self: RunRecord, trainer: Any, module: Any) -> None:
@@ -187,7 +225,9 @@ def test_a_moved_run_is_resumed(finished: tuple[Path, RunResult], tmp_path: Path
     assert same(weights(finished[1]), weights(resumed)) and rows(resumed.csv) == rows(finished[1].csv)
 
 
-def test_a_finished_run_is_neither_repeated_nor_overwritten(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
+def test_a_finished_run_is_neither_repeated_nor_overwritten(
+    finished: tuple[Path, RunResult], tmp_path: Path
+) -> None:
     out = shutil.copytree(finished[0], tmp_path / "copy")
     assert fit(out, resume=True).metrics == finished[1].metrics
     with pytest.raises(RunFolderError, match="already holds a run"):
@@ -203,9 +243,16 @@ def test_a_finished_run_is_neither_repeated_nor_overwritten(finished: tuple[Path
     assert again.metrics == finished[1].metrics and same(weights(again), weights(finished[1]))
 
 
-@pytest.mark.parametrize(("number", "word", "code"), [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143)])
+@pytest.mark.parametrize(
+    ("number", "word", "code"), [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143)]
+)
 def test_ctrl_c_and_sigterm_in_the_process(
-    finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, word: str, code: int
+    finished: tuple[Path, RunResult],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    word: str,
+    code: int,
 ) -> None:
     def stop(self: Any, trainer: Any, module: Any, batch: Any, index: int) -> None:
         if (trainer.current_epoch, index) == (1, 1):
@@ -221,7 +268,9 @@ def test_ctrl_c_and_sigterm_in_the_process(
     assert same(weights(fit(tmp_path / "run", resume=True)), weights(finished[1]))
 
 
-def test_a_disk_that_fills_up_during_a_run(finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fills_up_during_a_run(
+    finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     writes = 0
 
     def fills_up(path: Path) -> Any:
@@ -233,7 +282,10 @@ def test_a_disk_that_fills_up_during_a_run(finished: tuple[Path, RunResult], tmp
 
     with monkeypatch.context() as patch:
         patch.setattr(run_folder, "atomic_write", fills_up)
-        with pytest.raises(RunWriteError, match=r"last\.ckpt could not be written \(No space left on device; .*checkpoint is intact"):
+        with pytest.raises(
+            RunWriteError,
+            match=r"last\.ckpt could not be written \(No space left on device; .*checkpoint is intact",
+        ):
             fit(tmp_path / "run")
     assert same(weights(fit(tmp_path / "run", resume=True)), weights(finished[1]))
 
@@ -245,14 +297,34 @@ def test_early_stop_stays_stopped(tmp_path: Path) -> None:
     epochs = len(rows(result.csv))
     assert epochs < 6
     (tmp_path / "run" / "result.json").unlink()
-    assert len(rows(fit(tmp_path / "run", model=replace(MODEL, regime="io"), trainer=trainer, optim=optim, resume=True).csv)) == epochs
+    assert (
+        len(
+            rows(
+                fit(
+                    tmp_path / "run",
+                    model=replace(MODEL, regime="io"),
+                    trainer=trainer,
+                    optim=optim,
+                    resume=True,
+                ).csv
+            )
+        )
+        == epochs
+    )
 
 
-def test_evaluating_every_second_epoch_trains_the_same(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
+def test_evaluating_every_second_epoch_trains_the_same(
+    finished: tuple[Path, RunResult], tmp_path: Path
+) -> None:
     result = fit(tmp_path / "run", trainer=replace(TRAINER, evaluate_every=2))
     assert same(weights(result), weights(finished[1]))
-    assert ["val_accuracy" in row and row["val_accuracy"] != "" for row in rows(result.csv)] == [False, True, False]
-    assert result.metrics["val_accuracy"] == finished[1].metrics["val_accuracy"]  # the last epoch is evaluated all the same
+    assert ["val_accuracy" in row and row["val_accuracy"] != "" for row in rows(result.csv)] == [
+        False,
+        True,
+        False,
+    ]
+    # the last epoch is evaluated all the same
+    assert result.metrics["val_accuracy"] == finished[1].metrics["val_accuracy"]
     with pytest.raises(ValueError, match="evaluate_every is 2"):
         fit(tmp_path / "other", trainer=replace(TRAINER, evaluate_every=2, early_stop_patience=3))
 
@@ -265,8 +337,12 @@ def test_one_step(tmp_path: Path) -> None:
 
 def test_few_shot_validation_split_and_accumulation(tmp_path: Path) -> None:
     data = replace(DATA, shots=3, val_fraction=0.4, batch_size=3)
-    trainer = replace(TRAINER, accumulate_grad_batches=3, precision="bf16-mixed", gradient_clip_val=1.0, deterministic=False)
-    result = fit(tmp_path / "run", data=data, trainer=trainer, optim=replace(OPTIM, epochs=2, label_smoothing=0.1))
+    trainer = replace(
+        TRAINER, accumulate_grad_batches=3, precision="bf16-mixed", gradient_clip_val=1.0, deterministic=False
+    )
+    result = fit(
+        tmp_path / "run", data=data, trainer=trainer, optim=replace(OPTIM, epochs=2, label_smoothing=0.1)
+    )
     protocol = json.loads((tmp_path / "run" / "protocol.json").read_text())["data"]
     assert protocol["clouds"] == {"train": 9, "val": 6, "test": 12}
     assert protocol["evaluated_every_epoch_on"] == "held-out part of the training split"
@@ -274,7 +350,9 @@ def test_few_shot_validation_split_and_accumulation(tmp_path: Path) -> None:
     assert [r["step"] for r in rows(result.csv)] == ["1", "2"]
 
 
-def test_a_batch_larger_than_the_data_and_image_weights_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_batch_larger_than_the_data_and_image_weights_from_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     image = build()
     with torch.no_grad():
         image[3].weight.fill_(0.25)
@@ -290,7 +368,9 @@ def test_a_batch_larger_than_the_data_and_image_weights_from_a_file(tmp_path: Pa
 def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="shots and share are both given"):
         replace(DATA, shots=1, share=0.5)
-    with pytest.raises(ValueError, match=r"batch_size is 6 clouds over all devices, which 4 devices cannot share equally"):
+    with pytest.raises(
+        ValueError, match=r"batch_size is 6 clouds over all devices, which 4 devices cannot share equally"
+    ):
         fit(tmp_path / "run", trainer=replace(TRAINER, devices=4))
     with pytest.raises(ValueError, match=r"3 channels per point .* takes 4: set model\.in_channels to 3"):
         fit(tmp_path / "channels", model=replace(MODEL, in_channels=4))
@@ -308,29 +388,43 @@ def test_refusals(tmp_path: Path) -> None:
 
 def test_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*_: Any) -> None:
-        raise OSError("An error happened while trying to locate the file on the Hub. Please check your connection and try again.")
+        raise OSError(
+            "An error happened while trying to locate the file on the Hub. "
+            "Please check your connection and try again."
+        )
 
     monkeypatch.setattr(network, "image_network", offline)
-    with pytest.raises(FileNotFoundError, match=r"weights of resnet18\.a1_in1k could not be fetched \(An error .* Hub\): connect"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"weights of resnet18\.a1_in1k could not be fetched \(An error .* Hub\): connect",
+    ):
         build_network(ModelConfig("resnet18.a1_in1k"), 3, 0)
 
 
 def test_the_network_without_backbone(tmp_path: Path) -> None:
-    result = fit(tmp_path / "run", model=ModelConfig("linear-network", regime="all"), optim=replace(OPTIM, epochs=1))
+    result = fit(
+        tmp_path / "run", model=ModelConfig("linear-network", regime="all"), optim=replace(OPTIM, epochs=1)
+    )
     assert read_metadata(result.checkpoint)["image_model"] == "linear-network"
     assert load(result.checkpoint)
 
 
 @pytest.mark.real
 def test_one_step_on_modelnet10(real_data: Path, tmp_path: Path) -> None:
-    data = DataConfig(source=f"modelnet:{real_data / 'modelnet10_ply_hdf5_1024'}", n_points=256, voxel_size=0.15, shots=2, normalise="none")
+    data = DataConfig(
+        source=f"modelnet:{real_data / 'modelnet10_ply_hdf5_1024'}",
+        n_points=256,
+        voxel_size=0.15,
+        shots=2,
+        normalise="none",
+    )
     result = fit(tmp_path / "run", data=data, trainer=replace(TRAINER, max_steps=1))
     stored = read_metadata(result.checkpoint)
     assert len(stored["classes"]) == 10 and stored["protocol"]["data"]["clouds"]["train"] == 20
     assert 0 <= result.metrics["val_accuracy"] <= 1
 
 
-# ------------------------------------------------------------------------------------------------ as processes
+# ----------------------------------------------------------------------------------------------- as processes
 
 
 def script(out: Path, resume: bool = False, **changes: Any) -> list[str]:
@@ -341,7 +435,9 @@ def script(out: Path, resume: bool = False, **changes: Any) -> list[str]:
 
 def start(command: list[str]) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)
+    return subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment
+    )
 
 
 def wait_for_epoch(process: subprocess.Popen[str], out: Path, epochs: int) -> None:
@@ -367,13 +463,17 @@ def test_kill_9_and_resume_give_the_weights_of_an_uninterrupted_run(tmp_path: Pa
     for process in (whole, start(script(tmp_path / "run", resume=True, data=data, optim=optim))):
         message = process.communicate(timeout=180)[1]
         assert process.returncode == 0, message
-    assert same(weights(tmp_path / "run" / "model.safetensors"), weights(tmp_path / "whole" / "model.safetensors"))
+    assert same(
+        weights(tmp_path / "run" / "model.safetensors"), weights(tmp_path / "whole" / "model.safetensors")
+    )
     assert rows(tmp_path / "run" / "metrics.csv") == rows(tmp_path / "whole" / "metrics.csv")
     assert not list((tmp_path / "run").glob(".*.tmp.*"))
 
 
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
-    process = start(script(tmp_path / "run", data=replace(DATA, train_per_class=60), optim=replace(OPTIM, epochs=100)))
+    process = start(
+        script(tmp_path / "run", data=replace(DATA, train_per_class=60), optim=replace(OPTIM, epochs=100))
+    )
     wait_for_epoch(process, tmp_path / "run", 2)
     process.send_signal(signal.SIGINT)
     message = process.communicate(timeout=60)[1]
@@ -384,8 +484,8 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_train_like_one(tmp_path: Path) -> None:
-    """The same global batches on one process and on two (gloo). Batch norm would see half a batch in each process, so the comparison
-    is made with a network that has none."""
+    """The same global batches on one process and on two (gloo). Batch norm would see half a batch in each
+    process, so the comparison is made with a network that has none."""
     model = ModelConfig(NAME.replace("build", "build_plain"), head="linear", stem="inflate")
     data = replace(DATA, test_per_class=5)  # 15 clouds to evaluate on do not divide by two either
     trainer = replace(TRAINER, devices=2, strategy="ddp")
@@ -393,7 +493,10 @@ def test_two_processes_train_like_one(tmp_path: Path) -> None:
     fit(tmp_path / "one", model=model, data=data)
     message = two.communicate(timeout=300)[1]
     assert two.returncode == 0, message
-    curves = [[{k: float(v) for k, v in row.items()} for row in rows(tmp_path / name / "metrics.csv")] for name in ("one", "two")]
+    curves = [
+        [{k: float(v) for k, v in row.items()} for row in rows(tmp_path / name / "metrics.csv")]
+        for name in ("one", "two")
+    ]
     for first, second in zip(*curves, strict=True):
         assert second == pytest.approx(first, rel=2e-4, abs=1e-5)
     a, b = (weights(tmp_path / name / "model.safetensors") for name in ("one", "two"))

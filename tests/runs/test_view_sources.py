@@ -1,4 +1,6 @@
-"""Rendered, coloured and ready-made pictures: what they show, that a cache changes nothing, and what is wrong is said in a sentence."""
+"""Rendered, coloured and ready-made pictures: what they show, that a cache changes nothing,
+and what is wrong is said in a sentence.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,13 @@ from pointlift.views import render_mesh, rig
 CLASSES = ["chair", "mug"]
 DATA = DataConfig(classes=CLASSES, train_per_class=3, test_per_class=2, n_points=200, batch_size=4)
 RENDERED = ViewConfig("rendered", rig="axis-3", size=20)
-COLORED = DataConfig(source="procedural:shapes?features=color", classes=CLASSES, train_per_class=3, test_per_class=2, n_points=300)
+COLORED = DataConfig(
+    source="procedural:shapes?features=color",
+    classes=CLASSES,
+    train_per_class=3,
+    test_per_class=2,
+    n_points=300,
+)
 
 
 def files(folder: Path) -> list[Path]:
@@ -64,7 +72,9 @@ def test_a_cache_changes_no_pixel_and_is_used(tmp_path: Path, monkeypatch: pytes
         again = load_views(RENDERED, DATA, 0, tmp_path).train
         again.prepare()
         patch.setattr(CloudDataset, "mesh", lambda *_: pytest.fail("read again"))
-        assert torch.equal(pickle.loads(pickle.dumps(again)).images(range(6)), anew), "copies for loader processes know the names"
+        assert torch.equal(pickle.loads(pickle.dumps(again)).images(range(6)), anew), (
+            "copies for loader processes know the names"
+        )
         patch.undo()
         patch.setattr(view_sources, "render_mesh", lambda *_, **__: pytest.fail("rendered again"))
         assert few.train.images([0, 1]).shape[0] == 2, "few-shot subsets share the files"
@@ -72,7 +82,11 @@ def test_a_cache_changes_no_pixel_and_is_used(tmp_path: Path, monkeypatch: pytes
     cut.write_bytes(cut.read_bytes()[:-5])
     assert torch.equal(source.images(range(6)), anew), "a file that is not whole is made anew"
     elsewhere = load_views(replace(RENDERED, cache=str(tmp_path / "own")), DATA, 0, tmp_path / "other").train
-    assert torch.equal(elsewhere.images([0]), anew[:1]) and files(tmp_path / "own") and not (tmp_path / "other").exists()
+    assert (
+        torch.equal(elsewhere.images([0]), anew[:1])
+        and files(tmp_path / "own")
+        and not (tmp_path / "other").exists()
+    )
     (tmp_path / "file").write_text("")
     with pytest.raises(RunWriteError, match="could not be written"):
         load_views(RENDERED, DATA, 0, tmp_path / "file").train.images([0])
@@ -101,7 +115,9 @@ def test_a_mesh_file_that_changes_is_rendered_again(tmp_path: Path) -> None:
 
     def source() -> view_sources.RenderedViews:
         samples = [Sample(np.zeros((1, 3), np.float32), 0, path=str(path)) for path in paths]
-        return view_sources.RenderedViews(CloudDataset(samples, ["chair"], meshes=mesh), RENDERED, tmp_path / "cache")
+        return view_sources.RenderedViews(
+            CloudDataset(samples, ["chair"], meshes=mesh), RENDERED, tmp_path / "cache"
+        )
 
     before = source()
     first, key = before.images([0, 1]), before.key
@@ -113,7 +129,9 @@ def test_a_mesh_file_that_changes_is_rendered_again(tmp_path: Path) -> None:
     shutil.copy2(paths[0], other)
     dataset = CloudDataset([Sample(np.zeros((1, 3), np.float32), 0, path=str(other))], ["chair"], meshes=mesh)
     elsewhere = view_sources.RenderedViews(dataset, RENDERED, None)
-    assert elsewhere.identify(0) != after.identify(0), "one name, size and time, as an archive may give two different files"
+    assert elsewhere.identify(0) != after.identify(0), (
+        "one name, size and time, as an archive may give two different files"
+    )
     assert after.key != key and torch.equal(second[0], first[1]) and torch.equal(second[1], first[1])
 
 
@@ -121,10 +139,14 @@ def test_meshes_that_cannot_be_rendered(tmp_path: Path) -> None:
     corner = Sample(np.zeros((3, 3), np.float32), 0, path="some/chair.off")
     empty = Mesh(torch.zeros(3, 3), torch.zeros(0, 3, dtype=torch.int64))
     dataset = CloudDataset([corner], ["chair"], meshes=lambda _: empty)
-    with pytest.raises(DataError, match=r"^some/chair\.off: The mesh has 3 vertices but no faces, so it cannot be rendered"):
+    with pytest.raises(
+        DataError, match=r"^some/chair\.off: The mesh has 3 vertices but no faces, so it cannot be rendered"
+    ):
         view_sources.RenderedViews(dataset, RENDERED, tmp_path).images([0])
     root = write_modelnet_txt(tmp_path / "txt", 2, 1, 64, classes=["airplane", "chair"])
-    with pytest.raises(DataError, match=r"has clouds only, no meshes; render from .*, or project the clouds instead"):
+    with pytest.raises(
+        DataError, match=r"has clouds only, no meshes; render from .*, or project the clouds instead"
+    ):
         load_views(RENDERED, DataConfig(source=f"modelnet:{root}", n_points=64, batch_size=2), 0)
 
 
@@ -133,18 +155,29 @@ def test_colours_of_points() -> None:
     source = load_views(views, replace(COLORED, features="own"), 0).train
     images = source.images([0, 3])
     assert images.shape == (2, 6, 3, 16, 16) and not torch.equal(images[:, :, 0], images[:, :, 1])
-    seen = {tuple(c) for c in images[0].permute(0, 2, 3, 1).reshape(-1, 3).mul(1000).round().int().tolist()} - {(0, 0, 0)}
+    seen = {
+        tuple(c) for c in images[0].permute(0, 2, 3, 1).reshape(-1, 3).mul(1000).round().int().tolist()
+    } - {(0, 0, 0)}
     features = source.dataset[0].features
     assert features is not None
-    assert seen <= {tuple(c) for c in np.rint(features * 1000).astype(int).tolist()}, "no colours but those of points"
-    assert source.key != load_views(ViewConfig(rig="simpleview-6", size=16, splat=2, mode="z-buffer"), COLORED, 0).train.key
-    with pytest.raises(DataError, match=r"has no features, but 3 colours in 0-1 are expected with views.kind projected-color"):
+    assert seen <= {tuple(c) for c in np.rint(features * 1000).astype(int).tolist()}, (
+        "no colours but those of points"
+    )
+    assert (
+        source.key
+        != load_views(ViewConfig(rig="simpleview-6", size=16, splat=2, mode="z-buffer"), COLORED, 0).train.key
+    )
+    with pytest.raises(
+        DataError, match=r"has no features, but 3 colours in 0-1 are expected with views.kind projected-color"
+    ):
         load_views(views, DATA, 0)
     eye = np.eye(3, dtype=np.float32)
     later = CloudDataset([Sample(eye, 0, eye, "a.ply"), Sample(eye, 0, None, "b.ply")], ["a"])
     with pytest.raises(DataError, match=r"^b\.ply: has no features"):
         view_sources.ProjectedViews(later, views, DATA, 0).images([1])
-    bright = CloudDataset([Sample(np.eye(3, dtype=np.float32), 0, np.full((3, 3), 255, np.float32), "a.ply")], ["a"])
+    bright = CloudDataset(
+        [Sample(np.eye(3, dtype=np.float32), 0, np.full((3, 3), 255, np.float32), "a.ply")], ["a"]
+    )
     with pytest.raises(DataError, match=r"^a\.ply: has 3 features from 255 to 255, but 3 colours in 0-1"):
         view_sources.ProjectedViews(bright, views, DATA, 0).images([0])
 
@@ -163,7 +196,11 @@ def paint(views: int) -> object:
 
 @pytest.fixture
 def off(tmp_path: Path) -> DataConfig:
-    return DataConfig(source=f"modelnet:{write_off(tmp_path / 'off', 3, 2, seed=2, classes=CLASSES)}", n_points=64, batch_size=4)
+    return DataConfig(
+        source=f"modelnet:{write_off(tmp_path / 'off', 3, 2, seed=2, classes=CLASSES)}",
+        n_points=64,
+        batch_size=4,
+    )
 
 
 def test_ready_made_views(off: DataConfig, tmp_path: Path) -> None:
@@ -174,9 +211,12 @@ def test_ready_made_views(off: DataConfig, tmp_path: Path) -> None:
     for source in (splits.train, splits.val, splits.test):
         images = source.images(range(len(source)))
         for row in range(len(source)):
-            vertices = int(Path(source.dataset.paths[row]).read_text().split()[1])  # OFF, number of vertices, number of faces
+            # OFF, number of vertices, number of faces
+            vertices = int(Path(source.dataset.paths[row]).read_text().split()[1])
             assert images[row, 2, :, 0, 0].tolist() == pytest.approx([40 / 255] * 3)
-            assert float(images[row, 0, 0, 11, 11]) == pytest.approx(vertices % 251 / 255), "the views of another object"
+            assert float(images[row, 0, 0, 11, 11]) == pytest.approx(vertices % 251 / 255), (
+                "the views of another object"
+            )
     small = load_views(replace(views, size=6), off, 0).train
     assert small.images([0]).shape == (1, 3, 3, 6, 6) and small.key != load_views(views, off, 0).train.key
     assert float(small.images([0])[0, 1, 0, 0, 0]) == pytest.approx(20 / 255, abs=1e-3)
@@ -204,7 +244,9 @@ def test_folders_that_do_not_fit(off: DataConfig, tmp_path: Path) -> None:
     for file in (root / "mug" / "test").iterdir():
         if file.stem.endswith("_003"):
             file.unlink()
-    with pytest.raises(ValueError, match="objects for training have 3 views, those of val 2, expected as many"):
+    with pytest.raises(
+        ValueError, match="objects for training have 3 views, those of val 2, expected as many"
+    ):
         load_views(views, off, 0)
 
 
@@ -217,7 +259,10 @@ def test_folders_that_do_not_fit(off: DataConfig, tmp_path: Path) -> None:
         ({"kind": "rendered", "augment": True}, "augment is for projected clouds"),
         ({"rig": "axis-3"}, 'mode "harmonic" draws SimpleView'),
         ({"splat": 3}, "splat must be 1 or an even number"),
-        ({"rig": "dodecahedron"}, "rig must be one of rotationnet-20, mvcnn-12, simpleview-6, axis-3, got 'dodecahedron'"),
+        (
+            {"rig": "dodecahedron"},
+            "rig must be one of rotationnet-20, mvcnn-12, simpleview-6, axis-3, got 'dodecahedron'",
+        ),
     ],
 )
 def test_settings_that_do_not_fit(given: dict[str, object], message: str) -> None:
@@ -226,7 +271,10 @@ def test_settings_that_do_not_fit(given: dict[str, object], message: str) -> Non
 
 
 def test_a_teacher_of_renderings_keeps_them_in_its_folder(tmp_path: Path) -> None:
-    optim, trainer = OptimConfig(lr=0.01, epochs=1), TrainerConfig(accelerator="cpu", enable_progress_bar=False, evaluate_every=1)
+    optim, trainer = (
+        OptimConfig(lr=0.01, epochs=1),
+        TrainerConfig(accelerator="cpu", enable_progress_bar=False, evaluate_every=1),
+    )
     teacher, data = TeacherConfig("fractal_resnet"), replace(DATA, num_workers=1, batch_size=3)
     result = fit_view_teacher(teacher, replace(RENDERED, size=32), data, optim, trainer, 0, tmp_path / "run")
     assert len(files(tmp_path / "run" / "views")) == 6 + 4 and 0 <= result.metrics["val_accuracy"] <= 1

@@ -1,4 +1,6 @@
-"""Stage I of PointCMT: it learns, it goes on exactly after a kill, its features are what it computes, and their file can be trusted."""
+"""Stage I of PointCMT: it learns, it goes on exactly after a kill, its features are what it computes,
+and their file can be trusted.
+"""
 
 from __future__ import annotations
 
@@ -43,13 +45,23 @@ from pointlift.weights.checkpoints import CheckpointError
 
 TEACHER = TeacherConfig(NAME)
 VIEWS = ViewConfig(size=24, augment=True)
-DATA = DataConfig(classes=["table", "mug", "aeroplane"], train_per_class=6, test_per_class=4, n_points=128, batch_size=6)
+DATA = DataConfig(
+    classes=["table", "mug", "aeroplane"], train_per_class=6, test_per_class=4, n_points=128, batch_size=6
+)
 OPTIM = OptimConfig(lr=0.05, epochs=2)
 TRAINER = TrainerConfig(accelerator="cpu", enable_progress_bar=False, deterministic=True)
 
 
 def settings(**changes: Any) -> dict[str, Any]:
-    return {"teacher": TEACHER, "views": VIEWS, "data": DATA, "optim": OPTIM, "trainer": TRAINER, "seed": 1, **changes}
+    return {
+        "teacher": TEACHER,
+        "views": VIEWS,
+        "data": DATA,
+        "optim": OPTIM,
+        "trainer": TRAINER,
+        "seed": 1,
+        **changes,
+    }
 
 
 def fit(out: Path, resume: bool = False, **changes: Any) -> RunResult:
@@ -66,24 +78,41 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunResult]
 def test_a_run_leaves_everything_behind(finished: tuple[Path, RunResult]) -> None:
     out, result = finished
     assert {p.name for p in out.iterdir()} == {
-        "best.safetensors", "last.ckpt", "metrics.csv", "model.safetensors", "protocol.json", "recipe.yaml", "result.json", "tensorboard",
+        "best.safetensors", "last.ckpt", "metrics.csv", "model.safetensors", "protocol.json", "recipe.yaml",
+        "result.json", "tensorboard",
     }  # fmt: skip
-    assert {"train_loss", "train_accuracy", "val_accuracy", "val_class_accuracy", "val_loss"} <= set(result.metrics)
+    assert {"train_loss", "train_accuracy", "val_accuracy", "val_class_accuracy", "val_loss"} <= set(
+        result.metrics
+    )
     protocol = json.loads((out / "protocol.json").read_text())
-    assert protocol["views"]["per_object"] == 6 and protocol["views"]["size"] == 24 and protocol["embedding"] == 16
+    assert (
+        protocol["views"]["per_object"] == 6
+        and protocol["views"]["size"] == 24
+        and protocol["embedding"] == 16
+    )
     net, content = open_teacher(result.checkpoint, TEACHER)
-    assert content["classes"] == ["table", "mug", "aeroplane"] and content["protocol"]["epoch"] == 1 and not net.training
+    assert (
+        content["classes"] == ["table", "mug", "aeroplane"]
+        and content["protocol"]["epoch"] == 1
+        and not net.training
+    )
     views = load_views(VIEWS, DATA, 1).val
     right = net(views.images(range(len(views)))).argmax(1) == torch.from_numpy(views.dataset.labels)
-    assert float(right.float().mean()) == pytest.approx(result.metrics["val_accuracy"]), "the file is what was evaluated"
+    assert float(right.float().mean()) == pytest.approx(result.metrics["val_accuracy"]), (
+        "the file is what was evaluated"
+    )
     assert fit(out, resume=True) == result
 
 
 def test_it_learns(tmp_path: Path) -> None:
-    """Three classes, 24 objects: chance is 0.33. The embedded image network is right on nearly all objects that it has not seen."""
+    """Three classes, 24 objects: chance is 0.33. The embedded image network is right on nearly all objects
+    that it has not seen.
+    """
     data = replace(DATA, train_per_class=8, test_per_class=8, n_points=256, batch_size=8)
     views, optim = ViewConfig(size=24, splat=2, shade="closeness"), replace(OPTIM, lr=0.02, epochs=5)
-    result = fit(tmp_path / "run", teacher=TeacherConfig("fractal_resnet"), data=data, views=views, optim=optim)
+    result = fit(
+        tmp_path / "run", teacher=TeacherConfig("fractal_resnet"), data=data, views=views, optim=optim
+    )
     assert result.metrics["train_accuracy"] > 0.9 and result.metrics["val_accuracy"] > 0.7
 
 
@@ -102,7 +131,12 @@ def test_a_run_that_stops_goes_on_exactly(
         patch.setattr(RunRecord, "on_train_batch_start", stop)
         with pytest.raises(StopError):
             fit(tmp_path / "run", trainer=trainer)
-    resumed = fit(tmp_path / "run", resume=True, trainer=trainer, data=replace(DATA, num_workers=1 if steps is None else 0))
+    resumed = fit(
+        tmp_path / "run",
+        resume=True,
+        trainer=trainer,
+        data=replace(DATA, num_workers=1 if steps is None else 0),
+    )
     assert same(weights(resumed), weights(finished[1])) and rows(resumed.csv) == rows(finished[1].csv)
     assert resumed.metrics == finished[1].metrics
 
@@ -113,7 +147,9 @@ def test_settings_that_matter(finished: tuple[Path, RunResult], tmp_path: Path) 
         ("augment", {"views": replace(VIEWS, augment=False)}),
         ("size", {"views": ViewConfig(size=20)}),
     ):
-        assert not same(weights(fit(tmp_path / name, optim=replace(OPTIM, epochs=1), **change)), weights(finished[1])), name
+        assert not same(
+            weights(fit(tmp_path / name, optim=replace(OPTIM, epochs=1), **change)), weights(finished[1])
+        ), name
     with pytest.raises(RunFolderError, match=r"views\.size is 24 there and 25 here"):
         out = shutil.copytree(finished[0], tmp_path / "copy")
         (out / "result.json").unlink()
@@ -150,7 +186,10 @@ def test_teacher_files(finished: tuple[Path, RunResult], tmp_path: Path) -> None
     (tmp_path / "flipped").write_bytes(content)
     with pytest.raises(CheckpointError, match="checksum"):
         open_teacher(tmp_path / "flipped", TEACHER)
-    for config in (TeacherConfig("simpleview", width=32), TeacherConfig("fractal_resnet", pooling="mean", pretrained=False)):
+    for config in (
+        TeacherConfig("simpleview", width=32),
+        TeacherConfig("fractal_resnet", pooling="mean", pretrained=False),
+    ):
         net = build_teacher(config, 3, 32, 0)
         save_teacher(tmp_path / "own", net, config, ["a", "b", "c"], {}, {})
         again, _ = open_teacher(tmp_path / "own")
@@ -163,13 +202,21 @@ def test_the_networks_statistics_are_those_of_its_weights() -> None:
     assert build_teacher(TeacherConfig("fractal_resnet"), 3, 32, 0).arguments["mean"] == [0.2] * 3
     assert build_teacher(TEACHER, 3, 32, 0).arguments["mean"] == [0.485, 0.456, 0.406]
     assert build_teacher(TeacherConfig("simpleview"), 3, 32, 0).arguments["mean"] == [0.0]
-    assert build_teacher(replace(TEACHER, mean=[0.1, 0.2, 0.3]), 3, 32, 0).arguments["mean"] == [0.1, 0.2, 0.3]
+    assert build_teacher(replace(TEACHER, mean=[0.1, 0.2, 0.3]), 3, 32, 0).arguments["mean"] == [
+        0.1,
+        0.2,
+        0.3,
+    ]
     scratch = TeacherConfig("fractal_resnet", pretrained=False)
-    first, second = (build_teacher(scratch, 3, 32, seed).trunk.state_dict()["conv1.weight"] for seed in (0, 1))
-    assert not torch.equal(first, second) and torch.equal(first, build_teacher(scratch, 3, 32, 0).trunk.state_dict()["conv1.weight"])
+    first, second = (
+        build_teacher(scratch, 3, 32, seed).trunk.state_dict()["conv1.weight"] for seed in (0, 1)
+    )
+    assert not torch.equal(first, second) and torch.equal(
+        first, build_teacher(scratch, 3, 32, 0).trunk.state_dict()["conv1.weight"]
+    )
 
 
-# ------------------------------------------------------------------------------------------------ features
+# ----------------------------------------------------------------------------------------------- features
 
 
 def opened(finished: tuple[Path, RunResult]) -> tuple[Any, ViewSource]:
@@ -186,13 +233,17 @@ def test_features_are_what_the_network_computes(finished: tuple[Path, RunResult]
     with torch.no_grad():
         expected = net.eval().embed(source.images(range(18)))
     torch.testing.assert_close(torch.from_numpy(np.array(features)), expected, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(features_of(features, torch.tensor([3, 0, 3])), expected[[3, 0, 3]], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        features_of(features, torch.tensor([3, 0, 3])), expected[[3, 0, 3]], rtol=1e-5, atol=1e-6
+    )
     assert [p.name for p in tmp_path.iterdir()] == [f"features-{features_key(net, source)}.npy"]
     with pytest.raises(ValueError, match="read-only"):
         features[0] = 0
 
 
-def test_features_are_computed_once(finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_are_computed_once(
+    finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     net, source = opened(finished)
     first = np.array(teacher_features(net, source, tmp_path))
     with monkeypatch.context() as patch:
@@ -207,8 +258,14 @@ def test_features_are_computed_once(finished: tuple[Path, RunResult], tmp_path: 
 def test_the_key_changes_with_network_renderer_and_data(finished: tuple[Path, RunResult]) -> None:
     net, source = opened(finished)
     keys = [features_key(net, source)]
-    keys += [features_key(net, load_views(views, DATA, 1).train) for views in (ViewConfig(size=25), ViewConfig(size=24, splat=2))]
-    keys += [features_key(net, load_views(VIEWS, data, 1).train) for data in (replace(DATA, shapes_seed=3), replace(DATA, share=0.5))]
+    keys += [
+        features_key(net, load_views(views, DATA, 1).train)
+        for views in (ViewConfig(size=25), ViewConfig(size=24, splat=2))
+    ]
+    keys += [
+        features_key(net, load_views(VIEWS, data, 1).train)
+        for data in (replace(DATA, shapes_seed=3), replace(DATA, share=0.5))
+    ]
     with torch.no_grad():
         next(iter(net.trunk.parameters())).view(-1)[0] += 1e-3
     keys.append(features_key(net, source))
@@ -240,7 +297,10 @@ def test_features_that_were_stopped_go_on(
         with pytest.raises(StopError):
             teacher_features(net, source, tmp_path / "run", batch_size=4)
         assert not list((tmp_path / "run").glob("features-*")), "a file that is not whole has another name"
-        part, note = next((tmp_path / "run").glob(".features-*.npy")), next((tmp_path / "run").glob(".features-*.json"))
+        part, note = (
+            next((tmp_path / "run").glob(".features-*.npy")),
+            next((tmp_path / "run").glob(".features-*.json")),
+        )
         if spoil == "note":
             note.write_text("{")
         elif spoil == "shape":
@@ -268,14 +328,21 @@ def test_features_that_cannot_be_had(finished: tuple[Path, RunResult], tmp_path:
     assert not list(tmp_path.glob("features-*"))
 
 
-# ------------------------------------------------------------------------------------------------ as processes
+# ----------------------------------------------------------------------------------------------- as processes
 
 
 def start(task: str, **changes: Any) -> subprocess.Popen[str]:
     arguments = {k: v if isinstance(v, (str, int)) else asdict(v) for k, v in changes.items()}
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, str(Path(__file__).with_name("tiny_view_teacher.py")), task, json.dumps(arguments)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("tiny_view_teacher.py")),
+        task,
+        json.dumps(arguments),
+    ]
+    return subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment
+    )
 
 
 def kill_when(process: subprocess.Popen[str], reached: Callable[[], bool]) -> None:
@@ -297,7 +364,10 @@ def test_kill_9_and_resume(tmp_path: Path) -> None:
     """Of the training after its first epoch, and of the features after some chunks."""
     changed = settings(data=replace(DATA, train_per_class=20), optim=replace(OPTIM, epochs=8))
     run, whole = tmp_path / "run", tmp_path / "whole"
-    kill_when(start("fit", **changed, out=str(run)), lambda: (run / "metrics.csv").is_file() and len(rows(run / "metrics.csv")) > 1)
+    kill_when(
+        start("fit", **changed, out=str(run)),
+        lambda: (run / "metrics.csv").is_file() and len(rows(run / "metrics.csv")) > 1,
+    )
     assert not (run / "model.safetensors").exists(), "it must be killed before its end"
     succeed(start("fit", **changed, out=str(run), resume=True))
     succeed(start("fit", **changed, out=str(whole)))
@@ -305,7 +375,10 @@ def test_kill_9_and_resume(tmp_path: Path) -> None:
     assert rows(run / "metrics.csv") == rows(whole / "metrics.csv")
     assert RunResult.read(run).metrics == RunResult.read(whole).metrics
 
-    asked = {**{k: changed[k] for k in ("teacher", "views", "data", "seed")}, "checkpoint": str(run / "model.safetensors")}
+    asked = {
+        **{k: changed[k] for k in ("teacher", "views", "data", "seed")},
+        "checkpoint": str(run / "model.safetensors"),
+    }
     folder = tmp_path / "features"
 
     def some() -> bool:
@@ -314,6 +387,9 @@ def test_kill_9_and_resume(tmp_path: Path) -> None:
 
     kill_when(start("features", **asked, folder=str(folder)), some)
     assert not list(folder.glob("features-*"))
-    net, source = open_teacher(run / "model.safetensors", TEACHER)[0], load_views(VIEWS, changed["data"], 1).train
+    net, source = (
+        open_teacher(run / "model.safetensors", TEACHER)[0],
+        load_views(VIEWS, changed["data"], 1).train,
+    )
     went_on = teacher_features(net, source, folder, batch_size=2)
     assert np.array_equal(went_on, teacher_features(net, source, tmp_path / "anew", batch_size=2))

@@ -1,4 +1,6 @@
-"""The pictures of a recipe: what they show, which objects they are of, and that their key tells apart what differs."""
+"""The pictures of a recipe: what they show, which objects they are of,
+and that their key tells apart what differs.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from pointlift.data.sample import Sample
 from pointlift.data.training_clouds import load_splits
 from pointlift.views import simple_view_images
 
-DATA = DataConfig(classes=["table", "mug", "aeroplane"], train_per_class=6, test_per_class=4, n_points=200, batch_size=6)
+DATA = DataConfig(
+    classes=["table", "mug", "aeroplane"], train_per_class=6, test_per_class=4, n_points=200, batch_size=6
+)
 VIEWS = ViewConfig(size=24)
 
 
@@ -33,7 +37,8 @@ def test_projections_are_simpleviews_of_the_very_clouds_that_the_student_sees() 
     for row, index in enumerate((4, 0)):
         xyz = torch.from_numpy(clouds[index].xyz[:200])
         xyz = xyz - xyz.double().mean(0).float()
-        # the unit sphere is that of all points of the cloud, of which the embedded shapes have exactly n_points
+        # the unit sphere is that of all points of the cloud,
+        # of which the embedded shapes have exactly n_points
         xyz = xyz / xyz.norm(dim=1).max()
         expected = simple_view_images(PointBatch.from_list([xyz]), 24)[0] / 2.4
         wrong = (images[row] - expected[:, None]).abs() > 1e-4
@@ -53,7 +58,9 @@ def test_clouds_in_other_units_are_named(scale: float) -> None:
 
 
 def test_closeness_is_bright_where_depth_is_small() -> None:
-    depth, near = (load_views(replace(VIEWS, shade=shade), DATA, 0).train.images([1]) for shade in ("depth", "closeness"))  # type: ignore
+    depth, near = (
+        load_views(replace(VIEWS, shade=shade), DATA, 0).train.images([1]) for shade in ("depth", "closeness")
+    )  # type: ignore
     hit = depth > 0
     assert torch.equal(hit, near > 0)
     torch.testing.assert_close(near[hit], 1 - 0.4 * (2.4 * depth[hit] - 0.4))
@@ -85,14 +92,22 @@ def test_augmentation_is_a_function_of_seed_epoch_and_object() -> None:
 
 def test_the_key_changes_with_the_renderer_its_settings_and_the_data() -> None:
     usual = load_views(VIEWS, DATA, 0).train.key
-    assert usual == load_views(VIEWS, DATA, 7).train.key, "the seed of a run changes neither objects nor pictures"
+    assert usual == load_views(VIEWS, DATA, 7).train.key, (
+        "the seed of a run changes neither objects nor pictures"
+    )
     others = [
         load_views(replace(VIEWS, **change), DATA, 0).train.key  # type: ignore[arg-type]
         for change in ({"size": 25}, {"splat": 2}, {"shade": "closeness"})
     ]
     others += [
         load_views(VIEWS, replace(DATA, **change), 0).train.key  # type: ignore[arg-type]
-        for change in ({"n_points": 199}, {"normalise": "none"}, {"shapes_seed": 1}, {"shots": 3}, {"classes": ["table", "mug", "chair"]})
+        for change in (
+            {"n_points": 199},
+            {"normalise": "none"},
+            {"shapes_seed": 1},
+            {"shots": 3},
+            {"classes": ["table", "mug", "chair"]},
+        )
     ]
     others.append(load_views(VIEWS, DATA, 0).val.key)
     assert len({usual, *others}) == len(others) + 1
@@ -103,7 +118,11 @@ def test_the_key_sees_a_single_coordinate() -> None:
     samples = [source.dataset[i] for i in range(len(source))]
     xyz = samples[3].xyz.copy()
     xyz[7, 1] += 1e-3
-    changed = CloudDataset([*samples[:3], replace(samples[3], xyz=xyz), *samples[4:]], source.dataset.classes, source.dataset.name)
+    changed = CloudDataset(
+        [*samples[:3], replace(samples[3], xyz=xyz), *samples[4:]],
+        source.dataset.classes,
+        source.dataset.name,
+    )
     same = CloudDataset(samples, source.dataset.classes, source.dataset.name)
     keys = [type(source)(dataset, VIEWS, DATA, 0).key for dataset in (same, changed)]  # type: ignore[call-arg]
     assert keys[0] == source.key != keys[1]

@@ -18,9 +18,17 @@ from pointlift.models.config import ModelConfig
 def main() -> None:
     torch.set_num_threads(1)
     given = json.loads(sys.argv[1])
-    kinds = {"model": ModelConfig, "teacher": ModelConfig, "data": DataConfig, "optim": OptimConfig, "teacher_optim": OptimConfig}
+    kinds = {
+        "model": ModelConfig,
+        "teacher": ModelConfig,
+        "data": DataConfig,
+        "optim": OptimConfig,
+        "teacher_optim": OptimConfig,
+    }
     kinds |= {"distill": DistillConfig, "trainer": TrainerConfig}
-    fit_distillation(**{name: kinds[name](**value) if name in kinds else value for name, value in given.items()})
+    fit_distillation(
+        **{name: kinds[name](**value) if name in kinds else value for name, value in given.items()}
+    )
 
 
 if __name__ == "__main__":

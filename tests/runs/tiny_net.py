@@ -1,4 +1,6 @@
-"""A user's own image model, small enough for tests; run as a script, a training run of it (for tests that kill or share one)."""
+"""A user's own image model, small enough for tests;
+run as a script, a training run of it (for tests that kill or share one).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ def build() -> nn.Module:
 
 
 def build_plain() -> nn.Module:
-    """Without batch normalisation and dropout: what a process computes does not depend on what else is in its batch."""
+    """Without batch normalisation and dropout: what a process computes does not depend on what else is in its
+    batch.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(12)
         return nn.Sequential(
@@ -46,8 +50,9 @@ def main() -> None:
     arguments = json.loads(sys.argv[1])
     try:
         fit_image2point(
-            ModelConfig(**arguments["model"]), DataConfig(**arguments["data"]), OptimConfig(**arguments["optim"]),
-            TrainerConfig(**arguments["trainer"]), arguments["seed"], arguments["out"], arguments["resume"],
+            ModelConfig(**arguments["model"]), DataConfig(**arguments["data"]),
+            OptimConfig(**arguments["optim"]), TrainerConfig(**arguments["trainer"]), arguments["seed"],
+            arguments["out"], arguments["resume"],
         )  # fmt: skip
     except RunInterrupted as stop:
         print(stop, file=sys.stderr)

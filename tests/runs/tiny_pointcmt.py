@@ -1,4 +1,6 @@
-"""PointCMT with tiny networks; run as a script, a run of it as a process, for tests that kill it: the arguments are JSON."""
+"""PointCMT with tiny networks; run as a script, a run of it as a process, for tests that kill it:
+the arguments are JSON.
+"""
 
 from __future__ import annotations
 
@@ -23,25 +25,31 @@ WIDTH = 16
 STUDENT = ModelConfig(
     "pointnet2-ssg", pretrained=False, regime="scratch",
     options={
-        "npoint": [16, 8], "radii": [0.4, 0.8], "nsample": [8, 8], "mlps": [[8, 16], [16, 32]], "global_mlp": [32, 48],
-        "head": [WIDTH], "dropout": 0.1,
+        "npoint": [16, 8], "radii": [0.4, 0.8], "nsample": [8, 8], "mlps": [[8, 16], [16, 32]],
+        "global_mlp": [32, 48], "head": [WIDTH], "dropout": 0.1,
     },
 )  # fmt: skip
 TEACHER = TeacherConfig("simpleview", {"width": 4}, pretrained=False, width=WIDTH)
 DATA = DataConfig(
-    classes=["table", "mug", "aeroplane"], train_per_class=6, test_per_class=4, n_points=64, batch_size=6, augmentation="scale-shift"
+    classes=["table", "mug", "aeroplane"],
+    train_per_class=6,
+    test_per_class=4,
+    n_points=64,
+    batch_size=6,
+    augmentation="scale-shift",
 )
 OPTIM = OptimConfig(lr=0.05, epochs=2)
 KINDS: dict[str, Any] = {
-    "model": ModelConfig, "data": DataConfig, "views": ViewConfig, "teacher": TeacherConfig, "teacher_optim": OptimConfig,
-    "generator": GeneratorConfig, "generator_optim": OptimConfig, "transfer": TransferConfig, "optim": OptimConfig,
-    "trainer": TrainerConfig,
+    "model": ModelConfig, "data": DataConfig, "views": ViewConfig, "teacher": TeacherConfig,
+    "teacher_optim": OptimConfig, "generator": GeneratorConfig, "generator_optim": OptimConfig,
+    "transfer": TransferConfig, "optim": OptimConfig, "trainer": TrainerConfig,
 }  # fmt: skip
 
 
 def settings(**changes: Any) -> dict[str, Any]:
     usual: dict[str, Any] = {
-        "model": STUDENT, "data": DATA, "views": ViewConfig(size=16), "teacher": TEACHER, "teacher_optim": OPTIM,
+        "model": STUDENT, "data": DATA, "views": ViewConfig(size=16), "teacher": TEACHER,
+        "teacher_optim": OPTIM,
         "generator": GeneratorConfig(n_points=16, hidden=[24, 24], batch_size=6, matching="exact"),
         "generator_optim": OptimConfig("adam", lr=1e-3, epochs=2, weight_decay=0.0, schedule="constant"),
         "transfer": TransferConfig(teacher_batch_size=6), "optim": OPTIM,
@@ -51,7 +59,9 @@ def settings(**changes: Any) -> dict[str, Any]:
 
 
 def as_json(arguments: dict[str, Any], out: str, resume: bool) -> str:
-    return json.dumps({**{k: v if k == "seed" else asdict(v) for k, v in arguments.items()}, "out": out, "resume": resume})
+    return json.dumps(
+        {**{k: v if k == "seed" else asdict(v) for k, v in arguments.items()}, "out": out, "resume": resume}
+    )
 
 
 def main() -> None:

@@ -21,7 +21,8 @@ from pointlift.teachers.files import TeacherConfig, open_teacher
 from pointlift.teachers.view_network import ViewNetwork
 
 KINDS: dict[str, Any] = {
-    "teacher": TeacherConfig, "views": ViewConfig, "data": DataConfig, "optim": OptimConfig, "trainer": TrainerConfig,
+    "teacher": TeacherConfig, "views": ViewConfig, "data": DataConfig, "optim": OptimConfig,
+    "trainer": TrainerConfig,
 }  # fmt: skip
 
 

@@ -66,11 +66,15 @@ def test_one_of_many_gets_the_cell_and_others_after_it_is_released(tmp_path: Pat
         with won[0]:
             assert contend(tmp_path / "cell") == [] and str(os.getpid()) in str(holder(tmp_path / "cell"))
         assert holder(tmp_path / "cell") is None
-    assert [p.name for p in sorted((tmp_path / "cell").iterdir())] == [f"claim.{n}" for n in range(1, 6)], "nothing else is left behind"
+    assert [p.name for p in sorted((tmp_path / "cell").iterdir())] == [f"claim.{n}" for n in range(1, 6)], (
+        "nothing else is left behind"
+    )
 
 
 def test_the_claim_of_a_killed_process_is_taken_over_once(tmp_path: Path) -> None:
-    other = subprocess.Popen([sys.executable, "-c", CLAIM_AND_HANG, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    other = subprocess.Popen(
+        [sys.executable, "-c", CLAIM_AND_HANG, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
     assert other.stdout is not None and other.stdout.readline() == "True\n"
     found = holder(tmp_path)
     assert found is not None and found.pid == other.pid and contend(tmp_path) == []
@@ -82,7 +86,10 @@ def test_the_claim_of_a_killed_process_is_taken_over_once(tmp_path: Path) -> Non
     assert len(won) == 1 and won[0].number == 2
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="process ids mean something only where the system tells their start")
+@pytest.mark.skipif(
+    not Path("/proc/self/stat").is_file(),
+    reason="process ids mean something only where the system tells their start",
+)
 def test_a_process_id_that_was_given_again_holds_nothing(tmp_path: Path) -> None:
     plant(tmp_path, started="1")
     assert holder(tmp_path) is None and len(contend(tmp_path)) == 1
@@ -106,7 +113,9 @@ def test_signs_of_life_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         wait_until(lambda: file.stat().st_mtime > 0)
 
 
-def test_who_lost_its_claim_hears_of_it_and_releases_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_lost_its_claim_hears_of_it_and_releases_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(claims, "HEARTBEAT", 0.02)
     lost = threading.Event()
     claim = try_claim(tmp_path, lost.set)

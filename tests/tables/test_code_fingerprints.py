@@ -1,4 +1,6 @@
-"""Which changes of the code change the key of a run, shown on a small package of the same layout and on a copy of this one."""
+"""Which changes of the code change the key of a run,
+shown on a small package of the same layout and on a copy of this one.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +17,26 @@ from pointlift.tables import code_fingerprints
 from pointlift.tables.code_fingerprints import CodeFingerprints, named_in, syntax
 
 TREE = {
-    "methods/__init__.py": 'METHODS: dict[str, str] = {"fit": "pointlift.methods.fit:Fit", "teach": "pointlift.methods.teach:Teach"}\n',
+    "methods/__init__.py": (
+        'METHODS: dict[str, str] = {"fit": "pointlift.methods.fit:Fit", "teach": '
+        '"pointlift.methods.teach:Teach"}\n'
+    ),
     "methods/fit.py": (
-        '"""Trains."""\nfrom pointlift.data.sources import open_dataset\nfrom pointlift.models import create_model\n'
+        '"""Trains."""\nfrom pointlift.data.sources import open_dataset\nfrom pointlift.models import '
+        "create_model\n"
         "from pointlift.ops.pool import pool\n\n\nclass Fit:\n    def run(self, recipe):\n"
         "        return pool(create_model(recipe.name), open_dataset(recipe.source))\n"
     ),
     "methods/teach.py": "class Teach:\n    pass\n",
-    "models/__init__.py": "from pointlift.models.factory import create_model, list_models\n\n__all__ = ['create_model', 'list_models']\n",
+    "models/__init__.py": (
+        "from pointlift.models.factory import create_model, list_models\n\n__all__ = "
+        "['create_model', 'list_models']\n"
+    ),
     "models/factory.py": (
         'from importlib import import_module\n\nPOINT_NETWORKS = {\n    "mlp": "pointlift.models.mlp:MLP",\n'
         '    "conv": "pointlift.models.conv:Conv",\n}\n\n\ndef create_model(name):\n'
-        '    module, _, attribute = POINT_NETWORKS[name].partition(":")\n    return getattr(import_module(module), attribute)()\n\n\n'
+        '    module, _, attribute = POINT_NETWORKS[name].partition(":")\n    return '
+        "getattr(import_module(module), attribute)()\n\n\n"
         "def list_models():\n    return list(POINT_NETWORKS)\n"
     ),
     "models/mlp.py": "from pointlift.nn import layers\n\n\nclass MLP:\n    made_of = layers.Linear\n",
@@ -41,12 +51,15 @@ TREE = {
     ),
     "ops/pool/cpu.py": "def pool(x):\n    return max(x)\n",
     "data/sources/__init__.py": (
-        'SOURCES = {"cubes": "pointlift.data.sources.cubes:SPEC", "balls": "pointlift.data.sources.balls:SPEC"}\n\n\n'
+        'SOURCES = {"cubes": "pointlift.data.sources.cubes:SPEC", "balls": '
+        '"pointlift.data.sources.balls:SPEC"}\n\n\n'
         "def open_dataset(source):\n    return SOURCES[source]\n"
     ),
     "data/sources/cubes.py": "SPEC = 6\n",
     "data/sources/balls.py": "SPEC = 1\n",
-    "runs/run.py": "from pointlift.report.page import write\n\n\ndef run(recipe):\n    return write(recipe)\n",
+    "runs/run.py": (
+        "from pointlift.report.page import write\n\n\ndef run(recipe):\n    return write(recipe)\n"
+    ),
     "report/page.py": "def write(recipe):\n    return recipe\n",
 }
 RECIPE = {"model": {"image_model": "mlp"}, "data": {"source": "cubes:small?n=3"}}
@@ -228,7 +241,7 @@ def test_code_counts_but_not_its_comments() -> None:
     assert fingerprint_of('x = "pointlift.nn.pool:mean"') != fingerprint_of('x = "pointlift.nn.pool:max"')
 
 
-# ------------------------------------------------------------------------------------------------ this package
+# ----------------------------------------------------------------------------------------------- this package
 
 
 CODES = CodeFingerprints()
@@ -272,7 +285,9 @@ def test_other_networks_readers_and_methods_of_this_package_do_not_count() -> No
         assert f"pointlift.models.{part}" not in reached
     for part in ("modelnet", "scanobjectnn", "shapenetpart", "mesh_folder", "pixels"):
         assert f"pointlift.data.sources.{part}" not in reached
-    assert {"pointlift.models.images.fractal_resnet", "pointlift.data.sources.procedural_shapes"} <= set(reached)
+    assert {"pointlift.models.images.fractal_resnet", "pointlift.data.sources.procedural_shapes"} <= set(
+        reached
+    )
 
 
 def test_a_moved_operation_and_a_moved_network_of_this_package(tmp_path: Path) -> None:

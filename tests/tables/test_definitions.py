@@ -54,7 +54,9 @@ def all_plans(scale: str) -> Iterator[Plan]:
 
 
 def numbers(table: TableDefinition) -> Iterator[tuple[str, str, str]]:
-    yield from ((row, column, text) for row, columns in table.paper.items() for column, text in columns.items())
+    yield from (
+        (row, column, text) for row, columns in table.paper.items() for column, text in columns.items()
+    )
 
 
 def test_the_ids_are_those_of_the_papers() -> None:
@@ -81,7 +83,11 @@ def test_every_cell_of_every_scale_has_a_recipe(name: str) -> None:
         plan = plan_of(name, scale)
         assert {cell.id for cell in plan.cells} == expected
         assert all(len(cell.runs) == table.scales[scale].seeds >= 2 for cell in plan.cells)
-        unused = [n for n, b in table.before.items() if b.exists_at(scale) and f"before: {n}" not in {r.label for r in plan.runs.values()}]
+        unused = [
+            n
+            for n, b in table.before.items()
+            if b.exists_at(scale) and f"before: {n}" not in {r.label for r in plan.runs.values()}
+        ]
         assert not unused, f"{scale}: nothing builds on {unused}"
 
 
@@ -92,7 +98,9 @@ def test_the_papers_numbers_belong_to_cells_and_read_as_numbers(name: str) -> No
     printed = {CellId(row, column) for row, column, _ in numbers(table)}
     assert printed <= cells, f"numbers without a cell: {printed - cells}"
     missing = {c for c in cells - printed if not OURS & {c.row, c.column}}
-    assert not missing or name in ("image2point-v1/5", "image2point-v1/fig5", "image2point-v1/fig6"), f"no number for {missing}"
+    assert not missing or name in ("image2point-v1/5", "image2point-v1/fig5", "image2point-v1/fig6"), (
+        f"no number for {missing}"
+    )
     for *_, text in [*numbers(table), *(("", q.name, q.value) for q in table.quoted)]:
         assert NUMBER.fullmatch(text), text
 
@@ -117,20 +125,29 @@ def test_printed_gains_are_differences_to_scratch() -> None:
             keys = [*others["From Scratch"], *others["From scratch"], (row, f"{network} from scratch")]
             base = next(table.paper[r][c] for r, c in keys if c in table.paper.get(r, {}))
             scratch = parts(base)[0]
-            assert value is not None and scratch is not None and value - scratch == pytest.approx(gain, abs=0.011), (name, row, column)
+            assert (
+                value is not None
+                and scratch is not None
+                and value - scratch == pytest.approx(gain, abs=0.011)
+            ), (name, row, column)
             checked += 1
     assert checked == 9 + 3 + 9 + 9 + 9, "tables 1, 3, 4, 5 and 10"
 
 
 def test_v1_prints_a_run_beside_its_mean_and_spread() -> None:
-    # "one moderate value of the trials": within three standard deviations of their mean, which two mixed-up cells are not
+    # "one moderate value of the trials": within three standard deviations of their mean,
+    # which two mixed-up cells are not
     for name in IDS:
         table = table_of(name)
-        texts = [text for *_, text in numbers(table)] + ([q.value for q in table.quoted] if name == "image2point-v1/5" else [])
+        texts = [text for *_, text in numbers(table)] + (
+            [q.value for q in table.quoted] if name == "image2point-v1/5" else []
+        )
         for text in texts:
             if name.startswith("image2point-v1"):
                 value, _, mean, spread, _ = parts(text)
-                assert value is not None and mean is not None and spread is not None, f"{name}: {text} has no mean and spread"
+                assert value is not None and mean is not None and spread is not None, (
+                    f"{name}: {text} has no mean and spread"
+                )
                 assert abs(value - mean) <= 3 * spread + 1e-9, f"{name}: {text}"
 
 
@@ -149,7 +166,11 @@ def test_numbers_that_two_tables_print_are_the_same() -> None:
     for row in ("IO", "IOms", "IOmsWb", "From Scratch"):
         assert paper("/6", row, "ImageNet1K") == paper("/7", row, "ResNet50")
     assert paper("/8", "FIP-IO", "z axis") == paper("/6", "IO", "ImageNet1K")
-    assert paper("/9", "FIP-ALL", "1 2 3 4") == paper("/1", "FIP-ALL on ImageNet1K", "ResNet50").split()[0] == "90.92"
+    assert (
+        paper("/9", "FIP-ALL", "1 2 3 4")
+        == paper("/1", "FIP-ALL on ImageNet1K", "ResNet50").split()[0]
+        == "90.92"
+    )
     for kind in ("Training CDNV", "Validation CDNV"):
         assert paper("/11", kind, "FIP-IO+BN ImageNet21K") == paper("/fig4", kind, "FIP-IO+BN on ImageNet21K")
     for row in ("I, O", "I, O, µ, σ", "I, O, µ, σ, W, b", "whole network", "from scratch"):
@@ -164,7 +185,12 @@ def test_tables_share_their_runs(scale: str) -> None:
         return [run.key for run in cell_of(f"image2point{name}", row, column, scale).runs]
 
     scratch = keys("/6", "From Scratch", "ImageNet1K")
-    assert scratch == keys("/7", "From Scratch", "ResNet50") == keys("/8", "From Scratch", "x axis") == keys("/9", "From Scratch", "4")
+    assert (
+        scratch
+        == keys("/7", "From Scratch", "ResNet50")
+        == keys("/8", "From Scratch", "x axis")
+        == keys("/9", "From Scratch", "4")
+    )
     assert (
         scratch
         == keys("/1", "From Scratch", "ResNet50")
@@ -176,7 +202,9 @@ def test_tables_share_their_runs(scale: str) -> None:
     assert keys("/1", "FIP-ALL on ImageNet1K", "ResNet50") == keys("/9", "FIP-ALL", "1 2 3 4")
     assert keys("/5", "1-shot", "PointInfoNCE") == keys("/10", "1-shot", "PointInfoNCE")
     assert keys("/5", "5-shot", "From scratch") == keys("/5", "5-shot", "From scratch, distilled")
-    assert keys("-v1/1", "whole network", "ModelNet(top 1 Acc%)") == keys("-v1/6", "whole network", "ResNet-18")
+    assert keys("-v1/1", "whole network", "ModelNet(top 1 Acc%)") == keys(
+        "-v1/6", "whole network", "ResNet-18"
+    )
     assert keys("-v1/7", "I, O, µ, σ", "default T") == keys("-v1/1", "I, O, µ, σ", "ModelNet(top 1 Acc%)")
     assert keys("-v1/7", "I, O, µ, σ", "NST(RI)") == keys("-v1/fig6", "I, O, µ, σ", "Non-Shared T")
     if scale == "full":  # the toy scale evaluates every epoch there
@@ -192,7 +220,8 @@ def test_cells_that_differ_are_different_runs(scale: str) -> None:
             key = cell.runs[0].key
             first = seen.setdefault(key, cell)
             known = first is cell or cell.shown != first.shown or (first.id.row, cell.id.row) in (
-                ("From Scratch", "From Scratch"), ("From scratch", "From scratch"), ("from scratch", "from scratch"),
+                ("From Scratch", "From Scratch"), ("From scratch", "From scratch"),
+                ("from scratch", "from scratch"),
             )  # fmt: skip
             assert known, f"{plan.table.id} ({scale}): {cell.id} is the very run of {first.id}"
 
@@ -208,20 +237,36 @@ def test_full_scale_is_the_papers_protocol() -> None:
             assert model and data and optim and data["source"] == "modelnet:{data}/modelnet40_ply_hdf5_2048"
             if model["network"] != "auto" or model["image_model"].startswith("pointnet2"):
                 continue  # vision transformers, SimpleView and PointNet++ have protocols of their own
-            assert {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4, "epochs": 300, "schedule": "cosine"}.items() <= optim.items()
-            assert {"batch_size": 32, "voxel_size": 0.05, "features": "xyz", "n_points": 2048, "augment": True}.items() <= data.items()
+            assert {
+                "lr": 0.1,
+                "momentum": 0.9,
+                "weight_decay": 1e-4,
+                "epochs": 300,
+                "schedule": "cosine",
+            }.items() <= optim.items()
+            assert {
+                "batch_size": 32,
+                "voxel_size": 0.05,
+                "features": "xyz",
+                "n_points": 2048,
+                "augment": True,
+            }.items() <= data.items()
             linear = not v1 or "linear" in cell.id.row
-            assert (model["stem"], model["head"]) == (("linear", "linear-bn") if linear else ("three-conv", "mlp")), cell.id
+            assert (model["stem"], model["head"]) == (
+                ("linear", "linear-bn") if linear else ("three-conv", "mlp")
+            ), cell.id
             assert model["shortcut_kernel"] == 1
 
 
 @pytest.mark.slow
 def test_rows_name_what_learns() -> None:
     regimes = {
-        "IO": "io", "IOms": "io+stats", "IOmsWb": "io+bn", "From Scratch": "scratch", "From scratch": "scratch", "from scratch": "scratch",
-        "FIP-IO": "io", "FIP-IO+BN": "io+bn", "FIP-ALL": "all", "I, O": "io", "I, O, µ, σ": "io+stats", "I, O, µ, σ, W, b": "io+bn",
-        "whole network": "all", "w/ pretraining": "all", "w/o pretraining": "scratch", "linear I, O": "io",
-        "from scratch (linear I, O)": "scratch",
+        "IO": "io", "IOms": "io+stats", "IOmsWb": "io+bn", "From Scratch": "scratch",
+        "From "
+        "scratch": "scratch", "from scratch": "scratch", "FIP-IO": "io", "FIP-IO+BN": "io+bn",
+        "FIP-ALL": "all", "I, O": "io", "I, O, µ, σ": "io+stats", "I, O, µ, σ, W, "
+        "b": "io+bn", "whole network": "all", "w/ pretraining": "all", "w/o pretraining": "scratch",
+        "linear I, O": "io", "from scratch (linear I, O)": "scratch",
     }  # fmt: skip
     for scale in ("full", "toy", "modelnet10"):
         for plan in all_plans(scale):
@@ -230,28 +275,52 @@ def test_rows_name_what_learns() -> None:
                 if cell.id.row in regimes:
                     assert model["regime"] == regimes[cell.id.row], f"{plan.table.id}: {cell.id}"
                 if model.get("regime") == "scratch":
-                    assert not model["weights"] and not model["cloud_weights"] and not model["pretrained"], f"{plan.table.id}: {cell.id}"
+                    assert not model["weights"] and not model["cloud_weights"] and not model["pretrained"], (
+                        f"{plan.table.id}: {cell.id}"
+                    )
 
 
 @pytest.mark.slow
 def test_what_the_rows_and_columns_vary_arrives_in_the_recipes() -> None:
-    stages = {c.id.column: c.resolved["model"]["load_stages"] for c in plan_of("image2point/9", "full").cells if c.id.row == "FIP-ALL"}
-    assert stages == {"1 2 3 4": None} | {n: [int(s) for s in n.split()] for n in ("1", "1 2", "1 2 3", "2 3 4", "3 4", "4")}
-    axes = {c.id.column: c.resolved["model"]["axis"] for c in plan_of("image2point/8", "full").cells if c.id.row == "FIP-IO"}
+    stages = {
+        c.id.column: c.resolved["model"]["load_stages"]
+        for c in plan_of("image2point/9", "full").cells
+        if c.id.row == "FIP-ALL"
+    }
+    assert stages == {"1 2 3 4": None} | {
+        n: [int(s) for s in n.split()] for n in ("1", "1 2", "1 2 3", "2 3 4", "3 4", "4")
+    }
+    axes = {
+        c.id.column: c.resolved["model"]["axis"]
+        for c in plan_of("image2point/8", "full").cells
+        if c.id.row == "FIP-IO"
+    }
     assert axes == {"x axis": "x", "y axis": "y", "z axis": "z"}
-    rules = {c.id.column: (c.resolved["model"]["rule"], c.resolved["model"]["start"]) for c in plan_of("image2point-v1/7", "full").cells}
+    rules = {
+        c.id.column: (c.resolved["model"]["rule"], c.resolved["model"]["start"])
+        for c in plan_of("image2point-v1/7", "full").cells
+    }
     fixed = {name: (name, "default") for name in ("T1", "T2", "T3")} | {"default T": ("repeat", "default")}
     learned = {"ST": ("learned-shared", "default"), "NST": ("learned", "default")}
-    assert rules == fixed | learned | {"ST(RI)": ("learned-shared", "random"), "NST(RI)": ("learned", "random")}
+    assert rules == fixed | learned | {
+        "ST(RI)": ("learned-shared", "random"),
+        "NST(RI)": ("learned", "random"),
+    }
     shares = {c.id.column: c.resolved["data"]["share"] for c in plan_of("image2point-v1/3", "full").cells}
-    assert shares == {"1% train data": 0.01, "5% train data": 0.05, "10% train data": 0.1, "100% train data": None}
+    assert shares == {
+        "1% train data": 0.01,
+        "5% train data": 0.05,
+        "10% train data": 0.1,
+        "100% train data": None,
+    }
     for name in ("image2point/4", "image2point/5", "image2point/10"):
         assert all(f"{c.resolved['data']['shots']}-shot" == c.id.row for c in plan_of(name, "full").cells)
     names = {c.id.column: c.resolved["model"]["image_model"] for c in plan_of("image2point/1", "full").cells}
     assert names == {
         "ResNet18": "resnet18.tv_in1k", "ResNet50": "resnet50.tv_in1k", "ResNet152": "resnet152.tv_in1k",
-        "ResNet101×2": "wide_resnet101_2.tv_in1k", "PointNet++(SSG)": "pointnet2-ssg", "ViT-B-16": "vit_base_patch16_224.orig_in21k",
-        "ViT-L-16": "vit_large_patch16_224.orig_in21k", "SimpleView": "resnet18.tv_in1k",
+        "ResNet101×2": "wide_resnet101_2.tv_in1k", "PointNet++(SSG)": "pointnet2-ssg",
+        "ViT-B-16": "vit_base_patch16_224.orig_in21k", "ViT-L-16": "vit_large_patch16_224.orig_in21k",
+        "SimpleView": "resnet18.tv_in1k",
     }  # fmt: skip
 
 
@@ -263,17 +332,26 @@ def test_toy_runs_are_small() -> None:
             data, method = run.content["data"], run.method
             if method in ("image2point", "distillation") and data["source"] == "procedural:shapes":
                 clouds = len(data["classes"]) * data["train_per_class"]
-                assert clouds * run.content["optim"]["epochs"] <= 40 * 3 and data["n_points"] <= 256 and data["voxel_size"] >= 0.15
+                assert (
+                    clouds * run.content["optim"]["epochs"] <= 40 * 3
+                    and data["n_points"] <= 256
+                    and data["voxel_size"] >= 0.15
+                )
             elif method == "image_pretraining":
                 pictures = data["categories"] * data["instances_per_class"]
                 assert pictures * run.content["optim"]["epochs"] <= 12 * 24 * 2 and data["image_size"] <= 32
-            assert "{data}" not in str(run.content), f"{plan.table.id}: {run.label} reads data that is not embedded"
+            assert "{data}" not in str(run.content), (
+                f"{plan.table.id}: {run.label} reads data that is not embedded"
+            )
 
 
 @pytest.mark.parametrize("name", EACH)
 def test_figures_and_measures_exist(name: str) -> None:
     table = table_of(name)
-    assert {c.shown.measure for scale in table.scales for c in plan_of(name, scale).cells} <= {None, *MEASURES}
+    assert {c.shown.measure for scale in table.scales for c in plan_of(name, scale).cells} <= {
+        None,
+        *MEASURES,
+    }
     figure = dict(table.figure or {})
     assert bool(figure) is ("fig" in name)
     if not figure:
@@ -297,12 +375,21 @@ def test_modelnet10_finds_its_files(name: str, real_data: Path) -> None:
     assert not missing_paths(plan, plan.runs.values())
 
 
-DEEP = {"conv1.0": "conv1", "conv1.1": "bn1", "conv1.3": "conv2", "conv1.4": "bn2", "conv1.6": "conv3", "bn1": "bn3"}
+DEEP = {
+    "conv1.0": "conv1",
+    "conv1.1": "bn1",
+    "conv1.3": "conv2",
+    "conv1.4": "bn2",
+    "conv1.6": "conv3",
+    "bn1": "bn3",
+}
 
 
 @pytest.mark.parametrize("column", ["Cityscapes → ModelNet40", "ADE20K → ModelNet40"])
 def test_encoders_of_segmentation_networks_load_as_table_5_asks(column: str, tmp_path: Path) -> None:
-    """Files in the naming of both sources: a ResNet with a stem of three convolutions, and for Cityscapes its decoder in the same file."""
+    """Files in the naming of both sources: a ResNet with a stem of three convolutions,
+    and for Cityscapes its decoder in the same file.
+    """
     model: Any = cell_of("image2point-v1/5", "I, O", column).resolved["model"]
     generator = torch.Generator().manual_seed(0)
     source = image_network(model["image_model"], options=model["image_options"])
@@ -311,7 +398,9 @@ def test_encoders_of_segmentation_networks_load_as_table_5_asks(column: str, tmp
         module, _, leaf = name.rpartition(".")
         if module != "fc":
             shape = tensor.shape
-            tensors[f"{DEEP.get(module, module)}.{leaf}"] = torch.rand(shape, generator=generator) if tensor.is_floating_point() else tensor
+            tensors[f"{DEEP.get(module, module)}.{leaf}"] = (
+                torch.rand(shape, generator=generator) if tensor.is_floating_point() else tensor
+            )
     if column.startswith("Cityscapes"):
         tensors |= {"head.conv.weight": torch.rand(19, 512, 1, 1), "dsn.0.weight": torch.rand(64, 256, 3, 3)}
     torch.save(tensors, tmp_path / "encoder.pth")

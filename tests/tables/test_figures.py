@@ -27,7 +27,14 @@ from pointlift.tables.figures import FIGURES, draw
 from pointlift.tables.figures import _transforms as transforms_of
 from pointlift.tables.outcome import CellId, CellOutcome, Shown, TableOutcome
 
-DATA = DataConfig(n_points=96, voxel_size=0.2, batch_size=6, train_per_class=4, test_per_class=3, classes=["chair", "lamp", "table"])
+DATA = DataConfig(
+    n_points=96,
+    voxel_size=0.2,
+    batch_size=6,
+    train_per_class=4,
+    test_per_class=3,
+    classes=["chair", "lamp", "table"],
+)
 TRAINER = TrainerConfig(accelerator="cpu", enable_progress_bar=False)
 COLUMNS = {"scratch": {"regime": "scratch"}, "learned": {"regime": "io+stats", "rule": "learned"}}
 PNG = b"\x89PNG"
@@ -37,25 +44,32 @@ PNG = b"\x89PNG"
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunResult]:
     root = tmp_path_factory.mktemp("runs")
     return {
-        name: fit_image2point(ModelConfig(**model), DATA, OptimConfig(epochs=2), TRAINER, 0, root / name) for name, model in COLUMNS.items()
+        name: fit_image2point(ModelConfig(**model), DATA, OptimConfig(epochs=2), TRAINER, 0, root / name)
+        for name, model in COLUMNS.items()
     }
 
 
 def outcome(runs: Mapping[str, RunResult], folder: Path, figure: dict[str, Any] | None) -> TableOutcome:
     content = {
-        "title": "t", "value": "val_accuracy", "rows": [{"name": "row"}], "columns": [{"name": n} for n in COLUMNS],
+        "title": "t", "value": "val_accuracy", "rows": [{"name": "row"}],
+        "columns": [{"name": n} for n in COLUMNS],
         "scales": {"toy": {"recipe": "image2point/demo.yaml", "seeds": 1}},
     } | ({"figure": figure} if figure else {})  # fmt: skip
     (folder / "t.yaml").write_text(yaml.safe_dump(content))
     definition: TableDefinition = read_table(str(folder / "t.yaml"))
     cells = tuple(
-        CellOutcome(CellId("row", n), 0, Shown("val_accuracy"), "done", r.metrics, r.best, r.checkpoint.parent) for n, r in runs.items()
+        CellOutcome(
+            CellId("row", n), 0, Shown("val_accuracy"), "done", r.metrics, r.best, r.checkpoint.parent
+        )
+        for n, r in runs.items()
     )
     return TableOutcome(definition, "toy", cells)
 
 
 def test_collapse_is_that_of_the_clouds_of_the_run(runs: Mapping[str, RunResult]) -> None:
-    """The same numbers as from the classes' means and variances written out, on the run's own training and test clouds."""
+    """The same numbers as from the classes' means and variances written out,
+    on the run's own training and test clouds.
+    """
     folder = runs["scratch"].checkpoint.parent
     recipe = {"model": asdict(ModelConfig(regime="scratch")), "data": asdict(DATA), "seed": 0}
     found = collapse(folder, recipe)
@@ -64,8 +78,17 @@ def test_collapse_is_that_of_the_clouds_of_the_run(runs: Mapping[str, RunResult]
         assert len(e.labels) == count and e.classes == ("chair", "lamp", "table")
         x = [e.features[e.labels == k].astype(np.float64) for k in range(3)]
         spread = [((v - v.mean(0)) ** 2).sum(1).mean() for v in x]
-        pairs = [(spread[i] + spread[j]) / (2 * ((x[i].mean(0) - x[j].mean(0)) ** 2).sum()) for i in range(3) for j in range(3) if i != j]
-        assert found[f"cdnv_{part}"] == pytest.approx(np.mean(pairs)) == pytest.approx(cdnv(e.features, e.labels).mean)
+        pairs = [
+            (spread[i] + spread[j]) / (2 * ((x[i].mean(0) - x[j].mean(0)) ** 2).sum())
+            for i in range(3)
+            for j in range(3)
+            if i != j
+        ]
+        assert (
+            found[f"cdnv_{part}"]
+            == pytest.approx(np.mean(pairs))
+            == pytest.approx(cdnv(e.features, e.labels).mean)
+        )
 
 
 def test_embeddings_are_what_the_output_layer_saw(runs: Mapping[str, RunResult]) -> None:
@@ -83,7 +106,8 @@ def test_embeddings_are_what_the_output_layer_saw(runs: Mapping[str, RunResult])
 @pytest.mark.parametrize(
     "figure",
     [
-        {"kind": "curves", "pairs": [{"name": "n", "of": "learned", "over": "scratch", "paper": "2x"}], "target": {"toy": 0.1}},
+        {"kind": "curves", "pairs": [{"name": "n", "of": "learned", "over": "scratch", "paper": "2x"}],
+         "target": {"toy": 0.1}},
         {
             "kind": "share-accuracy", "rows": ["row"], "columns": ["scratch", "learned"], "baseline": "row",
             "bars": {"rows": ["row"], "columns": ["scratch"]},
@@ -94,17 +118,24 @@ def test_embeddings_are_what_the_output_layer_saw(runs: Mapping[str, RunResult])
     ],
     ids=lambda f: f["kind"],
 )  # fmt: skip
-def test_every_kind_is_drawn_and_says_so_where_nothing_ran(figure: dict[str, Any], runs: Mapping[str, RunResult], tmp_path: Path) -> None:
+def test_every_kind_is_drawn_and_says_so_where_nothing_ran(
+    figure: dict[str, Any], runs: Mapping[str, RunResult], tmp_path: Path
+) -> None:
     table = outcome(runs, tmp_path, figure)
     pictures = draw(table)
-    assert pictures and all(p.png.startswith(PNG) and p.caption for p in pictures) and len({p.name for p in pictures}) == len(pictures)
+    assert (
+        pictures
+        and all(p.png.startswith(PNG) and p.caption for p in pictures)
+        and len({p.name for p in pictures}) == len(pictures)
+    )
     nothing = replace(table, cells=tuple(replace(c, status="not run", folder=None) for c in table.cells))
     with pytest.raises(ValueError, match=r"no run|no results"):
         draw(nothing)
 
 
 def test_all_kinds_are_tried() -> None:
-    assert set(FIGURES) == {"curves", "share-accuracy", "bars", "tsne", "transforms", "views"}  # views: test_costs_and_views.py
+    # views: test_costs_and_views.py
+    assert set(FIGURES) == {"curves", "share-accuracy", "bars", "tsne", "transforms", "views"}
 
 
 def test_speed_up_is_a_quotient_of_epochs(runs: Mapping[str, RunResult], tmp_path: Path) -> None:
@@ -129,7 +160,11 @@ def test_a_start_of_each_layers_own_is_named_after_its_layer(tmp_path: Path) -> 
     fit_image2point(model, DATA, OptimConfig(epochs=1, lr=1e-9), TRAINER, 0, tmp_path / "run")
     maps = list(transforms_of(tmp_path / "run").items())
     (name, first), (layer, learned), (_, other) = maps[:3]
-    assert name == f"before, {layer}" and np.allclose(first, learned, atol=1e-6) and not np.allclose(first, other, atol=0.1)
+    assert (
+        name == f"before, {layer}"
+        and np.allclose(first, learned, atol=1e-6)
+        and not np.allclose(first, other, atol=0.1)
+    )
 
 
 def test_bad_figures(runs: Mapping[str, RunResult], tmp_path: Path) -> None:

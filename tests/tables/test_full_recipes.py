@@ -1,4 +1,6 @@
-"""Every recipe of every table's full scale takes one optimizer step on data and weights in the real layouts."""
+"""Every recipe of every table's full scale takes one optimizer step on data and weights in the real
+layouts.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,14 @@ from pointlift.tables.plan import Plan, Run, filled, make_plan
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from image_writers import write_imagenet, write_tiny_imagenet
 
-FEW_POINTS = {"n_points": 128, "voxel_size": 0.15, "batch_size": 4, "num_workers": 0, "shots": None, "share": None}
+FEW_POINTS = {
+    "n_points": 128,
+    "voxel_size": 0.15,
+    "batch_size": 4,
+    "num_workers": 0,
+    "shots": None,
+    "share": None,
+}
 PIXELS = {"batch_size": 4, "num_workers": 0}
 # a ResNet-152 from scratch overflows in evaluation after one larger step on four clouds
 GENTLE = {"epochs": 1, "batch_size": 4, "lr": 1e-6, "final_lr": 0.0}
@@ -49,14 +58,18 @@ SMALL: dict[str, dict[str, Any]] = {  # of groups that only some methods have
     "transfer": {"teacher_batch_size": 4},
 }
 CHEAP_TABLE = "image2point-v1/7"
-WIDTH = {"FractalDB-1000_resnet50_epoch90.pth": 1000, "FractalDB-10000_resnet50_epoch90.pth": 10000, "resnet50_miil_21k.pth": 11221}
+WIDTH = {
+    "FractalDB-1000_resnet50_epoch90.pth": 1000,
+    "FractalDB-10000_resnet50_epoch90.pth": 10000,
+    "resnet50_miil_21k.pth": 11221,
+}
 
 
 @functools.cache
 def full_runs(tables: tuple[str, ...]) -> dict[str, tuple[Run, Plan]]:
-    """The distinct runs of the tables, seed 0: label -> (run, plan). Of those that differ in shots, share or regime alone, one is taken:
-    test_shipped_recipes.py steps every regime. Of PointCMT's, those with a student, dataset, kind of views, way of transfer or other group
-    of settings that none before has."""
+    """The distinct runs of the tables, seed 0: label -> (run, plan). Of those that differ in shots, share or
+    regime alone, one is taken: test_shipped_recipes.py steps every regime. Of PointCMT's, those with a
+    student, dataset, kind of views, way of transfer or other group of settings that none before has."""
     found: dict[str, tuple[Run, Plan]] = {}
     seen: set[str] = set()
     codes, files, resolved = CodeFingerprints(), FileIdentities("data"), dict[str, Recipe]()
@@ -68,8 +81,13 @@ def full_runs(tables: tuple[str, ...]) -> dict[str, tuple[Run, Plan]]:
             content = {**run.content, "data": data, "model": model}
             key = json.dumps([run.method, content], sort_keys=True)
             if run.method == "pointcmt":
-                content["transfer"] = content["transfer"] | SMALL["transfer"]  # a step's own sizes tell no runs apart
-                groups = {json.dumps([name, group], sort_keys=True) for name, group in content.items() if name != "seed"}
+                # a step's own sizes tell no runs apart
+                content["transfer"] = content["transfer"] | SMALL["transfer"]
+                groups = {
+                    json.dumps([name, group], sort_keys=True)
+                    for name, group in content.items()
+                    if name != "seed"
+                }
                 if run.seed != 0 or groups <= seen:
                     continue
                 seen |= groups
@@ -79,14 +97,18 @@ def full_runs(tables: tuple[str, ...]) -> dict[str, tuple[Run, Plan]]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Planning every table takes most of a minute: the fast tests, which take one cheap run, plan its table alone."""
+    """Planning every table takes most of a minute: the fast tests, which take one cheap run,
+    plan its table alone.
+    """
     if "label" in metafunc.fixturenames:
         fast = metafunc.config.getoption("markexpr") == "not slow"
         runs = full_runs((CHEAP_TABLE,) if fast else tuple(list_tables()))
         cheap = [label for label in runs if label.startswith(f"{CHEAP_TABLE}:") and "/ T1," in label]
         assert len(cheap) == 1
         marks = {label: () if label in cheap else pytest.mark.slow for label in runs}
-        metafunc.parametrize(("label", "runs"), [pytest.param(label, runs, id=label, marks=marks[label]) for label in runs])
+        metafunc.parametrize(
+            ("label", "runs"), [pytest.param(label, runs, id=label, marks=marks[label]) for label in runs]
+        )
 
 
 @pytest.fixture(scope="session")
@@ -124,29 +146,45 @@ def scans(folder: Path) -> None:
 
 FEW = MODELNET40_CLASSES[:6]  # every run of PointCMT goes through all of its objects several times
 LAYOUTS: dict[str, Callable[[Path], object]] = {
-    "modelnet40_ply_hdf5_2048": lambda folder: write_modelnet_h5(folder, 2, 1, 128, classes=MODELNET40_CLASSES, normals=False),
+    "modelnet40_ply_hdf5_2048": lambda folder: write_modelnet_h5(
+        folder, 2, 1, 128, classes=MODELNET40_CLASSES, normals=False
+    ),
     "imagenet": imagenet,
     "tiny-imagenet-200": write_tiny_imagenet,
     "modelnet40_normal_resampled": lambda folder: write_modelnet_txt(folder, 2, 1, 128, classes=FEW),
     "ModelNet40": lambda folder: write_off(folder, 2, 1, classes=FEW),
     "ModelNet40_mv_20view": lambda folder: write_views(folder, dull_views, 2, 1, classes=FEW),
     "ScanObjectNN": scans,
-    "shapenetcore_partanno_segmentation_benchmark_v0_normal": lambda folder: write_shapenetpart(folder, 1, 1, 1, (150, 200)),
+    "shapenetcore_partanno_segmentation_benchmark_v0_normal": lambda folder: write_shapenetpart(
+        folder, 1, 1, 1, (150, 200)
+    ),
 }
 
 
 def weights_file(path: Path, model: dict[str, Any]) -> None:
-    """A file of the kind that the papers' authors link to, with random values, for the network that reads it."""
+    """A file of the kind that the papers' authors link to, with random values,
+    for the network that reads it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     if "pointcontrast" in path.name:
-        torch.save({"curr_iter": 1, "state_dict": pointcontrast_state(), "optimizer": {}, "scheduler": {}}, path)
+        torch.save(
+            {"curr_iter": 1, "state_dict": pointcontrast_state(), "optimizer": {}, "scheduler": {}}, path
+        )
         return
     options = dict(model.get("image_options") or {})
     if path.name in WIDTH:
         options["num_classes"] = WIDTH[path.name]
     state = image_network(model["image_model"].split(".")[0], options=options).state_dict()
-    if "ade20k" in path.name:  # CSAIL: the deep stem is conv1, bn1, conv2, bn2, conv3, bn3, and nothing behind the stages
-        stem = {"conv1.0": "conv1", "conv1.1": "bn1", "conv1.3": "conv2", "conv1.4": "bn2", "conv1.6": "conv3", "bn1": "bn3"}
+    # CSAIL: the deep stem is conv1, bn1, conv2, bn2, conv3, bn3, and nothing behind the stages
+    if "ade20k" in path.name:
+        stem = {
+            "conv1.0": "conv1",
+            "conv1.1": "bn1",
+            "conv1.3": "conv2",
+            "conv1.4": "bn2",
+            "conv1.6": "conv3",
+            "bn1": "bn3",
+        }
         state = {rename(k, stem): v for k, v in state.items() if not k.startswith("fc.")}
     torch.save({"state_dict": state} if "miil" in path.name else state, path)
 
@@ -164,25 +202,43 @@ def pointcontrast_state() -> dict[str, torch.Tensor]:
     state: dict[str, torch.Tensor] = {"conv0p1s1.kernel": torch.randn(27, 3, 32), **bn("bn0", 32)}
     channels = 32
     for stage, (width, depth) in enumerate(zip(widths, depths), 1):
-        state |= {f"conv{stage}p{2 ** (stage - 1)}s2.kernel": 0.1 * torch.randn(8, channels, channels), **bn(f"bn{stage}", channels)}
+        state |= {
+            f"conv{stage}p{2 ** (stage - 1)}s2.kernel": 0.1 * torch.randn(8, channels, channels),
+            **bn(f"bn{stage}", channels),
+        }
         for block in range(depth):
             name = f"block{stage}.{block}"
-            state |= {f"{name}.conv1.kernel": 0.05 * torch.randn(27, channels, width), **bn(f"{name}.norm1", width)}
-            state |= {f"{name}.conv2.kernel": 0.05 * torch.randn(27, width, width), **bn(f"{name}.norm2", width)}
+            state |= {
+                f"{name}.conv1.kernel": 0.05 * torch.randn(27, channels, width),
+                **bn(f"{name}.norm1", width),
+            }
+            state |= {
+                f"{name}.conv2.kernel": 0.05 * torch.randn(27, width, width),
+                **bn(f"{name}.norm2", width),
+            }
             if channels != width:
-                state |= {f"{name}.downsample.0.kernel": 0.1 * torch.randn(channels, width), **bn(f"{name}.downsample.1", width)}
+                state |= {
+                    f"{name}.downsample.0.kernel": 0.1 * torch.randn(channels, width),
+                    **bn(f"{name}.downsample.1", width),
+                }
             channels = width
     return state
 
 
 def bn(name: str, channels: int) -> dict[str, torch.Tensor]:
-    values = {"weight": torch.ones(channels), "bias": torch.zeros(channels), "running_mean": torch.zeros(channels)}
+    values = {
+        "weight": torch.ones(channels),
+        "bias": torch.zeros(channels),
+        "running_mean": torch.zeros(channels),
+    }
     values |= {"running_var": torch.ones(channels), "num_batches_tracked": torch.tensor(1)}
     return {f"{name}.bn.{key}": value for key, value in values.items()}
 
 
 def shrunk(recipe: Recipe) -> Recipe:
-    """One small step of a few clouds or pictures on the CPU; networks, sizes of pictures and kinds of optimizers stay as they are."""
+    """One small step of a few clouds or pictures on the CPU;
+    networks, sizes of pictures and kinds of optimizers stay as they are.
+    """
     content: dict[str, Any] = json.loads(json.dumps(recipe.resolved))
     pixels = str(content["data"].get("source", "")).startswith(("pixels:", "imagenet:", "tiny-imagenet:"))
     content["data"] |= {k: v for k, v in (PIXELS if pixels else FEW_POINTS).items() if k in content["data"]}
@@ -208,11 +264,19 @@ def shrunk(recipe: Recipe) -> Recipe:
 
 @pytest.fixture
 def one_batch_statistics(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Running statistics are those of the last batch: with the usual momentum they are nine parts initial values after one step, with which
-    deep networks overflow in evaluation; that says nothing of the recipe."""
+    """Running statistics are those of the last batch: with the usual momentum they are nine parts initial
+    values after one step, with which deep networks overflow in evaluation; that says nothing of the recipe.
+    """
     construct = _NormBase.__init__
 
-    def follow(self: _NormBase, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, *args: Any, **settings: Any) -> None:
+    def follow(
+        self: _NormBase,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        *args: Any,
+        **settings: Any,
+    ) -> None:
         construct(self, num_features, eps, 1.0, *args, **settings)
 
     monkeypatch.setattr(_NormBase, "__init__", follow)
@@ -251,7 +315,9 @@ def test_takes_a_step(
     cache.mkdir(exist_ok=True)
     folder = take_step(run, plan, real_layouts, cache)
     metrics = json.loads((folder / "result.json").read_text())["metrics"]
-    assert metrics and all(isinstance(v, float) and v == v and abs(v) != float("inf") for v in metrics.values()), metrics
+    assert metrics and all(
+        isinstance(v, float) and v == v and abs(v) != float("inf") for v in metrics.values()
+    ), metrics
     for file in folder.rglob("*.ckpt"):
         file.unlink()  # gigabytes, for the largest
     if not any(run.key in other.after for other, _ in runs.values()):
@@ -260,6 +326,8 @@ def test_takes_a_step(
 
 
 def test_wide_resnet_is_the_papers_101x2() -> None:
-    """ResNet101x2 has the twofold width of the inner 3x3 convolutions (torchvision's wide_resnet101_2), 126.9 M parameters in 2D."""
+    """ResNet101x2 has the twofold width of the inner 3x3 convolutions (torchvision's wide_resnet101_2),
+    126.9 M parameters in 2D.
+    """
     with torch.device("meta"):
         assert sum(p.numel() for p in timm.create_model("wide_resnet101_2").parameters()) == 126_886_696

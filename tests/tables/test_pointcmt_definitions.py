@@ -1,4 +1,6 @@
-"""PointCMT's tables: every cell of every scale has a recipe, cells differ in what their names say, the paper's numbers are the paper's."""
+"""PointCMT's tables: every cell of every scale has a recipe, cells differ in what their names say,
+the paper's numbers are the paper's.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,14 @@ PAPER = {
         89.0 ± 0.3 (+3.7) 91.6 ± 0.2 (+4.3) 79.9 ± 0.3 (+4.4) 83.1 ± 0.2 (+3.9)
         91.8 ± 0.2 (+2.6) 93.2 ± 0.3 (+1.0) 84.4 ± 0.4 (+0.4) 86.4 ± 0.3 (+1.0)""",
     "3": "73.3 75.2 (+1.9) | 82.1 83.5 (+1.4) | 85.1 87.9 (+2.8) | 88.4 89.3 (+0.9)",
-    "4": "93.4 87.5 79.4 | 93.8 (+0.4) 89.2 (+1.7) 82.5 (+3.1) | 94.0 (+0.6) 91.3 (+3.8) 82.3 (+2.9) | 94.4 (+1.0) 91.8 (+4.3) 83.3 (+3.9)",
-    "5": "93.4 79.4 | 93.1 (-0.3) 81.8 (+2.4) | 93.6 (+0.2) 82.0 (+2.6) | 93.9 (+0.5) 81.1 (+1.7) | 94.4 (+1.0) 83.3 (+3.9)",
+    "4": (
+        "93.4 87.5 79.4 | 93.8 (+0.4) 89.2 (+1.7) 82.5 (+3.1) | 94.0 (+0.6) 91.3 (+3.8) 82.3 (+2.9) | 94.4 "
+        "(+1.0) 91.8 (+4.3) 83.3 (+3.9)"
+    ),
+    "5": (
+        "93.4 79.4 | 93.1 (-0.3) 81.8 (+2.4) | 93.6 (+0.2) 82.0 (+2.6) | 93.9 (+0.5) 81.1 (+1.7) | 94.4 "
+        "(+1.0) 83.3 (+3.9)"
+    ),
     "6": "94.4 | 94.0 91.8 | 90.7",
     "7": "93.4 | 93.1 (-0.3) | 93.4 (+0.0) | 93.5 (+0.1) | 94.4 (+1.0)",
     "8": "93.4 | 94.2 | 94.4 97.0",
@@ -83,14 +91,21 @@ def test_the_ids_are_those_of_the_paper() -> None:
         assert table.title and table.question.endswith("?") and table.needs
         assert set(table.scales) == SCALES.get(name, {"full", "toy"})
         assert bool(table.figure) is name.startswith("fig")
-        assert set(table.figure or {}) - {"kind"} <= set(FIGURES[(table.figure or {"kind": "bars"})["kind"]][1])
+        assert set(table.figure or {}) - {"kind"} <= set(
+            FIGURES[(table.figure or {"kind": "bars"})["kind"]][1]
+        )
 
 
 @pytest.mark.parametrize("name", IDS)
 def test_every_number_of_the_papers_table_is_there(name: str) -> None:
     """The same numbers as often as in the paper's text, none more and none less."""
-    wanted, found = Counter(NUMBER.findall(PAPER[name])), Counter(NUMBER.findall(" | ".join(printed(table_of(name)))))
-    assert sum(wanted.values()) >= 3 and found == wanted, f"missing {wanted - found}, too many {found - wanted}"
+    wanted, found = (
+        Counter(NUMBER.findall(PAPER[name])),
+        Counter(NUMBER.findall(" | ".join(printed(table_of(name))))),
+    )
+    assert sum(wanted.values()) >= 3 and found == wanted, (
+        f"missing {wanted - found}, too many {found - wanted}"
+    )
 
 
 @pytest.mark.parametrize("name", EACH)
@@ -100,7 +115,9 @@ def test_every_cell_of_every_scale_has_a_recipe(name: str) -> None:
         rows = [r.name for r in table.rows if r.exists_at(scale)]
         columns = [c.name for c in table.columns if c.exists_at(scale)]
         plan = plan_of(name, scale)
-        assert {cell.id for cell in plan.cells} == {CellId(r, c) for r in rows for c in columns if (r, c) not in table.skip}
+        assert {cell.id for cell in plan.cells} == {
+            CellId(r, c) for r in rows for c in columns if (r, c) not in table.skip
+        }
         assert all(len(cell.runs) == table.scales[scale].seeds >= 2 for cell in plan.cells)
         assert {c.shown.measure for c in plan.cells} <= {None, *MEASURES}
         labels = {run.label.partition(", seed")[0] for run in plan.runs.values()}
@@ -117,18 +134,31 @@ def value_and_gain(text: str) -> tuple[float, float | None]:
 
 
 def test_printed_gains_are_differences_to_the_row_without_images() -> None:
-    """A slip of the pen in either number breaks the sum. The paper rounds, and takes some gains between best runs: 0.11."""
+    """A slip of the pen in either number breaks the sum.
+    The paper rounds, and takes some gains between best runs: 0.11.
+    """
     checked = 0
     for name in ("1", "2", "3", "4", "5", "7", "11"):
         table = table_of(name)
         for row, columns in table.paper.items():
-            base = {"1": f"{row.removesuffix(' w/ PointCMT')} (baseline)", "2": f"{row.removesuffix(' w/ PointCMT')} (baseline)", "3": row}
-            base |= {"4": "PointNet++", "5": "Baseline", "7": "Baseline", "11": "Pre-trained PointNet++ w/o PointCMT"}
+            base = {
+                "1": f"{row.removesuffix(' w/ PointCMT')} (baseline)",
+                "2": f"{row.removesuffix(' w/ PointCMT')} (baseline)",
+                "3": row,
+            }
+            base |= {
+                "4": "PointNet++",
+                "5": "Baseline",
+                "7": "Baseline",
+                "11": "Pre-trained PointNet++ w/o PointCMT",
+            }
             for column, text in columns.items():
                 if "(" not in text:
                     continue
                 value, gain = value_and_gain(text)
-                other = value_and_gain(table.paper[base[name]]["Train from scratch" if name == "3" else column])[0]
+                other = value_and_gain(
+                    table.paper[base[name]]["Train from scratch" if name == "3" else column]
+                )[0]
                 assert value - other == pytest.approx(gain, abs=0.11), (name, row, column)
                 checked += 1
     assert checked == 6 + 8 + 4 + 9 + 8 + 4 + 2
@@ -138,17 +168,28 @@ def test_numbers_that_two_tables_print_are_the_same() -> None:
     paper = {name: table_of(name).paper for name in IDS}
     for students, column in (("DGCNN", "DGCNN"), ("RS-CNN", "RS-CNN"), ("PointNet++", "PointNet++")):
         assert paper["1"][f"{students} (baseline)"]["OA(%)"] == paper["fig1"]["without PointCMT"][column]
-        assert paper["1"][f"{students} w/ PointCMT"]["OA(%)"].split()[0] == paper["fig1"]["with PointCMT"][column]
+        assert (
+            paper["1"][f"{students} w/ PointCMT"]["OA(%)"].split()[0]
+            == paper["fig1"]["with PointCMT"][column]
+        )
     for column in ("ModelNet40", "PB_T50_RS"):
         assert paper["4"]["FE + CE"][column] == paper["5"]["PointCMT (ours)"][column]
-        assert paper["4"]["PointNet++"][column] == paper["5"]["Baseline"][column] == paper["9"]["PointNet++"][column]
+        assert (
+            paper["4"]["PointNet++"][column]
+            == paper["5"]["Baseline"][column]
+            == paper["9"]["PointNet++"][column]
+        )
     assert paper["5"]["Hinton et al."]["ModelNet40"] == paper["7"]["Hinton et al."]["ModelNet40"]
     without = float(paper["4"]["PointNet++"]["OBJ_ONLY"])
     for row, kind in (("Projection", "projection"), ("Projection w/ color", "projection w/ color")):
         gain = paper["9"][f"Gains on PointNet++ ({kind})"]["OBJ_ONLY"].strip("()")
         assert float(paper["6"][row]["OBJ_ONLY"]) - without == pytest.approx(float(gain), abs=0.01)
-    assert paper["9"]["Rendered from CAD"]["ModelNet40"] == paper["fig3"]["image network"]["Rendered from CAD"]
-    assert paper["9"]["Projection w/ color"]["OBJ_ONLY"] == paper["fig3"]["image network"]["Projection w/ color"]
+    assert (
+        paper["9"]["Rendered from CAD"]["ModelNet40"] == paper["fig3"]["image network"]["Rendered from CAD"]
+    )
+    assert (
+        paper["9"]["Projection w/ color"]["OBJ_ONLY"] == paper["fig3"]["image network"]["Projection w/ color"]
+    )
 
 
 def differing(a: Cell, b: Cell) -> set[str]:
@@ -164,7 +205,15 @@ KEYS = {  # what the rows of a column may differ in
     "6": {"views.kind", "views.rig", "views.size", "views.folder", "views.n_views", "data.source"},
     "7": {"transfer.method"},
     "8": {"transfer.method", "teacher.pretrained", "teacher.image_model", "teacher.image_options"},
-    "9": {"transfer.method", "views.kind", "views.rig", "views.size", "views.folder", "views.n_views", "data.source"},
+    "9": {
+        "transfer.method",
+        "views.kind",
+        "views.rig",
+        "views.size",
+        "views.folder",
+        "views.n_views",
+        "data.source",
+    },
     "10": set(),
     "11": {"model.cloud_weights"},
 }
@@ -179,13 +228,18 @@ def test_rows_of_a_column_differ_only_in_what_they_say(scale: str) -> None:
             first, *others = [c for c in plan.cells if c.id.column == column]
             for cell in others:
                 found = differing(first, cell)
-                assert {re.sub(r"^(model\.options|teacher\.image_options)\..*", r"\1", k) for k in found} <= allowed, (name, cell.id, found)
+                assert {
+                    re.sub(r"^(model\.options|teacher\.image_options)\..*", r"\1", k) for k in found
+                } <= allowed, (name, cell.id, found)
     for cell in plan_of("1", scale).cells:
         if cell.id.row.endswith("w/ PointCMT"):
             alone = cell_of("1", cell.id.row.replace("w/ PointCMT", "(baseline)"), cell.id.column, scale)
             assert differing(cell, alone) == {"transfer.method"}
     for column in ("DGCNN", "RS-CNN", "PointNet++"):
-        found = differing(cell_of("fig1", "with PointCMT", column, scale), cell_of("fig1", "without PointCMT", column, scale))
+        found = differing(
+            cell_of("fig1", "with PointCMT", column, scale),
+            cell_of("fig1", "without PointCMT", column, scale),
+        )
         assert found == {"transfer.method"}
 
 
@@ -196,7 +250,9 @@ def test_cells_that_differ_are_different_runs() -> None:
             seen: dict[str, Cell] = {}
             for cell in plan_of(name, scale).cells:
                 first = seen.setdefault(cell.runs[0].key, cell)
-                assert first is cell or cell.shown != first.shown, f"{name} ({scale}): {cell.id} is the very run of {first.id}"
+                assert first is cell or cell.shown != first.shown, (
+                    f"{name} ({scale}): {cell.id} is the very run of {first.id}"
+                )
 
 
 @pytest.mark.slow
@@ -209,11 +265,19 @@ def test_tables_share_their_runs(scale: str) -> None:
         return [run.key for run in cell_of(name, row, column, scale).runs][:seeds]
 
     alone = keys("1", "PointNet++ (baseline)", "OA(%)")
-    assert alone == keys("4", "PointNet++") == keys("5", "Baseline") == keys("7", "Baseline") == keys("8", "PointNet++")
+    assert (
+        alone
+        == keys("4", "PointNet++")
+        == keys("5", "Baseline")
+        == keys("7", "Baseline")
+        == keys("8", "PointNet++")
+    )
     assert alone == keys("9", "PointNet++") == keys("fig1", "without PointCMT", "PointNet++")
     taught = keys("1", "PointNet++ w/ PointCMT", "OA(%)")
     assert taught == keys("4", "FE + CE") == keys("5", "PointCMT (ours)") == keys("7", "PointCMT (ours)")
-    assert taught == keys("10", "total epochs", "Stage II (CMPG)") == keys("fig1", "with PointCMT", "PointNet++")
+    assert (
+        taught == keys("10", "total epochs", "Stage II (CMPG)") == keys("fig1", "with PointCMT", "PointNet++")
+    )
     assert keys("6", "Projection") == keys("9", "Projection") == keys("9", "Gains on PointNet++ (projection)")
     if scale == "full":
         assert taught == keys("6", "Rendered from CAD") == keys("8", "PointCMT, pre-trained image network")
@@ -228,14 +292,25 @@ def test_full_scale_is_the_papers_protocol() -> None:
             if cell.runs[0].method != "pointcmt":
                 continue
             flat = flatten(dict(cell.resolved))
-            assert flat["data.n_points"] == flat["generator.n_points"] == 1024 and flat["generator.kind"] == "mlp"
-            assert flat["model.options.head"] == [512] and flat["teacher.image_model"] == "torchvision:resnet18"
+            assert (
+                flat["data.n_points"] == flat["generator.n_points"] == 1024
+                and flat["generator.kind"] == "mlp"
+            )
+            assert (
+                flat["model.options.head"] == [512] and flat["teacher.image_model"] == "torchvision:resnet18"
+            )
             assert flat["generator_optim.optimizer"] == "adam" and flat["generator.batch_size"] == 32
             scans = flat["data.source"].startswith("scanobjectnn:")
-            assert flat["teacher_optim.epochs"] == (1000 if scans else 50) and flat["teacher_optim.lr"] == 0.01
+            assert (
+                flat["teacher_optim.epochs"] == (1000 if scans else 50) and flat["teacher_optim.lr"] == 0.01
+            )
             assert flat["transfer.teacher_batch_size"] == (32 if scans else 128)
             projected = flat["views.kind"] != "folder"
-            assert (flat["views.rig"], flat["views.n_views"]) == ("simpleview-6", None) if projected else flat["views.n_views"] == 20
+            assert (
+                (flat["views.rig"], flat["views.n_views"]) == ("simpleview-6", None)
+                if projected
+                else flat["views.n_views"] == 20
+            )
 
 
 @pytest.mark.slow
@@ -248,15 +323,29 @@ def test_toy_runs_are_small_and_read_nothing() -> None:
             keys[run.key] = run.label
             flat = flatten(dict(run.content))
             clouds = len(flat["data.classes"]) * flat["data.train_per_class"]
-            assert clouds <= 40 and all(flat.get(f"{g}.epochs", 0) <= 4 for g in ("optim", "teacher_optim", "generator_optim")), run.label
+            assert clouds <= 40 and all(
+                flat.get(f"{g}.epochs", 0) <= 4 for g in ("optim", "teacher_optim", "generator_optim")
+            ), run.label
     assert len(keys) <= 80  # of 118: tables share them
 
 
 MISSING = {
-    "1": r"ModelNet40_mv_20view does not exist, ModelNet40 \(copyright.*\) is expected there as <class>/\{train,test\}/<class>_0001_001",
-    "2": r"ScanObjectNN does not exist, ScanObjectNN \(terms of use of ScanObjectNN.*is expected there as main_split/",
-    "11": r"shapenetcore_partanno_segmentation_benchmark_v0_normal does not exist, ShapeNetPart \(terms of use of ShapeNet",
-    "fig3": r"nowhere/ModelNet40 does not exist, ModelNet40 / ModelNet10 \(copyright.*is expected there as <class>/train/\*\.off",
+    "1": (
+        r"ModelNet40_mv_20view does not exist, ModelNet40 \(copyright.*\) is expected there as "
+        r"<class>/\{train,test\}/<class>_0001_001"
+    ),
+    "2": (
+        r"ScanObjectNN does not exist, ScanObjectNN \(terms of use of ScanObjectNN.*is expected there as "
+        r"main_split/"
+    ),
+    "11": (
+        r"shapenetcore_partanno_segmentation_benchmark_v0_normal does not exist, "
+        r"ShapeNetPart \(terms of use of ShapeNet"
+    ),
+    "fig3": (
+        r"nowhere/ModelNet40 does not exist, ModelNet40 / ModelNet10 \(copyright.*is expected there as "
+        r"<class>/train/\*\.off"
+    ),
 }
 
 
@@ -266,7 +355,11 @@ def test_missing_data_is_one_sentence(name: str) -> None:
     with pytest.raises(MissingDataError, match=MISSING[name]) as caught:
         check_needs(plan, plan.runs.values())
     assert "\n" not in str(caught.value) and "nothing was run" in str(caught.value)
-    assert not [place for place in needed_places(plan, plan.runs.values()) if "cache" in place or place.endswith("/views")]
+    assert not [
+        place
+        for place in needed_places(plan, plan.runs.values())
+        if "cache" in place or place.endswith("/views")
+    ]
 
 
 def test_a_folder_of_renderings_is_no_part_of_a_run() -> None:

@@ -1,4 +1,6 @@
-"""Definitions are read strictly: what is wrong with one is a sentence that names the place and the nearest right name."""
+"""Definitions are read strictly: what is wrong with one is a sentence that names the place and the nearest
+right name.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,16 @@ from pointlift.tables.definition import find_table, list_tables, read_table
 
 def test_a_definition_keeps_what_it_says(tmp_path: Path) -> None:
     changes: dict[str, Any] = {
-        "columns": ["a", {"name": "b", "scales": ["toy"], "toy": {"model.regime": "io"}, "value": "train_accuracy", "unit": ""}],
+        "columns": [
+            "a",
+            {
+                "name": "b",
+                "scales": ["toy"],
+                "toy": {"model.regime": "io"},
+                "value": "train_accuracy",
+                "unit": "",
+            },
+        ],
         "skip": [["2-shot", "a"]],
         "cells": [{"row": "4-shot", "column": "b", "set": {"optim.lr": 0.5}}],
         "paper": {"4-shot": {"b": "1.5"}},
@@ -24,11 +35,21 @@ def test_a_definition_keeps_what_it_says(tmp_path: Path) -> None:
         "figure": {"kind": "bars"},
     }
     found = read_table(str(write_table(tmp_path, **changes)))
-    assert found.id == "tiny" and found.value == "val_accuracy" and found.unit == "%" and found.measure is None
-    assert [r.name for r in found.rows] == ["2-shot", "4-shot"] and found.columns[1].settings("toy") == [{"model.regime": "io"}]
-    assert found.columns[1].shown == {"value": "train_accuracy", "unit": ""} and found.columns[1].exists_at("toy")
+    assert (
+        found.id == "tiny" and found.value == "val_accuracy" and found.unit == "%" and found.measure is None
+    )
+    assert [r.name for r in found.rows] == ["2-shot", "4-shot"] and found.columns[1].settings("toy") == [
+        {"model.regime": "io"}
+    ]
+    assert found.columns[1].shown == {"value": "train_accuracy", "unit": ""} and found.columns[1].exists_at(
+        "toy"
+    )
     assert found.skip == {("2-shot", "a")} and found.cells[0].settings("toy") == [{"optim.lr": 0.5}]
-    assert found.paper == {"4-shot": {"b": "1.5"}} and found.quoted[0].name == "RSMix" and found.figure == {"kind": "bars"}
+    assert (
+        found.paper == {"4-shot": {"b": "1.5"}}
+        and found.quoted[0].name == "RSMix"
+        and found.figure == {"kind": "bars"}
+    )
     assert found.scale("toy").seeds == 1 and found.scale("toy").settings["optim.epochs"] == 2
 
 
@@ -41,12 +62,21 @@ BAD = [
     ({"columns": [{"name": "x", "ful": {}}]}, "columns[0] has the unknown key ful"),
     ({"columns": [{"name": "x", "set": {"seed": 3}}]}, "a cell may not set (seeds: of the scale)"),
     ({"columns": [{"name": "x", "scales": ["tiy"]}]}, "names 'tiy', did you mean toy?"),
-    ({"paper": {"2 shot": {"scratch": "1"}}}, "paper names '2 shot', which is no row or column there, did you mean 2-shot?"),
-    ({"paper": {"2-shot": {"scratch": 12.3}}}, "is 12.3, the number as the paper prints it is expected, in quotes"),
+    (
+        {"paper": {"2 shot": {"scratch": "1"}}},
+        "paper names '2 shot', which is no row or column there, did you mean 2-shot?",
+    ),
+    (
+        {"paper": {"2-shot": {"scratch": 12.3}}},
+        "is 12.3, the number as the paper prints it is expected, in quotes",
+    ),
     ({"skip": [["2-shot"]]}, "[row, column] is expected"),
     ({"cells": [{"row": "2-shot", "column": "scrach"}]}, "did you mean scratch?"),
     ({"scales": {}}, "scales is empty"),
-    ({"scales": {"toy": {"recipe": "image2point/demo.yaml", "seeds": 0}}}, "seeds is 0, expected a whole number of at least 1"),
+    (
+        {"scales": {"toy": {"recipe": "image2point/demo.yaml", "seeds": 0}}},
+        "seeds is 0, expected a whole number of at least 1",
+    ),
     ({"scales": {"toy": {"set": {}}}}, "scales.toy has no recipe"),
     ({"before": {"net": {"toy": {"optim.lr": 1}}}}, "before.net.toy has no recipe"),
     ({"digits": -1}, "digits is -1"),
@@ -61,12 +91,18 @@ def test_what_is_wrong_is_one_sentence(changes: dict[str, Any], sentence: str, t
     path = write_table(tmp_path, **changes)
     with pytest.raises(RecipeError) as caught:
         read_table(str(path))
-    assert sentence in str(caught.value) and str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+    assert (
+        sentence in str(caught.value)
+        and str(caught.value).startswith(str(path))
+        and "\n" not in str(caught.value)
+    )
 
 
 def test_an_unknown_table_offers_the_nearest(tmp_path: Path) -> None:
     ids = list_tables()
-    assert "image2point/4" in ids and ids.index("image2point/9") < ids.index("image2point/11"), "in the order of their numbers"
+    assert "image2point/4" in ids and ids.index("image2point/9") < ids.index("image2point/11"), (
+        "in the order of their numbers"
+    )
     for wrong in ("image2point/fig22", "imagepoint/4"):
         with pytest.raises(RecipeError, match="did you mean image2point/"):
             find_table(wrong)

@@ -1,4 +1,6 @@
-"""From definitions to runs: what overlays do, which runs are one run, what changes a key and what does not."""
+"""From definitions to runs: what overlays do, which runs are one run,
+what changes a key and what does not.
+"""
 
 from __future__ import annotations
 
@@ -45,15 +47,28 @@ def test_later_overlays_win_and_seeds_are_runs(tmp_path: Path) -> None:
     )
     a, b = plan.cells
     assert (a.id, b.id) == (CellId("r", "a"), CellId("r", "b"))
-    assert a.resolved["optim"]["lr"] == 0.2 and a.resolved["data"]["shots"] == 2 and a.resolved["optim"]["momentum"] == 0.5
+    assert (
+        a.resolved["optim"]["lr"] == 0.2
+        and a.resolved["data"]["shots"] == 2
+        and a.resolved["optim"]["momentum"] == 0.5
+    )
     assert b.resolved["optim"]["lr"] == 0.7 and b.resolved["data"]["shots"] == 3
-    assert (b.shown.value, b.shown.unit, a.shown.value, a.shown.unit) == ("train_accuracy", "", "val_accuracy", "%")
+    assert (b.shown.value, b.shown.unit, a.shown.value, a.shown.unit) == (
+        "train_accuracy",
+        "",
+        "val_accuracy",
+        "%",
+    )
     assert [run.seed for run in a.runs] == [0, 1] and len(set(keys(plan))) == 4
-    assert a.resolved["trainer"]["enable_progress_bar"] is False, "bars of single runs would disturb the table's"
+    assert a.resolved["trainer"]["enable_progress_bar"] is False, (
+        "bars of single runs would disturb the table's"
+    )
 
 
 def test_cells_with_the_same_recipe_are_one_run(tmp_path: Path) -> None:
-    plan = plan_of(tmp_path, columns=[{"name": "a"}, {"name": "the same", "set": {"optim.lr": 0.1}}], paper={})
+    plan = plan_of(
+        tmp_path, columns=[{"name": "a"}, {"name": "the same", "set": {"optim.lr": 0.1}}], paper={}
+    )
     assert len(plan.cells) == 4 and len(plan.runs) == 2
     assert [len(plan.needed(cells)) for cells in ([plan.cells[0]], plan.cells[:2], plan.cells)] == [1, 1, 2]
 
@@ -61,8 +76,14 @@ def test_cells_with_the_same_recipe_are_one_run(tmp_path: Path) -> None:
 def test_runs_before_runs(tmp_path: Path) -> None:
     net = {"recipe": "image2point/demo.yaml", **TINY}
     changes: dict[str, Any] = {
-        "before": {"first": {"toy": net}, "second": {"toy": {**net, "model.weights": "@first/best.safetensors"}, "per_seed": True}},
-        "columns": [{"name": "built", "set": {"model.weights": "@second", "model.weights_may_differ": ["x"]}}, {"name": "plain"}],
+        "before": {
+            "first": {"toy": net},
+            "second": {"toy": {**net, "model.weights": "@first/best.safetensors"}, "per_seed": True},
+        },
+        "columns": [
+            {"name": "built", "set": {"model.weights": "@second", "model.weights_may_differ": ["x"]}},
+            {"name": "plain"},
+        ],
         "paper": {},
         "scales": scales(seeds=2),
     }
@@ -70,12 +91,16 @@ def test_runs_before_runs(tmp_path: Path) -> None:
     built = [run for cell in plan.cells for run in cell.runs if cell.id.column == "built"]
     assert len({run.after for run in built}) == 2, "each seed has a foundation of its own"
     needed = plan.needed([plan.cells[0]])
-    assert [run.label for run in needed[:2]] == ["before: first", "before: second, seed 0"] and len(needed) == 5
+    assert [run.label for run in needed[:2]] == ["before: first", "before: second, seed 0"] and len(
+        needed
+    ) == 5
     (second,) = built[0].after
     recipe = filled(built[0], "data", lambda key: Path("runs") / key)
     assert recipe.experiment.model.weights == str(Path("runs") / second / "model.safetensors")
     first = plan.runs[second].after[0]
-    assert filled(plan.runs[second], "d", lambda key: Path(key)).experiment.model.weights == str(Path(first) / "best.safetensors")
+    assert filled(plan.runs[second], "d", lambda key: Path(key)).experiment.model.weights == str(
+        Path(first) / "best.safetensors"
+    )
     changes["before"]["first"]["toy"] = {**net, "optim.lr": 0.3}
     changed = plan_of(tmp_path, **changes)
     same = [a == b for a, b in zip(keys(plan), keys(changed))]
@@ -83,10 +108,19 @@ def test_runs_before_runs(tmp_path: Path) -> None:
 
 
 BAD = [
-    ({"columns": [{"name": "x", "set": {"data.shot": 3}}]}, "unknown key data.shot, did you mean data.shots?"),
+    (
+        {"columns": [{"name": "x", "set": {"data.shot": 3}}]},
+        "unknown key data.shot, did you mean data.shots?",
+    ),
     ({"columns": [{"name": "x", "set": {"optim.lr": "big"}}]}, "optim.lr is 'big', expected a number"),
-    ({"columns": [{"name": "x", "set": {"data": {"shots": 3}}}]}, "data is a group of keys, write data.shots: ..."),
-    ({"columns": [{"name": "x", "set": {"recipe": "image2point/demos.yaml"}}]}, "did you mean image2point/demo.yaml"),
+    (
+        {"columns": [{"name": "x", "set": {"data": {"shots": 3}}}]},
+        "data is a group of keys, write data.shots: ...",
+    ),
+    (
+        {"columns": [{"name": "x", "set": {"recipe": "image2point/demos.yaml"}}]},
+        "did you mean image2point/demo.yaml",
+    ),
     ({"columns": [{"name": "x", "set": {"model.weights": "@tiny"}}]}, "@tiny is no run under 'before'"),
     ({"columns": [{"name": "x", "set": {"optim.epochs": 0}}]}, "epochs is 0, expected at least 1"),
     ({"columns": [{"name": "x", "set": {"trainer.devices": 2}}]}, "a run of a table has one device"),
@@ -113,12 +147,21 @@ def test_foundations_in_a_circle_are_refused(tmp_path: Path) -> None:
 
 def test_only_takes_parts_of_names(tmp_path: Path) -> None:
     rows = [{"name": n} for n in ("1-shot", "10-shot", "11-shot")]
-    plan = plan_of(tmp_path, rows=rows, columns=[{"name": "IO"}, {"name": "IO+BN", "set": {"model.regime": "io+bn"}}], paper={})
+    plan = plan_of(
+        tmp_path,
+        rows=rows,
+        columns=[{"name": "IO"}, {"name": "IO+BN", "set": {"model.regime": "io+bn"}}],
+        paper={},
+    )
     assert len(select(plan, None)) == 6
     assert {c.id.row for c in select(plan, "1-shot")} == {"1-shot"}, "a whole name wins over parts"
     assert [c.id for c in select(plan, "10 / bn")] == [("10-shot", "IO+BN")]
     assert {c.id.column for c in select(plan, "io+")} == {"IO+BN"} and len(select(plan, "-shot / IO")) == 3
-    for wrong, hint in (("10-shots", "did you mean 10-shot"), ("1-shot / OI", "did you mean IO"), ("xyzzy", "there are 1-shot")):
+    for wrong, hint in (
+        ("10-shots", "did you mean 10-shot"),
+        ("1-shot / OI", "did you mean IO"),
+        ("xyzzy", "there are 1-shot"),
+    ):
         with pytest.raises(RecipeError, match=hint):
             select(plan, wrong)
 
@@ -131,7 +174,14 @@ def test_the_contents_of_files_are_part_of_the_key(tmp_path: Path) -> None:
     (data / "m").mkdir(parents=True)
     (data / "m" / "a.h5").write_text("abc")
     net.write_text(NET)
-    column = {"name": "x", "set": {"model.image_model": f"{net}:build", "data.source": "modelnet:{data}/m", "data.classes": None}}
+    column = {
+        "name": "x",
+        "set": {
+            "model.image_model": f"{net}:build",
+            "data.source": "modelnet:{data}/m",
+            "data.classes": None,
+        },
+    }
 
     def first(place: Path = data) -> str:
         return keys(plan_of(tmp_path, str(place), columns=[column], paper={}))[0]
@@ -153,8 +203,14 @@ def test_the_contents_of_files_are_part_of_the_key(tmp_path: Path) -> None:
 
 def test_display_does_not_change_a_key(tmp_path: Path) -> None:
     plain = keys(plan_of(tmp_path))
-    assert keys(plan_of(tmp_path, scales=scales(**{"data.num_workers": 3, "trainer.log_every_n_steps": 7}))) == plain
-    assert keys(plan_of(tmp_path, title="Another title", notes=["a note"], value="train_loss", measure="curves")) == plain
+    assert (
+        keys(plan_of(tmp_path, scales=scales(**{"data.num_workers": 3, "trainer.log_every_n_steps": 7})))
+        == plain
+    )
+    assert (
+        keys(plan_of(tmp_path, title="Another title", notes=["a note"], value="train_loss", measure="curves"))
+        == plain
+    )
     assert keys(plan_of(tmp_path, scales=scales(**{"optim.momentum": 0.8}))) != plain
 
 
@@ -176,8 +232,9 @@ def test_other_code_makes_other_keys(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_paths_in_recipes() -> None:
     paths = {
-        "modelnet:{data}/m?split=x": "{data}/m", "pixels:imagenet:/i": "/i", "nets/net.py:build": "nets/net.py", "w.pth": "w.pth",
-        "folder:scans": "scans", "C:\\w.pth": "C:\\w.pth",
+        "modelnet:{data}/m?split=x": "{data}/m", "pixels:imagenet:/i": "/i",
+        "nets/net.py:build": "nets/net.py", "w.pth": "w.pth", "folder:scans": "scans",
+        "C:\\w.pth": "C:\\w.pth",
     }  # fmt: skip
     assert {text: path_in(text) for text in paths} == paths
     for text in ("procedural:shapes", "cosine", "resnet18.a1_in1k", "torchvision:resnet18", "io+bn", ""):
@@ -194,7 +251,17 @@ def test_of_large_data_samples_are_read(tmp_path: Path, monkeypatch: pytest.Monk
         return FileIdentities("").of({"data.source": f"folder:{tmp_path}"})[f"data.source=folder:{tmp_path}"]
 
     before = identity()
-    for place, told_apart in ((0, True), (3, True), (4, False), (14, False), (15, True), (18, True), (25, False), (26, True), (29, True)):
+    for place, told_apart in (
+        (0, True),
+        (3, True),
+        (4, False),
+        (14, False),
+        (15, True),
+        (18, True),
+        (25, False),
+        (26, True),
+        (29, True),
+    ):
         content = bytearray((tmp_path / "c").read_bytes())
         content[place] += 1
         (tmp_path / "c").write_bytes(content)
@@ -221,11 +288,22 @@ def test_large_folders_are_not_read_to_the_end(tmp_path: Path, monkeypatch: pyte
 
 
 def test_missing_data_are_told_before_anything_runs(tmp_path: Path) -> None:
-    sets = {"data.source": "modelnet:{data}/modelnet40", "data.classes": None, "model.weights": "{data}/weights/net.pth"}
+    sets = {
+        "data.source": "modelnet:{data}/modelnet40",
+        "data.classes": None,
+        "model.weights": "{data}/weights/net.pth",
+    }
     plan = plan_of(
-        tmp_path, str(tmp_path / "d"), columns=[{"name": "x", "set": sets}], paper={}, needs=["modelnet40", "net.pth from its authors"]
+        tmp_path,
+        str(tmp_path / "d"),
+        columns=[{"name": "x", "set": sets}],
+        paper={},
+        needs=["modelnet40", "net.pth from its authors"],
     )
-    assert list(missing_paths(plan, plan.runs.values()).values()) == [tmp_path / "d" / "weights" / "net.pth", tmp_path / "d" / "modelnet40"]
+    assert list(missing_paths(plan, plan.runs.values()).values()) == [
+        tmp_path / "d" / "weights" / "net.pth",
+        tmp_path / "d" / "modelnet40",
+    ]
     with pytest.raises(FileNotFoundError) as caught:
         check_needs(plan, plan.runs.values())
     said = str(caught.value)
@@ -249,10 +327,18 @@ def test_data_are_described_by_what_belongs_there() -> None:
     def said(text: str) -> str:
         return described(text, Path(text.partition("?")[0].replace("{data}", "d").rpartition(":")[2]))
 
-    assert said("modelnet:{data}/modelnet40_ply_hdf5_2048").startswith("ModelNet40 / ModelNet10, from PointNet's project page")
-    assert said("modelnet:{data}/modelnet40_normal_resampled").startswith("ModelNet40 / ModelNet10, from PointNet++'s project page")
+    assert said("modelnet:{data}/modelnet40_ply_hdf5_2048").startswith(
+        "ModelNet40 / ModelNet10, from PointNet's project page"
+    )
+    assert said("modelnet:{data}/modelnet40_normal_resampled").startswith(
+        "ModelNet40 / ModelNet10, from PointNet++'s project page"
+    )
     for kind in ("", "pixels:"):
-        assert said(f"{kind}imagenet:{{data}}/imagenet?crop=224").startswith("ImageNet-1K (ILSVRC 2012), from the ImageNet web page")
-        assert said(f"{kind}tiny-imagenet:{{data}}/tiny-imagenet-200").startswith("Tiny-ImageNet, from Stanford")
+        assert said(f"{kind}imagenet:{{data}}/imagenet?crop=224").startswith(
+            "ImageNet-1K (ILSVRC 2012), from the ImageNet web page"
+        )
+        assert said(f"{kind}tiny-imagenet:{{data}}/tiny-imagenet-200").startswith(
+            "Tiny-ImageNet, from Stanford"
+        )
     assert "MIIL" in said("{data}/weights/resnet50_miil_21k.pth")
     assert said("{data}/weights/mine.pth") == "weights" and said("{data}/mine") == "a folder"

@@ -1,4 +1,6 @@
-"""What a table says: measured numbers beside the paper's, failures in words, the protocol; no number where there is none."""
+"""What a table says: measured numbers beside the paper's, failures in words, the protocol;
+no number where there is none.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +22,41 @@ from pointlift.tables.progress import Progress
 from pointlift.tables.render import cell_text, make_page, number_text, render
 
 SHOWN = Shown("val_accuracy")
-ENVIRONMENT = {"commit": "0123456789abcdef", "uncommitted_changes": False, "cpu": "A processor", "cores": 2, "gpu": [], "torch": "2.9"}
+ENVIRONMENT = {
+    "commit": "0123456789abcdef",
+    "uncommitted_changes": False,
+    "cpu": "A processor",
+    "cores": 2,
+    "gpu": [],
+    "torch": "2.9",
+}
 
 
 def outcome_of(folder: Path, *cells: CellOutcome, **changes: Any) -> TableOutcome:
     return TableOutcome(read_table(str(write_table(folder, **changes))), "toy", cells)
 
 
-def done(value: float, seed: int = 0, column: str = "scratch", row: str = "2-shot", folder: Path | None = None, **more: Any) -> CellOutcome:
+def done(
+    value: float,
+    seed: int = 0,
+    column: str = "scratch",
+    row: str = "2-shot",
+    folder: Path | None = None,
+    **more: Any,
+) -> CellOutcome:
     record = {"key": f"{seed}abcdef", "environment": ENVIRONMENT}
     metrics = {"val_accuracy": value, "train_loss": 0.5}
-    return CellOutcome(CellId(row, column), seed, SHOWN, "done", metrics, folder=folder, seconds=1800.0, record=record, **more)
+    return CellOutcome(
+        CellId(row, column),
+        seed,
+        SHOWN,
+        "done",
+        metrics,
+        folder=folder,
+        seconds=1800.0,
+        record=record,
+        **more,
+    )
 
 
 def failed(why: str, seed: int = 0, column: str = "scratch") -> CellOutcome:
@@ -48,15 +74,26 @@ def test_what_a_cell_says() -> None:
     assert cell_text(three[:1]) == "70.0 (1)" and cell_text([]) == ""
     assert cell_text([*three[:2], missing()]) == "71.0 ± 1.4 (2 of 3)"
     assert cell_text([missing()]) == "not run"
-    assert cell_text([failed("loss became NaN at step 7", i) for i in range(2)]) == "failed: loss became NaN at step 7"
+    assert (
+        cell_text([failed("loss became NaN at step 7", i) for i in range(2)])
+        == "failed: loss became NaN at step 7"
+    )
     assert cell_text([three[0], failed("x", 1)]) == "70.0 (1 of 2; failed: x)"
     assert cell_text([missing(), replace(missing(), status="running elsewhere")]) == "running elsewhere"
-    assert cell_text([done(math.inf), done(0.5)]) == "50.0 (1 of 2)" and cell_text([done(math.inf)]) == "never (1)"
+    assert (
+        cell_text([done(math.inf), done(0.5)]) == "50.0 (1 of 2)"
+        and cell_text([done(math.inf)]) == "never (1)"
+    )
 
 
 def test_digits_follow_the_unit() -> None:
     assert number_text([0.12345], Shown("x")) == "12.3"
-    assert [number_text([v], Shown("x", unit="")) for v in (1234.5, 41.26, 0.31234, 0.0)] == ["1,234", "41.3", "0.312", "0.00"]
+    assert [number_text([v], Shown("x", unit="")) for v in (1234.5, 41.26, 0.31234, 0.0)] == [
+        "1,234",
+        "41.3",
+        "0.312",
+        "0.00",
+    ]
     assert number_text([1.0, 3.0], Shown("x", unit="", digits=0)) == "2 ± 1"
 
 
@@ -70,17 +107,31 @@ def test_a_page_has_the_papers_numbers_and_its_protocol(tmp_path: Path) -> None:
         failed("loss became NaN at step 7", column="FIP-IO"),
         missing(),
     ]
-    changes: dict[str, Any] = {"quoted": [{"name": "RSMix", "value": "93.5"}], "notes": ["A <note>."], "question": "Does it help?"}
+    changes: dict[str, Any] = {
+        "quoted": [{"name": "RSMix", "value": "93.5"}],
+        "notes": ["A <note>."],
+        "question": "Does it help?",
+    }
     page = make_page(outcome_of(tmp_path, *cells, source="Some paper, Table 4", **changes))
     assert page.header == ["", "scratch", "paper", "FIP-IO"]
-    assert page.rows == [["2-shot", "50.0 (1)", "12.3 ± 0.4", "failed: loss became NaN at step 7"], ["4-shot", "", "", "not run"]]
+    assert page.rows == [
+        ["2-shot", "50.0 (1)", "12.3 ± 0.4", "failed: loss became NaN at step 7"],
+        ["4-shot", "", "", "not run"],
+    ]
     assert page.best == [["2-shot / scratch", "50.0", "60.0", "5"]], "epochs are counted from 1"
     said = page.console()
-    for part in ("claim nothing", "sample standard deviation", "RSMix 93.5", "A <note>.", "Does it help?", "Some paper, Table 4"):
+    for part in (
+        "claim nothing",
+        "sample standard deviation",
+        "RSMix 93.5",
+        "A <note>.",
+        "Does it help?",
+        "Some paper, Table 4",
+    ):
         assert part in said
     expected = {
-        "scale": "toy", "runs": "1 done, 1 failed, 1 not run", "split": "test split", "epoch": "last", "votes": "1", "seeds": "0",
-        "commit": "0123456789", "hours": 0.5, "hardware": "A processor (2 cores)",
+        "scale": "toy", "runs": "1 done, 1 failed, 1 not run", "split": "test split", "epoch": "last",
+        "votes": "1", "seeds": "0", "commit": "0123456789", "hours": 0.5, "hardware": "A processor (2 cores)",
     }  # fmt: skip
     assert expected.items() <= page.protocol.items()
     full = replace(outcome_of(tmp_path, *cells), scale="full")
@@ -90,16 +141,22 @@ def test_a_page_has_the_papers_numbers_and_its_protocol(tmp_path: Path) -> None:
 
 
 def test_only_the_full_scale_is_compared_with_the_paper(tmp_path: Path) -> None:
-    """A small scale's page says that the paper's numbers are of something else; a toy's, that its own mean nothing."""
+    """A small scale's page says that the paper's numbers are of something else;
+    a toy's, that its own mean nothing.
+    """
     pages = {name: _page_at(tmp_path / name, name) for name in ("toy", "small", "full")}
     assert "claim nothing" in pages["toy"] and "not what a cell here should come to" in pages["small"]
-    assert not any(part in pages["full"] for part in ("claim nothing", "not what a cell here", "at scale full"))
+    assert not any(
+        part in pages["full"] for part in ("claim nothing", "not what a cell here", "at scale full")
+    )
     assert "at scale small" in pages["small"]
 
 
 def _page_at(folder: Path, scale: str) -> str:
     folder.mkdir()
-    table = read_table(str(write_table(folder, scales={scale: {"recipe": "image2point/demo.yaml", "seeds": 1}})))
+    table = read_table(
+        str(write_table(folder, scales={scale: {"recipe": "image2point/demo.yaml", "seeds": 1}}))
+    )
     return make_page(TableOutcome(table, scale, (done(0.5),))).console()
 
 
@@ -111,12 +168,26 @@ def test_best_epochs_are_left_out_where_only_the_last_was_looked_at(tmp_path: Pa
 
 
 def test_files_hold_everything(tmp_path: Path) -> None:
-    outcome = outcome_of(tmp_path, done(0.5), done(0.7, 1), failed("it | broke", column="FIP-IO"), missing(), notes=["A <note>."])
-    picture = Picture("bars", result_bars({"x": {"y": [1.0]}}), "Some <bars>", ["pair", "speed-up"], [["a | b", "2x"]])
+    outcome = outcome_of(
+        tmp_path,
+        done(0.5),
+        done(0.7, 1),
+        failed("it | broke", column="FIP-IO"),
+        missing(),
+        notes=["A <note>."],
+    )
+    picture = Picture(
+        "bars", result_bars({"x": {"y": [1.0]}}), "Some <bars>", ["pair", "speed-up"], [["a | b", "2x"]]
+    )
     page, files = render(outcome, tmp_path / "out" / "tiny", [picture])
-    assert [f.name for f in files] == ["toy.md", "toy.csv", "toy.html", "toy_bars.png"] and all(f.stat().st_size for f in files)
+    assert [f.name for f in files] == ["toy.md", "toy.csv", "toy.html", "toy_bars.png"] and all(
+        f.stat().st_size for f in files
+    )
     markdown = files[0].read_text()
-    assert markdown.startswith("# tiny at scale toy: Few shots, small\n") and "| 60.0 ± 14.1 (2) | 12.3 ± 0.4 |" in markdown
+    assert (
+        markdown.startswith("# tiny at scale toy: Few shots, small\n")
+        and "| 60.0 ± 14.1 (2) | 12.3 ± 0.4 |" in markdown
+    )
     assert "failed: it \\| broke" in markdown and "toy_bars.png" in markdown and "A &lt;note&gt;." in markdown
     with files[1].open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -126,10 +197,19 @@ def test_files_hold_everything(tmp_path: Path) -> None:
         ("2-shot", "FIP-IO", "0", "failed"),
         ("4-shot", "FIP-IO", "0", "not run"),
     ]
-    assert [r["number"] for r in rows] == ["50.0", "70.0", "", ""] and rows[2]["why"] == "it | broke" and rows[0]["train_loss"] == "0.5"
+    assert (
+        [r["number"] for r in rows] == ["50.0", "70.0", "", ""]
+        and rows[2]["why"] == "it | broke"
+        and rows[0]["train_loss"] == "0.5"
+    )
     assert rows[0]["paper"] == "12.3 ± 0.4" and rows[0]["commit"] == ENVIRONMENT["commit"]
     html = files[2].read_text()
-    assert "60.0 ± 14.1 (2)" in html and "data:image/png" in html and "Some &lt;bars&gt;" in html and "http" not in html.split("</head>")[1]
+    assert (
+        "60.0 ± 14.1 (2)" in html
+        and "data:image/png" in html
+        and "Some &lt;bars&gt;" in html
+        and "http" not in html.split("</head>")[1]
+    )
     assert page.rows[0][1] == "60.0 ± 14.1 (2)"
 
 
@@ -138,7 +218,9 @@ def test_outcomes_in_numbers(tmp_path: Path) -> None:
     assert outcome.numbers("2-shot", "scratch") == [0.5, 0.7] and outcome.numbers("2-shot", "FIP-IO") == []
     assert outcome.mean_std("2-shot", "scratch") == pytest.approx((0.6, np.std([0.5, 0.7], ddof=1)))
     assert all(math.isnan(v) for v in outcome.mean_std("2-shot", "FIP-IO"))
-    assert outcome.rows == ["2-shot"] and outcome.columns == ["scratch", "FIP-IO"] and outcome.count("done") == 3
+    assert (
+        outcome.rows == ["2-shot"] and outcome.columns == ["scratch", "FIP-IO"] and outcome.count("done") == 3
+    )
 
 
 class Terminal:
@@ -170,7 +252,16 @@ def test_the_bar_is_one_line_on_a_terminal_and_lines_elsewhere(monkeypatch: pyte
         bar.close()
         if live:
             drawn = [part.partition("\n")[0] for part in terminal.text.split("\r\x1b[K")]
-            assert drawn[1].startswith("[██████░") and "3/12 runs" in drawn[1] and "4/12 runs" in drawn[2] and "left" in drawn[2]
-            assert all(len(line) < 60 for line in drawn) and terminal.text.count("\n") == 1, "only the failure stays"
+            assert (
+                drawn[1].startswith("[██████░")
+                and "3/12 runs" in drawn[1]
+                and "4/12 runs" in drawn[2]
+                and "left" in drawn[2]
+            )
+            assert all(len(line) < 60 for line in drawn) and terminal.text.count("\n") == 1, (
+                "only the failure stays"
+            )
         else:
-            assert terminal.text == "[ 4/12] 10-shot / scratch, seed 0: done (3 s)\n[ 5/12] 10-shot / IO, seed 0: failed: why\n"
+            assert terminal.text == (
+                "[ 4/12] 10-shot / scratch, seed 0: done (3 s)\n[ 5/12] 10-shot / IO, seed 0: failed: why\n"
+            )

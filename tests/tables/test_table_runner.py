@@ -1,4 +1,6 @@
-"""The whole command: runs what is missing, shares a directory with other runners, and can be killed at any moment."""
+"""The whole command: runs what is missing, shares a directory with other runners,
+and can be killed at any moment.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,12 @@ from pointlift.tables.definition import read_table
 from pointlift.tables.plan import Plan, make_plan
 from pointlift.tables.store import Store
 
-COMMAND = [sys.executable, "-c", "import sys; from pointlift.commands.main import main; sys.exit(main())", "table"]
+COMMAND = [
+    sys.executable,
+    "-c",
+    "import sys; from pointlift.commands.main import main; sys.exit(main())",
+    "table",
+]
 
 
 def scales(**settings: Any) -> dict[str, Any]:
@@ -34,9 +41,13 @@ def scales(**settings: Any) -> dict[str, Any]:
 
 
 def start(table: Path, out: Path, *words: str) -> subprocess.Popen[str]:
-    """The command in a process group of its own, so that a signal reaches only it or, sent to the group, all of it."""
+    """The command in a process group of its own, so that a signal reaches only it or, sent to the group,
+    all of it.
+    """
     command = [*COMMAND, str(table), "--out", str(out), *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
 
 
 def said_by(process: subprocess.Popen[str]) -> str:
@@ -82,7 +93,7 @@ def children(process: int) -> list[int]:
     return found
 
 
-# ------------------------------------------------------------------------------------------------ a table, from nothing to pages
+# -------------------------------------------------------------------------- a table, from nothing to pages
 
 
 def test_a_table_with_a_foundation_and_a_failure(
@@ -95,7 +106,13 @@ def test_a_table_with_a_foundation_and_a_failure(
         rows=["r"],
         columns=[
             {"name": "plain"},
-            {"name": "built", "set": {"model.cloud_weights": "@net"}, "measure": "curves", "value": "epochs", "unit": ""},
+            {
+                "name": "built",
+                "set": {"model.cloud_weights": "@net"},
+                "measure": "curves",
+                "value": "epochs",
+                "unit": "",
+            },
             {"name": "diverging", "set": {"optim.lr": 1e9, "optim.epochs": 20, "model.regime": "all"}},
         ],
         paper={"r": {"plain": "99.9"}},
@@ -106,31 +123,58 @@ def test_a_table_with_a_foundation_and_a_failure(
     words = ["table", str(table), "--out", str(out)]
     assert main([*words, "--only", "diverg"]) == 1
     said = capsys.readouterr().out
-    assert "1 cells, 1 runs, 1 to do" in said and "[1/1] r / diverging, seed 0: failed: " in said and "not run" in said
+    assert (
+        "1 cells, 1 runs, 1 to do" in said
+        and "[1/1] r / diverging, seed 0: failed: " in said
+        and "not run" in said
+    )
     assert main(words) == 1, "a failure stays one"
     said = capsys.readouterr().out
-    assert "3 cells, 4 runs, 3 to do" in said and "before: net: done" in said and "r / built, seed 0: done" in said
-    assert "failed: " in said and "NaN" in said.replace("infinite", "NaN") and "99.9" in said and "run again with --retry" in said
+    assert (
+        "3 cells, 4 runs, 3 to do" in said
+        and "before: net: done" in said
+        and "r / built, seed 0: done" in said
+    )
+    assert (
+        "failed: " in said
+        and "NaN" in said.replace("infinite", "NaN")
+        and "99.9" in said
+        and "run again with --retry" in said
+    )
     with (out / "tiny" / "toy.csv").open(newline="") as file:
         rows = {row["column"]: row for row in csv.DictReader(file)}
-    assert rows["built"]["number"] == "2.0" and rows["diverging"]["status"] == "failed" and rows["diverging"]["number"] == ""
+    assert (
+        rows["built"]["number"] == "2.0"
+        and rows["diverging"]["status"] == "failed"
+        and rows["diverging"]["number"] == ""
+    )
     plan = plan_of(table)
     record = Store(out).record(plan.cells[0].runs[0].key)
     assert record is not None and float(rows["plain"]["number"]) == 100 * record.metrics["val_accuracy"]
     built = plan.cells[1].runs[0]
     protocol = json.loads((Store(out).run(built.key) / "protocol.json").read_text())
-    assert protocol["recipe"]["model"]["cloud_weights"] == str(Store(out).run(built.after[0]) / "model.safetensors")
+    assert protocol["recipe"]["model"]["cloud_weights"] == str(
+        Store(out).run(built.after[0]) / "model.safetensors"
+    )
     monkeypatch.setattr(Recipe, "run", None)  # nor are worker processes started
     begun = time.perf_counter()
     assert main(words) == 1 and "0 to do" in capsys.readouterr().out
     assert time.perf_counter() - begun < 60
-    assert (out / "tiny" / "toy_bars.png").is_file() and "toy_bars.png" in (out / "tiny" / "toy.md").read_text()
+    assert (out / "tiny" / "toy_bars.png").is_file() and "toy_bars.png" in (
+        out / "tiny" / "toy.md"
+    ).read_text()
 
 
 def test_bad_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = str(write_table(tmp_path))
     needy = str(
-        write_table(tmp_path, "needy", columns=["x"], paper={}, scales=scales(**{"data.source": "modelnet:{data}/m", "data.classes": None}))
+        write_table(
+            tmp_path,
+            "needy",
+            columns=["x"],
+            paper={},
+            scales=scales(**{"data.source": "modelnet:{data}/m", "data.classes": None}),
+        )
     )
     out = ["--out", str(tmp_path / "out")]
     cases = [
@@ -163,26 +207,37 @@ def test_a_run_of_another_runner_is_left_to_it(tmp_path: Path, capsys: pytest.Ca
     assert "running elsewhere" in said and "4 to do" in said and numbers(out, plan) == {}
 
 
-def test_the_list_names_every_table(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_list_names_every_table(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from pointlift.tables import listing
 
     monkeypatch.setattr(listing, "list_tables", lambda: ["image2point/8", "image2point/nonsense"])
     assert main(["table", "--list", "--out", str(tmp_path), "--data", str(tmp_path)]) == 1
     said = capsys.readouterr().out
     line = next(line for line in said.splitlines() if line.startswith("image2point/8 "))
-    assert " 0/" in line and "full 0/" in line and line.split("  ")[-1] == "Inflation along x, y and z" and len(line) < 120
+    assert (
+        " 0/" in line
+        and "full 0/" in line
+        and line.split("  ")[-1] == "Inflation along x, y and z"
+        and len(line) < 120
+    )
     place = next(line for line in said.splitlines() if line.startswith("1 "))
-    assert str(tmp_path / "modelnet40_ply_hdf5_2048") in place and "missing" in place and "PointNet's project page" in place
+    assert (
+        str(tmp_path / "modelnet40_ply_hdf5_2048") in place
+        and "missing" in place
+        and "PointNet's project page" in place
+    )
     assert "not readable" in said and "there is no table 'image2point/nonsense'" in said
 
 
-# ------------------------------------------------------------------------------------------------ killed, interrupted, side by side
+# -------------------------------------------------------------------------- killed, interrupted, side by side
 
 
 @pytest.fixture(scope="module")
 def long_table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A table of four runs that take a while, and its results without any disturbance. Bits depend on the threads of a run, and these on
-    --jobs, so that all runners here have two."""
+    """A table of four runs that take a while, and its results without any disturbance. Bits depend on the
+    threads of a run, and these on --jobs, so that all runners here have two."""
     folder = tmp_path_factory.mktemp("long")
     table = write_table(folder, "long", scales=scales(**{"optim.epochs": 25}))
     process = start(table, folder / "out", "--jobs", "2")
@@ -202,7 +257,9 @@ def under_way(out: Path, plan: Plan) -> bool:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for processes as Linux shows them")
 @pytest.mark.parametrize("how", ["kill", "interrupt", "terminate"])
-def test_a_stopped_runner_leaves_no_process_and_goes_on_exactly(how: str, long_table: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_stopped_runner_leaves_no_process_and_goes_on_exactly(
+    how: str, long_table: tuple[Path, Path], tmp_path: Path
+) -> None:
     table, whole = long_table
     plan, out = plan_of(table), tmp_path / "out"
     process = start(table, out, "--jobs", "2")
@@ -237,10 +294,14 @@ def test_two_runners_divide_the_work(long_table: tuple[Path, Path], tmp_path: Pa
     runners = [start(table, out, "--jobs", "2") for _ in range(2)]
     said = [said_by(runner) for runner in runners]
     assert [runner.returncode for runner in runners] == [0, 0], said
-    assert all("not run" not in text and "running elsewhere" not in text for text in said), "both have the whole table"
+    assert all("not run" not in text and "running elsewhere" not in text for text in said), (
+        "both have the whole table"
+    )
     assert [trainings(out, key) for key in plan.runs] == [1] * len(plan.runs), "no cell was run twice"
     own = [text.count(": done (") for text in said]
-    assert sum(own) == len(plan.runs) and all("done by another runner" in text or "0 to do" in text for text in said), said
+    assert sum(own) == len(plan.runs) and all(
+        "done by another runner" in text or "0 to do" in text for text in said
+    ), said
     same_results(plan, out, whole)
 
 
@@ -251,12 +312,16 @@ def test_a_worker_that_is_killed_is_replaced(long_table: tuple[Path, Path], tmp_
     plan, out = plan_of(table), tmp_path / "out"
     process = start(table, out, "--jobs", "2")
     wait_for(lambda: under_way(out, plan), process)
-    workers = [pid for pid in children(process.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    workers = [
+        pid for pid in children(process.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
     os.kill(workers[0], signal.SIGKILL)
     said = said_by(process)
     events = re.findall(r"^\[\d/4\] (.*)", said, re.MULTILINE)
     assert process.returncode == 1 and len(events) == 4
     assert sum("its process was ended from outside (signal 9" in event for event in events) == 1
-    assert len(numbers(out, plan)) == len(plan.runs) - 1, "the others were run, and the failure is not remembered"
+    assert len(numbers(out, plan)) == len(plan.runs) - 1, (
+        "the others were run, and the failure is not remembered"
+    )
     assert start(table, out, "--jobs", "2").wait(600) == 0
     same_results(plan, out, whole)

@@ -1,4 +1,6 @@
-"""One run of a table, in this process: it is recorded, goes on after a stop, and fails in one sentence that is kept or not."""
+"""One run of a table, in this process: it is recorded, goes on after a stop,
+and fails in one sentence that is kept or not.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ ONE: dict[str, Any] = {"rows": ["r"], "columns": ["c"], "paper": {}}
 
 def plan_of(folder: Path, **settings: Any) -> Plan:
     scales = {"toy": {"recipe": "image2point/demo.yaml", "set": {**TINY, "data.shots": 4, **settings}}}
-    return make_plan(read_table(str(write_table(folder, **{**ONE, "scales": scales}))), "toy", str(folder / "data"))
+    return make_plan(
+        read_table(str(write_table(folder, **{**ONE, "scales": scales}))), "toy", str(folder / "data")
+    )
 
 
 def do(plan: Plan, out: Path, retry: bool = False, measures: tuple[str, ...] = ()) -> tuple[Reply, Run]:
@@ -52,21 +56,40 @@ def test_a_finished_run_is_on_record(done: tuple[Plan, Path, Run]) -> None:
     record = store.record(run.key)
     assert record is not None
     stored = json.loads((store.run(run.key) / "result.json").read_text())
-    assert record.metrics == stored["metrics"] and record.best == stored["best"] and record.seconds == stored["seconds"]
-    assert record.info["environment"]["torch"] and record.info["seed"] == 0 and record.info["recipe"]["optim"]["epochs"] == 3
-    assert not (store.run(run.key) / "last.ckpt").exists() and (store.run(run.key) / "model.safetensors").is_file()
+    assert (
+        record.metrics == stored["metrics"]
+        and record.best == stored["best"]
+        and record.seconds == stored["seconds"]
+    )
+    assert (
+        record.info["environment"]["torch"]
+        and record.info["seed"] == 0
+        and record.info["recipe"]["optim"]["epochs"] == 3
+    )
+    assert (
+        not (store.run(run.key) / "last.ckpt").exists()
+        and (store.run(run.key) / "model.safetensors").is_file()
+    )
     assert measured("curves", store.run(run.key)) == measure("curves", store.run(run.key), run.content)
     (cell,) = collect(plan, store).cells
-    assert cell.status == "done" and cell.number == stored["metrics"]["val_accuracy"] and cell.recipe["method"] == "image2point"
+    assert (
+        cell.status == "done"
+        and cell.number == stored["metrics"]["val_accuracy"]
+        and cell.recipe["method"] == "image2point"
+    )
 
 
-def test_a_finished_run_is_not_repeated(done: tuple[Plan, Path, Run], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_run_is_not_repeated(
+    done: tuple[Plan, Path, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan, out, _ = done
     monkeypatch.setattr(Recipe, "run", forbidden)
     assert do(plan, out)[0].status == "done" and do(plan, out, retry=True)[0].status == "done"
 
 
-def test_a_run_that_was_stopped_goes_on_exactly(done: tuple[Plan, Path, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_was_stopped_goes_on_exactly(
+    done: tuple[Plan, Path, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan, out, run = done
     write = engine.RunRecord.on_train_epoch_end
 
@@ -85,7 +108,12 @@ def test_a_run_that_was_stopped_goes_on_exactly(done: tuple[Plan, Path, Run], tm
     assert reply.status == "done" and reply.resumed
     same_weights(store.run(run.key), Store(out).run(run.key))
     whole, resumed = Store(out).record(run.key), store.record(run.key)
-    assert whole is not None and resumed is not None and whole.metrics == resumed.metrics and whole.best == resumed.best
+    assert (
+        whole is not None
+        and resumed is not None
+        and whole.metrics == resumed.metrics
+        and whole.best == resumed.best
+    )
 
 
 def test_a_run_of_another_place_starts_again(done: tuple[Plan, Path, Run], tmp_path: Path) -> None:
@@ -103,7 +131,12 @@ def test_a_run_of_another_place_starts_again(done: tuple[Plan, Path, Run], tmp_p
 def test_divergence_is_a_failure_that_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_of(tmp_path, **{"optim.lr": 1e9, "optim.epochs": 30, "model.regime": "all"})
     reply, run = do(plan, tmp_path)
-    assert reply.status == "failed" and "loss" in reply.why and ("NaN" in reply.why or "infinite" in reply.why) and "step" in reply.why
+    assert (
+        reply.status == "failed"
+        and "loss" in reply.why
+        and ("NaN" in reply.why or "infinite" in reply.why)
+        and "step" in reply.why
+    )
     assert Store(tmp_path).failure(run.key) == reply.why
     (cell,) = collect(plan, Store(tmp_path), {run.key: reply.why}).cells
     assert cell.status == "failed" and cell.why == reply.why and cell.number is None
@@ -146,7 +179,12 @@ def test_a_record_of_another_format_is_never_read(done: tuple[Plan, Path, Run], 
     file = store.folder(run.key) / "cell.json"
     file.parent.mkdir(parents=True)
     content = json.loads((Store(out).folder(run.key) / "cell.json").read_text())
-    for damaged in ('{"format": 1', json.dumps({**content, "format": 1}), json.dumps({**content, "key": "other"}), "[]"):
+    for damaged in (
+        '{"format": 1',
+        json.dumps({**content, "format": 1}),
+        json.dumps({**content, "key": "other"}),
+        "[]",
+    ):
         file.write_text(damaged)
         assert store.record(run.key) is None
         assert store.strangers([(run.recipe_hash, run.key)])[1] == ('"key": "other"' not in damaged)
@@ -160,7 +198,11 @@ def test_a_record_of_another_format_is_never_read(done: tuple[Plan, Path, Run], 
 
 def test_a_method_without_numbers_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_of(tmp_path)
-    for content, sentence in ((None, "left no result.json"), ({"a": 1}, "has no metrics"), ({"metrics": {"x": float("nan")}}, "x = nan")):
+    for content, sentence in (
+        (None, "left no result.json"),
+        ({"a": 1}, "has no metrics"),
+        ({"metrics": {"x": float("nan")}}, "x = nan"),
+    ):
         monkeypatch.setattr(Recipe, "run", leaving(content))
         reply, _ = do(plan, tmp_path, retry=True)
         assert reply.status == "failed" and sentence in reply.why

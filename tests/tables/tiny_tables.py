@@ -28,7 +28,10 @@ def table(**changes: Any) -> dict[str, Any]:
         "title": "Few shots, small",
         "value": "val_accuracy",
         "rows": [{"name": "2-shot", "set": {"data.shots": 2}}, {"name": "4-shot", "set": {"data.shots": 4}}],
-        "columns": [{"name": "scratch", "set": {"model.regime": "scratch"}}, {"name": "FIP-IO", "set": {"model.regime": "io"}}],
+        "columns": [
+            {"name": "scratch", "set": {"model.regime": "scratch"}},
+            {"name": "FIP-IO", "set": {"model.regime": "io"}},
+        ],
         "paper": {"2-shot": {"scratch": "12.3 ± 0.4"}},
         "scales": {"toy": {"recipe": "image2point/demo.yaml", "set": dict(TINY), "seeds": 1}},
     }

@@ -17,17 +17,23 @@ def positions(cameras: Rig) -> torch.Tensor:
     return -cameras.rotations[:, 2] * cameras.distance
 
 
-@pytest.mark.parametrize(("name", "views"), [("rotationnet-20", 20), ("mvcnn-12", 12), ("simpleview-6", 6), ("axis-3", 3)])
+@pytest.mark.parametrize(
+    ("name", "views"), [("rotationnet-20", 20), ("mvcnn-12", 12), ("simpleview-6", 6), ("axis-3", 3)]
+)
 @pytest.mark.parametrize("up", ["x", "y", "z"])
 def test_rigs(name: str, views: int, up: str) -> None:
     cameras = rig(name, up)  # type: ignore[arg-type]
     assert len(cameras) == views and name in RIGS
     det = torch.linalg.det(cameras.rotations)
-    torch.testing.assert_close(det, torch.full_like(det, 1.0 if name == "simpleview-6" else -1.0))  # SimpleView's images are mirrored
+    # SimpleView's images are mirrored
+    torch.testing.assert_close(det, torch.full_like(det, 1.0 if name == "simpleview-6" else -1.0))
     # the image's downward direction never points up, and straight ahead it is exactly down
     down = cameras.rotations[:, 0, UP[up]]
     assert float(down.max()) < 1e-12
-    torch.testing.assert_close(cameras.rotations[:, 1, UP[up]], torch.zeros(views, dtype=torch.float64), rtol=0, atol=1e-12)  # level
+    # level
+    torch.testing.assert_close(
+        cameras.rotations[:, 1, UP[up]], torch.zeros(views, dtype=torch.float64), rtol=0, atol=1e-12
+    )
     assert len({tuple(p) for p in positions(cameras).mul(1e6).round().tolist()}) == views
 
 
@@ -57,7 +63,9 @@ def test_simple_view_is_the_published_one() -> None:
 @pytest.mark.parametrize("name", ["rotationnet-20", "mvcnn-12", "axis-3"])
 def test_the_unit_sphere_lies_in_the_frame(name: str) -> None:
     cameras = rig(name)
-    points = torch.nn.functional.normalize(torch.randn(2000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64), dim=1)
+    points = torch.nn.functional.normalize(
+        torch.randn(2000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64), dim=1
+    )
     seen = points @ cameras.rotations.transpose(1, 2)
     depth = seen[..., 2] + cameras.distance
     place = seen[..., :2] * cameras.focal / (1 if cameras.field_of_view is None else depth[..., None])

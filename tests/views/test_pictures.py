@@ -26,11 +26,17 @@ from pointlift.views import (
 
 def shape(name: str, seed: int = 0) -> Mesh:
     made = make_mesh(name, seed)
-    return Mesh(torch.from_numpy(made.vertices), torch.from_numpy(made.faces), face_colors=torch.from_numpy(made.face_colors))
+    return Mesh(
+        torch.from_numpy(made.vertices),
+        torch.from_numpy(made.faces),
+        face_colors=torch.from_numpy(made.face_colors),
+    )
 
 
 def cube(side: float = 1.0, centre: tuple[float, float, float] = (0, 0, 0)) -> Mesh:
-    v = torch.tensor([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)]) * side + torch.tensor(centre)
+    v = torch.tensor(
+        [[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)]
+    ) * side + torch.tensor(centre)
     quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
     return Mesh(v, torch.tensor([f for a, b, c, d in quads for f in ((a, b, c), (a, c, d))]))
 
@@ -62,13 +68,19 @@ def test_objects_stand_upright() -> None:
         at = height[fragments.face[seen].long()]
         tall = torch.corrcoef(torch.stack([rows[seen], at]))[0, 1]
         assert float(tall) < -0.7
-        torch.testing.assert_close(render_mesh(turned, rig("mvcnn-12", up), 64), render_mesh(mesh, rig("mvcnn-12"), 64), rtol=0, atol=2e-3)  # type: ignore[arg-type]
+        torch.testing.assert_close(
+            render_mesh(turned, rig("mvcnn-12", up), 64),
+            render_mesh(mesh, rig("mvcnn-12"), 64),
+            rtol=0,
+            atol=2e-3,
+        )  # type: ignore[arg-type]
 
 
 def test_images_are_not_mirrored() -> None:
     # a flag on the right side (+x) of a pole, seen from the front (+z)
     flag = Mesh(
-        torch.tensor([[-0.1, -1, 0], [0.1, -1, 0], [0, 1, 0], [0, 1, 0], [0, 0.5, 0], [1, 0.7, 0]]), torch.tensor([[0, 1, 2], [3, 4, 5]])
+        torch.tensor([[-0.1, -1, 0], [0.1, -1, 0], [0, 1, 0], [0, 1, 0], [0, 0.5, 0], [1, 0.7, 0]]),
+        torch.tensor([[0, 1, 2], [3, 4, 5]]),
     )
     seen = (render_mesh(flag, rig("axis-3"), 64)[0] != 1).any(0)
     rows, columns = seen.nonzero().unbind(1)
@@ -134,7 +146,8 @@ def test_a_million_faces_are_rendered() -> None:
     number = torch.arange(side * side).reshape(side, side)
     a, b, c, d = (n.reshape(-1) for n in (number[:-1, :-1], number[1:, :-1], number[1:, 1:], number[:-1, 1:]))
     mesh = Mesh(
-        torch.stack([x, y, (4 * x).sin() * (3 * y).cos() / 3], -1).reshape(-1, 3), torch.stack([a, b, c, a, c, d], 1).reshape(-1, 3)
+        torch.stack([x, y, (4 * x).sin() * (3 * y).cos() / 3], -1).reshape(-1, 3),
+        torch.stack([a, b, c, a, c, d], 1).reshape(-1, 3),
     )
     start = time.perf_counter()
     images = render_mesh(mesh, rig("mvcnn-12"), 224)
@@ -144,7 +157,9 @@ def test_a_million_faces_are_rendered() -> None:
 
 def batch(seed: int = 0) -> tuple[PointBatch, Tensor]:
     g = torch.Generator().manual_seed(seed)
-    clouds = [torch.nn.functional.normalize(torch.randn(n, 3, generator=g), dim=1) * 0.7 for n in (200, 0, 300)]
+    clouds = [
+        torch.nn.functional.normalize(torch.randn(n, 3, generator=g), dim=1) * 0.7 for n in (200, 0, 300)
+    ]
     cloud = PointBatch.from_list(clouds)
     return cloud, torch.rand(500, 3, generator=g)
 

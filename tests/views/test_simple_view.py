@@ -34,15 +34,20 @@ def test_one_point_by_hand() -> None:
     images = simple_view_images(PointBatch.from_list([torch.tensor([[0.25, 0.5, -0.125]])]))
     assert images.shape == (1, 6, 128, 128) and (images > 0).sum((2, 3)).tolist() == [[1] * 6]
     row, column = math.ceil((-0.5 / 1.275 + 1) * 64 - 0.5), math.ceil((0.25 / 1.275 + 1) * 64 - 0.5)
-    assert images[0, 0].nonzero().tolist() == [[row, column]] and images[0, 0, row, column].item() == pytest.approx(1.275, rel=1e-6)
+    assert images[0, 0].nonzero().tolist() == [[row, column]] and images[
+        0, 0, row, column
+    ].item() == pytest.approx(1.275, rel=1e-6)
     depths = sorted(images.amax((2, 3))[0].tolist())
     assert depths == pytest.approx(sorted(1.4 + s * c for c in (0.25, 0.5, 0.125) for s in (-1, 1)), rel=1e-6)
 
 
 def test_the_frame_cuts_the_unit_sphere_as_the_original_does() -> None:
-    """At distance 1.4 a camera sees 45 degrees to each side: a point beside the centre of the sphere is inside, one nearer is not."""
+    """At distance 1.4 a camera sees 45 degrees to each side:
+    a point beside the centre of the sphere is inside, one nearer is not.
+    """
     sphere = PointBatch.from_list([torch.tensor([[0.0, -0.99, 0.0], [0.0, -0.8, -0.6], [0.0, -0.8, -0.55]])])
-    assert int((simple_view_images(sphere)[0, 0] > 0).sum()) == 2  # depths 1.4, .8 (its edge, 127.5: outside) and .85
+    # depths 1.4, .8 (its edge, 127.5: outside) and .85
+    assert int((simple_view_images(sphere)[0, 0] > 0).sum()) == 2
 
 
 def test_size_and_empty_clouds() -> None:

@@ -33,8 +33,8 @@ TENSORS = {"b": torch.arange(6).reshape(2, 3), "a": torch.ones(2, dtype=torch.fl
 
 def checkpoint_config(net: Any) -> dict[str, Any]:
     return {
-        "image_model": "linear-network", "inflate": net.arguments, "num_classes": 3, "classes": list("abc"), "in_channels": 3,
-        "features": "xyz", "voxel_size": 0.2, "up_axis": "y", "regime": "all",
+        "image_model": "linear-network", "inflate": net.arguments, "num_classes": 3, "classes": list("abc"),
+        "in_channels": 3, "features": "xyz", "voxel_size": 0.2, "up_axis": "y", "regime": "all",
     }  # fmt: skip
 
 
@@ -50,11 +50,15 @@ def literal_digest(tensors: dict[str, Tensor]) -> str:
 
 @pytest.mark.parametrize("kind", ["network", "teacher", "generator", "image"])
 def test_what_was_written_is_read(tmp_path: Path, kind: Any) -> None:
-    path = write_archive(tmp_path / "w.safetensors", kind, {"classes": ["a"], "nested": {"x": [1, None]}}, TENSORS)
+    path = write_archive(
+        tmp_path / "w.safetensors", kind, {"classes": ["a"], "nested": {"x": [1, None]}}, TENSORS
+    )
     found = read_archive(path)
     assert found.kind == kind and found.intact()
     assert found.content == {"classes": ["a"], "nested": {"x": [1, None]}, "sha256": literal_digest(TENSORS)}
-    assert found.tensors.keys() == TENSORS.keys() and all(torch.equal(TENSORS[n], t) for n, t in found.tensors.items())
+    assert found.tensors.keys() == TENSORS.keys() and all(
+        torch.equal(TENSORS[n], t) for n, t in found.tensors.items()
+    )
     head = read_archive(path, weights=False)
     assert head.content == found.content and not head.tensors
     found.tensors["a"][0] = 2
@@ -79,10 +83,18 @@ def test_checkpoints_of_before_are_loaded(tmp_path: Path) -> None:
     net = pl.create_model("linear-network", num_classes=3, channels=4).eval()
     new = save_checkpoint(tmp_path / "new.safetensors", net, {**checkpoint_config(net), "task": "classify"})
     tensors = read_archive(new).tensors
-    stored = {**checkpoint_config(net), "format": 2, "pointlift": metadata.version("pointlift"), "sha256": literal_digest(tensors)}
+    stored = {
+        **checkpoint_config(net),
+        "format": 2,
+        "pointlift": metadata.version("pointlift"),
+        "sha256": literal_digest(tensors),
+    }
     save_file(tensors, tmp_path / "old.safetensors", {"pointlift": json.dumps(stored)})
     old: Any = load(tmp_path / "old.safetensors")
-    assert all(torch.equal(t, old.state_dict()[n]) for n, t in net.state_dict().items()) and old.voxel_size == 0.2
+    assert (
+        all(torch.equal(t, old.state_dict()[n]) for n, t in net.state_dict().items())
+        and old.voxel_size == 0.2
+    )
     assert read_metadata(tmp_path / "old.safetensors") == stored
     assert read_metadata(new) == {**stored, "task": "classify"}
     tensors["head.0.bias"][0] += 1
@@ -93,7 +105,12 @@ def test_checkpoints_of_before_are_loaded(tmp_path: Path) -> None:
 
 def test_the_task_of_a_checkpoint() -> None:
     assert task_of({"task": "parts"}) == task_of({"parts": [], "categories": {}}) == "parts"
-    assert task_of({"task": "classify", "parts": [], "categories": {}}) == task_of({"parts": []}) == task_of({}) == "classify"
+    assert (
+        task_of({"task": "classify", "parts": [], "categories": {}})
+        == task_of({"parts": []})
+        == task_of({})
+        == "classify"
+    )
 
 
 def test_generators_of_before_are_loaded(tmp_path: Path) -> None:
@@ -113,7 +130,9 @@ def test_generators_of_before_are_loaded(tmp_path: Path) -> None:
     save_file(found.tensors, tmp_path / "damaged.safetensors", {KEY: content})
     with pytest.raises(GeneratorError, match="is damaged: the checksum of its weights is wrong"):
         load_generator(tmp_path / "damaged.safetensors")
-    with pytest.raises(GeneratorError, match=r"is no point generator: use the model\.safetensors that stage II wrote"):
+    with pytest.raises(
+        GeneratorError, match=r"is no point generator: use the model\.safetensors that stage II wrote"
+    ):
         load_generator(write_archive(tmp_path / "image.safetensors", "image", {}, TENSORS))
 
 
@@ -126,10 +145,12 @@ def test_teachers_of_before_are_loaded(tmp_path: Path) -> None:
         total.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     assert teacher_identity(net) == total.hexdigest()
     content = {
-        "image_model": "simpleview", "image_options": {"width": 4}, "arguments": net.arguments, "classes": ["a", "b", "c"],
-        "views": {}, "identity": teacher_identity(net), "protocol": {},
+        "image_model": "simpleview", "image_options": {"width": 4}, "arguments": net.arguments,
+        "classes": ["a", "b", "c"], "views": {}, "identity": teacher_identity(net), "protocol": {},
     }  # fmt: skip
-    save_file(dict(net.state_dict()), tmp_path / "old.safetensors", {"pointlift.view_network": json.dumps(content)})
+    save_file(
+        dict(net.state_dict()), tmp_path / "old.safetensors", {"pointlift.view_network": json.dumps(content)}
+    )
     save_teacher(tmp_path / "new.safetensors", net, config, ["a", "b", "c"], {}, {})
     for name in ("old", "new"):
         again, found = open_teacher(tmp_path / f"{name}.safetensors")
@@ -144,7 +165,9 @@ def test_teachers_of_before_are_loaded(tmp_path: Path) -> None:
 def test_image_networks_of_before_are_loaded(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2))
     facts = {"mean": [0.1, 0.2, 0.3], "std": [0.5]}
-    save_file(dict(net.state_dict()), tmp_path / "old.safetensors", {k: json.dumps(v) for k, v in facts.items()})
+    save_file(
+        dict(net.state_dict()), tmp_path / "old.safetensors", {k: json.dumps(v) for k, v in facts.items()}
+    )
     save_image_model(net, tmp_path / "new.safetensors", facts, half=False)
     for name in ("old", "new"):
         assert trained_statistics(tmp_path / f"{name}.safetensors") == ([0.1, 0.2, 0.3], [0.5] * 3)

@@ -30,8 +30,22 @@ def image_model() -> nn.Sequential:
 
 
 def config(net: Any, image_model: str | None, **changes: Any) -> dict[str, Any]:
-    base = {"image_model": image_model, "inflate": net.arguments, "num_classes": 4, "in_channels": 3, "classes": ["a", "b", "c", "d"]}
-    return {**base, "voxel_size": 0.05, "features": "xyz", "up_axis": "y", "regime": "io+bn", "protocol": {"seed": 3}, **changes}
+    base = {
+        "image_model": image_model,
+        "inflate": net.arguments,
+        "num_classes": 4,
+        "in_channels": 3,
+        "classes": ["a", "b", "c", "d"],
+    }
+    return {
+        **base,
+        "voxel_size": 0.05,
+        "features": "xyz",
+        "up_axis": "y",
+        "regime": "io+bn",
+        "protocol": {"seed": 3},
+        **changes,
+    }
 
 
 @pytest.fixture
@@ -67,14 +81,18 @@ def test_round_trip_with_the_users_image_model(net: Any, saved: Path) -> None:
         assert torch.equal(back(voxels()), net.eval()(voxels()))
     assert back.metadata["classes"] == ["a", "b", "c", "d"] and back.metadata["protocol"] == {"seed": 3}
     assert back.regime == "io+bn"
-    assert [n for n, p in back.named_parameters() if p.requires_grad] == [n for n, p in net.named_parameters() if p.requires_grad]
+    assert [n for n, p in back.named_parameters() if p.requires_grad] == [
+        n for n, p in net.named_parameters() if p.requires_grad
+    ]
     assert read_metadata(saved) == back.metadata
 
 
 @pytest.mark.parametrize("rule", ["repeat", "learned-shared", "matrix"])
 def test_round_trip_by_name(tmp_path: Path, rule: str) -> None:
     transform = torch.randn(9, 27, generator=torch.Generator().manual_seed(0))
-    net: Any = pl.create_model("fractal_resnet", num_classes=4, rule=transform if rule == "matrix" else rule, head="linear", seed=5)
+    net: Any = pl.create_model(
+        "fractal_resnet", num_classes=4, rule=transform if rule == "matrix" else rule, head="linear", seed=5
+    )
     pl.set_finetune(net, "all")
     path = save_checkpoint(tmp_path / "a.safetensors", net, config(net, "fractal_resnet", regime="all"))
     torch.manual_seed(7)
@@ -121,7 +139,10 @@ def test_own_image_model_is_needed(net: Any, saved: Path, tmp_path: Path) -> Non
     marker = tmp_path / "executed"
     (tmp_path / "net.py").write_text(f"open({str(marker)!r}, 'w')\n")
     path = save_checkpoint(tmp_path / "b.safetensors", net, config(net, f"{tmp_path}/net.py:build"))
-    with pytest.raises(CheckpointError, match=r"from the image model .*net\.py:build, and a checkpoint never runs code: pass image_model="):
+    with pytest.raises(
+        CheckpointError,
+        match=r"from the image model .*net\.py:build, and a checkpoint never runs code: pass image_model=",
+    ):
         load(path)
     assert not marker.exists()
 
@@ -134,7 +155,9 @@ def test_another_architecture(saved: Path) -> None:
     assert "1 tensors are missing (first: backbone.3.bias)" in str(error.value)
     assert "have another shape (first: backbone.3.weight)" in str(error.value)
     deeper = nn.Sequential(*image_model()[:6], nn.Conv2d(8, 8, 3, 1, 1, bias=False), *image_model()[6:])
-    with pytest.raises(CheckpointError, match=r"1 tensors are missing \(first: backbone\.6\.weight\), .* of .* match"):
+    with pytest.raises(
+        CheckpointError, match=r"1 tensors are missing \(first: backbone\.6\.weight\), .* of .* match"
+    ):
         load(saved, image_model=deeper)
     shallower = nn.Sequential(*image_model()[:3], *image_model()[6:])
     with pytest.raises(CheckpointError, match=r"6 tensors are unexpected \(first: backbone\.3\.weight\)"):
@@ -179,10 +202,15 @@ def test_one_flipped_bit_is_noticed(saved: Path) -> None:
     load(saved, image_model=image_model(), verify=False)
 
 
-def test_an_installation_that_computes_something_else_is_noticed(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installation_that_computes_something_else_is_noticed(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     honest = checkpoints._logits
     monkeypatch.setattr(checkpoints, "_logits", lambda net, *golden: honest(net, *golden) * 1.01)
-    with pytest.raises(CheckpointError, match=r"weights are intact, but this installation computes other logits .*largest difference"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"weights are intact, but this installation computes other logits .*largest difference",
+    ):
         load(saved, image_model=image_model())
     monkeypatch.setattr(checkpoints, "_logits", lambda net, *golden: honest(net, *golden) * torch.nan)
     with pytest.raises(CheckpointError, match="computes other logits"):
@@ -193,7 +221,9 @@ def test_an_installation_that_computes_something_else_is_noticed(saved: Path, mo
 def test_newer_format_and_damaged_metadata(saved: Path) -> None:
     whole = saved.read_bytes()
     change_metadata(saved, format=3, pointlift="9.0")
-    with pytest.raises(CheckpointError, match=r"format 3, written by pointlift 9\.0, but this version reads formats up to 2"):
+    with pytest.raises(
+        CheckpointError, match=r"format 3, written by pointlift 9\.0, but this version reads formats up to 2"
+    ):
         load(saved)
     saved.write_bytes(whole)
     change_metadata(saved, voxel_size="remove")
@@ -205,9 +235,15 @@ def test_newer_format_and_damaged_metadata(saved: Path) -> None:
 
 
 def test_files_of_the_first_format_are_read(tmp_path: Path) -> None:
-    """They have neither the network's kind nor options of the image model: format 1 knew inflated networks and the linear one only."""
+    """They have neither the network's kind nor options of the image model:
+    format 1 knew inflated networks and the linear one only.
+    """
     made: Any = pl.inflate(image_network("fractal_resnet"), num_classes=4)
-    path = save_checkpoint(tmp_path / "old.safetensors", made, config(made, "fractal_resnet", network="inflated", image_options=None))
+    path = save_checkpoint(
+        tmp_path / "old.safetensors",
+        made,
+        config(made, "fractal_resnet", network="inflated", image_options=None),
+    )
     change_metadata(path, format=1, network="remove", image_options="remove")
     back = load(path)
     assert read_metadata(path)["format"] == 1 and "network" not in back.metadata
@@ -233,17 +269,25 @@ def test_metadata_of_no_network_name_the_file(change: dict[str, Any], said: str,
     change_metadata(path, **change)
     with pytest.raises(CheckpointError) as caught:
         load(path)
-    assert str(caught.value).startswith(f"{path}: ") and said in str(caught.value) and "\n" not in str(caught.value)
+    assert (
+        str(caught.value).startswith(f"{path}: ")
+        and said in str(caught.value)
+        and "\n" not in str(caught.value)
+    )
 
 
 @pytest.mark.parametrize("start", [b"\x80", b"PK"])
 def test_a_header_whose_length_looks_like_a_pickle(net: Any, tmp_path: Path, start: bytes) -> None:
-    """safetensors begins with the length of its header, which can be any number: 0x80 and "PK" begin pickles."""
+    """safetensors begins with the length of its header, which can be any number:
+    0x80 and "PK" begin pickles.
+    """
     path = save_checkpoint(tmp_path / "a", net, config(net, None))
     whole = path.read_bytes()
     length = int.from_bytes(whole[:8], "little")
     wanted = next(n for n in range(length, 2**20) if n.to_bytes(8, "little").startswith(start))
-    path.write_bytes(wanted.to_bytes(8, "little") + whole[8 : 8 + length] + b" " * (wanted - length) + whole[8 + length :])
+    path.write_bytes(
+        wanted.to_bytes(8, "little") + whole[8 : 8 + length] + b" " * (wanted - length) + whole[8 + length :]
+    )
     assert load(path, image_model=image_model())
     assert read_tensors(path)
 
@@ -261,7 +305,9 @@ def test_a_header_whose_length_looks_like_a_pickle(net: Any, tmp_path: Path, sta
 )
 def test_values_that_nothing_can_be_done_with(saved: Path, changes: dict[str, Any], words: str) -> None:
     change_metadata(saved, **changes)
-    with pytest.raises(CheckpointError, match=f"metadata of this pointlift checkpoint are damaged \\({words}"):
+    with pytest.raises(
+        CheckpointError, match=f"metadata of this pointlift checkpoint are damaged \\({words}"
+    ):
         read_metadata(saved)
 
 

@@ -1,4 +1,6 @@
-"""Image weights from other people's files: what is unwrapped, what is refused, and that nothing in them is executed."""
+"""Image weights from other people's files: what is unwrapped, what is refused,
+and that nothing in them is executed.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,18 @@ from pointlift.weights.image_weights import WeightsError, load_image_weights, re
 
 def image_network(classes: int = 5) -> nn.Sequential:
     pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return nn.Sequential(OrderedDict(conv1=nn.Conv2d(3, 4, 3), bn1=nn.BatchNorm2d(4), pool=pool, fc=nn.Linear(4, classes)))
+    return nn.Sequential(
+        OrderedDict(conv1=nn.Conv2d(3, 4, 3), bn1=nn.BatchNorm2d(4), pool=pool, fc=nn.Linear(4, classes))
+    )
 
 
 def state(seed: int = 1, classes: int = 5) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     shapes = image_network(classes).state_dict()
-    return {k: torch.randn(v.shape, generator=generator) if v.is_floating_point() else v for k, v in shapes.items()}
+    return {
+        k: torch.randn(v.shape, generator=generator) if v.is_floating_point() else v
+        for k, v in shapes.items()
+    }
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".th", ".t7", ".pth.tar"])
@@ -72,9 +79,13 @@ def test_head_of_another_size_only_when_named(tmp_path: Path) -> None:
     torch.save(state(classes=7), tmp_path / "a.pth")
     net = image_network()
     before = {k: v.clone() for k, v in net.state_dict().items()}
-    with pytest.raises(WeightsError, match=r"7 of 9 tensors match, 2 of another shape \(first: fc.weight\).*allow=\('fc',\)"):
+    with pytest.raises(
+        WeightsError, match=r"7 of 9 tensors match, 2 of another shape \(first: fc.weight\).*allow=\('fc',\)"
+    ):
         load_image_weights(tmp_path / "a.pth", net)
-    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items()), "a refused file must not change the network"
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items()), (
+        "a refused file must not change the network"
+    )
     report = load_image_weights(tmp_path / "a.pth", net, allow=("fc",))
     assert report.mismatched == ("fc.weight", "fc.bias")
     assert torch.equal(net.state_dict()["fc.weight"], before["fc.weight"])
@@ -86,7 +97,9 @@ def test_missing_and_unexpected_are_counted_and_named(tmp_path: Path) -> None:
     tensors = state()
     tensors["extra.weight"] = tensors.pop("conv1.weight")
     torch.save(tensors, tmp_path / "a.pth")
-    with pytest.raises(WeightsError, match=r"1 missing \(first: conv1.weight\), 1 unexpected \(first: extra.weight\)"):
+    with pytest.raises(
+        WeightsError, match=r"1 missing \(first: conv1.weight\), 1 unexpected \(first: extra.weight\)"
+    ):
         load_image_weights(tmp_path / "a.pth", image_network())
 
 
@@ -99,7 +112,9 @@ def test_old_files_without_batch_counters_load(tmp_path: Path) -> None:
 def test_nothing_matches_even_if_everything_may_differ(tmp_path: Path) -> None:
     torch.save({"a.weight": torch.zeros(1)}, tmp_path / "a.pth")
     with pytest.raises(WeightsError, match="none of its 1 tensors match"):
-        load_image_weights(tmp_path / "a.pth", nn.ModuleDict({"a": nn.Linear(2, 2, bias=False)}), allow=("a",))
+        load_image_weights(
+            tmp_path / "a.pth", nn.ModuleDict({"a": nn.Linear(2, 2, bias=False)}), allow=("a",)
+        )
 
 
 class Malicious:
@@ -113,7 +128,11 @@ class Malicious:
 @pytest.mark.parametrize("zipped", [True, False])
 def test_code_in_a_pickle_is_refused_and_not_executed(tmp_path: Path, zipped: bool) -> None:
     target = tmp_path / "executed"
-    torch.save({"state_dict": state(), "hook": Malicious(target)}, tmp_path / "evil.pth", _use_new_zipfile_serialization=zipped)
+    torch.save(
+        {"state_dict": state(), "hook": Malicious(target)},
+        tmp_path / "evil.pth",
+        _use_new_zipfile_serialization=zipped,
+    )
     with pytest.raises(WeightsError, match="never executes") as error:
         load_image_weights(tmp_path / "evil.pth", image_network())
     assert not target.exists()
@@ -137,17 +156,24 @@ def test_settings_beside_the_weights_are_read_over(tmp_path: Path, zipped: bool)
         "history": [np.int64(3), np.zeros(2)],
         "counts": defaultdict(list, {"a": [1]}),
         "when": datetime.datetime(2020, 1, 2),
-        "optimizer": {"state": {0: {"momentum_buffer": torch.zeros(3)}}, "param_groups": [{"lr": np.float64(0.1)}]},
+        "optimizer": {
+            "state": {0: {"momentum_buffer": torch.zeros(3)}},
+            "param_groups": [{"lr": np.float64(0.1)}],
+        },
     }
     torch.save({"state_dict": tensors, **settings}, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
     net = image_network()
     report = load_image_weights(tmp_path / "a.pth", net)
     assert all(torch.equal(v, tensors[k]) for k, v in net.state_dict().items()) and not report.dropped
-    assert not [a for a in torch.serialization.get_safe_globals() if isinstance(a, tuple)], "allowed for this file alone"
+    assert not [a for a in torch.serialization.get_safe_globals() if isinstance(a, tuple)], (
+        "allowed for this file alone"
+    )
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_stand_ins_take_the_place_of_classes_that_would_run_code(tmp_path: Path, zipped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stand_ins_take_the_place_of_classes_that_would_run_code(
+    tmp_path: Path, zipped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ran: list[str] = []
 
     class DictConfig:
@@ -165,7 +191,9 @@ def test_stand_ins_take_the_place_of_classes_that_would_run_code(tmp_path: Path,
     monkeypatch.setitem(sys.modules, module.__name__, module)
     config = DictConfig()
     config.content = {"lr": 0.1, "of": torch.zeros(2)}  # type: ignore[attr-defined]
-    torch.save({"state_dict": state(), "config": config}, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
+    torch.save(
+        {"state_dict": state(), "config": config}, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped
+    )
     ran.clear()
     load_image_weights(tmp_path / "a.pth", image_network())
     assert ran == [], "the class was importable and must not have been touched"
@@ -177,8 +205,14 @@ def test_stand_ins_take_the_place_of_classes_that_would_run_code(tmp_path: Path,
 def test_code_behind_harmless_settings_is_refused(tmp_path: Path, zipped: bool) -> None:
     target = tmp_path / "executed"
     settings = argparse.Namespace(lr=1, hook=Malicious(target))
-    torch.save({"state_dict": state(), "args": settings}, tmp_path / "evil.pth", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(WeightsError, match=r"besides tensors \((posix|nt).mkdir\), which pointlift never executes"):
+    torch.save(
+        {"state_dict": state(), "args": settings},
+        tmp_path / "evil.pth",
+        _use_new_zipfile_serialization=zipped,
+    )
+    with pytest.raises(
+        WeightsError, match=r"besides tensors \((posix|nt).mkdir\), which pointlift never executes"
+    ):
         load_image_weights(tmp_path / "evil.pth", image_network())
     assert not target.exists()
 
@@ -229,14 +263,20 @@ def test_truncated_files(tmp_path: Path, kind: str, keep: float) -> None:
 @pytest.mark.parametrize("zipped", [True, False])
 def test_changed_bytes_lead_to_one_sentence(tmp_path: Path, zipped: bool) -> None:
     path, changed = tmp_path / "whole.pth", tmp_path / "changed.pth"
-    torch.save({"state_dict": {"a": torch.ones(3)}, "args": argparse.Namespace(x=1)}, path, _use_new_zipfile_serialization=zipped)
+    torch.save(
+        {"state_dict": {"a": torch.ones(3)}, "args": argparse.Namespace(x=1)},
+        path,
+        _use_new_zipfile_serialization=zipped,
+    )
     whole = path.read_bytes()
     generator = torch.Generator().manual_seed(0)
     refused = 0
     for _ in range(150):
         data = bytearray(whole)
         for _ in range(3):
-            data[int(torch.randint(len(data), (), generator=generator))] = int(torch.randint(256, (), generator=generator))
+            data[int(torch.randint(len(data), (), generator=generator))] = int(
+                torch.randint(256, (), generator=generator)
+            )
         changed.write_bytes(data)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, of another version of the format
@@ -258,8 +298,14 @@ def test_two_tensors_of_one_name(tmp_path: Path) -> None:
 def test_real_files(real_data: Path) -> None:
     squeezenet = image_network_by_name("torchvision:squeezenet1_1")
     report = load_image_weights(real_data / "weights2d" / "squeezenet1_1_imagenet_fp16.pth", squeezenet)
-    assert len(report.matched) == 52 and not (report.missing or report.unexpected or report.mismatched or report.dropped)
+    assert len(report.matched) == 52 and not (
+        report.missing or report.unexpected or report.mismatched or report.dropped
+    )
     resnet20 = image_network_by_name(f"{real_data / 'models2d' / 'resnet20_cifar.py'}:ResNetCifar")
-    report = load_image_weights(real_data / "weights2d" / "cifar10_resnet20.th", resnet20, allow=("layer2.0.shortcut", "layer3.0.shortcut"))
+    report = load_image_weights(
+        real_data / "weights2d" / "cifar10_resnet20.th",
+        resnet20,
+        allow=("layer2.0.shortcut", "layer3.0.shortcut"),
+    )
     assert report.prefixes == ("module.",) and not report.unexpected and not report.mismatched
     assert all("shortcut" in n or n.endswith("num_batches_tracked") for n in report.missing)

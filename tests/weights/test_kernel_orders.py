@@ -1,4 +1,6 @@
-"""Kernel orders of other libraries, against the lists written down in the reference (facts 0.2-0.5) and against geometry."""
+"""Kernel orders of other libraries, against the lists written down in the reference (facts 0.2-0.5) and
+against geometry.
+"""
 
 import pytest
 import torch
@@ -6,8 +8,64 @@ import torch
 from pointlift.ops.kernel_map import kernel_offsets
 from pointlift.weights.kernel_orders import KernelSource, kernel_order
 
-HYBRID_TO_HYPERCUBE = [13, 12, 14, 10, 16, 9, 15, 11, 17, 4, 22, 3, 21, 5, 23, 1, 19, 7, 25, 0, 18, 6, 24, 2, 20, 8, 26]
-X_FASTEST_3 = [0, 9, 18, 3, 12, 21, 6, 15, 24, 1, 10, 19, 4, 13, 22, 7, 16, 25, 2, 11, 20, 5, 14, 23, 8, 17, 26]
+HYBRID_TO_HYPERCUBE = [
+    13,
+    12,
+    14,
+    10,
+    16,
+    9,
+    15,
+    11,
+    17,
+    4,
+    22,
+    3,
+    21,
+    5,
+    23,
+    1,
+    19,
+    7,
+    25,
+    0,
+    18,
+    6,
+    24,
+    2,
+    20,
+    8,
+    26,
+]
+X_FASTEST_3 = [
+    0,
+    9,
+    18,
+    3,
+    12,
+    21,
+    6,
+    15,
+    24,
+    1,
+    10,
+    19,
+    4,
+    13,
+    22,
+    7,
+    16,
+    25,
+    2,
+    11,
+    20,
+    5,
+    14,
+    23,
+    8,
+    17,
+    26,
+]
 X_FASTEST_2 = [0, 4, 2, 6, 1, 5, 3, 7]
 SOURCES: tuple[KernelSource, ...] = ("minkowski", "minkowski-hybrid", "torchsparse", "spconv", "dense")
 
@@ -42,8 +100,12 @@ def test_hybrid_weights_end_up_where_the_reference_puts_them() -> None:
 
 
 def test_minkowski_weight_computes_the_same_convolution() -> None:
-    """A weight that marks its offset by x + 10 y + 100 z must mark the same offsets in pointlift's own enumeration."""
-    x_fastest = torch.tensor([x + 10 * y + 100 * z for z in (-1, 0, 1) for y in (-1, 0, 1) for x in (-1, 0, 1)])
+    """A weight that marks its offset by x + 10 y + 100 z must mark the same offsets in pointlift's own
+    enumeration.
+    """
+    x_fastest = torch.tensor(
+        [x + 10 * y + 100 * z for z in (-1, 0, 1) for y in (-1, 0, 1) for x in (-1, 0, 1)]
+    )
     ours = torch.as_tensor(kernel_offsets(3)).reshape(-1, 3)
     assert torch.equal(x_fastest[kernel_order("minkowski", 3)], (ours * torch.tensor([1, 10, 100])).sum(1))
 

@@ -1,4 +1,6 @@
-"""Image weights come to every command through one function, and what cannot be had is one sentence everywhere."""
+"""Image weights come to every command through one function,
+and what cannot be had is one sentence everywhere.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +32,18 @@ def test_a_name_without_weights_is_one_sentence_in_lift_and_in_fit(
     assert "resnetblur18: No pretrained weights exist for resnetblur18" in (sentence := said(capsys))
     assert sentence.endswith("give --weights FILE, or use --pretrained false for random ones.")
     out = tmp_path / "run"
-    assert main(["fit", "image2point/toy.yaml", "--model.image_model", "resnetblur18", "--out", str(out)]) == 2
+    assert (
+        main(["fit", "image2point/toy.yaml", "--model.image_model", "resnetblur18", "--out", str(out)]) == 2
+    )
     assert "resnetblur18: No pretrained weights exist for resnetblur18" in (sentence := said(capsys))
     assert sentence.endswith("name a file of them (model.weights), or set model.pretrained to false.")
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_teachers_load_their_weights_the_same_way() -> None:
-    with pytest.raises(ValueError, match=r"resnetblur18: No pretrained weights exist .*; name a file of them"):
+    with pytest.raises(
+        ValueError, match=r"resnetblur18: No pretrained weights exist .*; name a file of them"
+    ):
         build_teacher(TeacherConfig("resnetblur18"), 3, 64, 0)
 
 
@@ -56,7 +62,9 @@ def test_a_file_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_classifier_of_a_file_may_differ_where_it_plays_no_part(tmp_path: Path) -> None:
     options = {"layers": [1, 1, 1, 1], "channels": [8, 16, 16, 16]}
     torch.save(timm.create_model("resnet18", num_classes=7, **options).state_dict(), tmp_path / "w.pth")
-    config = ModelConfig("resnet18", {**options, "num_classes": 3}, weights=str(tmp_path / "w.pth"), weights_scheme="plain")
+    config = ModelConfig(
+        "resnet18", {**options, "num_classes": 3}, weights=str(tmp_path / "w.pth"), weights_scheme="plain"
+    )
     with pytest.raises(WeightsError, match="does not fit ResNet"):
         image_with_weights(config, False)
     _, origin = image_with_weights(config, False, classifier_may_differ=True)

@@ -1,7 +1,7 @@
 """The papers' figures, drawn from a table's finished runs.
 
-`figure: {kind: ...}` of a definition names the drawing; its other keys are the drawing's options. A drawing leaves out what has not run,
-and raises ValueError, one sentence, where nothing is left.
+`figure: {kind: ...}` of a definition names the drawing; its other keys are the drawing's options. A drawing
+leaves out what has not run, and raises ValueError, one sentence, where nothing is left.
 """
 
 from __future__ import annotations
@@ -36,24 +36,34 @@ def draw(outcome: TableOutcome) -> list[Picture]:
         return []
     kind = str(figure.pop("kind", ""))
     if kind not in FIGURES:
-        raise RecipeError(f"{outcome.definition.file}: unknown kind of figure {kind!r}, {nearest(kind, list(FIGURES))}")
+        raise RecipeError(
+            f"{outcome.definition.file}: unknown kind of figure {kind!r}, {nearest(kind, list(FIGURES))}"
+        )
     function, options = FIGURES[kind]
     for name in figure:
         if name not in options:
-            raise RecipeError(f"{outcome.definition.file}: figure {kind} has no option {name}, {nearest(name, list(options))}")
+            raise RecipeError(
+                f"{outcome.definition.file}: figure {kind} has no option {name}, "
+                f"{nearest(name, list(options))}"
+            )
     return function(outcome, figure)
 
 
 def accuracy_curves(outcome: TableOutcome, options: Mapping[str, Any]) -> list[Picture]:
-    """Accuracy after every epoch of pairs of columns, and how many times fewer epochs one needs than the other (v2, figure 3).
+    """Accuracy after every epoch of pairs of columns, and how many times fewer epochs one needs than the
+    other (v2, figure 3).
 
-    pairs: name, of, over (columns) and the paper's speed-up; target: accuracy per scale; value: a column of metrics.csv.
+    pairs: name, of, over (columns) and the paper's speed-up; target: accuracy per scale; value:
+    a column of metrics.csv.
     """
     value, target = options.get("value", "val_accuracy"), options["target"].get(outcome.scale)
     panels: dict[str, dict[str, list[list[float]]]] = {}
     table: list[list[Any]] = []
     for pair in options["pairs"]:
-        runs = {column: [_curve(c, value) for c in _finished(outcome, column)] for column in (pair["of"], pair["over"])}
+        runs = {
+            column: [_curve(c, value) for c in _finished(outcome, column)]
+            for column in (pair["of"], pair["over"])
+        }
         if not any(runs.values()):
             continue
         panels[pair["name"]] = {name: curves for name, curves in reversed(runs.items()) if curves}
@@ -64,16 +74,33 @@ def accuracy_curves(outcome: TableOutcome, options: Mapping[str, Any]) -> list[P
             table.append([pair["name"], _count(own), _count(other), ratio, pair.get("paper", "")])
     if not panels:
         raise ValueError("no run of the figure has finished yet.")
-    percent = {n: {name: [[100 * v for v in run] for run in group] for name, group in p.items()} for n, p in panels.items()}
+    percent = {
+        n: {name: [[100 * v for v in run] for run in group] for name, group in p.items()}
+        for n, p in panels.items()
+    }
     aimed = None if target is None else 100 * target
     png = training_curves(percent, aimed, None, ylabel=f"{value.replace('_', ' ')} (%)")
     header = ["network", "epochs to target, pre-trained", "from scratch", "speed-up", "paper"]
-    aim = "" if target is None else f"; target {100 * target:g} %, epochs are means over the seeds that reached it, if all did"
-    return [Picture("curves", png, f"Accuracy after every epoch, one thin line per seed and their mean{aim}.", header, table)]
+    aim = (
+        ""
+        if target is None
+        else f"; target {100 * target:g} %, epochs are means over the seeds that reached it, if all did"
+    )
+    return [
+        Picture(
+            "curves",
+            png,
+            f"Accuracy after every epoch, one thin line per seed and their mean{aim}.",
+            header,
+            table,
+        )
+    ]
 
 
 def share_against_accuracy(outcome: TableOutcome, options: Mapping[str, Any]) -> list[Picture]:
-    """Share of trained parameters against accuracy (v2, figure 2 a), and bars over image datasets (figure 2 b)."""
+    """Share of trained parameters against accuracy (v2, figure 2 a),
+    and bars over image datasets (figure 2 b).
+    """
     points: list[SharePoint] = []
     base: list[float] = []
     for column in options["columns"]:
@@ -82,22 +109,34 @@ def share_against_accuracy(outcome: TableOutcome, options: Mapping[str, Any]) ->
             if numbers:
                 found = summarize(numbers)
                 std = None if math.isnan(found.std) else found.std
-                points.append(SharePoint(row, _share(_done(outcome, row, column)[0]), found.mean, std, column))
+                points.append(
+                    SharePoint(row, _share(_done(outcome, row, column)[0]), found.mean, std, column)
+                )
         base += [100.0 * n for n in outcome.numbers(options["baseline"], column)]
     if not points:
         raise ValueError("no run of the figure has finished yet.")
     reference = (f"{options['baseline']} (mean of the networks)", sum(base) / len(base)) if base else None
-    caption = "Share of the parameters that learn, against accuracy; whiskers are one standard deviation over seeds."
+    caption = (
+        "Share of the parameters that learn, against accuracy; "
+        "whiskers are one standard deviation over seeds."
+    )
     pictures = [Picture("share-accuracy", share_vs_accuracy(points, "accuracy (%)", reference), caption)]
     bars = options.get("bars")
-    return pictures + (bar_chart(outcome, bars) if bars and _any(outcome, bars["rows"], bars["columns"]) else [])
+    return pictures + (
+        bar_chart(outcome, bars) if bars and _any(outcome, bars["rows"], bars["columns"]) else []
+    )
 
 
 def bar_chart(outcome: TableOutcome, options: Mapping[str, Any]) -> list[Picture]:
-    """Bars of the table's number, rows as colours and columns side by side; baseline: a row drawn as a dashed line."""
+    """Bars of the table's number, rows as colours and columns side by side; baseline:
+    a row drawn as a dashed line.
+    """
     columns = options.get("columns") or outcome.columns
     scale = 100.0 if outcome.definition.unit == "%" else 1.0
-    results = {c: {r: [scale * n for n in outcome.numbers(r, c)] for r in options.get("rows") or outcome.rows} for c in columns}
+    results = {
+        c: {r: [scale * n for n in outcome.numbers(r, c)] for r in options.get("rows") or outcome.rows}
+        for c in columns
+    }
     results = {c: {r: v for r, v in rows.items() if v} for c, rows in results.items()}
     results = {c: rows for c, rows in results.items() if rows}
     baseline = options.get("baseline")
@@ -108,7 +147,9 @@ def bar_chart(outcome: TableOutcome, options: Mapping[str, Any]) -> list[Picture
 
 
 def tsne_pictures(outcome: TableOutcome, options: Mapping[str, Any]) -> list[Picture]:
-    """t-SNE of the features of a column's first finished seed, with their CDNV (v2, figure 4). split: "val" or "train"."""
+    """t-SNE of the features of a column's first finished seed, with their CDNV (v2, figure 4). split:
+    "val" or "train".
+    """
     split = options.get("split", "val")
     pictures = []
     for index, column in enumerate(outcome.columns):
@@ -120,14 +161,22 @@ def tsne_pictures(outcome: TableOutcome, options: Mapping[str, Any]) -> list[Pic
         accuracy = _result(done[0].folder)["metrics"].get("val_accuracy")
         title = column if accuracy is None else f"{column}, accuracy {100 * accuracy:.1f} %"
         png = plot_tsne(tsne(found.features, done[0].seed), found.labels, found.classes, spread, title)
-        pictures.append(Picture(f"tsne_{index + 1}", png, f"{column}, seed {done[0].seed}, {len(found.labels)} clouds of {split}."))
+        pictures.append(
+            Picture(
+                f"tsne_{index + 1}",
+                png,
+                f"{column}, seed {done[0].seed}, {len(found.labels)} clouds of {split}.",
+            )
+        )
     if not pictures:
         raise ValueError("no run of the figure has finished yet.")
     return pictures
 
 
 def learned_transforms(outcome: TableOutcome, options: Mapping[str, Any]) -> list[Picture]:
-    """The learned filter transformations T of every column's first finished seed, after the one they began with (v1, figures 5, 6)."""
+    """The learned filter transformations T of every column's first finished seed,
+    after the one they began with (v1, figures 5, 6).
+    """
     pictures = []
     for index, column in enumerate(outcome.columns):
         done = _finished(outcome, column)
@@ -154,7 +203,8 @@ FIGURES: dict[str, tuple[Drawing, tuple[str, ...]]] = {
 
 
 def _transforms(folder: Path) -> dict[str, Any]:
-    """Name -> T (K*K, K**3): the one that the run began with, drawn again from its seed, and the learned ones, shared ones once.
+    """Name -> T (K*K, K**3): the one that the run began with, drawn again from its seed,
+    and the learned ones, shared ones once.
 
     Where every layer began with a T of its own, the first layer's stands for them, under its name.
     """
@@ -166,20 +216,36 @@ def _transforms(folder: Path) -> dict[str, Any]:
 
     recipe = _recipe(folder)
     model = ModelConfig(**recipe["model"])
-    image = image_network(model.image_model, options=model.image_options) if is_own_code(model.image_model) else None
+    image = (
+        image_network(model.image_model, options=model.image_options)
+        if is_own_code(model.image_model)
+        else None
+    )
     net = load(folder / "model.safetensors", image)
     layers = {n: m for n, m in net.named_modules() if isinstance(m, TransformedConv3d)}
     if not layers:
         return {}
     first = build_network(model, int(net.metadata["num_classes"]), int(recipe["seed"]))  # type: ignore[index]
-    starts = {n.removeprefix("backbone."): m.transform for n, m in first.named_modules() if isinstance(m, TransformedConv3d)}
+    starts = {
+        n.removeprefix("backbone."): m.transform
+        for n, m in first.named_modules()
+        if isinstance(m, TransformedConv3d)
+    }
     name, began = next(iter(starts.items()))
-    alike = all(t.shape != began.shape or bool((t == began).all()) for t in starts.values())  # not so where each began at random
+    # not so where each began at random
+    alike = all(t.shape != began.shape or bool((t == began).all()) for t in starts.values())
     once = {id(m.transform): (n, m.transform) for n, m in reversed(layers.items())}
     shared = len(once) == 1
-    learned = {"learned, shared" if shared else n.removeprefix("backbone."): t for n, t in reversed(list(once.values()))}
+    learned = {
+        "learned, shared" if shared else n.removeprefix("backbone."): t
+        for n, t in reversed(list(once.values()))
+    }
     maps = {"before" if alike else f"before, {name}": began, **learned}
-    return {name: transform.detach().cpu().numpy() for name, transform in maps.items() if transform.shape == began.shape}
+    return {
+        name: transform.detach().cpu().numpy()
+        for name, transform in maps.items()
+        if transform.shape == began.shape
+    }
 
 
 def _any(outcome: TableOutcome, rows: Sequence[str], columns: Sequence[str]) -> bool:
@@ -200,7 +266,10 @@ def _curve(cell: CellOutcome, value: str) -> list[float]:
     assert cell.folder is not None
     rows = read_rows(cell.folder / "metrics.csv")
     if any(value not in row for row in rows):
-        raise ValueError(f"{cell.cell}, seed {cell.seed}: not every epoch was evaluated, a curve needs trainer.evaluate_every 1.")
+        raise ValueError(
+            f"{cell.cell}, seed {cell.seed}: not every epoch was evaluated, "
+            "a curve needs trainer.evaluate_every 1."
+        )
     return [row[value] for row in rows]
 
 

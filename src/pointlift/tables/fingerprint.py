@@ -1,4 +1,5 @@
-"""When two runs are the same run: the parts of a run's key that come from its recipe and from what its files hold.
+"""When two runs are the same run: the parts of a run's key that come from its recipe and from what its files
+hold.
 
 The third part, the code that it uses, is in `code_fingerprints`.
 """
@@ -32,7 +33,9 @@ _WEIGHTS = (".safetensors", ".pth", ".pt", ".th", ".t7", ".tar", ".npz", ".ckpt"
 
 def digest(content: Any) -> str:
     """sha256 of plain JSON content, independent of the order of keys."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()
+    ).hexdigest()
 
 
 def canonical(resolved: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,12 +44,15 @@ def canonical(resolved: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def path_in(value: str) -> str | None:
-    """The path in a recipe's text: 'modelnet:FOLDER?option', 'net.py:function', 'weights.pth', '{data}/...'; None for other text."""
+    """The path in a recipe's text: 'modelnet:FOLDER?option', 'net.py:function', 'weights.pth',
+    '{data}/...'; None for other text.
+    """
     text = value.partition("?")[0]
     own = re.fullmatch(r"(.+\.py):\w+", text)
     if own:
         return own.group(1)
-    while kind := re.match(r"([A-Za-z][\w-]+):", text):  # 'pixels:imagenet:FOLDER'; a single letter is a drive of Windows
+    # 'pixels:imagenet:FOLDER'; a single letter is a drive of Windows
+    while kind := re.match(r"([A-Za-z][\w-]+):", text):
         if kind.group(1) in NOT_ON_DISK:
             return None
         text = text[kind.end() :]
@@ -68,9 +74,10 @@ def paths_in(value: str) -> list[str]:
 class FileIdentities:
     """What the files and folders that recipes name hold; each is looked at once.
 
-    A file is known by its content. A data folder is known by the names and sizes in it (at most 50,000 entries, breadth first) and by
-    samples of 64 of its files, which costs a moment rather than hours of reading: another dataset of the same layout and size is told
-    apart, a few bytes changed in one of many files are not. A path that does not exist is "absent".
+    A file is known by its content. A data folder is known by the names and sizes in it (at most 50,000
+    entries, breadth first) and by samples of 64 of its files, which costs a moment rather than hours of
+    reading: another dataset of the same layout and size is told apart, a few bytes changed in one of many
+    files are not. A path that does not exist is "absent".
     """
 
     def __init__(self, data: str) -> None:

@@ -1,4 +1,6 @@
-"""`pointlift table --list`: every table with the state of its runs, whether its recipes resolve, and which data the full scale reads."""
+"""`pointlift table --list`: every table with the state of its runs, whether its recipes resolve,
+and which data the full scale reads.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ DATA_HEADER = ["", "read at the full scale", "", "what it is, and where it is fr
 
 
 def list_all(out: str, data: str) -> int:
-    """Print one line per table, and one for everything that they read at the full scale; 1 where a recipe does not resolve."""
+    """Print one line per table, and one for everything that they read at the full scale;
+    1 where a recipe does not resolve.
+    """
     store = Store(out)
     expand = partial(make_plan, data=data, codes=CodeFingerprints(), files=FileIdentities(data), resolved={})
     rows: list[list[Cell]] = []
@@ -46,7 +50,9 @@ def list_all(out: str, data: str) -> int:
         print()
         found: list[list[Cell]] = []
         for number, (place, text) in enumerate(places.items(), start=1):
-            found.append([str(number), str(place), "there" if place.exists() else "missing", described(text, place)])
+            found.append(
+                [str(number), str(place), "there" if place.exists() else "missing", described(text, place)]
+            )
         print(console_table(DATA_HEADER, found), end="")
     return 1 if problems else 0
 
@@ -54,7 +60,8 @@ def list_all(out: str, data: str) -> int:
 def table_state(
     table: TableDefinition, store: Store, expand: Callable[[TableDefinition, str], Plan]
 ) -> tuple[list[Cell], dict[Path, str], list[str]]:
-    """State of the toy scale and of the others; {place: text in a recipe} of what the full scale reads; what is wrong with its recipes.
+    """State of the toy scale and of the others; {place: text in a recipe} of what the full scale reads;
+    what is wrong with its recipes.
 
     expand: `make_plan`.
     """

@@ -1,8 +1,10 @@
 """Measurements of finished runs: numbers that a method does not leave itself.
 
-A measure is a function (folder, recipe) -> {name: number}. folder: that of the run (model.safetensors, metrics.csv, protocol.json).
-recipe: the one that ran, every key given, groups as nested mappings. The numbers are kept in folder/measures/<name>.json together with
-the fingerprint of the code that measured, so that each is taken once, and with the machine that measured, which speeds depend on.
+A measure is a function (folder, recipe) -> {name: number}. folder:
+that of the run (model.safetensors, metrics.csv, protocol.json).
+recipe: the one that ran, every key given, groups as nested mappings. The numbers are kept in
+folder/measures/<name>.json together with the fingerprint of the code that measured, so that each is taken
+once, and with the machine that measured, which speeds depend on.
 """
 
 from __future__ import annotations
@@ -29,12 +31,17 @@ TARGETS = (40, 50, 60, 70, 80, 85, 90, 95)
 
 
 def curves(folder: Path, recipe: Mapping[str, Any]) -> dict[str, float]:
-    """How fast a run learned (v2, figure 3): epochs_to_<p> is the first epoch, counted from 1, whose val_accuracy is at least p percent,
-    infinite where none is; first_epoch_accuracy; best_accuracy and best_epoch of the whole curve; epochs, its length.
+    """How fast a run learned (v2, figure 3): epochs_to_<p> is the first epoch, counted from 1, whose
+    val_accuracy is at least p percent, infinite where none is; first_epoch_accuracy; best_accuracy and
+    best_epoch of the whole curve; epochs, its length.
 
     Raises ValueError for a run without val_accuracy.
     """
-    evaluated = [(int(row["epoch"]) + 1, row["val_accuracy"]) for row in read_rows(folder / "metrics.csv") if "val_accuracy" in row]
+    evaluated = [
+        (int(row["epoch"]) + 1, row["val_accuracy"])
+        for row in read_rows(folder / "metrics.csv")
+        if "val_accuracy" in row
+    ]
     if not evaluated:
         raise ValueError(f"{folder / 'metrics.csv'} has no val_accuracy, which the measure 'curves' reads.")
     epochs, accuracies = zip(*evaluated)
@@ -45,7 +52,11 @@ def curves(folder: Path, recipe: Mapping[str, Any]) -> dict[str, float]:
     if epochs[0] == 1:
         found["first_epoch_accuracy"] = accuracies[0]
     best = max(range(len(epochs)), key=lambda i: accuracies[i])
-    return found | {"best_accuracy": accuracies[best], "best_epoch": float(epochs[best]), "epochs": float(epochs[-1])}
+    return found | {
+        "best_accuracy": accuracies[best],
+        "best_epoch": float(epochs[best]),
+        "epochs": float(epochs[-1]),
+    }
 
 
 MEASURES: dict[str, Callable[[Path, Mapping[str, Any]], dict[str, float]]] = {
@@ -72,9 +83,15 @@ def measure(name: str, folder: Path, recipe: Mapping[str, Any]) -> dict[str, flo
         return known
     found = {key: float(value) for key, value in MEASURES[name](folder, recipe).items()}
     if any(math.isnan(value) for value in found.values()):
-        raise ValueError(f"the measure {name!r} of {folder} is not a number ({', '.join(k for k, v in found.items() if math.isnan(v))}).")
+        raise ValueError(
+            f"the measure {name!r} of {folder} is not a number "
+            f"({', '.join(k for k, v in found.items() if math.isnan(v))})."
+        )
     plain = {key: value if math.isfinite(value) else None for key, value in found.items()}
-    write_json(folder / "measures" / f"{name}.json", {"code": _code(), "numbers": plain, "environment": environment()})
+    write_json(
+        folder / "measures" / f"{name}.json",
+        {"code": _code(), "numbers": plain, "environment": environment()},
+    )
     return found
 
 
@@ -84,7 +101,9 @@ def measured(name: str, folder: Path) -> dict[str, float] | None:
     try:
         content = json.loads((folder / "measures" / f"{name}.json").read_text(encoding="utf-8"))
         if content["code"] == _code():
-            return {key: math.inf if value is None else float(value) for key, value in content["numbers"].items()}
+            return {
+                key: math.inf if value is None else float(value) for key, value in content["numbers"].items()
+            }
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None  # damaged: taken again
     return None

@@ -1,4 +1,6 @@
-"""What a table reads from disk, whether it is there, and where to get it: one sentence, before anything runs."""
+"""What a table reads from disk, whether it is there, and where to get it:
+one sentence, before anything runs.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +20,30 @@ __all__ = ["check_needs", "described", "missing_paths", "needed_paths", "needed_
 # weights that nothing downloads by itself, by the names that the tables expect below {data}/weights
 WEIGHTS = {
     "resnet50_miil_21k.pth": "ResNet50 on ImageNet-21K, from Alibaba-MIIL's repository ImageNet21K",
-    "FractalDB-1000_resnet50_epoch90.pth": "ResNet50 on FractalDB-1K, from the repository FractalDB-Pretrained-ResNet-PyTorch",
-    "FractalDB-10000_resnet50_epoch90.pth": "ResNet50 on FractalDB-10K, from the repository FractalDB-Pretrained-ResNet-PyTorch",
-    "pointcontrast_pointinfonce.pth": "PointContrast's ResNet34 (PointInfoNCE), from the repository facebookresearch/PointContrast",
-    "pointcontrast_hardest.pth": "PointContrast's ResNet34 (hardest contrastive), from the repository facebookresearch/PointContrast",
-    "cityscapes_resnet18.pth": "a ResNet18 that segments Cityscapes, from the repository structure_knowledge_distillation",
-    "ade20k_resnet18dilated_encoder.pth": "encoder of a ResNet18 that segments ADE20K, from CSAIL's semantic-segmentation-pytorch",
+    "FractalDB-1000_resnet50_epoch90.pth": (
+        "ResNet50 on FractalDB-1K, from the repository FractalDB-Pretrained-ResNet-PyTorch"
+    ),
+    "FractalDB-10000_resnet50_epoch90.pth": (
+        "ResNet50 on FractalDB-10K, from the repository FractalDB-Pretrained-ResNet-PyTorch"
+    ),
+    "pointcontrast_pointinfonce.pth": (
+        "PointContrast's ResNet34 (PointInfoNCE), from the repository facebookresearch/PointContrast"
+    ),
+    "pointcontrast_hardest.pth": (
+        "PointContrast's ResNet34 (hardest contrastive), from the repository facebookresearch/PointContrast"
+    ),
+    "cityscapes_resnet18.pth": (
+        "a ResNet18 that segments Cityscapes, from the repository structure_knowledge_distillation"
+    ),
+    "ade20k_resnet18dilated_encoder.pth": (
+        "encoder of a ResNet18 that segments ADE20K, from CSAIL's semantic-segmentation-pytorch"
+    ),
 }
 
 
 def needed_paths(runs: Iterable[Run]) -> dict[str, str]:
-    """{text in a recipe: its path} of everything in the data folder that some runs read, in order. A path among the options of a source
-    has the text "option=path"."""
+    """{text in a recipe: its path} of everything in the data folder that some runs read, in order. A path
+    among the options of a source has the text "option=path"."""
     found: dict[str, str] = {}
     for run in runs:
         for text in texts(canonical(run.content)):
@@ -40,8 +54,12 @@ def needed_paths(runs: Iterable[Run]) -> dict[str, str]:
 
 
 def needed_places(plan: Plan, runs: Iterable[Run]) -> dict[str, Path]:
-    """{text in a recipe: the path that it stands for} of everything in the data folder that some runs read, in order."""
-    return {text: Path(path.replace(DATA, plan.data)).expanduser() for text, path in needed_paths(runs).items()}
+    """{text in a recipe: the path that it stands for} of everything in the data folder that some runs read,
+    in order.
+    """
+    return {
+        text: Path(path.replace(DATA, plan.data)).expanduser() for text, path in needed_paths(runs).items()
+    }
 
 
 def missing_paths(plan: Plan, runs: Iterable[Run]) -> dict[str, Path]:
@@ -50,15 +68,22 @@ def missing_paths(plan: Plan, runs: Iterable[Run]) -> dict[str, Path]:
 
 
 def check_needs(plan: Plan, runs: Iterable[Run]) -> None:
-    """Raises MissingDataError, one sentence that says what is missing, where to get it, under which terms, and how it should look."""
+    """Raises MissingDataError, one sentence that says what is missing, where to get it,
+    under which terms, and how it should look.
+    """
     missing = missing_paths(plan, runs)
     if not missing:
         return
     parts = [_sentence(text, place) for text, place in missing.items()]
     needs = [n for n in plan.table.needs if not _datasets(n)]
     notes = f"; {'; '.join(needs)}" if needs else ""
-    how = f"nothing was run: put it there, name another folder with --data (now {plan.data!r}), or use --scale toy"
-    raise MissingDataError(f"table {plan.table.id} ({plan.scale}) needs what is not there: {'; '.join(parts)}{notes}; {how}")
+    how = (
+        f"nothing was run: put it there, name another folder with --data (now {plan.data!r}), "
+        "or use --scale toy"
+    )
+    raise MissingDataError(
+        f"table {plan.table.id} ({plan.scale}) needs what is not there: {'; '.join(parts)}{notes}; {how}"
+    )
 
 
 def described(text: str, place: Path) -> str:
@@ -80,12 +105,14 @@ def _sentence(text: str, place: Path) -> str:
     if not datasets:
         return f"{place} ({described(text, place)}) does not exist"
     layouts = " or ".join(f"{d.layout} (from {d.where})" for d in datasets)
-    return f"{place} does not exist, {_name(datasets[0])} ({datasets[0].licence}) is expected there as {layouts}"
+    return (
+        f"{place} does not exist, {_name(datasets[0])} ({datasets[0].licence}) is expected there as {layouts}"
+    )
 
 
 def _expected(text: str, place: Path) -> list[KnownDataset]:
-    """The datasets that a source such as 'modelnet:...' or 'pixels:imagenet:...' may be; the one that is handed out under the name of
-    the place, if there is one."""
+    """The datasets that a source such as 'modelnet:...' or 'pixels:imagenet:...' may be; the one that is
+    handed out under the name of the place, if there is one."""
     if text.startswith("meshes="):
         return [d for d in _known() if d.source.startswith("modelnet:") and ".off" in d.layout]
     kinds = re.findall(r"([A-Za-z][\w-]+):", text.partition("?")[0])

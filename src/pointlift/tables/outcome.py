@@ -1,6 +1,7 @@
 """What the runs of a table came to: the narrow interface to measures, figures and pages.
 
-A figure or a page sees a `TableOutcome`: the definition and one `CellOutcome` per cell and seed. A measure sees a run's folder.
+A figure or a page sees a `TableOutcome`: the definition and one `CellOutcome` per cell and seed.
+A measure sees a run's folder.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ class CellId(NamedTuple):
 
 @dataclass(frozen=True)
 class Shown:
-    """How a cell's number is read and printed: value, a key of the metrics; measure, whose numbers are added to the run's own; over, the
-    row whose number in the same column, of the run with the same seed, is taken off."""
+    """How a cell's number is read and printed: value, a key of the metrics; measure, whose numbers are added
+    to the run's own; over, the row whose number in the same column, of the run with the same seed, is taken
+    off."""
 
     value: str
     measure: str | None = None
@@ -53,13 +55,16 @@ class CellOutcome:
     Attributes:
         cell, seed: which. shown: how its number is read.
         status: "done", "failed", "not run" or "running elsewhere".
-        metrics: numbers of the last epoch, and those of the cell's measure; infinite means that something was never reached.
-        best: {"epoch": ..., name: ...} of the best epoch, chosen on what it was measured on; {} where the method has none.
-        folder: the run's folder (metrics.csv, model.safetensors, protocol.json, result.json), None until it is done.
+        metrics: numbers of the last epoch, and those of the cell's measure;
+            infinite means that something was never reached.
+        best: {"epoch": ..., name: ...} of the best epoch, chosen on what it was measured on;
+            {} where the method has none.
+        folder: the run's folder (metrics.csv, model.safetensors, protocol.json, result.json),
+            None until it is done.
         why: one sentence where it failed.
         seconds: of training and evaluation.
-        recipe: every key of the recipe, groups as nested mappings; {data} and "@run:..." (files of other runs) stand for paths, with which
-            protocol.json in the folder repeats it.
+        recipe: every key of the recipe, groups as nested mappings; {data} and "@run:..." (files of other
+            runs) stand for paths, with which protocol.json in the folder repeats it.
         record: what is on record about the run: commit, environment, key.
     """
 
@@ -85,7 +90,8 @@ class CellOutcome:
 class Picture:
     """A picture of finished runs.
 
-    name: of the file, without suffix. png: its bytes. caption: a line below it. header, rows: numbers that belong to it, or none.
+    name: of the file, without suffix. png: its bytes. caption: a line below it. header, rows:
+    numbers that belong to it, or none.
     """
 
     name: str
@@ -97,7 +103,9 @@ class Picture:
 
 @dataclass(frozen=True)
 class TableOutcome:
-    """All runs of a table at one scale, in the order of rows, columns and seeds. data: the folder that {data} stood for."""
+    """All runs of a table at one scale, in the order of rows, columns and seeds. data:
+    the folder that {data} stood for.
+    """
 
     definition: TableDefinition
     scale: str
@@ -123,7 +131,9 @@ class TableOutcome:
         return [n for n in found if n is not None and math.isfinite(n)]
 
     def mean_std(self, row: str, column: str) -> tuple[float, float]:
-        """Mean and sample standard deviation (NaN for a single run) of `numbers`; NaN, NaN where there are none."""
+        """Mean and sample standard deviation (NaN for a single run) of `numbers`;
+        NaN, NaN where there are none.
+        """
         numbers = np.asarray(self.numbers(row, column), dtype=np.float64)
         if not numbers.size:
             return math.nan, math.nan
@@ -136,10 +146,13 @@ class TableOutcome:
 def with_gains(cells: Sequence[CellOutcome]) -> tuple[CellOutcome, ...]:
     """The outcomes with differences in the place of the numbers of cells that are shown over another row.
 
-    The difference is a number of its own, "<value> over <row>"; the run's metrics stay beside it. Where the other run is missing, so is it.
+    The difference is a number of its own, "<value> over <row>"; the run's metrics stay beside it.
+    Where the other run is missing, so is it.
     """
     known = {(cell.cell, cell.seed): cell for cell in cells}
-    return tuple(_gain(cell, known.get((CellId(str(cell.shown.over), cell.cell.column), cell.seed))) for cell in cells)
+    return tuple(
+        _gain(cell, known.get((CellId(str(cell.shown.over), cell.cell.column), cell.seed))) for cell in cells
+    )
 
 
 def _gain(cell: CellOutcome, other: CellOutcome | None) -> CellOutcome:
@@ -147,8 +160,16 @@ def _gain(cell: CellOutcome, other: CellOutcome | None) -> CellOutcome:
     if over is None or cell.status != "done":
         return cell
     if other is None or (other.status == "done" and value not in other.metrics):
-        return replace(cell, status="failed", why=f"the row {over!r} has no number {value!r} in this column to be compared with")
+        return replace(
+            cell,
+            status="failed",
+            why=f"the row {over!r} has no number {value!r} in this column to be compared with",
+        )
     if other.status != "done":
         return replace(cell, status=other.status, why=other.why)
     name = f"{value} over {over}"
-    return replace(cell, shown=replace(cell.shown, value=name), metrics={**cell.metrics, name: cell.metrics[value] - other.metrics[value]})
+    return replace(
+        cell,
+        shown=replace(cell.shown, value=name),
+        metrics={**cell.metrics, name: cell.metrics[value] - other.metrics[value]},
+    )

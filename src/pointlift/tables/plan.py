@@ -1,4 +1,6 @@
-"""From a table's definition to the runs behind it: overlays, placeholders, seeds, runs before runs; every recipe is checked here."""
+"""From a table's definition to the runs behind it: overlays, placeholders, seeds, runs before runs;
+every recipe is checked here.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ class Run:
     Attributes:
         key: sha256 of everything that its numbers depend on; the name of its folder.
         label: for people, e.g. "10-shot / scratch, seed 0".
-        content: the recipe without its method, every key given; `filled` puts paths in the place of {data} and of other runs.
+        content: the recipe without its method, every key given;
+            `filled` puts paths in the place of {data} and of other runs.
         after: keys of the runs whose files it reads.
         recipe_hash, code: the two halves of the key: recipe, seed and files; code that training can reach.
     """
@@ -49,7 +52,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of the table at a scale: its runs, one per seed. resolved: its recipe, with {data} and @names as they stand."""
+    """One cell of the table at a scale: its runs, one per seed. resolved:
+    its recipe, with {data} and @names as they stand.
+    """
 
     id: CellId
     shown: Shown
@@ -95,17 +100,25 @@ def make_plan(
     files: FileIdentities | None = None,
     resolved: dict[str, Recipe] | None = None,
 ) -> Plan:
-    """Expand a table. Raises RecipeError, one sentence naming the cell, for a scale, key, value or reference that does not exist.
+    """Expand a table. Raises RecipeError, one sentence naming the cell, for a scale, key,
+    value or reference that does not exist.
 
     codes, files, resolved: what was looked at for other tables before, so that it is not looked at again.
     """
-    planner = _Planner(table, scale, codes or CodeFingerprints(), files or FileIdentities(data), {} if resolved is None else resolved)
+    planner = _Planner(
+        table,
+        scale,
+        codes or CodeFingerprints(),
+        files or FileIdentities(data),
+        {} if resolved is None else resolved,
+    )
     cells = planner.cells()
     return Plan(table, scale, data, tuple(cells), planner.runs)
 
 
 def select(plan: Plan, only: str | None) -> list[Cell]:
-    """The cells that `--only` names: a row, a column, or "row / column", each by a part of its name; a whole name wins over parts.
+    """The cells that `--only` names: a row, a column, or "row / column", each by a part of its name;
+    a whole name wins over parts.
 
     Raises RecipeError with the nearest names where nothing fits.
     """
@@ -121,12 +134,17 @@ def select(plan: Plan, only: str | None) -> list[Cell]:
         chosen = _matching(only.strip(), [*rows, *columns], "row or column")
         found = [c for c in plan.cells if c.id.row in chosen or c.id.column in chosen]
     if not found:
-        raise RecipeError(f"--only {only!r}: table {plan.table.id} has no such cell at the scale {plan.scale} (the paper leaves it empty)")
+        raise RecipeError(
+            f"--only {only!r}: table {plan.table.id} has no such cell at the scale {plan.scale} (the paper "
+            "leaves it empty)"
+        )
     return found
 
 
 def filled(run: Run, data: str, run_folder: Callable[[str], Path]) -> Recipe:
-    """The recipe that really runs: {data} and references to other runs replaced by paths. Checks keys and values again."""
+    """The recipe that really runs: {data} and references to other runs replaced by paths.
+    Checks keys and values again.
+    """
 
     def replace(text: str) -> str:
         found = _RUN.fullmatch(text)
@@ -149,7 +167,12 @@ class _Planner:
     """Makes the runs of one table at one scale; runs with the same key are one run."""
 
     def __init__(
-        self, table: TableDefinition, scale: str, codes: CodeFingerprints, files: FileIdentities, resolved: dict[str, Recipe]
+        self,
+        table: TableDefinition,
+        scale: str,
+        codes: CodeFingerprints,
+        files: FileIdentities,
+        resolved: dict[str, Recipe],
     ) -> None:
         self.table, self.scale, self.codes, self.files = table, table.scale(scale), codes, files
         self.runs: dict[str, Run] = {}
@@ -176,7 +199,9 @@ class _Planner:
         overlays = [self.scale.settings, *(s for part in parts for s in part.settings(self.scale.name))]
         where = f"table {self.table.id} ({self.scale.name}), cell {name}"
         recipe = self.resolved(self.scale.recipe, overlays, where)
-        runs = tuple(self.add(recipe, seed, f"{name}, seed {seed}", where) for seed in range(self.scale.seeds))
+        runs = tuple(
+            self.add(recipe, seed, f"{name}, seed {seed}", where) for seed in range(self.scale.seeds)
+        )
         shown = {key: getattr(self.table, key) for key in SHOWN}
         for part in parts:
             shown.update(part.shown)
@@ -187,12 +212,16 @@ class _Planner:
         known = {n: b for n, b in self.table.before.items() if b.exists_at(self.scale.name)}
         if name not in known:
             hint = nearest(name, list(known)) if known else "the table has no such key under 'before'"
-            raise RecipeError(f"{where}: @{name} is no run under 'before' at the scale {self.scale.name}, {hint}")
+            raise RecipeError(
+                f"{where}: @{name} is no run under 'before' at the scale {self.scale.name}, {hint}"
+            )
         entry: Before = known[name]
         seed = seed if entry.per_seed else 0
         if (name, seed) not in self._before:
             if name in self._open:
-                raise RecipeError(f"{self.table.file}: before.{name} builds on itself ({' -> '.join([*self._open, name])})")
+                raise RecipeError(
+                    f"{self.table.file}: before.{name} builds on itself ({' -> '.join([*self._open, name])})"
+                )
             self._open.append(name)
             place = f"table {self.table.id} ({self.scale.name}), before.{name}"
             recipe = self.resolved("", entry.settings(self.scale.name), place)
@@ -226,7 +255,10 @@ class _Planner:
             found = resolve(method, content, (), where)
             devices = (found.resolved.get("trainer") or {}).get("devices", 1)
             if devices not in (1, "auto", "1"):
-                raise RecipeError(f"{where}: trainer.devices is {devices}, a run of a table has one device (several runs at once: --jobs)")
+                raise RecipeError(
+                    f"{where}: trainer.devices is {devices}, "
+                    "a run of a table has one device (several runs at once: --jobs)"
+                )
             self._resolved[memo] = found
         return self._resolved[memo]
 
@@ -250,7 +282,8 @@ class _Planner:
         by_recipe = _texts_replaced(numbers, lambda text: _RUN.sub(r"@run:\2/\3", text))
         recipe_hash = digest({"method": recipe.method, "recipe": by_recipe, "files": self.files.of(numbers)})
         code = self.codes.of_run(recipe.method, content)
-        # runs are told apart by the recipes that they build on and, through those runs' own keys, by the code that made them
+        # runs are told apart by the recipes that they build on and, through those runs' own keys,
+        # by the code that made them
         key = digest({"format": FORMAT, "recipe": recipe_hash, "code": code, "after": sorted(after)})[:40]
         run = Run(key, label, recipe.method, content, seed, tuple(after), recipe_hash, code)
         return self.runs.setdefault(key, run)
@@ -265,10 +298,14 @@ def _put(content: dict[str, Any], key: str, value: Any, where: str) -> None:
         if inner is None:
             inner = place[group] = {}
         if not isinstance(inner, dict):
-            raise RecipeError(f"{where}: {key} cannot be set, {group} is {inner!r} in the recipe and no group of keys")
+            raise RecipeError(
+                f"{where}: {key} cannot be set, {group} is {inner!r} in the recipe and no group of keys"
+            )
         place = inner
     if not groups and isinstance(value, dict):
-        raise RecipeError(f"{where}: {key} is a group of keys, write {key}.{next(iter(value), 'name')}: ... with a dot")
+        raise RecipeError(
+            f"{where}: {key} is a group of keys, write {key}.{next(iter(value), 'name')}: ... with a dot"
+        )
     place[leaf] = value
 
 

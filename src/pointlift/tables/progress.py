@@ -16,7 +16,9 @@ WIDTH = 24
 
 
 class Progress:
-    """Counts runs. On a terminal the last line is a bar that is drawn again and again; elsewhere every event is a line."""
+    """Counts runs. On a terminal the last line is a bar that is drawn again and again;
+    elsewhere every event is a line.
+    """
 
     def __init__(self, total: int, done: int, stream: TextIO | None = None) -> None:
         self.total, self.done, self.failed = total, done, 0

@@ -1,4 +1,6 @@
-"""A table as people read it (console, Markdown, html) and as machines do (CSV), with the paper's numbers beside the measured ones."""
+"""A table as people read it (console, Markdown, html) and as machines do (CSV),
+with the paper's numbers beside the measured ones.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +22,24 @@ from pointlift.tables.outcome import CellOutcome, Picture, Shown, Status, TableO
 __all__ = ["Page", "cell_text", "render"]
 
 TOY = (
-    "Scale toy: shrunken networks on embedded data, to prove that every cell really runs. These numbers claim nothing about the paper's; "
-    "--scale full is the paper's own recipe on the paper's own data."
+    "Scale toy: shrunken networks on embedded data, to prove that every cell really runs. These numbers "
+    "claim nothing about the paper's; --scale full is the paper's own recipe on the paper's own data."
 )
 FULL = "full"
-OTHER = "The papers' numbers are of their own networks and data, which only scale full repeats, not what a cell here should come to."
-MEANING = "Measured: mean ± sample standard deviation (number of seeds) of the last epoch; paper: as printed there."
+OTHER = (
+    "The papers' numbers are of their own networks and data, which only scale full repeats, "
+    "not what a cell here should come to."
+)
+MEANING = (
+    "Measured: mean ± sample standard deviation (number of seeds) of the last epoch; paper: as printed there."
+)
 
 
 @dataclass(frozen=True)
 class Page:
-    """The parts of a rendered table: header and rows of the main table, of the table of best epochs, and lines below them."""
+    """The parts of a rendered table: header and rows of the main table, of the table of best epochs,
+    and lines below them.
+    """
 
     title: str
     header: list[str]
@@ -44,7 +53,13 @@ class Page:
     def console(self) -> str:
         parts = [console_table(self.header, self.rows, title=f"{self.title}\n")]
         if self.best:
-            parts.append(console_table(self.BEST, self.best, title="Best epoch beside the last (chosen on what it was measured on)\n"))
+            parts.append(
+                console_table(
+                    self.BEST,
+                    self.best,
+                    title="Best epoch beside the last (chosen on what it was measured on)\n",
+                )
+            )
         parts += [f"{line}\n" for line in self.lines]
         return "\n".join(parts)
 
@@ -52,12 +67,20 @@ class Page:
         """The table, its pictures (files beside it), notes and protocol as Markdown."""
         parts = [f"# {self.title}\n", markdown_table(self.header, self.rows)]
         if self.best:
-            parts += ["Best epoch beside the last (chosen on what it was measured on):\n", markdown_table(self.BEST, self.best)]
+            parts += [
+                "Best epoch beside the last (chosen on what it was measured on):\n",
+                markdown_table(self.BEST, self.best),
+            ]
         for picture in pictures:
             parts.append(f"![{picture.caption}]({picture.name}.png)\n\n{picture.caption}\n")
             parts += [markdown_table(picture.header, picture.rows)] if picture.rows else []
         parts += [f"{html.escape(line, quote=False)}\n" for line in self.lines]
-        parts.append("\n".join(f"- {name}: {html.escape(str(value), quote=False)}" for name, value in self.protocol.items()) + "\n")
+        parts.append(
+            "\n".join(
+                f"- {name}: {html.escape(str(value), quote=False)}" for name, value in self.protocol.items()
+            )
+            + "\n"
+        )
         return "\n".join(parts)
 
     def html(self, pictures: Sequence[Picture], runs: tuple[list[str], list[list[Cell]]]) -> Report:
@@ -69,7 +92,9 @@ class Page:
             if picture.rows:
                 report.table(list(picture.header), picture.rows)
         if self.best:
-            report.section("Best epoch beside the last").table(self.BEST, self.best, "Chosen on what it was measured on; not reported.")
+            report.section("Best epoch beside the last").table(
+                self.BEST, self.best, "Chosen on what it was measured on; not reported."
+            )
         report.section("Notes").text("\n\n".join(self.lines))
         report.section("Runs").table(*runs, digits=4)
         report.section("Protocol").definitions(self.protocol)
@@ -77,7 +102,9 @@ class Page:
 
 
 def render(outcome: TableOutcome, folder: Path, pictures: Sequence[Picture] = ()) -> tuple[Page, list[Path]]:
-    """Write <id>'s <scale>.md, .csv, .html and the pictures to `folder`; the page and the paths of the files."""
+    """Write <id>'s <scale>.md, .csv, .html and the pictures to `folder`;
+    the page and the paths of the files.
+    """
     page = make_page(outcome)
     folder.mkdir(parents=True, exist_ok=True)
     scale = outcome.scale
@@ -89,7 +116,9 @@ def render(outcome: TableOutcome, folder: Path, pictures: Sequence[Picture] = ()
         temporary.write_text(page.markdown(named), encoding="utf-8")
     write_csv(folder / f"{scale}.csv", *csv_rows(outcome))
     page.html(named, short_rows(outcome)).write(folder / f"{scale}.html")
-    return page, [folder / f"{scale}.{kind}" for kind in ("md", "csv", "html")] + [folder / f"{p.name}.png" for p in named]
+    return page, [folder / f"{scale}.{kind}" for kind in ("md", "csv", "html")] + [
+        folder / f"{p.name}.png" for p in named
+    ]
 
 
 def make_page(outcome: TableOutcome) -> Page:
@@ -107,7 +136,11 @@ def make_page(outcome: TableOutcome) -> Page:
             if column in papers:
                 cells.append(table.paper.get(row, {}).get(column, ""))
         rows.append(cells)
-    title = f"{table.id}: {table.title}" if outcome.scale == FULL else f"{table.id} at scale {outcome.scale}: {table.title}"
+    title = (
+        f"{table.id}: {table.title}"
+        if outcome.scale == FULL
+        else f"{table.id} at scale {outcome.scale}: {table.title}"
+    )
     return Page(title, header, rows, _best_rows(outcome), _lines(outcome), _protocol(outcome))
 
 
@@ -119,10 +152,16 @@ def cell_text(runs: Sequence[CellOutcome]) -> str:
     why = list(dict.fromkeys(r.why for r in runs if r.status == "failed"))
     failed = f"failed: {'; '.join(why)}" if why else ""
     if not numbers:
-        return failed or ("running elsewhere" if any(r.status == "running elsewhere" for r in runs) else "not run")
+        return failed or (
+            "running elsewhere" if any(r.status == "running elsewhere" for r in runs) else "not run"
+        )
     finite = [n for n in numbers if math.isfinite(n)]
     text = number_text(finite, runs[0].shown) if finite else "never"
-    count = str(len(numbers)) if len(finite) in (0, len(runs)) and len(numbers) == len(runs) else f"{len(finite)} of {len(runs)}"
+    count = (
+        str(len(numbers))
+        if len(finite) in (0, len(runs)) and len(numbers) == len(runs)
+        else f"{len(finite)} of {len(runs)}"
+    )
     return f"{text} ({count}{f'; {failed}' if failed else ''})"
 
 
@@ -138,12 +177,16 @@ def number_text(numbers: Sequence[float], shown: Shown) -> str:
 
 
 def _best_rows(outcome: TableOutcome) -> list[list[Cell]]:
-    """Last and best epoch of every cell whose own number has a best epoch; [] where no cell's best epoch is another than its last, as
-    where only the last is evaluated."""
+    """Last and best epoch of every cell whose own number has a best epoch; [] where no cell's best epoch is
+    another than its last, as where only the last is evaluated."""
     rows: list[list[Cell]] = []
     for row in outcome.rows:
         for column in outcome.columns:
-            runs = [r for r in outcome.of(row, column) if r.status == "done" and {r.shown.value, "epoch"} <= r.best.keys()]
+            runs = [
+                r
+                for r in outcome.of(row, column)
+                if r.status == "done" and {r.shown.value, "epoch"} <= r.best.keys()
+            ]
             if runs:
                 shown = runs[0].shown
                 best, epochs = ([r.best[k] for r in runs] for k in (shown.value, "epoch"))
@@ -161,29 +204,43 @@ def _lines(outcome: TableOutcome) -> list[str]:
     failed = {(str(r.cell), r.why) for r in outcome.cells if r.status == "failed"}
     lines += [f"{cell}: failed: {why}" for cell, why in sorted(failed)]
     if table.quoted:
-        lines.append(f"Quoted by the paper, not run: {', '.join(f'{q.name} {q.value}' for q in table.quoted)}.")
+        lines.append(
+            f"Quoted by the paper, not run: {', '.join(f'{q.name} {q.value}' for q in table.quoted)}."
+        )
     return lines + list(table.notes) + ([f"Source: {table.source}."] if table.source else [])
 
 
 def _protocol(outcome: TableOutcome) -> dict[str, Any]:
-    """Split, epoch rule, votes, seeds, scale, commit, hardware and hours, from what the finished runs left."""
+    """Split, epoch rule, votes, seeds, scale, commit, hardware and hours,
+    from what the finished runs left.
+    """
     done = [r for r in outcome.cells if r.status == "done"]
     once = list({r.folder: r for r in done}.values())  # several cells may be one run
     stored = [_stored_protocol(r.folder) for r in once if r.folder is not None]
     environments = [r.record.get("environment", {}) for r in once]
-    commits = _distinct(f"{e['commit'][:10]}{' changed' if e.get('uncommitted_changes') else ''}" for e in environments if e.get("commit"))
+    commits = _distinct(
+        f"{e['commit'][:10]}{' changed' if e.get('uncommitted_changes') else ''}"
+        for e in environments
+        if e.get("commit")
+    )
     data = [p.get("data", {}) for p in stored]
     count = {status: outcome.count(status) for status in get_args(Status)}
     return {
         "scale": outcome.scale,
         "runs": ", ".join(f"{n} {status}" for status, n in count.items() if n),
         "seeds": _distinct(f"{n}" for n in sorted({r.seed for r in outcome.cells})),
-        "split": _distinct(str(d["evaluated_every_epoch_on"]) for d in data if isinstance(d, dict) and "evaluated_every_epoch_on" in d),
+        "split": _distinct(
+            str(d["evaluated_every_epoch_on"])
+            for d in data
+            if isinstance(d, dict) and "evaluated_every_epoch_on" in d
+        ),
         "epoch": _distinct(str(p["reported_epoch"]) for p in stored if "reported_epoch" in p),
         "votes": _distinct(str(p["votes"]) for p in stored if "votes" in p),
         "commit": commits or ("not in a git checkout" if once else ""),
         "hardware": _distinct(_hardware(e) for e in environments),
-        "versions": _distinct(f"{n} {e[n]}" for e in environments for n in ("pointlift", "torch", "timm", "numba") if e.get(n)),
+        "versions": _distinct(
+            f"{n} {e[n]}" for e in environments for n in ("pointlift", "torch", "timm", "numba") if e.get(n)
+        ),
         "hours": round(sum(r.seconds for r in once) / 3600, 3),
         "recipe": outcome.definition.scale(outcome.scale).recipe,
     }
@@ -199,7 +256,9 @@ def _stored_protocol(folder: Path) -> dict[str, Any]:
 
 def _hardware(environment: dict[str, Any]) -> str:
     gpus = environment.get("gpu") or []
-    return ", ".join([*gpus, f"{environment.get('cpu', 'unknown processor')} ({environment.get('cores', '?')} cores)"])
+    return ", ".join(
+        [*gpus, f"{environment.get('cpu', 'unknown processor')} ({environment.get('cores', '?')} cores)"]
+    )
 
 
 def _distinct(texts: Any) -> str:
@@ -211,13 +270,37 @@ def csv_rows(outcome: TableOutcome) -> tuple[list[str], list[list[Cell]]]:
     metrics = list(dict.fromkeys(name for r in outcome.cells for name in r.metrics))
     best = list(dict.fromkeys(name for r in outcome.cells for name in r.best))
     table = outcome.definition
-    header = ["table", "scale", "row", "column", "seed", "status", "why", "value", "number", "unit", "paper", "seconds", "commit", "key"]
+    header = [
+        "table",
+        "scale",
+        "row",
+        "column",
+        "seed",
+        "status",
+        "why",
+        "value",
+        "number",
+        "unit",
+        "paper",
+        "seconds",
+        "commit",
+        "key",
+    ]
 
     def line(r: CellOutcome) -> list[Cell]:
         commit = r.record.get("environment", {}).get("commit")
         number = None if r.number is None else r.number * r.shown.scale
         paper = table.paper.get(r.cell.row, {}).get(r.cell.column)
-        about: list[Cell] = [table.id, outcome.scale, r.cell.row, r.cell.column, r.seed, r.status, r.why, r.shown.value]
+        about: list[Cell] = [
+            table.id,
+            outcome.scale,
+            r.cell.row,
+            r.cell.column,
+            r.seed,
+            r.status,
+            r.why,
+            r.shown.value,
+        ]
         about += [number, r.shown.unit, paper, r.seconds, commit, r.record.get("key")]
         return [*about, *(r.metrics.get(m) for m in metrics), *(r.best.get(b) for b in best)]
 
@@ -230,5 +313,15 @@ def short_rows(outcome: TableOutcome) -> tuple[list[str], list[list[Cell]]]:
     for r in outcome.cells:
         number = None if r.number is None else r.number * r.shown.scale
         said = f"failed: {r.why}" if r.status == "failed" else r.status
-        rows.append([str(r.cell), r.seed, said, r.shown.value, number, round(r.seconds, 1), str(r.record.get("key", ""))[:10]])
+        rows.append(
+            [
+                str(r.cell),
+                r.seed,
+                said,
+                r.shown.value,
+                number,
+                round(r.seconds, 1),
+                str(r.record.get("key", ""))[:10],
+            ]
+        )
     return ["cell", "seed", "state", "value", "number", "seconds", "run"], rows

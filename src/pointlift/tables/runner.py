@@ -1,4 +1,6 @@
-"""Run what a table still lacks, in worker processes that share the results directory with every other runner."""
+"""Run what a table still lacks, in worker processes that share the results directory with every other
+runner.
+"""
 
 from __future__ import annotations
 
@@ -56,9 +58,10 @@ class Runner:
     """Does the runs that are missing.
 
     Attributes:
-        plan, store: what, and where results are. jobs: processes at once; the machine's cores (and GPUs) are divided among them,
-            and a run's last bits may depend on its number of threads.
-        retry: also run what failed before. wait_for_others: wait until runs that other runners have claimed are done.
+        plan, store: what, and where results are. jobs: processes at once; the machine's cores (and GPUs) are
+            divided among them, and a run's last bits may depend on its number of threads.
+        retry: also run what failed before. wait_for_others:
+            wait until runs that other runners have claimed are done.
         failures: key -> why, of what failed now or before; filled by `execute`.
         elsewhere: key -> who, of what others were still running when it ended without waiting.
     """
@@ -77,10 +80,14 @@ class Runner:
     _crashes: Counter[str] = field(default_factory=Counter)
 
     def missing(self, runs: Iterable[Run], measures: Mapping[str, tuple[str, ...]]) -> list[Run]:
-        """The runs that are still to be done; fills `failures` with those that failed before and are not tried again."""
+        """The runs that are still to be done; fills `failures` with those that failed before and are not
+        tried again.
+        """
         found = []
         for run in runs:
-            why = None if self.retry or self.store.record(run.key) is not None else self.store.failure(run.key)
+            why = (
+                None if self.retry or self.store.record(run.key) is not None else self.store.failure(run.key)
+            )
             if why is not None:
                 self.failures[run.key] = why
             elif not self._complete(run, measures):
@@ -88,7 +95,9 @@ class Runner:
         return found
 
     def execute(self, runs: list[Run], measures: Mapping[str, tuple[str, ...]], total: int) -> None:
-        """Do `runs` (see `missing`), each once it can be; total: runs of the table, for the bar. Raises TableInterrupted."""
+        """Do `runs` (see `missing`), each once it can be; total: runs of the table, for the bar.
+        Raises TableInterrupted.
+        """
         if not runs:
             return
         self._bar = Progress(total, total - len(runs))
@@ -104,7 +113,10 @@ class Runner:
             except KeyboardInterrupt as stop:
                 over = self._bar.done + self._bar.failed
                 what, code = ("terminated", 143) if isinstance(stop, _Terminated) else ("interrupted", 130)
-                message = f"{what}: {over} of {self._bar.total} runs are done; the same command goes on where this one stopped"
+                message = (
+                    f"{what}: {over} of {self._bar.total} runs are done; "
+                    "the same command goes on where this one stopped"
+                )
                 raise TableInterrupted(message, code) from None
             finally:
                 self._end()
@@ -123,7 +135,9 @@ class Runner:
             elif idle and run.key in waiting and self._ready(run, waiting):
                 worker = idle.pop()
                 worker.run = waiting.pop(run.key)
-                worker.connection.send(Task(run, str(self.store.out), self.plan.data, measures.get(run.key, ()), self.retry))
+                worker.connection.send(
+                    Task(run, str(self.store.out), self.plan.data, measures.get(run.key, ()), self.retry)
+                )
         if not waiting or any(w.run for w in self._workers):
             return True
         if held and not self.wait_for_others:
@@ -132,8 +146,12 @@ class Runner:
         self._tell(held)
         return True
 
-    def _settle(self, run: Run, waiting: dict[str, Run], measures: Mapping[str, tuple[str, ...]]) -> Holder | None:
-        """Take a run off the list that another runner has done, that failed there, or whose foundation failed; who else runs it now."""
+    def _settle(
+        self, run: Run, waiting: dict[str, Run], measures: Mapping[str, tuple[str, ...]]
+    ) -> Holder | None:
+        """Take a run off the list that another runner has done, that failed there,
+        or whose foundation failed; who else runs it now.
+        """
         broken = next((key for key in run.after if key in self.failures), None)
         if broken is not None:
             self._failed(run, f"{self.plan.runs[broken].label} failed: {self.failures[broken]}", waiting)
@@ -153,7 +171,9 @@ class Runner:
         return None
 
     def _ready(self, run: Run, waiting: dict[str, Run]) -> bool:
-        return not any(key in waiting or any(w.run and w.run.key == key for w in self._workers) for key in run.after)
+        return not any(
+            key in waiting or any(w.run and w.run.key == key for w in self._workers) for key in run.after
+        )
 
     def _complete(self, run: Run, measures: Mapping[str, tuple[str, ...]]) -> bool:
         """Whether the run is done and everything of it is measured."""
@@ -171,13 +191,18 @@ class Runner:
         if held and self._told != frozenset(held):
             self._told = frozenset(held)
             who = ", ".join(sorted({str(h) for h in held.values()}))
-            self._bar.say(f"waiting for {len(held)} run{'s' if len(held) > 1 else ''} of other runners ({who}); --no_wait does not wait")
+            self._bar.say(
+                f"waiting for {len(held)} run{'s' if len(held) > 1 else ''} of other runners ({who}); "
+                "--no_wait does not wait"
+            )
 
     # -------------------------------------------------------------------------------------------- workers
 
     def _collect(self, waiting: dict[str, Run]) -> None:
         """Wait a moment for replies, and replace workers that died."""
-        waitable: list[Any] = [w.connection for w in self._workers] + [w.process.sentinel for w in self._workers]
+        waitable: list[Any] = [w.connection for w in self._workers] + [
+            w.process.sentinel for w in self._workers
+        ]
         wait(waitable, TICK)
         for i, worker in enumerate(self._workers):
             ended, reply = not worker.process.is_alive(), None
@@ -203,7 +228,9 @@ class Runner:
             self._bar.finished(run.label, f"done{again} ({reply.seconds:.0f} s)")
 
     def _replace(self, index: int, waiting: dict[str, Run]) -> None:
-        """A worker was killed, probably for lack of memory: its run fails for now and is not remembered as a failure."""
+        """A worker was killed, probably for lack of memory:
+        its run fails for now and is not remembered as a failure.
+        """
         worker = self._workers[index]
         worker.process.join(10)
         worker.connection.close()
@@ -212,13 +239,24 @@ class Runner:
         if run is None:  # while it started
             self._crashes["start"] += 1
             if self._crashes["start"] > 3:
-                raise OSError(f"the worker processes end as soon as they start (exit code {code}); run again with --jobs 1")
+                raise OSError(
+                    f"the worker processes end as soon as they start (exit code {code}); "
+                    "run again with --jobs 1"
+                )
             return
         if code == 3:  # its claim was taken over
             waiting[run.key] = run
             return
-        how = f"signal {-code}, probably for lack of memory" if code is not None and code < 0 else f"exit code {code}"
-        self._failed(run, f"its process was ended from outside ({how}); run the same command again, with fewer --jobs", waiting)
+        how = (
+            f"signal {-code}, probably for lack of memory"
+            if code is not None and code < 0
+            else f"exit code {code}"
+        )
+        self._failed(
+            run,
+            f"its process was ended from outside ({how}); run the same command again, with fewer --jobs",
+            waiting,
+        )
 
     def _start(self, count: int) -> None:
         self._threads = max(1, available_cores() // self.jobs)
@@ -230,14 +268,18 @@ class Runner:
         ours, theirs = context.Pipe()
         device = index % self._devices if self._devices > 1 else None
         # not daemons: those may have no children, and a recipe may load its data in processes
-        process = context.Process(target=serve, args=(theirs, self._threads, device, self.explain), daemon=False)
+        process = context.Process(
+            target=serve, args=(theirs, self._threads, device, self.explain), daemon=False
+        )
         with interrupts_held():
             process.start()
         theirs.close()
         return _Worker(process, ours)
 
     def _end(self) -> None:
-        """End all workers: idle ones are asked, others killed; what they trained is in their last checkpoints."""
+        """End all workers: idle ones are asked, others killed;
+        what they trained is in their last checkpoints.
+        """
         for worker in self._workers:
             if worker.run is None:
                 with contextlib.suppress(OSError):  # already gone

@@ -1,7 +1,8 @@
 """The results directory that tables, runners and machines share: one folder per run, named by its key.
 
 In the directory:
-    cells/<key>/run/             what the method leaves: result.json, model.safetensors, metrics.csv, protocol.json, ...
+    cells/<key>/run/             what the method leaves: result.json, model.safetensors, metrics.csv,
+                                 protocol.json, ...
     cells/<key>/cell.json        the record of a finished run; written last
     cells/<key>/failed.json      why it failed, where that is worth remembering
     cells/<key>/log.txt          everything that it printed
@@ -52,7 +53,9 @@ class Store:
         return self.folder(key) / "log.txt"
 
     def record(self, key: str) -> Record | None:
-        """The finished run, or None: not finished, or its record is damaged or of another format, which is then never read."""
+        """The finished run, or None: not finished, or its record is damaged or of another format,
+        which is then never read.
+        """
         content = _read(self.folder(key) / "cell.json")
         if content is None or content.get("format") != FORMAT or content.get("key") != key:
             return None
@@ -71,10 +74,16 @@ class Store:
     def failure(self, key: str) -> str | None:
         """Why the run failed, if that is remembered."""
         content = _read(self.folder(key) / "failed.json")
-        return str(content["why"]) if content is not None and content.get("format") == FORMAT and "why" in content else None
+        return (
+            str(content["why"])
+            if content is not None and content.get("format") == FORMAT and "why" in content
+            else None
+        )
 
     def fail(self, key: str, why: str, info: Mapping[str, Any]) -> None:
-        write_json(self.folder(key) / "failed.json", {"format": FORMAT, "key": key, "why": why, "info": dict(info)})
+        write_json(
+            self.folder(key) / "failed.json", {"format": FORMAT, "key": key, "why": why, "info": dict(info)}
+        )
 
     def forget_failure(self, key: str) -> None:
         (self.folder(key) / "failed.json").unlink(missing_ok=True)
@@ -84,7 +93,9 @@ class Store:
         return (self.run(key) / "last.ckpt").is_file()
 
     def strangers(self, wanted: Iterable[tuple[str, str]]) -> tuple[int, int]:
-        """How many of the recipes (pairs of recipe hash and key) were run by other code, and how many records cannot be read."""
+        """How many of the recipes (pairs of recipe hash and key) were run by other code,
+        and how many records cannot be read.
+        """
         hashes, keys = {h for h, _ in wanted}, {k for _, k in wanted}
         others: set[str] = set()
         foreign = 0

@@ -1,8 +1,10 @@
-"""The image network's features of every object, computed once and kept in a file (facts 4.6: "offline features").
+"""The image network's features of every object, computed once and kept in a file (facts 4.6:
+"offline features").
 
-PointCMT's stages II and III need F_img of the training objects and nothing else of the image network: with 20 rendered views of 224x224
-pixels the pictures of ModelNet40 take 29 GB, their features 20 MB. The file is memory-mapped, written in chunks while the pictures stream
-through, and named by a key of the renderer, the data and the network, so that whatever changes of them leads to another file.
+PointCMT's stages II and III need F_img of the training objects and nothing else of the image network: with 20
+rendered views of 224x224 pixels the pictures of ModelNet40 take 29 GB, their features 20 MB. The file is
+memory-mapped, written in chunks while the pictures stream through, and named by a key of the renderer, the
+data and the network, so that whatever changes of them leads to another file.
 """
 
 from __future__ import annotations
@@ -31,24 +33,35 @@ Features = npt.NDArray[np.float32]
 
 
 def features_key(net: ViewNetwork, source: ViewSource) -> str:
-    """32 hexadecimal digits that change with the network's weights, the renderer, its settings and any object of the data."""
+    """32 hexadecimal digits that change with the network's weights, the renderer,
+    its settings and any object of the data.
+    """
     return hashlib.sha256(f"{teacher_identity(net)} {source.key}".encode()).hexdigest()[:32]
 
 
 def teacher_features(
-    net: ViewNetwork, source: ViewSource, folder: str | Path, batch_size: int = 32, device: torch.device | str = "cpu"
+    net: ViewNetwork,
+    source: ViewSource,
+    folder: str | Path,
+    batch_size: int = 32,
+    device: torch.device | str = "cpu",
 ) -> Features:
-    """(n, D) float32, memory-mapped and read-only: row i is `net.embed` of object i of `source`, in eval mode.
+    """(n, D) float32, memory-mapped and read-only: row i is `net.embed` of object i of `source`,
+    in eval mode.
 
-    The file is folder/features-KEY.npy. Where it is there already, nothing is computed. Otherwise it grows as .features-KEY.part.npy,
-    with a note of the rows that are done; a process that is killed loses at most one chunk of `batch_size` objects, and the next call
-    goes on behind the last whole one. The network's mode and device are restored. One process at a time may write.
+    The file is folder/features-KEY.npy. Where it is there already, nothing is computed. Otherwise it grows as
+    .features-KEY.part.npy, with a note of the rows that are done; a process that is killed loses at most one
+    chunk of `batch_size` objects, and the next call goes on behind the last whole one. The network's mode and
+    device are restored. One process at a time may write.
 
-    Raises ValueError for a batch size below 1, an empty source, or features that are NaN or infinite (naming the object); RunWriteError
-    for a folder that cannot be written to; and as `source.images` does.
+    Raises ValueError for a batch size below 1, an empty source, or features that are NaN or infinite (naming
+    the object); RunWriteError for a folder that cannot be written to; and as `source.images` does.
     """
     if batch_size < 1 or len(source) < 1:
-        raise ValueError(f"teacher_features: got a batch size of {batch_size} and {len(source)} objects, expected at least 1 of each.")
+        raise ValueError(
+            f"teacher_features: got a batch size of {batch_size} and {len(source)} objects, "
+            "expected at least 1 of each."
+        )
     key = features_key(net, source)
     final = Path(folder) / f"features-{key}.npy"
     shape = (len(source), net.embed_dim)
@@ -92,8 +105,8 @@ def _computed(net: ViewNetwork, source: ViewSource, indices: range, device: torc
     if bool(bad.any()):
         which = indices[int(bad.nonzero()[0])]
         raise ValueError(
-            f"The image network's features of {source.names[which]} are NaN or infinite: its training has diverged, lower its learning "
-            "rate."
+            f"The image network's features of {source.names[which]} are NaN or infinite: its training has "
+            "diverged, lower its learning rate."
         )
     computed: Features = features.numpy()
     return computed
@@ -105,11 +118,14 @@ def _writing(final: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunWriteError(f"{final} could not be written ({error.strerror or error}): make room, or name another folder.") from error
+        raise RunWriteError(
+            f"{final} could not be written ({error.strerror or error}): make room, or name another folder."
+        ) from error
 
 
 def _resumed(part: Path, note: Path, shape: tuple[int, int], chunk: int) -> tuple[Any, int] | None:
-    """The file that a killed process left and how many of its rows are done; None where there is none that can be gone on with.
+    """The file that a killed process left and how many of its rows are done;
+    None where there is none that can be gone on with.
 
     Chunks of another size start anew: their sums may round differently.
     """
@@ -118,7 +134,11 @@ def _resumed(part: Path, note: Path, shape: tuple[int, int], chunk: int) -> tupl
     try:
         known = json.loads(note.read_text(encoding="utf-8"))
         rows = np.lib.format.open_memmap(part, mode="r+")
-        fits = [known["shape"], known["chunk"]] == [list(shape), chunk] and rows.shape == shape and rows.dtype == np.float32
+        fits = (
+            [known["shape"], known["chunk"]] == [list(shape), chunk]
+            and rows.shape == shape
+            and rows.dtype == np.float32
+        )
         return (rows, int(known["rows"])) if fits else None
     except (ValueError, KeyError, TypeError):  # half written by something else than this module
         return None
@@ -137,7 +157,9 @@ def _begun(part: Path, note: Path, shape: tuple[int, int]) -> tuple[Any, int]:
 
 def _write_note(note: Path, shape: tuple[int, int], rows: int, chunk: int) -> None:
     with atomic_write(note) as temporary:
-        temporary.write_text(json.dumps({"shape": list(shape), "rows": rows, "chunk": chunk}), encoding="utf-8")
+        temporary.write_text(
+            json.dumps({"shape": list(shape), "rows": rows, "chunk": chunk}), encoding="utf-8"
+        )
 
 
 def _sync(path: Path) -> None:
@@ -149,7 +171,12 @@ def _opened(path: Path, shape: tuple[int, int]) -> Features:
     try:
         rows: Features = np.load(path, mmap_mode="r")
     except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{path} is damaged ({type(error).__name__}): delete it, it will be made again.") from None
+        raise ValueError(
+            f"{path} is damaged ({type(error).__name__}): delete it, it will be made again."
+        ) from None
     if rows.shape != shape or rows.dtype != np.float32:
-        raise ValueError(f"{path} holds {rows.dtype} of shape {rows.shape}, expected float32 of {shape}: delete it, it will be made again.")
+        raise ValueError(
+            f"{path} holds {rows.dtype} of shape {rows.shape}, expected float32 of {shape}: delete it, "
+            "it will be made again."
+        )
     return rows

@@ -32,19 +32,23 @@ class TeacherConfig:
     """The image network: one image model for all views, and how they are pooled.
 
     Attributes:
-        image_model: a timm name, "torchvision:NAME", "fractal_resnet" (embedded weights), "path/to/net.py:function" (your own), or
-            "simpleview", SimpleView's ResNet-18 of 16 channels for depth pictures, which has no image weights.
+        image_model: a timm name, "torchvision:NAME", "fractal_resnet" (embedded weights),
+            "path/to/net.py:function" (your own), or "simpleview", SimpleView's ResNet-18 of 16 channels for
+            depth pictures, which has no image weights.
         image_options: keyword arguments of what makes the image model.
-        pretrained: start from the weights that belong to the name; false begins from scratch. A function of your own decides that itself.
-        weights, weights_scheme, weights_part, weights_may_differ: a file of image weights, as in `model` of other recipes; the classifier
-            plays no part, so that weights_may_differ may name it.
+        pretrained: start from the weights that belong to the name; false begins from scratch.
+            A function of your own decides that itself.
+        weights, weights_scheme, weights_part, weights_may_differ: a file of image weights, as in `model` of
+            other recipes; the classifier plays no part, so that weights_may_differ may name it.
         pooling: over the views, "max" (the paper) or "mean".
-        width: null keeps the image model's features, which must then be as wide as the student's (512; the paper's ResNet-18 has that).
+        width: null keeps the image model's features, which must then be as wide as the student's (512;
+            the paper's ResNet-18 has that).
             A number adds Linear + ReLU behind the pooling, so that any image model can teach, e.g. 512.
         classifier: dotted name of the image model's classifier, "none" where it has none; null finds it.
-        mean, std: of the channels, pixels in 0-1; null takes what the weights were trained with, where their file or timm says so,
-            ImageNet's otherwise, and nothing for networks of one channel.
-        checkpoint: a finished teacher (model.safetensors of a view_teacher run), which methods that need one take instead of training it.
+        mean, std: of the channels, pixels in 0-1; null takes what the weights were trained with, where their
+            file or timm says so, ImageNet's otherwise, and nothing for networks of one channel.
+        checkpoint: a finished teacher (model.safetensors of a view_teacher run),
+            which methods that need one take instead of training it.
     """
 
     image_model: str = "torchvision:resnet18"
@@ -63,12 +67,21 @@ class TeacherConfig:
 
     def image(self) -> ModelConfig:
         """What of it is about the image model and its weights."""
-        shared = ("image_model", "image_options", "pretrained", "weights", "weights_scheme", "weights_part", "weights_may_differ")
+        shared = (
+            "image_model",
+            "image_options",
+            "pretrained",
+            "weights",
+            "weights_scheme",
+            "weights_part",
+            "weights_may_differ",
+        )
         return ModelConfig(**{name: getattr(self, name) for name in shared})
 
 
 def build_teacher(config: TeacherConfig, num_classes: int, image_size: int, seed: int) -> ViewNetwork:
-    """The network of a recipe; new weights are drawn from `seed`. image_size: of the pictures it will see, in pixels.
+    """The network of a recipe; new weights are drawn from `seed`. image_size:
+    of the pictures it will see, in pixels.
 
     Raises ValueError for an image model that cannot take such pictures, and as `load_image_network` does.
     """
@@ -76,7 +89,10 @@ def build_teacher(config: TeacherConfig, num_classes: int, image_size: int, seed
         torch.manual_seed(seed)
         if config.image_model == SIMPLEVIEW:
             if config.weights is not None:
-                raise ValueError("teacher: simpleview has no image weights: leave weights out, or name another image_model.")
+                raise ValueError(
+                    "teacher: simpleview has no image weights: leave weights out, "
+                    "or name another image_model."
+                )
             image: nn.Module = SimpleViewBackbone(**(config.image_options or {}))
         else:
             image = load_image_network(config.image(), config.pretrained)
@@ -100,7 +116,9 @@ def _channels(image: nn.Module) -> int:
 
 
 def teacher_identity(net: nn.Module) -> str:
-    """Checksum of all weights and statistics, and of what the network does with them: equal networks give equal features."""
+    """Checksum of all weights and statistics, and of what the network does with them:
+    equal networks give equal features.
+    """
     return digest(net.state_dict(), json.dumps(getattr(net, "arguments", {}), sort_keys=True))
 
 
@@ -112,7 +130,9 @@ def save_teacher(
     views: Mapping[str, Any],
     protocol: Mapping[str, Any],
 ) -> None:
-    """Write the weights, and in the metadata what builds the network again and which pictures it learned from (views, JSON)."""
+    """Write the weights, and in the metadata what builds the network again and which pictures it learned from
+    (views, JSON).
+    """
     content = {
         "image_model": config.image_model,
         "image_options": config.image_options,
@@ -126,24 +146,35 @@ def save_teacher(
 
 
 def open_teacher(path: str | Path, config: TeacherConfig | None = None) -> tuple[ViewNetwork, dict[str, Any]]:
-    """A teacher that `save_teacher` wrote, in eval mode on the CPU, and its metadata ("classes", "views", "identity", ...).
+    """A teacher that `save_teacher` wrote, in eval mode on the CPU, and its metadata ("classes",
+    "views", "identity", ...).
 
-    config: needed where the image model is code of your own, which its `image_model` must name; a file never runs code by itself.
-    Raises FileNotFoundError for a missing file, CheckpointError for everything else that is wrong with it.
+    config: needed where the image model is code of your own, which its `image_model` must name; a file never
+    runs code by itself. Raises FileNotFoundError for a missing file, CheckpointError for everything else that
+    is wrong with it.
     """
     path = Path(path)
     content, tensors = _read(path)
     name, options = content["image_model"], content["image_options"]
     if is_own_code(name) and (config is None or config.image_model != name):
-        raise CheckpointError(f"{path} was made from the image model {name}, and a file never runs code: name it (teacher.image_model).")
+        raise CheckpointError(
+            f"{path} was made from the image model {name}, and a file never runs code: "
+            "name it (teacher.image_model)."
+        )
     try:
         with torch.random.fork_rng(devices=[]):
-            image = SimpleViewBackbone(**(options or {})) if name == SIMPLEVIEW else image_network(name, False, options)
+            image = (
+                SimpleViewBackbone(**(options or {}))
+                if name == SIMPLEVIEW
+                else image_network(name, False, options)
+            )
         net = ViewNetwork(image, **content["arguments"])
         net.load_state_dict(tensors)
     except (ValueError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
-        raise CheckpointError(f"{path}: no network can be made as its metadata say ({reason}): use another copy.") from error
+        raise CheckpointError(
+            f"{path}: no network can be made as its metadata say ({reason}): use another copy."
+        ) from error
     if teacher_identity(net) != content["identity"]:
         raise CheckpointError(f"{path} is damaged: the checksum of its weights is wrong; use another copy.")
     return net.eval(), content
@@ -151,13 +182,20 @@ def open_teacher(path: str | Path, config: TeacherConfig | None = None) -> tuple
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
-        raise FileNotFoundError(f"No teacher at {path}: check the path (view_teacher runs write model.safetensors into their folder).")
+        raise FileNotFoundError(
+            f"No teacher at {path}: check the path (view_teacher runs write model.safetensors into their "
+            "folder)."
+        )
     try:
         archive = read_archive(path)
     except SafetensorError as error:
-        raise CheckpointError(f"{path} is truncated, damaged or no safetensors file ({error}): use another copy.") from None
+        raise CheckpointError(
+            f"{path} is truncated, damaged or no safetensors file ({error}): use another copy."
+        ) from None
     if archive.kind != "teacher":
-        raise CheckpointError(f"{path} is not the image network of a view_teacher run: its metadata do not say so.")
+        raise CheckpointError(
+            f"{path} is not the image network of a view_teacher run: its metadata do not say so."
+        )
     content = archive.content or {}
     needed = ("image_model", "image_options", "arguments", "classes", "views", "identity")
     if lacking := [k for k in needed if k not in content]:

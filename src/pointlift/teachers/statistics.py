@@ -1,4 +1,6 @@
-"""What pictures an image network expects: mean and standard deviation of the three channels, pixels in 0-1."""
+"""What pictures an image network expects: mean and standard deviation of the three channels,
+pixels in 0-1.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def image_statistics(network: nn.Module, weights: str | None) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of the three channels that `network` expects, pixels in 0-1.
 
-    weights: the file that they were loaded from, whose metadata come first; then what timm and the embedded network say of themselves.
-    ImageNet's where nothing is known.
+    weights: the file that they were loaded from, whose metadata come first; then what timm and the embedded
+    network say of themselves. ImageNet's where nothing is known.
     """
     config = getattr(network, "pretrained_cfg", None) or {}
     mean, std = list(config.get("mean", IMAGENET_MEAN)), list(config.get("std", IMAGENET_STD))
@@ -32,7 +34,9 @@ def image_statistics(network: nn.Module, weights: str | None) -> tuple[list[floa
 
 
 def trained_statistics(path: str | Path) -> tuple[list[float], list[float]] | None:
-    """Mean and standard deviation of the three channels in training, from the metadata of a file of image pre-training; None elsewhere."""
+    """Mean and standard deviation of the three channels in training,
+    from the metadata of a file of image pre-training; None elsewhere.
+    """
     try:
         facts = read_archive(path, weights=False).content or {}
         # files of before have the text of a list there

@@ -1,6 +1,8 @@
-"""The image network of PointCMT: one image model looks at every view of an object, and the views are pooled (MVCNN).
+"""The image network of PointCMT: one image model looks at every view of an object,
+and the views are pooled (MVCNN).
 
-F_img = max over views of trunk(view), logits = Linear(F_img)            PointCMT section 4.1 "following MVCNN", equation 1
+F_img = max over views of trunk(view), logits = Linear(F_img)
+    PointCMT section 4.1 "following MVCNN", equation 1
 
 ResNet-18 and 40 classes: 512 numbers of an object, 11,197,032 parameters (facts 4.3).
 """
@@ -23,22 +25,27 @@ ViewPooling = Literal["max", "mean"]
 
 
 class ViewNetwork(nn.Module):
-    """(B, V, 3, H, W) pictures with values in 0-1 -> (B, num_classes) logits; any number of views, the same for all objects of a batch.
+    """(B, V, 3, H, W) pictures with values in 0-1 -> (B, num_classes) logits;
+    any number of views, the same for all objects of a batch.
 
-    image_model: a network from (B, 3, H, W), or (B, 1, H, W), to logits, of which a copy without its classifier becomes `trunk`. A network
-        of one channel sees the mean of the three.
+    image_model: a network from (B, 3, H, W), or (B, 1, H, W), to logits, of which a copy without its
+        classifier becomes `trunk`. A network of one channel sees the mean of the three.
     pooling: over the views: "max" (the paper and MVCNN) or "mean".
-    width: None, the paper's, keeps the image model's features, whose width D then has to be the student's (512 for ResNet-18). A number
-        puts Linear + ReLU behind the view pooling, so that a network of another width can teach: with it `embed` is (B, width), and not
-        below 0, as pooled ResNet features are.
-    mean, std: of the channels, which the network normalises its pictures with; None for ImageNet's, and nothing for one channel.
-    image_size: of the pictures that it is tried on here, height and width; others are fine where the image model can take them.
-    classifier: dotted name of the image model's own classifier, "none" if it has none; None finds it (`without_classifier`).
+    width: None, the paper's, keeps the image model's features, whose width D then has to be the student's
+        (512 for ResNet-18). A number puts Linear + ReLU behind the view pooling, so that a network of another
+        width can teach: with it `embed` is (B, width), and not below 0, as pooled ResNet features are.
+    mean, std: of the channels, which the network normalises its pictures with;
+        None for ImageNet's, and nothing for one channel.
+    image_size: of the pictures that it is tried on here, height and width;
+        others are fine where the image model can take them.
+    classifier: dotted name of the image model's own classifier, "none" if it has none;
+        None finds it (`without_classifier`).
     seed: from which the new layers are drawn.
 
-    What the image model never trains (requires_grad False) stays frozen, unless all of it is. arguments: JSON-able keyword arguments.
-    embed_dim: D. Raises ValueError for options outside their range, and for an image model that cannot take such pictures or does not
-    make one vector of each.
+    What the image model never trains (requires_grad False) stays frozen, unless all of it is.
+    arguments: JSON-able keyword arguments.
+    embed_dim: D. Raises ValueError for options outside their range, and for an image model that cannot take
+    such pictures or does not make one vector of each.
     """
 
     mean: Tensor
@@ -65,19 +72,27 @@ class ViewNetwork(nn.Module):
         self.in_channels = _channels(trunk)
         self.pooling = pooling
         plain = self.in_channels == 1
-        mean, std = mean or ((0.0,) if plain else (0.485, 0.456, 0.406)), std or ((1.0,) if plain else (0.229, 0.224, 0.225))
+        mean, std = (
+            mean or ((0.0,) if plain else (0.485, 0.456, 0.406)),
+            std or ((1.0,) if plain else (0.229, 0.224, 0.225)),
+        )
         if {len(mean), len(std)} - {1, self.in_channels}:
-            raise ValueError(f"ViewNetwork: mean is {list(mean)} and std {list(std)}, expected {self.in_channels} numbers each.")
+            raise ValueError(
+                f"ViewNetwork: mean is {list(mean)} and std {list(std)}, "
+                f"expected {self.in_channels} numbers each."
+            )
         self.register_buffer("mean", torch.tensor(list(mean)).reshape(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(list(std)).reshape(1, -1, 1, 1), persistent=False)
         features = self._trial(image_size)
         self.arguments: dict[str, Any] = {
-            "num_classes": num_classes, "pooling": pooling, "width": width, "mean": list(mean), "std": list(std),
-            "image_size": image_size, "classifier": classifier, "seed": seed,
+            "num_classes": num_classes, "pooling": pooling, "width": width, "mean": list(mean),
+            "std": list(std), "image_size": image_size, "classifier": classifier, "seed": seed,
         }  # fmt: skip
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            projection = nn.Identity() if width is None else nn.Sequential(nn.Linear(features, width), nn.ReLU())
+            projection = (
+                nn.Identity() if width is None else nn.Sequential(nn.Linear(features, width), nn.ReLU())
+            )
             self.projection: nn.Module = projection
             self.embed_dim = features if width is None else width
             self.classifier = nn.Linear(self.embed_dim, num_classes)
@@ -89,7 +104,10 @@ class ViewNetwork(nn.Module):
         Raises ValueError for another shape, and for pictures that the image model cannot take.
         """
         if images.ndim != 5 or images.shape[2] != 3 or 0 in images.shape:
-            raise ValueError(f"ViewNetwork: images must have shape (B, V, 3, H, W) with at least one view, got {tuple(images.shape)}.")
+            raise ValueError(
+                "ViewNetwork: images must have shape (B, V, 3, H, W) with at least one view, "
+                f"got {tuple(images.shape)}."
+            )
         count, views = images.shape[:2]
         features = self._features(images.flatten(0, 1)).reshape(count, views, -1)
         pooled = features.amax(1) if self.pooling == "max" else features.mean(1)
@@ -114,25 +132,29 @@ class ViewNetwork(nn.Module):
             reason = (str(error).strip().split("\n")[0] or type(error).__name__).rstrip(".")
             height, width = pictures.shape[-2:]
             raise ValueError(
-                f"The image model {type(self.trunk).__name__} cannot take pictures of {height} x {width} pixels ({reason}): choose "
-                "another size (views.size), mostly a larger one, or an image model made for this one."
+                f"The image model {type(self.trunk).__name__} cannot take pictures of {height} x {width} "
+                f"pixels ({reason}): choose another size (views.size), mostly a larger one, "
+                "or an image model made for this one."
             ) from error
         if not isinstance(features, Tensor):
             raise ValueError(
-                f"The image model {type(self.trunk).__name__} gives {type(features).__name__}, expected a tensor: switch its auxiliary "
-                "outputs off (teacher.image_options)."
+                f"The image model {type(self.trunk).__name__} gives {type(features).__name__}, expected a "
+                "tensor: switch its auxiliary outputs off (teacher.image_options)."
             )
         if features.ndim == 4 and tuple(features.shape[2:]) == (1, 1):
             features = features.flatten(1)
         if features.ndim != 2 or len(features) != len(pictures):
             raise ValueError(
-                f"The image model {type(self.trunk).__name__} makes {tuple(features.shape)} of {len(pictures)} pictures once its "
-                "classifier is off, expected one vector of each: it has no pooling; add one, or name its classifier (teacher.classifier)."
+                f"The image model {type(self.trunk).__name__} makes {tuple(features.shape)} of "
+                f"{len(pictures)} pictures once its classifier is off, expected one vector of each: it has "
+                "no pooling; add one, or name its classifier (teacher.classifier)."
             )
         return features
 
     def _trial(self, size: int) -> int:
-        """Width of the features of two pictures of `size` pixels; the network's statistics and mode come out unchanged."""
+        """Width of the features of two pictures of `size` pixels;
+        the network's statistics and mode come out unchanged.
+        """
         modes = {m: m.training for m in self.trunk.modules()}
         self.trunk.eval()
         device = next(self.trunk.parameters()).device
@@ -144,14 +166,18 @@ class ViewNetwork(nn.Module):
             for module, mode in modes.items():
                 module.training = mode
         if width < 1:
-            raise ValueError(f"The image model {type(self.trunk).__name__} makes features of no width of a picture.")
+            raise ValueError(
+                f"The image model {type(self.trunk).__name__} makes features of no width of a picture."
+            )
         return width
 
 
 class SimpleViewBackbone(nn.Module):
-    """(B, 1, H, W) depth pictures -> (B, 8 * width): SimpleView's ResNet-18 of `width` channels, up to its pooling (facts 5.6).
+    """(B, 1, H, W) depth pictures -> (B, 8 * width): SimpleView's ResNet-18 of `width` channels,
+    up to its pooling (facts 5.6).
 
-    As a teacher its views are pooled like those of any image model, as the method says; SimpleView's own fusion joins them instead.
+    As a teacher its views are pooled like those of any image model, as the method says;
+    SimpleView's own fusion joins them instead.
     width, depths, draws: see `pointlift.models.points.simpleview.SimpleView`.
     """
 
@@ -159,7 +185,12 @@ class SimpleViewBackbone(nn.Module):
         super().__init__()
         whole = SimpleView(width=width, depths=depths)
         self.stem = whole.stem
-        self.layer1, self.layer2, self.layer3, self.layer4 = whole.layer1, whole.layer2, whole.layer3, whole.layer4
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            whole.layer1,
+            whole.layer2,
+            whole.layer3,
+            whole.layer4,
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         features: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(self.stem(images)))))
@@ -171,19 +202,37 @@ def _channels(trunk: nn.Module) -> int:
     first = next((m for m in trunk.modules() if isinstance(m, nn.Conv2d)), None)
     channels = 3 if first is None else first.in_channels
     if channels not in (1, 3):
-        raise ValueError(f"The image model {type(trunk).__name__} takes pictures of {channels} channels, expected 3, or 1.")
+        raise ValueError(
+            f"The image model {type(trunk).__name__} takes pictures of {channels} channels, expected 3, or 1."
+        )
     return channels
 
 
 def _check(
-    num_classes: int, pooling: str, width: int | None, mean: Sequence[float] | None, std: Sequence[float] | None, image_size: int
+    num_classes: int,
+    pooling: str,
+    width: int | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    image_size: int,
 ) -> None:
-    for name, value in (("num_classes", num_classes), ("width", 1 if width is None else width), ("image_size", image_size)):
+    for name, value in (
+        ("num_classes", num_classes),
+        ("width", 1 if width is None else width),
+        ("image_size", image_size),
+    ):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"ViewNetwork: {name} must be an integer of at least 1, got {value!r}.")
     if pooling not in get_args(ViewPooling):
-        raise ValueError(f"ViewNetwork: pooling must be one of {', '.join(get_args(ViewPooling))}, got {pooling!r}.")
+        raise ValueError(
+            f"ViewNetwork: pooling must be one of {', '.join(get_args(ViewPooling))}, got {pooling!r}."
+        )
     for name, numbers in (("mean", mean), ("std", std)):
-        bad = numbers is not None and (not numbers or not all(math.isfinite(v) for v in numbers) or (name == "std" and min(numbers) <= 0))
+        bad = numbers is not None and (
+            not numbers or not all(math.isfinite(v) for v in numbers) or (name == "std" and min(numbers) <= 0)
+        )
         if bad:
-            raise ValueError(f"ViewNetwork: {name} is {list(numbers or ())}, expected finite numbers{', above 0' * (name == 'std')}.")
+            raise ValueError(
+                f"ViewNetwork: {name} is {list(numbers or ())}, expected finite "
+                f"numbers{', above 0' * (name == 'std')}."
+            )

@@ -14,17 +14,23 @@ from pointlift.views.cameras import Rig
 
 __all__ = ["RENDERER", "in_unit_sphere", "render_fragments", "render_mesh"]
 
-RENDERER = 1  # counted up whenever the same mesh, rig and options give other pixels: caches of pictures are keyed by it
+# counted up whenever the same mesh, rig and options give other pixels: caches of pictures are keyed by it
+RENDERER = 1
 
 
 def in_unit_sphere(mesh: Mesh) -> Tensor:
-    """(N, 3) float64: vertices with the centre of the box of the mesh at the origin and the farthest corner of a face at distance 1.
+    """(N, 3) float64: vertices with the centre of the box of the mesh at the origin and the farthest corner
+    of a face at distance 1.
 
-    Vertices that no face uses do not count. Computed in float64, so that neither tiny nor gigantic units lose anything.
+    Vertices that no face uses do not count. Computed in float64,
+    so that neither tiny nor gigantic units lose anything.
     Raises ValueError for a mesh without faces, or all of whose faces lie in one point.
     """
     if not len(mesh.faces):
-        raise ValueError(f"The mesh has {len(mesh.vertices)} vertices but no faces, so it cannot be rendered: project its points instead.")
+        raise ValueError(
+            f"The mesh has {len(mesh.vertices)} vertices but no faces, so it cannot be rendered: "
+            "project its points instead."
+        )
     vertices = mesh.vertices.detach().to(torch.float64)
     used = torch.zeros(len(vertices), dtype=torch.bool, device=vertices.device)
     used[mesh.faces.reshape(-1)] = True
@@ -33,7 +39,10 @@ def in_unit_sphere(mesh: Mesh) -> Tensor:
     centre = low / 2 + high / 2
     side = float((high - low).max())
     if not side > 0:
-        raise ValueError(f"All {len(mesh.faces)} faces of the mesh lie in one point, so it has no size to be rendered at: repair the mesh.")
+        raise ValueError(
+            f"All {len(mesh.faces)} faces of the mesh lie in one point, so it has no size to be rendered at: "
+            "repair the mesh."
+        )
     scaled = (vertices - centre) / side  # sides of 1 first: squares of the smallest numbers would vanish
     radius = float(scaled[used].norm(dim=1).max())
     scaled = scaled / radius
@@ -53,9 +62,11 @@ def render_fragments(
     normal: bool = True,
     backend: Backend | None = None,
 ) -> Fragments:
-    """Depth (V, size, size), faces, normals and barycentrics of the pixels of every camera: see `pointlift.ops.raster.Fragments`.
+    """Depth (V, size, size), faces, normals and barycentrics of the pixels of every camera:
+    see `pointlift.ops.raster.Fragments`.
 
-    normalize: bring the mesh into the unit sphere first, so that depths are in its radii. Raises ValueError as `render_mesh` does.
+    normalize: bring the mesh into the unit sphere first, so that depths are in its radii.
+    Raises ValueError as `render_mesh` does.
     """
     return rasterize(_placed(mesh, normalize), mesh.faces, rig.cameras, size, barycentric, normal, backend)
 
@@ -71,15 +82,25 @@ def render_mesh(
     antialias: int = 1,
     backend: Backend | None = None,
 ) -> Tensor:
-    """(V, 3, size, size) float32 in 0-1: the mesh as every camera of the rig sees it, shaded (Phong's model, as in MVCNN's renderings).
+    """(V, 3, size, size) float32 in 0-1: the mesh as every camera of the rig sees it,
+    shaded (Phong's model, as in MVCNN's renderings).
 
-    normalize: bring the mesh into the unit sphere first, see `in_unit_sphere`. colors: texture, face or vertex colours of the mesh, where
-    it has any; otherwise, and for meshes without colours, grey. light: travels with the camera, so that no view is dark, and falls on
-    both sides of a face, because CAD meshes do not agree on an outside. antialias: rendered that many times larger and averaged.
+    normalize: bring the mesh into the unit sphere first, see `in_unit_sphere`. colors: texture, face or
+    vertex colours of the mesh, where it has any; otherwise, and for meshes without colours, grey. light:
+    travels with the camera, so that no view is dark, and falls on both sides of a face, because CAD meshes do
+    not agree on an outside. antialias: rendered that many times larger and averaged.
     Raises ValueError for a mesh without faces, one of no size, and options outside their range.
     """
     check_count("size", size)
     check_count("antialias", antialias)
-    paint = Paint(face_colors=mesh.face_colors, vertex_colors=mesh.vertex_colors, uv=mesh.uv, texture=mesh.texture) if colors else Paint()
-    images = shade(_placed(mesh, normalize), mesh.faces, rig.cameras, size * antialias, paint, light, background, backend)
+    paint = (
+        Paint(
+            face_colors=mesh.face_colors, vertex_colors=mesh.vertex_colors, uv=mesh.uv, texture=mesh.texture
+        )
+        if colors
+        else Paint()
+    )
+    images = shade(
+        _placed(mesh, normalize), mesh.faces, rig.cameras, size * antialias, paint, light, background, backend
+    )
     return images if antialias == 1 else functional.avg_pool2d(images, antialias)

@@ -15,7 +15,8 @@ __all__ = ["SIMPLE_VIEW_ANGLES", "euler_rotations", "simple_view_images"]
 
 # Euler angles about x, y and z in degrees: four views around, one from below, one from above
 SIMPLE_VIEW_ANGLES: tuple[tuple[float, float, float], ...] = (
-    (0.0, 0.0, 90.0), (90.0, 0.0, 90.0), (180.0, 0.0, 90.0), (270.0, 0.0, 90.0), (0.0, -90.0, 90.0), (0.0, 90.0, 90.0),
+    (0.0, 0.0, 90.0), (90.0, 0.0, 90.0), (180.0, 0.0, 90.0), (270.0, 0.0, 90.0), (0.0, -90.0, 90.0),
+    (0.0, 90.0, 90.0),
 )  # fmt: skip
 
 
@@ -27,7 +28,11 @@ def euler_rotations(degrees: Tensor) -> Tensor:
     if degrees.ndim != 2 or degrees.shape[1] != 3:
         raise ValueError(f"degrees must have shape (V, 3), got {tuple(degrees.shape)}.")
     rows = degrees.detach().cpu().to(torch.float64).tolist()
-    return torch.stack([_about(0, x) @ _about(1, y) @ _about(2, z) for x, y, z in rows]) if rows else torch.zeros(0, 3, 3).double()
+    return (
+        torch.stack([_about(0, x) @ _about(1, y) @ _about(2, z) for x, y, z in rows])
+        if rows
+        else torch.zeros(0, 3, 3).double()
+    )
 
 
 def _about(axis: int, degrees: float) -> Tensor:
@@ -50,11 +55,13 @@ def simple_view_images(
     splat: int = 1,
     backend: Backend | None = None,
 ) -> Tensor:
-    """(B, V, size, size) float32: what SimpleView's cameras see of clouds in the unit sphere, in its order of views.
+    """(B, V, size, size) float32: what SimpleView's cameras see of clouds in the unit sphere,
+    in its order of views.
 
-    distance: of the cameras from the origin, in the units of the clouds; at 1.4, a camera sees 90 degrees, and what of the sphere
-    lies outside that is cut off, as in the original. angles: of the cameras, about x, y and z in degrees. splat, and what a pixel is: see
-    `pointlift.ops.depth_maps.depth_maps`. Raises ValueError as that does.
+    distance: of the cameras from the origin, in the units of the clouds; at 1.4, a camera sees 90 degrees,
+    and what of the sphere lies outside that is cut off, as in the original. angles: of the cameras, about x,
+    y and z in degrees. splat, and what a pixel is: see `pointlift.ops.depth_maps.depth_maps`. Raises
+    ValueError as that does.
     """
     rotations = euler_rotations(torch.tensor(angles, dtype=torch.float64).reshape(-1, 3))
     return depth_maps(cloud.xyz, cloud.offsets, rotations, distance, size, splat, backend)

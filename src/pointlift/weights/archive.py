@@ -1,8 +1,10 @@
-"""The one format of all files of weights that pointlift writes: safetensors, with JSON under one key of its metadata.
+"""The one format of all files of weights that pointlift writes:
+safetensors, with JSON under one key of its metadata.
 
-The JSON says in "kind" what the file is and in "sha256" what its tensors must add up to, beside what the kind needs. A
-file never contains code. Files of before are read too: teachers and generators had keys of their own, checkpoints had no
-"kind", image networks had a metadata entry per fact, and only checkpoints had a checksum.
+The JSON says in "kind" what the file is and in "sha256" what its tensors must add up to, beside what the kind
+needs. A file never contains code. Files of before are read too: teachers and generators had keys of their
+own, checkpoints had no "kind", image networks had a metadata entry per fact, and only checkpoints had a
+checksum.
 """
 
 from __future__ import annotations
@@ -73,7 +75,8 @@ def write_archive(
 def read_archive(path: str | Path, weights: bool = True) -> Archive:
     """What is in a safetensors file; without `weights`, none of its tensors is read. Nothing is verified.
 
-    Raises SafetensorError for a damaged file and for what is no safetensors file, OSError for one that is not there.
+    Raises SafetensorError for a damaged file and for what is no safetensors file,
+    OSError for one that is not there.
     """
     with safe_open(path, framework="pt") as file:
         header: dict[str, str] = file.metadata() or {}

@@ -1,7 +1,9 @@
-"""pointlift's checkpoints: one safetensors file with the weights, and in its metadata everything needed to build the network again.
+"""pointlift's checkpoints: one safetensors file with the weights,
+and in its metadata everything needed to build the network again.
 
-A file never contains code, and loading never executes any. Two things are verified on loading: a checksum of every tensor (the
-file is what was written) and the logits of a small fixed cloud (this installation computes what the writing one computed).
+A file never contains code, and loading never executes any. Two things are verified on loading: a checksum of
+every tensor (the file is what was written) and the logits of a small fixed cloud (this installation computes
+what the writing one computed).
 """
 
 from __future__ import annotations
@@ -46,7 +48,17 @@ RELATED = {  # pointlift's files that are no checkpoints, by kind
     "teacher": "an image network, which sees pictures (teacher.checkpoint)",
     "generator": "a point generator, which sees features (generator.checkpoint)",
 }
-REQUIRED = ("image_model", "inflate", "num_classes", "in_channels", "classes", "voxel_size", "features", "up_axis", "regime")
+REQUIRED = (
+    "image_model",
+    "inflate",
+    "num_classes",
+    "in_channels",
+    "classes",
+    "voxel_size",
+    "features",
+    "up_axis",
+    "regime",
+)
 
 
 class CheckpointError(ValueError):
@@ -57,9 +69,11 @@ def save_checkpoint(path: str | Path, net: nn.Module, config: Mapping[str, Any])
     """Write the weights of `net` and how to build and use it to `path`; the file appears whole or not at all.
 
     config, all of it JSON:
-        image_model     name for `create_model`, "path/to/net.py:function" for the user's own, None for a module made in Python
+        image_model     name for `create_model`, "path/to/net.py:function" for the user's own,
+                        None for a module made in Python
         image_options   keyword arguments of the image model, None for none (may be left out)
-        network         what was made of the image model: "inflated" (if left out) or another of `create_model`'s networks
+        network         what was made of the image model: "inflated" (if left out) or another of
+                        `create_model`'s networks
         inflate         the keyword arguments that made it (`net.arguments`)
         num_classes, classes    number of classes and their names, in the order of the logits
         in_channels, features   channels per point and what they are ("xyz")
@@ -67,17 +81,25 @@ def save_checkpoint(path: str | Path, net: nn.Module, config: Mapping[str, Any])
         up_axis         "x", "y" or "z"
         regime          the fine-tuning regime it was trained in
     and freely more, usually `task`, `normalisation` and `protocol`. The pointlift version is added.
-    Raises ValueError for a missing key or a value that JSON cannot hold, OSError where the file cannot be written.
+    Raises ValueError for a missing key or a value that JSON cannot hold,
+    OSError where the file cannot be written.
     """
     missing = [k for k in REQUIRED if k not in config]
     if missing:
         raise ValueError(f"A checkpoint's config needs {', '.join(REQUIRED)}; missing: {', '.join(missing)}.")
     if len(config["classes"]) != config["num_classes"]:
-        raise ValueError(f"config has {len(config['classes'])} class names for num_classes={config['num_classes']}: name every class.")
+        raise ValueError(
+            f"config has {len(config['classes'])} class names for num_classes={config['num_classes']}: "
+            "name every class."
+        )
     golden = _golden(int(config["in_channels"]))
     logits = _logits(net, golden.coords, golden.features)
     tensors = dict(net.state_dict())
-    tensors |= {f"{GOLDEN}coords": golden.coords, f"{GOLDEN}features": golden.features, f"{GOLDEN}logits": logits}
+    tensors |= {
+        f"{GOLDEN}coords": golden.coords,
+        f"{GOLDEN}features": golden.features,
+        f"{GOLDEN}logits": logits,
+    }
     content = {**config, "format": FORMAT, "pointlift": metadata.version("pointlift")}
     return write_archive(path, "network", content, tensors)
 
@@ -88,28 +110,36 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
 
 
 def task_of(metadata: Mapping[str, Any]) -> str:
-    """The one of `pointlift.tasks` that a checkpoint serves; files from before they said so tell by what else they have."""
-    return str(metadata.get("task") or ("parts" if "parts" in metadata and "categories" in metadata else "classify"))
+    """The one of `pointlift.tasks` that a checkpoint serves;
+    files from before they said so tell by what else they have.
+    """
+    return str(
+        metadata.get("task") or ("parts" if "parts" in metadata and "categories" in metadata else "classify")
+    )
 
 
 def load(path: str | Path, image_model: nn.Module | None = None, verify: bool = True) -> nn.Module:
     """The network of a checkpoint, in eval mode on the CPU, with its config as `.metadata`.
 
-    image_model: needed for networks that were inflated from a model of the user's own (code is never taken from a checkpoint);
-        only its architecture matters. The user's own networks of clouds are given the same way.
+    image_model: needed for networks that were inflated from a model of the user's own (code is never taken
+        from a checkpoint); only its architecture matters. The user's own networks of clouds are given the
+        same way.
     verify: check the checksum and the golden logits.
     Raises FileNotFoundError for a missing file and CheckpointError for everything else that is wrong with it.
     """
     path = Path(path)
     config, tensors, golden = _read_verified(path, verify)
-    with torch.random.fork_rng(devices=[]):  # the random start is overwritten, and the caller's random numbers stay as they are
+    # the random start is overwritten, and the caller's random numbers stay as they are
+    with torch.random.fork_rng(devices=[]):
         try:
             net = _build(path, config, image_model)
         except CheckpointError:
             raise
         except (ValueError, TypeError, RuntimeError) as error:
             reason = " ".join(str(error).split()).rstrip(".")
-            raise CheckpointError(f"{path}: no network can be made as its metadata say ({reason}): use another copy.") from error
+            raise CheckpointError(
+                f"{path}: no network can be made as its metadata say ({reason}): use another copy."
+            ) from error
     _fill(path, net, tensors, config)
     net.eval()
     net.metadata = config  # type: ignore[assignment]  # documented attribute, plain data
@@ -124,45 +154,64 @@ def read_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return config, tensors
 
 
-# ------------------------------------------------------------------------------------------------ reading
+# ----------------------------------------------------------------------------------------------- reading
 
 
 def _read_verified(path: Path, verify: bool) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
     """Config, weights and golden tensors."""
     config, tensors = _read(path)
     if verify and config["sha256"] != digest(tensors):
-        raise CheckpointError(f"{path} is damaged: the checksum of its weights is wrong; use another copy (verify=False loads it anyway).")
+        raise CheckpointError(
+            f"{path} is damaged: the checksum of its weights is wrong; "
+            "use another copy (verify=False loads it anyway)."
+        )
     golden = {k.removeprefix(GOLDEN): tensors.pop(k) for k in list(tensors) if k.startswith(GOLDEN)}
     return config, tensors, golden
 
 
 def _read(path: Path, weights: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if path.is_dir():
-        raise CheckpointError(f"{path} is a folder, expected a checkpoint file (runs write model.safetensors).")
+        raise CheckpointError(
+            f"{path} is a folder, expected a checkpoint file (runs write model.safetensors)."
+        )
     if not path.is_file():
-        raise FileNotFoundError(f"No checkpoint at {path}: check the path (runs write model.safetensors into their output folder).")
+        raise FileNotFoundError(
+            f"No checkpoint at {path}: check the path (runs write model.safetensors into their output "
+            "folder)."
+        )
     _check_header(path)
     try:
         archive = read_archive(path, weights)
     except SafetensorError as error:
-        raise CheckpointError(f"{path} is truncated or damaged and cannot be read ({error}): use another copy.") from None
+        raise CheckpointError(
+            f"{path} is truncated or damaged and cannot be read ({error}): use another copy."
+        ) from None
     if archive.kind in RELATED:
         what = RELATED[archive.kind]
-        raise CheckpointError(f"{path} is {what}, and no network of clouds: use the checkpoint of a student (method pointcmt).")
+        raise CheckpointError(
+            f"{path} is {what}, and no network of clouds: use the checkpoint of a student (method pointcmt)."
+        )
     if archive.kind != "network":
-        raise CheckpointError(f"{path} is safetensors but not a pointlift checkpoint: image weights are loaded with load_image_weights.")
+        raise CheckpointError(
+            f"{path} is safetensors but not a pointlift checkpoint: "
+            "image weights are loaded with load_image_weights."
+        )
     config: dict[str, Any] = archive.content or {}
     try:
         version = int(config["format"])
     except (ValueError, KeyError, TypeError):
-        raise CheckpointError(f"{path}: the metadata of this pointlift checkpoint are damaged: use another copy.") from None
+        raise CheckpointError(
+            f"{path}: the metadata of this pointlift checkpoint are damaged: use another copy."
+        ) from None
     if version > FORMAT:
         raise CheckpointError(
-            f"{path} has format {version}, written by pointlift {config.get('pointlift')}, but this version reads formats up to {FORMAT}: "
-            "upgrade with pip install -U pointlift."
+            f"{path} has format {version}, written by pointlift {config.get('pointlift')}, but this version "
+            f"reads formats up to {FORMAT}: upgrade with pip install -U pointlift."
         )
     if lacking := [k for k in (*REQUIRED, "sha256") if k not in config]:
-        raise CheckpointError(f"{path}: the metadata of this pointlift checkpoint lack {', '.join(lacking)}: use another copy.")
+        raise CheckpointError(
+            f"{path}: the metadata of this pointlift checkpoint lack {', '.join(lacking)}: use another copy."
+        )
     _check_values(path, config)
     return config, archive.tensors
 
@@ -172,7 +221,9 @@ def _check_values(path: Path, config: dict[str, Any]) -> None:
     classes, number, edge = config["classes"], config["num_classes"], config["voxel_size"]
     wrong = None
     if not isinstance(classes, list) or len(classes) != number:
-        wrong = f"{len(classes) if isinstance(classes, list) else 'no'} class names for num_classes {number!r}"
+        wrong = (
+            f"{len(classes) if isinstance(classes, list) else 'no'} class names for num_classes {number!r}"
+        )
     elif isinstance(edge, bool) or not isinstance(edge, (int, float)) or not 0 < edge < float("inf"):
         wrong = f"voxel_size {edge!r}, a positive number is expected"
     elif config["up_axis"] not in ("x", "y", "z"):
@@ -180,11 +231,15 @@ def _check_values(path: Path, config: dict[str, Any]) -> None:
     elif not isinstance(config["inflate"], dict):
         wrong = f"inflate {config['inflate']!r}, a mapping is expected"
     if wrong:
-        raise CheckpointError(f"{path}: the metadata of this pointlift checkpoint are damaged ({wrong}): use another copy.")
+        raise CheckpointError(
+            f"{path}: the metadata of this pointlift checkpoint are damaged ({wrong}): use another copy."
+        )
 
 
 def _check_header(path: Path) -> None:
-    """Tell apart what safetensors' own message does not: empty files, pickles, other files and cut-off ones."""
+    """Tell apart what safetensors' own message does not:
+    empty files, pickles, other files and cut-off ones.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(10)
@@ -192,28 +247,45 @@ def _check_header(path: Path) -> None:
         raise CheckpointError(f"{path} is empty: the checkpoint was never written, use another copy.")
     safetensors = start[8:9] == b"{"  # behind the header's length, whose first bytes may look like anything
     if not safetensors and (start[:2] == b"PK" or start[:1] == b"\x80"):
-        raise CheckpointError(f"{path} is a torch pickle, not a pointlift checkpoint: image weights are loaded with load_image_weights.")
+        raise CheckpointError(
+            f"{path} is a torch pickle, not a pointlift checkpoint: "
+            "image weights are loaded with load_image_weights."
+        )
     if not safetensors:
-        raise CheckpointError(f"{path} is not a pointlift checkpoint: expected a .safetensors file written by pointlift.")
+        raise CheckpointError(
+            f"{path} is not a pointlift checkpoint: expected a .safetensors file written by pointlift."
+        )
     length = struct.unpack("<Q", start[:8])[0]
     if 8 + length > size:
-        raise CheckpointError(f"{path} is truncated: {size} bytes are there, its header alone needs {8 + length}; use another copy.")
+        raise CheckpointError(
+            f"{path} is truncated: {size} bytes are there, its header alone needs {8 + length}; "
+            "use another copy."
+        )
 
 
 def _build(path: Path, config: dict[str, Any], image_model: nn.Module | None) -> nn.Module:
     name = config["image_model"]
-    arguments = {**config["inflate"], "num_classes": config["num_classes"], "in_channels": config["in_channels"]}
+    arguments = {
+        **config["inflate"],
+        "num_classes": config["num_classes"],
+        "in_channels": config["in_channels"],
+    }
     arguments.pop("fixed", None)  # found again from the image model
     if isinstance(arguments.get("rule"), list):
         arguments["rule"] = torch.tensor(arguments["rule"])
     if image_model is not None:
         if name in POINT_NETWORKS:
-            raise CheckpointError(f"{path} holds {name}, which is not made from an image model: leave image_model out.")
+            raise CheckpointError(
+                f"{path} holds {name}, which is not made from an image model: leave image_model out."
+            )
         network = "auto" if isinstance(image_model, CloudNetwork) else config.get("network") or "inflated"
         net = create_model("", image_model=copy.deepcopy(image_model), network=network, **arguments)
     elif name is None or is_own_code(name):
         origin = f"the image model {name}" if name else "an image model made in Python"
-        raise CheckpointError(f"{path} was made from {origin}, and a checkpoint never runs code: pass image_model=... to load it.")
+        raise CheckpointError(
+            f"{path} was made from {origin}, and a checkpoint never runs code: pass image_model=... "
+            "to load it."
+        )
     else:
         network = "auto" if name in POINT_NETWORKS else config.get("network") or "inflated"
         net = create_model(name, network=network, image_options=config.get("image_options"), **arguments)
@@ -230,42 +302,60 @@ def _fill(path: Path, net: nn.Module, tensors: dict[str, Tensor], config: dict[s
     reshaped = [k for k in expected if k in tensors and tensors[k].shape != expected[k].shape]
     found = [
         f"{len(names)} tensors {what} (first: {names[0]})"
-        for what, names in (("are missing", missing), ("are unexpected", unexpected), ("have another shape", reshaped))
+        for what, names in (
+            ("are missing", missing),
+            ("are unexpected", unexpected),
+            ("have another shape", reshaped),
+        )
         if names
     ]
     if found:
         raise CheckpointError(
-            f"{path} is the checkpoint of another architecture than {config['image_model'] or 'image_model'} inflated as it says: "
-            f"{', '.join(found)}, {len(expected) - len(missing) - len(reshaped)} of {len(expected)} match; "
-            "pass the image model it was made from."
+            f"{path} is the checkpoint of another architecture than {config['image_model'] or 'image_model'} "
+            f"inflated as it says: {', '.join(found)}, {len(expected) - len(missing) - len(reshaped)} of "
+            f"{len(expected)} match; pass the image model it was made from."
         )
     net.load_state_dict(tensors)
 
 
-# ------------------------------------------------------------------------------------------------ verification
+# ----------------------------------------------------------------------------------------------- verification
 
 
 def _golden(channels: int) -> SparseTensor:
     """Two small clouds of smooth features on every other voxel of a 6 x 6 x 6 grid."""
     cells = torch.cartesian_prod(torch.arange(2), *[torch.arange(6)] * 3)
     cells = cells[(cells.sum(1) + cells[:, 1] * cells[:, 2]) % 2 == 0]
-    features = torch.sin(cells.to(torch.float32) @ torch.linspace(0.3, 2.1, 4 * channels).reshape(4, channels))
+    features = torch.sin(
+        cells.to(torch.float32) @ torch.linspace(0.3, 2.1, 4 * channels).reshape(4, channels)
+    )
     return SparseTensor(features, cells.to(torch.int32), batch_size=2)
 
 
 def _golden_points(coords: Tensor, features: Tensor) -> PointBatch:
     """The golden cells as two clouds in about the unit sphere, shifted so that no two distances are equal."""
     cells = coords[:, 1:].to(torch.float32)
-    xyz = cells / 3.0 - 0.8 + 0.05 * torch.sin(cells @ torch.tensor([[12.9, 3.1, 7.7], [78.2, 11.3, 1.9], [37.7, 5.3, 23.1]]))
-    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), torch.bincount(coords[:, 0].long(), minlength=2).cumsum(0)])
+    xyz = (
+        cells / 3.0
+        - 0.8
+        + 0.05 * torch.sin(cells @ torch.tensor([[12.9, 3.1, 7.7], [78.2, 11.3, 1.9], [37.7, 5.3, 23.1]]))
+    )
+    offsets = torch.cat(
+        [torch.zeros(1, dtype=torch.int64), torch.bincount(coords[:, 0].long(), minlength=2).cumsum(0)]
+    )
     return PointBatch(xyz, torch.cat([xyz, features[:, 3:]], 1), offsets)
 
 
 @torch.no_grad()
 def _logits(net: nn.Module, coords: Tensor, features: Tensor) -> Tensor:
-    """(2, num_classes) of a copy of `net` on the CPU, so that its mode, device and caches stay as they are."""
+    """(2, num_classes) of a copy of `net` on the CPU, so that its mode,
+    device and caches stay as they are.
+    """
     copied = copy.deepcopy(net).cpu().float().eval()
-    golden = _golden_points(coords, features) if getattr(net, "takes", "voxels") == "points" else SparseTensor(features, coords, batch_size=2)
+    golden = (
+        _golden_points(coords, features)
+        if getattr(net, "takes", "voxels") == "points"
+        else SparseTensor(features, coords, batch_size=2)
+    )
     with torch.autocast("cpu", enabled=False):
         logits: Tensor = copied(golden)
     return logits.detach().contiguous()
@@ -276,6 +366,7 @@ def _check_golden(path: Path, net: nn.Module, golden: dict[str, Tensor], config:
     allowed = TOLERANCE * max(1.0, float(golden["logits"].abs().max()))
     if not difference <= allowed:
         raise CheckpointError(
-            f"{path}: the weights are intact, but this installation computes other logits than pointlift {config['pointlift']} did "
-            f"when it wrote them (largest difference {difference:.3g}, allowed {allowed:.3g}): use that version, or verify=False."
+            f"{path}: the weights are intact, but this installation computes other logits than pointlift "
+            f"{config['pointlift']} did when it wrote them (largest difference {difference:.3g}, "
+            f"allowed {allowed:.3g}): use that version, or verify=False."
         )

@@ -26,16 +26,22 @@ KERNELS: dict[str, tuple[KernelSource, KernelSource]] = {
     "hypercube": ("minkowski", "minkowski"),
     "released": ("torchsparse", "torchsparse"),
 }
-DOWN = {"conv2p2s2": 2, "conv3p4s2": 3, "conv4p8s2": 4, "bn2": 2, "bn3": 3, "bn4": 4}  # stage behind each strided convolution
-BLOCK = re.compile(r"block([1-4])\.(\d+)\.(?:(conv[12])\.kernel|(?:norm([12])|downsample\.1)\.bn\.(\w+)|(downsample)\.0\.kernel)")
+# stage behind each strided convolution
+DOWN = {"conv2p2s2": 2, "conv3p4s2": 3, "conv4p8s2": 4, "bn2": 2, "bn3": 3, "bn4": 4}
+BLOCK = re.compile(
+    r"block([1-4])\.(\d+)\."
+    r"(?:(conv[12])\.kernel|(?:norm([12])|downsample\.1)\.bn\.(\w+)|(downsample)\.0\.kernel)"
+)
 
 
 @dataclass(frozen=True)
 class PointWeightsReport:
     """What became of every tensor of the file and of the network.
 
-    kind: "pointlift checkpoint" or "PointContrast". order: how kernels were read, for PointContrast. loaded: names of the network.
-    reinitialised: (name of the network, why) of tensors that keep the network's own values. dropped: (name of the file, why).
+    kind: "pointlift checkpoint" or "PointContrast". order: how kernels were read, for PointContrast.
+        loaded: names of the network.
+    reinitialised: (name of the network, why) of tensors that keep the network's own values. dropped:
+        (name of the file, why).
     remarks: what is worth knowing about the file.
     """
 
@@ -51,31 +57,41 @@ class PointWeightsReport:
         """One line for what was loaded, one per reason for what was not."""
         total = len(self.loaded) + len(self.reinitialised)
         order = f", kernels in {self.order} order" if self.order else ""
-        lines = [f"{self.path} ({self.kind}{order}): {len(self.loaded)} of the network's {total} tensors loaded"]
+        lines = [
+            f"{self.path} ({self.kind}{order}): {len(self.loaded)} of the network's {total} tensors loaded"
+        ]
         for what, rows in (("NOT loaded", self.reinitialised), ("of the file, not used", self.dropped)):
             for why in dict.fromkeys(reason for _, reason in rows):
                 names = [n for n, reason in rows if reason == why]
-                lines.append(f"  {what}: {len(names)}, {why} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
+                lines.append(
+                    f"  {what}: {len(names)}, {why} "
+                    f"({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+                )
         return "\n".join(lines + [f"  note: {r}" for r in self.remarks])
 
 
 def load_point_weights(path: str | Path, net: nn.Module, order: str = "geometric") -> PointWeightsReport:
     """Start the 3D network `net` from the weights in `path`; which kind of file it is, is recognised.
 
-    A pointlift checkpoint must fit `net` in everything but the input layer and the classifier (`input_modules`, `stem`, `head`), whose
-    tensors keep the network's own values where their shapes differ or the file lacks them. A PointContrast file (facts 2.3, 2.4) fills
-    the backbone of an inflated "pointcontrast_resnet34"; its decoder, its input convolution and the first strided one have no place
-    there (facts 1.12).
+    A pointlift checkpoint must fit `net` in everything but the input layer and the classifier
+    (`input_modules`, `stem`, `head`), whose tensors keep the network's own values where their shapes differ
+    or the file lacks them. A PointContrast file (facts 2.3, 2.4) fills the backbone of an inflated
+    "pointcontrast_resnet34"; its decoder, its input convolution and the first strided one have no place there
+    (facts 1.12).
 
     order, for PointContrast's kernels:
-        "geometric"  every matrix goes to the offset that it was trained for: the residual blocks are stored in MinkowskiEngine's HYBRID
-                     order, the strided convolutions in its HYPER_CUBE (facts 0.3, 0.4)
-        "hypercube"  both in HYPER_CUBE order, for networks of the same layout trained with MinkowskiEngine 0.5 and later (trap T13)
-        "released"   as Image2Point's released code loads the files: copied as they are into torchsparse's kernels, whose order is
-                     another, so that the trained kernels come out spatially scrambled (trap T8); to compare with the paper's baselines
+        "geometric"  every matrix goes to the offset that it was trained for: the residual blocks are stored
+                     in MinkowskiEngine's HYBRID order, the strided convolutions in its HYPER_CUBE
+                     (facts 0.3, 0.4)
+        "hypercube"  both in HYPER_CUBE order, for networks of the same layout trained with MinkowskiEngine
+                     0.5 and later (trap T13)
+        "released"   as Image2Point's released code loads the files: copied as they are into torchsparse's
+                     kernels, whose order is another, so that the trained kernels come out spatially scrambled
+                     (trap T8); to compare with the paper's baselines
 
-    Raises FileNotFoundError for a missing file, ValueError for an unknown order, and WeightsError or CheckpointError, both ValueErrors,
-    for a file that is damaged, of another kind, or does not fit; `net` is then unchanged.
+    Raises FileNotFoundError for a missing file, ValueError for an unknown order, and WeightsError or
+    CheckpointError, both ValueErrors, for a file that is damaged, of another kind, or does not fit; `net` is
+    then unchanged.
     """
     path = Path(path)
     if order not in get_args(Order):
@@ -90,13 +106,14 @@ def load_point_weights(path: str | Path, net: nn.Module, order: str = "geometric
     lacking = [n for n in _pointcontrast_marks() if n not in tensors]
     if lacking:
         raise WeightsError(
-            f"{path} is neither a pointlift checkpoint nor a file in PointContrast's layout (it has no {lacking[0]} among its "
-            f"{len(tensors)} tensors): weights of image networks are given as weights, not as cloud_weights."
+            f"{path} is neither a pointlift checkpoint nor a file in PointContrast's layout (it has no "
+            f"{lacking[0]} among its {len(tensors)} tensors): weights of image networks are given as "
+            "weights, not as cloud_weights."
         )
     return _from_pointcontrast(path, net, tensors, order)
 
 
-# ------------------------------------------------------------------------------------------------ pointlift's own
+# -------------------------------------------------------------------------------------------- pointlift's own
 
 
 def _is_checkpoint(path: Path) -> bool:
@@ -119,19 +136,29 @@ def _from_checkpoint(path: Path, net: nn.Module) -> PointWeightsReport:
     refuse_non_finite(path, tensors)
     loaded = [n for n in expected if n in tensors and tensors[n].shape == expected[n].shape]
     missing = [(n, "missing in the file") for n in expected if n not in tensors]
-    reshaped = [(n, f"of shape {_shape(tensors[n])}, not {_shape(expected[n])}") for n in expected if n in tensors and n not in set(loaded)]
+    reshaped = [
+        (n, f"of shape {_shape(tensors[n])}, not {_shape(expected[n])}")
+        for n in expected
+        if n in tensors and n not in set(loaded)
+    ]
     unexpected = [(n, "unknown to the network") for n in tensors if n not in expected]
     refused = [row for row in (*missing, *reshaped, *unexpected) if not is_free(row[0])]
     if refused or not any(not is_free(n) for n in loaded):
         first = f", {len(refused)} do not fit (first: {refused[0][0]}, {refused[0][1]})" if refused else ""
         raise WeightsError(
-            f"{path} holds {config['image_model'] or 'a network made in Python'}, which does not fit {type(net).__name__}: "
-            f"{len(loaded)} of {len(expected)} tensors match{first}; use the network and the options that it was made with."
+            f"{path} holds {config['image_model'] or 'a network made in Python'}, "
+            f"which does not fit {type(net).__name__}: {len(loaded)} of {len(expected)} tensors "
+            f"match{first}; use the network and the options that it was made with."
         )
     net.load_state_dict({n: tensors[n] for n in loaded}, strict=False)
-    kept = [(n, f"{'classifier' if n.startswith('head.') else 'input layer'} {why}, re-initialised") for n, why in (*missing, *reshaped)]
+    kept = [
+        (n, f"{'classifier' if n.startswith('head.') else 'input layer'} {why}, re-initialised")
+        for n, why in (*missing, *reshaped)
+    ]
     remarks = (f"written by pointlift {config.get('pointlift')} for {config['num_classes']} classes",)
-    return PointWeightsReport(str(path), "pointlift checkpoint", None, tuple(loaded), tuple(kept), tuple(unexpected), remarks)
+    return PointWeightsReport(
+        str(path), "pointlift checkpoint", None, tuple(loaded), tuple(kept), tuple(unexpected), remarks
+    )
 
 
 def _free_modules(net: nn.Module) -> tuple[str, ...]:
@@ -144,12 +171,16 @@ def _shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "scalar"
 
 
-# ------------------------------------------------------------------------------------------------ PointContrast
+# -------------------------------------------------------------------------------------------- PointContrast
 
 
 def _pointcontrast_marks() -> tuple[str, ...]:
     """Names without which a file is not PointContrast's: one of each part of the encoder."""
-    return (*(f"block{s}.0.conv1.kernel" for s in (1, 2, 3, 4)), *(f"{c}.kernel" for c in DOWN if c.startswith("conv")), "bn2.bn.weight")
+    return (
+        *(f"block{s}.0.conv1.kernel" for s in (1, 2, 3, 4)),
+        *(f"{c}.kernel" for c in DOWN if c.startswith("conv")),
+        "bn2.bn.weight",
+    )
 
 
 def _common_prefix(tensors: Mapping[str, Tensor]) -> str:
@@ -158,40 +189,60 @@ def _common_prefix(tensors: Mapping[str, Tensor]) -> str:
     return next((n.removesuffix(mark) for n in tensors if n.endswith(mark)), "")
 
 
-def _from_pointcontrast(path: Path, net: nn.Module, tensors: Mapping[str, Tensor], order: str) -> PointWeightsReport:
+def _from_pointcontrast(
+    path: Path, net: nn.Module, tensors: Mapping[str, Tensor], order: str
+) -> PointWeightsReport:
     expected = net.state_dict()
     if "backbone.layer2.down.conv.weight" not in expected:
         raise WeightsError(
-            f"{path} holds PointContrast's encoder, which fits an inflated pointcontrast_resnet34 and not this {type(net).__name__}: "
-            "set image_model to pointcontrast_resnet34, with a rule that is not learned."
+            f"{path} holds PointContrast's encoder, which fits an inflated pointcontrast_resnet34 and not "
+            f"this {type(net).__name__}: set image_model to pointcontrast_resnet34, "
+            "with a rule that is not learned."
         )
     targets = {name: target for name in tensors if (target := _target(name)) is not None}
     wanted = [n for n in expected if n.startswith("backbone.")]
     missing = [n for n in wanted if n not in set(targets.values()) and not n.endswith("num_batches_tracked")]
     strange = [n for n, t in targets.items() if t not in expected]
     if missing or strange:
-        parts = [f"{len(v)} {what} (first: {v[0]})" for what, v in (("missing", missing), ("unexpected", strange)) if v]
+        parts = [
+            f"{len(v)} {what} (first: {v[0]})"
+            for what, v in (("missing", missing), ("unexpected", strange))
+            if v
+        ]
         raise WeightsError(
-            f"{path} does not fit this {type(net).__name__}: {', '.join(parts)}; PointContrast's encoder has blocks 2, 3, 4, 6 "
-            "and shortcuts with kernel 1."
+            f"{path} does not fit this {type(net).__name__}: {', '.join(parts)}; "
+            "PointContrast's encoder has blocks 2, 3, 4, 6 and shortcuts with kernel 1."
         )
-    values = {target: _in_our_order(tensors[name], expected[target], order) for name, target in targets.items()}
+    values = {
+        target: _in_our_order(tensors[name], expected[target], order) for name, target in targets.items()
+    }
     refuse_non_finite(path, values)
     reshaped = [n for n in values if values[n].shape != expected[n].shape]
     if reshaped:
         n = reshaped[0]
         raise WeightsError(
-            f"{path} does not fit this {type(net).__name__}: {len(reshaped)} tensors have another shape (first: {n}, "
-            f"{_shape(values[n])} instead of {_shape(expected[n])}); use its widths and depths, and shortcut_kernel 1."
+            f"{path} does not fit this {type(net).__name__}: "
+            f"{len(reshaped)} tensors have another shape (first: {n}, {_shape(values[n])} instead of "
+            f"{_shape(expected[n])}); use its widths and depths, and shortcut_kernel 1."
         )
     net.load_state_dict(values, strict=False)
     kept = [(n, _why_kept(n)) for n in expected if n not in values]
     dropped = [(n, _why_dropped(n)) for n in tensors if n not in targets]
-    return PointWeightsReport(str(path), "PointContrast", order, tuple(values), tuple(kept), tuple(dropped), _remarks(tensors, order))
+    return PointWeightsReport(
+        str(path),
+        "PointContrast",
+        order,
+        tuple(values),
+        tuple(kept),
+        tuple(dropped),
+        _remarks(tensors, order),
+    )
 
 
 def _target(name: str) -> str | None:
-    """The name in an inflated pointcontrast_resnet34 of one of PointContrast's tensors; None for what has no place there."""
+    """The name in an inflated pointcontrast_resnet34 of one of PointContrast's tensors;
+    None for what has no place there.
+    """
     first, _, rest = name.partition(".")
     if first in DOWN:
         inner = "conv.weight" if rest == "kernel" else f"bn.{rest.removeprefix('bn.')}"
@@ -200,12 +251,20 @@ def _target(name: str) -> str | None:
     if match is None:
         return None
     stage, number, conv, norm, of_norm, shortcut = match.groups()
-    inner = f"{conv}.weight" if conv else "shortcut.0.weight" if shortcut else f"{f'bn{norm}' if norm else 'shortcut.1'}.{of_norm}"
+    inner = (
+        f"{conv}.weight"
+        if conv
+        else "shortcut.0.weight"
+        if shortcut
+        else f"{f'bn{norm}' if norm else 'shortcut.1'}.{of_norm}"
+    )
     return f"backbone.layer{stage}.{number}.{inner}"
 
 
 def _in_our_order(tensor: Tensor, expected: Tensor, order: str) -> Tensor:
-    """A kernel with its offsets in lexicographic order, (C_in, C_out) of 1x1 ones with the offset in front; others as they are."""
+    """A kernel with its offsets in lexicographic order,
+    (C_in, C_out) of 1x1 ones with the offset in front; others as they are.
+    """
     blocks, strided = KERNELS[order]
     if tensor.ndim == 3 and tensor.shape[0] == 27:
         tensor = tensor[kernel_order(blocks, 3)]
@@ -234,13 +293,26 @@ def _why_dropped(name: str) -> str:
 
 
 def _remarks(tensors: Mapping[str, Tensor], order: str) -> tuple[str, ...]:
-    """Whether the file's own weights speak for another order: the centre of a trained kernel is normally its largest matrix (0.4)."""
-    kernels = [t.double().flatten(1).norm(dim=1) for n, t in tensors.items() if BLOCK.fullmatch(n) and t.ndim == 3]
+    """Whether the file's own weights speak for another order:
+    the centre of a trained kernel is normally its largest matrix (0.4).
+    """
+    kernels = [
+        t.double().flatten(1).norm(dim=1) for n, t in tensors.items() if BLOCK.fullmatch(n) and t.ndim == 3
+    ]
     largest = int(torch.stack([k / k.norm().clamp_min(1e-30) for k in kernels]).mean(0).argmax())
-    said = "at HYBRID's centre" if largest == 0 else "at HYPER_CUBE's centre" if largest == 13 else "not at the centre of any known order"
+    said = (
+        "at HYBRID's centre"
+        if largest == 0
+        else "at HYPER_CUBE's centre"
+        if largest == 13
+        else "not at the centre of any known order"
+    )
     remark = f"the largest matrix of the residual blocks' kernels is on average number {largest}, {said}"
     if order == "geometric" and largest == 13:
-        return (f"{remark}: was this network trained with MinkowskiEngine 0.5 or later? Then load it with order='hypercube'",)
+        return (
+            f"{remark}: was this network trained with MinkowskiEngine 0.5 or later? Then load it with "
+            "order='hypercube'",
+        )
     if order == "hypercube" and largest == 0:
         return (f"{remark}: PointContrast's released files are loaded with order='geometric'",)
     return (remark,)

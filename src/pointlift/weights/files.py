@@ -1,7 +1,8 @@
 """Files of weights, read without running any code that is in them: safetensors, or what torch.save writes.
 
-torch's own restricted reader (``weights_only=True``) does the reading. What old checkpoints hold besides tensors (settings, random
-states, numbers of numpy) is replaced by stand-ins that remember nothing and do nothing; every other name is refused.
+torch's own restricted reader (``weights_only=True``) does the reading. What old checkpoints hold besides
+tensors (settings, random states, numbers of numpy) is replaced by stand-ins that remember nothing and do
+nothing; every other name is refused.
 """
 
 from __future__ import annotations
@@ -21,31 +22,83 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-__all__ = ["CONTAINERS", "WeightsError", "choose_section", "read_content", "refuse_non_finite", "sections", "training_states"]
+__all__ = [
+    "CONTAINERS",
+    "WeightsError",
+    "choose_section",
+    "read_content",
+    "refuse_non_finite",
+    "sections",
+    "training_states",
+]
 
-AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")  # moving averages of the weights, which are what was evaluated
+# moving averages of the weights, which are what was evaluated
+AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
 CONTAINERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights")
-TRAINING = re.compile(r"(optim|sched|lr_|amp$|scaler|rng|loss$|criterion)")  # states of training under these names hold no weights
-# (module, names): classes of which a checkpoint may hold objects; stand-ins take their places. () means every name in the module
+# states of training under these names hold no weights
+TRAINING = re.compile(r"(optim|sched|lr_|amp$|scaler|rng|loss$|criterion)")
+# (module, names): classes of which a checkpoint may hold objects; stand-ins take their places.
+# () means every name in the module
 INERT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("argparse", ("Namespace",)),
-    ("builtins", ("bool", "bytes", "dict", "float", "frozenset", "int", "list", "object", "slice", "str", "tuple", "type")),
+    (
+        "builtins",
+        (
+            "bool",
+            "bytes",
+            "dict",
+            "float",
+            "frozenset",
+            "int",
+            "list",
+            "object",
+            "slice",
+            "str",
+            "tuple",
+            "type",
+        ),
+    ),
     ("copyreg", ("_reconstructor",)),
     ("collections", ("defaultdict",)),
     ("datetime", ()),
     ("numpy", ("dtype", "ndarray", "float64", "float32", "int64", "int32", "bool_")),
     ("numpy.core.multiarray", ("scalar", "_reconstruct")),
     ("numpy._core.multiarray", ("scalar", "_reconstruct")),
-    *((module, ("Path", "PosixPath", "PurePosixPath", "PureWindowsPath", "WindowsPath")) for module in ("pathlib", "pathlib._local")),
+    *(
+        (module, ("Path", "PosixPath", "PurePosixPath", "PureWindowsPath", "WindowsPath"))
+        for module in ("pathlib", "pathlib._local")
+    ),
     ("typing", ()),
-    *((library, ()) for library in ("addict", "easydict", "fvcore", "hydra", "mmcv", "mmengine", "omegaconf", "yacs")),
+    *(
+        (library, ())
+        for library in ("addict", "easydict", "fvcore", "hydra", "mmcv", "mmengine", "omegaconf", "yacs")
+    ),
 )
-MAPPINGS = ("CfgNode", "Config", "ConfigDict", "Dict", "EasyDict", "defaultdict")  # subclasses of dict, whose items are set one by one
-TORCHS_OWN = ("_codecs.encode", "builtins.bytearray", "builtins.complex", "builtins.set", "collections.Counter", "collections.OrderedDict")
+# subclasses of dict, whose items are set one by one
+MAPPINGS = ("CfgNode", "Config", "ConfigDict", "Dict", "EasyDict", "defaultdict")
+TORCHS_OWN = (
+    "_codecs.encode",
+    "builtins.bytearray",
+    "builtins.complex",
+    "builtins.set",
+    "collections.Counter",
+    "collections.OrderedDict",
+)
 PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 # all that bytes which were changed or cut off lead to in torch's reader
 GARBAGE = (
-    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError),
+    *(
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        EOFError,
+        LookupError,
+        MemoryError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ),
     *(struct.error, zipfile.BadZipFile),
 )
 
@@ -75,10 +128,12 @@ class _InertMapping:
 
 
 def read_content(path: str | Path) -> Any:
-    """What the file holds: a dictionary of tensors, or whatever was saved, with stand-ins for objects of other classes.
+    """What the file holds: a dictionary of tensors, or whatever was saved,
+    with stand-ins for objects of other classes.
 
-    Raises FileNotFoundError for a missing file; WeightsError for a folder and for a file that is empty, truncated, no file of weights,
-    or holds classes and functions that have no place beside weights. Nothing of it is executed.
+    Raises FileNotFoundError for a missing file; WeightsError for a folder and for a file that is empty,
+    truncated, no file of weights, or holds classes and functions that have no place beside weights. Nothing
+    of it is executed.
     """
     path = Path(path)
     if path.is_dir():
@@ -93,14 +148,17 @@ def read_content(path: str | Path) -> Any:
         try:
             return load_file(path)
         except (SafetensorError, OSError) as error:
-            raise WeightsError(f"{path} is a truncated or damaged safetensors file ({error}): use another copy.") from None
+            raise WeightsError(
+                f"{path} is a truncated or damaged safetensors file ({error}): use another copy."
+            ) from None
     if path.suffix == ".safetensors" and not _is_torch_file(path):
         raise WeightsError(f"{path} is not a safetensors file, whatever its name says: use another copy.")
     return _read_pickle(path)
 
 
 def sections(content: Any) -> dict[str, dict[str, Tensor]]:
-    """Every dictionary of named tensors in `content` by the names that lead to it, joined by dots; "" is `content` itself.
+    """Every dictionary of named tensors in `content` by the names that lead to it, joined by dots;
+    "" is `content` itself.
 
     States of optimizers and the like are left out: `training_states` names them.
     """
@@ -121,14 +179,21 @@ def sections(content: Any) -> dict[str, dict[str, Tensor]]:
 
 
 def training_states(content: Any) -> tuple[str, ...]:
-    """Names at the top level of `content` that hold states of training (of an optimizer, of a loss), which `sections` leaves out."""
+    """Names at the top level of `content` that hold states of training (of an optimizer, of a loss),
+    which `sections` leaves out.
+    """
     if not isinstance(content, Mapping):
         return ()
-    return tuple(k for k, v in content.items() if isinstance(k, str) and isinstance(v, Mapping) and TRAINING.search(k.lower()))
+    return tuple(
+        k
+        for k, v in content.items()
+        if isinstance(k, str) and isinstance(v, Mapping) and TRAINING.search(k.lower())
+    )
 
 
 def choose_section(path: Path, found: Mapping[str, Mapping[str, Tensor]], part: str | None = None) -> str:
-    """The section that holds the weights: `part` if given, else a moving average, else the usual names, else the only one.
+    """The section that holds the weights: `part` if given, else a moving average, else the usual names,
+    else the only one.
 
     Raises WeightsError where there is none, or none of these.
     """
@@ -147,7 +212,10 @@ def choose_section(path: Path, found: Mapping[str, Mapping[str, Tensor]], part: 
         return next(iter(found))
     if found:
         raise WeightsError(f"{path} holds several networks ({_listed(found)}): name one of them as part.")
-    raise WeightsError(f"{path} holds no named tensors: expected a state_dict, alone or under one of {', '.join(CONTAINERS)}.")
+    raise WeightsError(
+        f"{path} holds no named tensors: expected a state_dict, "
+        f"alone or under one of {', '.join(CONTAINERS)}."
+    )
 
 
 def _listed(found: Mapping[str, Mapping[str, Tensor]]) -> str:
@@ -158,7 +226,10 @@ def refuse_non_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Raise WeightsError where a tensor holds NaN or infinity, which would spread to every result."""
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise WeightsError(f"{path}: {name} holds values that are not finite: the network had diverged or the file is damaged.")
+            raise WeightsError(
+                f"{path}: {name} holds values that are not finite: "
+                "the network had diverged or the file is damaged."
+            )
 
 
 # ------------------------------------------------------------------------------------------------ pickles
@@ -177,13 +248,21 @@ def _read_pickle(path: Path) -> Any:
         raise _refusal(path, error) from None
     except GARBAGE as error:
         if _is_torch_file(path):
-            raise WeightsError(f"{path} is a truncated or damaged torch file ({_first_line(error)}): use another copy.") from None
-        raise WeightsError(f"{path} is not a file of weights: expected safetensors or what torch.save writes.") from None
+            raise WeightsError(
+                f"{path} is a truncated or damaged torch file ({_first_line(error)}): use another copy."
+            ) from None
+        raise WeightsError(
+            f"{path} is not a file of weights: expected safetensors or what torch.save writes."
+        ) from None
 
 
 def _load(path: Path, stand_ins: Mapping[str, type]) -> Any:
-    with path.open("rb") as file, torch.serialization.safe_globals([(c, name) for name, c in stand_ins.items()]):
-        return torch.load(file, map_location="cpu", weights_only=True)  # a file, since torch believes the name .safetensors
+    with (
+        path.open("rb") as file,
+        torch.serialization.safe_globals([(c, name) for name, c in stand_ins.items()]),
+    ):
+        # a file, since torch believes the name .safetensors
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _refusal(path: Path, error: pickle.UnpicklingError) -> WeightsError:
@@ -192,19 +271,24 @@ def _refusal(path: Path, error: pickle.UnpicklingError) -> WeightsError:
     what = f" ({refused[0]})" if refused else f" ({name.group(1)})" if name and "." in name.group(1) else ""
     if what or "Unsupported" in str(error) or ("weights_only" in str(error) and _is_torch_file(path)):
         return WeightsError(
-            f"{path} holds Python objects besides tensors{what}, which pointlift never executes: save its state_dict alone, with "
-            "torch.save or as safetensors, where you trust it."
+            f"{path} holds Python objects besides tensors{what}, which pointlift never executes: "
+            "save its state_dict alone, with torch.save or as safetensors, where you trust it."
         )
     return WeightsError(f"{path} is not a file of weights: expected safetensors or what torch.save writes.")
 
 
 def _stand_ins(path: Path) -> tuple[dict[str, type], list[str]]:
-    """({name: stand-in}, names that are refused) of the classes and functions that a torch file mentions and torch does not allow."""
+    """({name: stand-in}, names that are refused) of the classes and functions that a torch file mentions and
+    torch does not allow.
+    """
     stand_ins: dict[str, type] = {}
     refused: list[str] = []
     for module, name in _mentioned(path):
         full = f"{module}.{name}"
-        if any((module == m or (not names and module.startswith(f"{m}."))) and (not names or name in names) for m, names in INERT):
+        if any(
+            (module == m or (not names and module.startswith(f"{m}."))) and (not names or name in names)
+            for m, names in INERT
+        ):
             stand_ins[full] = _InertMapping if name in MAPPINGS else _Inert
         elif module.split(".")[0] != "torch" and full not in TORCHS_OWN:
             refused.append(full)
@@ -212,7 +296,9 @@ def _stand_ins(path: Path) -> tuple[dict[str, type], list[str]]:
 
 
 def _mentioned(path: Path) -> list[tuple[str, str]]:
-    """(module, name) of every global in a torch file's pickle, found by reading its instructions, none of which is carried out."""
+    """(module, name) of every global in a torch file's pickle, found by reading its instructions,
+    none of which is carried out.
+    """
     found: list[tuple[str, str]] = []
 
     def scan(pickled: BinaryIO) -> None:

@@ -1,4 +1,6 @@
-"""Image networks' weights from other people's files, whatever their naming, with a report of what became of every tensor."""
+"""Image networks' weights from other people's files, whatever their naming,
+with a report of what became of every tensor.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,12 @@ PREFIXES = ("module.", "backbone.", "model.")
 class ImageWeightsReport:
     """What became of every tensor of the file and of the network.
 
-    matched: names loaded. missing: in the network only. unexpected: in the file only. mismatched: names with two shapes. The last
-    three can only be counters of batch norm, which older files lack, the classifier where the scheme says that such files have none or
-    another, and names that the caller allowed to differ. prefixes: what was stripped from the file's names.
-    scheme and why: whose naming the file follows and how that was recognised. dropped: (name in the file, why) of tensors that have
-    no place in the network: heads, copies, queues, decoders. ignored: parts of the file that hold states of training.
+    matched: names loaded. missing: in the network only. unexpected: in the file only. mismatched: names with
+    two shapes. The last three can only be counters of batch norm, which older files lack, the classifier
+    where the scheme says that such files have none or another, and names that the caller allowed to differ.
+    prefixes: what was stripped from the file's names. scheme and why: whose naming the file follows and how
+    that was recognised. dropped: (name in the file, why) of tensors that have no place in the network: heads,
+    copies, queues, decoders. ignored: parts of the file that hold states of training.
     """
 
     path: str
@@ -54,8 +57,15 @@ class ImageWeightsReport:
         if self.why:
             lines.append(f"  read as {self.scheme}: {self.why}")
         if self.missing or self.mismatched:
-            lines.append(f"  NOT loaded, the network keeps its own values: {len(self.missing) + len(self.mismatched)} tensors")
-        for what, names in (("missing", self.missing), ("unexpected", self.unexpected), ("of another shape", self.mismatched)):
+            lines.append(
+                "  NOT loaded, the network keeps its own values: "
+                f"{len(self.missing) + len(self.mismatched)} tensors"
+            )
+        for what, names in (
+            ("missing", self.missing),
+            ("unexpected", self.unexpected),
+            ("of another shape", self.mismatched),
+        ):
             if names:
                 lines.append(f"  {what}: {len(names)} ({_first_of(names)})")
         for why in dict.fromkeys(reason for _, reason in self.dropped):
@@ -73,20 +83,27 @@ def _first_of(names: Sequence[str]) -> str:
 
 
 def load_image_weights(
-    path: str | Path, model: nn.Module, allow: Sequence[str] = (), scheme: str = "auto", part: str | None = None
+    path: str | Path,
+    model: nn.Module,
+    allow: Sequence[str] = (),
+    scheme: str = "auto",
+    part: str | None = None,
 ) -> ImageWeightsReport:
     """Load the weights in `path` into `model`, strictly, and report.
 
-    scheme: whose naming the file follows, one of `pointlift.weights.naming.SCHEMES` ("moco", "dino", "mmsegmentation", ...), "plain" for
-    the network's own names, or "auto", which recognises it from all names of the file. What a scheme adds to the network (projection
-    head, momentum copy, decoder) is dropped and reported; of recognised files alone the classifier may be missing or of another size.
-    Otherwise a dictionary under "state_dict", "model" or the like is unwrapped, and the prefixes "module.", "backbone." and "model."
-    are stripped where the model does not have them. part: which dictionary of the file to read, where it holds several; by default a
-    moving average of the weights, then "state_dict" and the like. allow: names of modules that may be missing, unexpected or of another
-    shape, usually the classifier (("fc",)); they keep the model's own values.
+    scheme: whose naming the file follows, one of `pointlift.weights.naming.SCHEMES` ("moco", "dino",
+    "mmsegmentation", ...), "plain" for the network's own names, or "auto", which recognises it from all names
+    of the file. What a scheme adds to the network (projection head, momentum copy, decoder) is dropped and
+    reported; of recognised files alone the classifier may be missing or of another size. Otherwise a
+    dictionary under "state_dict", "model" or the like is unwrapped, and the prefixes "module.", "backbone."
+    and "model." are stripped where the model does not have them. part: which dictionary of the file to read,
+    where it holds several; by default a moving average of the weights, then "state_dict" and the like. allow:
+    names of modules that may be missing, unexpected or of another shape, usually the classifier (("fc",));
+    they keep the model's own values.
 
-    Raises FileNotFoundError for a missing file, ValueError for an unknown scheme, WeightsError for a file that is truncated, holds
-    Python objects besides tensors and settings (nothing in it is ever executed), holds NaN, or does not fit; the model is then unchanged.
+    Raises FileNotFoundError for a missing file, ValueError for an unknown scheme, WeightsError for a file
+    that is truncated, holds Python objects besides tensors and settings (nothing in it is ever executed),
+    holds NaN, or does not fit; the model is then unchanged.
     """
     path = Path(path)
     content = read_content(path)
@@ -98,12 +115,19 @@ def load_image_weights(
         tensors, prefixes = _strip(path, found[section], expected)
         naming = Naming("plain", "", section, {}, head=(), others="not the weights that are used")
     else:
-        tensors, prefixes = {new: found[naming.section][old] for old, new in naming.names.items()}, _removed(naming)
-    fit = _Fit.of(tensors, expected, _allowed((*allow, *naming.head, *(_classifier(model) if naming.head else ()))))
+        tensors, prefixes = (
+            {new: found[naming.section][old] for old, new in naming.names.items()},
+            _removed(naming),
+        )
+    fit = _Fit.of(
+        tensors, expected, _allowed((*allow, *naming.head, *(_classifier(model) if naming.head else ())))
+    )
     if fit.refused:
         raise WeightsError(f"{path} does not fit {type(model).__name__}: {fit.complaint(naming)}.")
     if not any(n for n in fit.matched if not n.endswith("num_batches_tracked")):
-        raise WeightsError(f"{path} does not fit {type(model).__name__}: none of its {len(tensors)} tensors match.")
+        raise WeightsError(
+            f"{path} does not fit {type(model).__name__}: none of its {len(tensors)} tensors match."
+        )
     loaded = {n: tensors[n] for n in fit.matched}
     refuse_non_finite(path, loaded)
     model.load_state_dict(loaded, strict=False)
@@ -113,14 +137,21 @@ def load_image_weights(
 
 
 def read_tensors(path: str | Path, part: str | None = None) -> dict[str, Tensor]:
-    """{name: tensor} of a safetensors or torch file, containers unwrapped, names as they are. Raises like `load_image_weights`."""
+    """{name: tensor} of a safetensors or torch file, containers unwrapped, names as they are.
+    Raises like `load_image_weights`.
+    """
     path = Path(path)
     found = sections(read_content(path))
     return dict(found[choose_section(path, found, part)])
 
 
 def _naming(
-    path: Path, content: Any, found: Mapping[str, Mapping[str, Tensor]], expected: Mapping[str, Tensor], scheme: str, part: str | None
+    path: Path,
+    content: Any,
+    found: Mapping[str, Mapping[str, Tensor]],
+    expected: Mapping[str, Tensor],
+    scheme: str,
+    part: str | None,
 ) -> Naming | None:
     if scheme == "plain":
         return None
@@ -131,17 +162,32 @@ def _naming(
         main = choose_section(path, found, part)
     except WeightsError:
         main = None  # a scheme may know which of several networks to take
-    keys = frozenset(k for k in content if isinstance(k, str)) if isinstance(content, Mapping) else frozenset()
+    keys = (
+        frozenset(k for k in content if isinstance(k, str)) if isinstance(content, Mapping) else frozenset()
+    )
     file = WeightFile(found, main, keys)
     naming = recognise(file, expected, scheme)
     if naming is None and scheme != "auto":
         other = recognise(file, expected)
-        says = f"its names are those of {other.scheme} ({other.why})" if other else f"it has {len(file.tensors)} tensors of other names"
+        says = (
+            f"its names are those of {other.scheme} ({other.why})"
+            if other
+            else f"it has {len(file.tensors)} tensors of other names"
+        )
         others = ", ".join(SCHEMES)
-        raise WeightsError(f"{path} is not in the naming {scheme!r}: {says}; leave the scheme out, or use plain or one of {others}.")
-    if naming is not None and main is not None and scheme == "auto" and _names(found[main]) == _names(expected):
+        raise WeightsError(
+            f"{path} is not in the naming {scheme!r}: {says}; leave the scheme out, "
+            f"or use plain or one of {others}."
+        )
+    if (
+        naming is not None
+        and main is not None
+        and scheme == "auto"
+        and _names(found[main]) == _names(expected)
+    ):
         changes = naming.dropped or any(old != new for old, new in naming.names.items())
-        return None if changes else naming  # a network that is itself built like the scheme takes the file as it is
+        # a network that is itself built like the scheme takes the file as it is
+        return None if changes else naming
     return naming
 
 
@@ -159,7 +205,10 @@ def _dropped(naming: Naming, found: Mapping[str, Mapping[str, Tensor]]) -> tuple
     rows = list(naming.dropped.items())
     for section, tensors in found.items():
         if section != naming.section:
-            rows += [(f"{section}.{n}" if section else n, naming.others if len(tensors) > 1 else "no weight") for n in tensors]
+            rows += [
+                (f"{section}.{n}" if section else n, naming.others if len(tensors) > 1 else "no weight")
+                for n in tensors
+            ]
     return tuple(rows)
 
 
@@ -171,7 +220,9 @@ def _classifier(model: nn.Module) -> tuple[str, ...]:
 
 def _allowed(modules: Sequence[str]) -> Callable[[str], bool]:
     def allowed(name: str) -> bool:
-        return name.endswith("num_batches_tracked") or any(name == m or name.startswith(f"{m}.") for m in modules)
+        return name.endswith("num_batches_tracked") or any(
+            name == m or name.startswith(f"{m}.") for m in modules
+        )
 
     return allowed
 
@@ -187,27 +238,46 @@ class _Fit:
     refused: frozenset[str]
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], allowed: Callable[[str], bool]) -> _Fit:
+    def of(
+        cls, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], allowed: Callable[[str], bool]
+    ) -> _Fit:
         missing = tuple(n for n in expected if n not in tensors)
         unexpected = tuple(n for n in tensors if n not in expected)
         mismatched = tuple(n for n in expected if n in tensors and tensors[n].shape != expected[n].shape)
         matched = tuple(n for n in expected if n in tensors and tensors[n].shape == expected[n].shape)
-        return cls(matched, missing, unexpected, mismatched, frozenset(n for n in (*missing, *unexpected, *mismatched) if not allowed(n)))
+        return cls(
+            matched,
+            missing,
+            unexpected,
+            mismatched,
+            frozenset(n for n in (*missing, *unexpected, *mismatched) if not allowed(n)),
+        )
 
     def complaint(self, naming: Naming) -> str:
-        groups = (("missing", self.missing), ("unexpected", self.unexpected), ("of another shape", self.mismatched))
-        counts = [f"{len(bad)} {what} (first: {bad[0]})" for what, names in groups if (bad := [n for n in names if n in self.refused])]
+        groups = (
+            ("missing", self.missing),
+            ("unexpected", self.unexpected),
+            ("of another shape", self.mismatched),
+        )
+        counts = [
+            f"{len(bad)} {what} (first: {bad[0]})"
+            for what, names in groups
+            if (bad := [n for n in names if n in self.refused])
+        ]
         total = len(self.matched) + len(self.missing) + len(self.mismatched)
         first = next(n for _, names in groups for n in names if n in self.refused)
         read = f" of a file read as {naming.scheme}, since {naming.why}" if naming.why else ""
         hint = f" ({naming.hint})" if naming.hint else ""
         return (
-            f"{len(self.matched)} of {total} tensors match, {', '.join(counts)}{read}; use the network they were made for{hint}, "
-            f"or name what may differ (allow=({first.rpartition('.')[0] or first!r},))"
+            f"{len(self.matched)} of {total} tensors match, {', '.join(counts)}{read}; "
+            f"use the network they were made for{hint}, or name what may differ "
+            f"(allow=({first.rpartition('.')[0] or first!r},))"
         )
 
 
-def _strip(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+def _strip(
+    path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Rename tensors to the network's names; those it does not know keep the shortest form of theirs."""
     stripped: dict[str, Tensor] = {}
     used: set[str] = set()
@@ -215,7 +285,10 @@ def _strip(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tenso
         forms = list(_forms(name))
         form, removed = next(((f, r) for f, r in forms if f in expected), forms[-1])
         if form in stripped:
-            raise WeightsError(f"{path} holds two tensors that are both {form} once prefixes are stripped: rename one of them.")
+            raise WeightsError(
+                f"{path} holds two tensors that are both {form} once prefixes are stripped: "
+                "rename one of them."
+            )
         stripped[form] = tensor
         used |= set(removed)
     return stripped, tuple(p for p in PREFIXES if p in used)
@@ -229,8 +302,11 @@ def _forms(name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield name, removed
 
 
-def save_image_model(model: nn.Module, path: str | Path, metadata: Mapping[str, Any], half: bool = True) -> None:
-    """Write the state dict with JSON metadata as an archive of kind "image"; the file appears whole or not at all.
+def save_image_model(
+    model: nn.Module, path: str | Path, metadata: Mapping[str, Any], half: bool = True
+) -> None:
+    """Write the state dict with JSON metadata as an archive of kind "image";
+    the file appears whole or not at all.
 
     half: floating-point tensors in float16, otherwise as they are.
     """

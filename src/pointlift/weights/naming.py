@@ -1,7 +1,8 @@
-"""Whose naming a file of image weights follows, and what its tensors are called in timm's and torchvision's networks.
+"""Whose naming a file of image weights follows, and what its tensors are called in timm's and torchvision's
+networks.
 
-A scheme is recognised from all names of the file together, never from one of them, and says why. What follows from it is a table: every
-tensor of the file has a name in the network or a reason why it has no place there.
+A scheme is recognised from all names of the file together, never from one of them, and says why. What follows
+from it is a table: every tensor of the file has a name in the network or a reason why it has no place there.
 """
 
 from __future__ import annotations
@@ -16,18 +17,32 @@ __all__ = ["SCHEMES", "Naming", "WeightFile", "recognise"]
 
 Sections = Mapping[str, Mapping[str, Tensor]]
 TRUNK = re.compile(r"layer[1-4]\.\d+\.((conv|bn)[1-3]|downsample\.[0-2])\.\w+")
-SEGMENTATION_HEADS = ("last_layer.", "conv3x3_ocr.", "ocr_gather_head.", "ocr_distri_head.", "cls_head.", "aux_head.")
+SEGMENTATION_HEADS = (
+    "last_layer.",
+    "conv3x3_ocr.",
+    "ocr_gather_head.",
+    "ocr_distri_head.",
+    "cls_head.",
+    "aux_head.",
+)
 HRNET_PARTS = ("conv1.", "bn1.", "conv2.", "bn2.", "layer1.", "transition", "stage2.", "stage3.", "stage4.")
 HRNET_CLASSIFIER = ("incre_modules", "downsamp_modules", "final_layer", "classifier")
 IMAGENET_21K = (10450, 11221)  # classes of MIIL's two cleaned versions
-CSAIL_STEM = {"conv1": "conv1.0", "bn1": "conv1.1", "conv2": "conv1.3", "bn2": "conv1.4", "conv3": "conv1.6", "bn3": "bn1"}
+CSAIL_STEM = {
+    "conv1": "conv1.0",
+    "bn1": "conv1.1",
+    "conv2": "conv1.3",
+    "bn2": "conv1.4",
+    "conv3": "conv1.6",
+    "bn3": "bn1",
+}
 MMSEG_STEM = {f"stem.{i}": f"conv1.{i}" for i in (0, 1, 3, 4, 6)} | {"stem.7": "bn1"}
 
 
 @dataclass(frozen=True)
 class WeightFile:
-    """What a file holds: dictionaries of tensors (`sections`), the one with the weights if nothing says otherwise (`main`, which may be
-    missing), and the names at its top level."""
+    """What a file holds: dictionaries of tensors (`sections`), the one with the weights if nothing says
+    otherwise (`main`, which may be missing), and the names at its top level."""
 
     sections: Sections
     main: str | None
@@ -40,9 +55,10 @@ class WeightFile:
 
 @dataclass(frozen=True)
 class Naming:
-    """scheme and why it is this one; the section it reads; names: of the file -> of the network; dropped: of the file -> why (a section is
-    part of its tensors' names there). head: modules of the network that such files lack or hold in another size. others: why the tensors of
-    other sections are not used. hint: what to use where the network does not fit."""
+    """scheme and why it is this one; the section it reads; names: of the file -> of the network; dropped: of
+    the file -> why (a section is part of its tensors' names there). head: modules of the network that such
+    files lack or hold in another size. others: why the tensors of other sections are not used. hint: what to
+    use where the network does not fit."""
 
     scheme: str
     why: str
@@ -58,19 +74,25 @@ Recogniser = Callable[[WeightFile, Collection[str]], "Naming | None"]
 
 
 def recognise(file: WeightFile, expected: Collection[str], scheme: str = "auto") -> Naming | None:
-    """The naming of `file`, for a network whose tensors are called `expected`; None where no scheme (or not the given one) fits.
+    """The naming of `file`, for a network whose tensors are called `expected`;
+    None where no scheme (or not the given one) fits.
 
     Raises ValueError for an unknown scheme.
     """
     if scheme != "auto" and scheme not in SCHEMES:
         raise ValueError(f"scheme must be auto, plain or one of {', '.join(SCHEMES)}, got {scheme!r}.")
     if scheme != "auto":
-        naming = SCHEMES[scheme](file, expected) or (OTHERWISE[scheme](file, expected) if scheme in OTHERWISE else None)
+        naming = SCHEMES[scheme](file, expected) or (
+            OTHERWISE[scheme](file, expected) if scheme in OTHERWISE else None
+        )
         return naming and replace(naming, scheme=scheme)
-    return next((naming for recogniser in SCHEMES.values() if (naming := recogniser(file, expected)) is not None), None)
+    return next(
+        (naming for recogniser in SCHEMES.values() if (naming := recogniser(file, expected)) is not None),
+        None,
+    )
 
 
-# ------------------------------------------------------------------------------------------------ what names have in common
+# -------------------------------------------------------------------------- what names have in common
 
 
 def _wrapped(names: Iterable[str]) -> str:
@@ -84,9 +106,15 @@ def _inside(names: Iterable[str], prefix: str) -> set[str]:
 
 
 def _is_resnet(names: Collection[str]) -> bool:
-    """Whether the four stages of torchvision's ResNet are there, each with the convolutions and norms of its blocks."""
+    """Whether the four stages of torchvision's ResNet are there,
+    each with the convolutions and norms of its blocks.
+    """
     trunk = [n for n in names if TRUNK.fullmatch(n)]
-    return all(f"layer{s}.0.{m}" in trunk for s in (1, 2, 3, 4) for m in ("conv1.weight", "conv2.weight", "bn1.running_mean", "bn2.weight"))
+    return all(
+        f"layer{s}.0.{m}" in trunk
+        for s in (1, 2, 3, 4)
+        for m in ("conv1.weight", "conv2.weight", "bn1.running_mean", "bn2.weight")
+    )
 
 
 def _top(names: Iterable[str]) -> set[str]:
@@ -94,7 +122,9 @@ def _top(names: Iterable[str]) -> set[str]:
     return {n.split(".")[0] for n in names if not TRUNK.fullmatch(n)}
 
 
-def _split(names: Iterable[str], prefix: str, keep: Callable[[str], bool], why: str) -> tuple[dict[str, str], dict[str, str]]:
+def _split(
+    names: Iterable[str], prefix: str, keep: Callable[[str], bool], why: str
+) -> tuple[dict[str, str], dict[str, str]]:
     """Names below `prefix` that are kept, without it, and those that are dropped because of `why`."""
     inner = [n for n in names if n.startswith(prefix)]
     kept = {n: n[len(prefix) :] for n in inner if keep(n[len(prefix) :])}
@@ -106,10 +136,13 @@ def _renamed(names: Mapping[str, str], stem: Mapping[str, str], expected: Collec
     if "conv1.0.weight" not in expected:
         return dict(names)
     parts = {old: new.rpartition(".") for old, new in names.items()}
-    return {old: f"{stem[module]}.{last}" if module in stem else names[old] for old, (module, _, last) in parts.items()}
+    return {
+        old: f"{stem[module]}.{last}" if module in stem else names[old]
+        for old, (module, _, last) in parts.items()
+    }
 
 
-# ------------------------------------------------------------------------------------------------ contrastive and self-distilled
+# -------------------------------------------------------------------------- contrastive and self-distilled
 
 
 def _moco(file: WeightFile, expected: Collection[str]) -> Naming | None:
@@ -124,27 +157,41 @@ def _moco(file: WeightFile, expected: Collection[str]) -> Naming | None:
     kept, dropped = _split(names, f"{p}encoder_q.", lambda n: not n.startswith("fc."), "projection head")
     dropped |= {n: "momentum copy" for n in names if n.startswith(f"{p}encoder_k.")}
     dropped |= {n: "queue of negatives" for n in names if n.startswith(f"{p}queue")}
-    parts = [f"a query encoder of {len(query)} tensors", *(["its momentum copy"] if key else []), *(["a queue"] if queue else [])]
+    parts = [
+        f"a query encoder of {len(query)} tensors",
+        *(["its momentum copy"] if key else []),
+        *(["a queue"] if queue else []),
+    ]
     return Naming("moco", f"it consists of {' and '.join(parts)}", file.main, kept, dropped)
 
 
 def _moco_v3(file: WeightFile, expected: Collection[str]) -> Naming | None:
     names = file.tensors.keys()
     p = _wrapped(names)
-    base, momentum, predictor = (_inside(names, f"{p}{part}.") for part in ("base_encoder", "momentum_encoder", "predictor"))
+    base, momentum, predictor = (
+        _inside(names, f"{p}{part}.") for part in ("base_encoder", "momentum_encoder", "predictor")
+    )
     if file.main is None or not base or len(base) + len(momentum) + len(predictor) != len(names):
         return None
     if momentum != base and not (not momentum and predictor):
         return None
-    kept, dropped = _split(names, f"{p}base_encoder.", lambda n: not n.startswith(("fc.", "head.")), "projection head")
+    kept, dropped = _split(
+        names, f"{p}base_encoder.", lambda n: not n.startswith(("fc.", "head.")), "projection head"
+    )
     dropped |= {n: "momentum copy" for n in names if n.startswith(f"{p}momentum_encoder.")}
     dropped |= {n: "prediction head" for n in names if n.startswith(f"{p}predictor.")}
-    why = f"it consists of a base encoder of {len(base)} tensors, {'its momentum copy' if momentum else 'no momentum copy'} and a predictor"
+    why = (
+        f"it consists of a base encoder of {len(base)} tensors, "
+        f"{'its momentum copy' if momentum else 'no momentum copy'} and a predictor"
+    )
     return Naming("moco-v3", why, file.main, kept, dropped, head=("fc", "head"))
 
 
 def _dino(file: WeightFile, expected: Collection[str]) -> Naming | None:
-    found = {role: next((s for s in file.sections if s.split(".")[-1] == role), None) for role in ("student", "teacher")}
+    found = {
+        role: next((s for s in file.sections if s.split(".")[-1] == role), None)
+        for role in ("student", "teacher")
+    }
     student, teacher = found["student"], found["teacher"]
     if student is None or teacher is None:
         return None
@@ -162,10 +209,12 @@ def _dino(file: WeightFile, expected: Collection[str]) -> Naming | None:
     kept, dropped = _split(names, f"{p}backbone.", lambda n: True, "")
     dropped = {n: "projection head" for n in names if n not in kept}
     why = f"it holds a student and a teacher with the same backbone of {len(kept)} tensors"
-    return Naming("dino", why, teacher, kept, dropped, ("fc", "head"), "not the teacher, which DINO evaluates")
+    return Naming(
+        "dino", why, teacher, kept, dropped, ("fc", "head"), "not the teacher, which DINO evaluates"
+    )
 
 
-# ------------------------------------------------------------------------------------------------ encoders of segmentation networks
+# -------------------------------------------------------------------------- encoders of segmentation networks
 
 
 def _mmsegmentation(file: WeightFile, expected: Collection[str]) -> Naming | None:
@@ -180,20 +229,38 @@ def _mmsegmentation(file: WeightFile, expected: Collection[str]) -> Naming | Non
     kept, _ = _split(names, f"{p}backbone.", lambda n: True, "")
     deep = "stem.0.weight" in backbone
     kept = _renamed(kept, MMSEG_STEM, expected) if deep else kept
-    dropped = {n: "segmentation decoder" if "decode_head." in n else "auxiliary head" for n in names if n not in kept}
+    dropped = {
+        n: "segmentation decoder" if "decode_head." in n else "auxiliary head" for n in names if n not in kept
+    }
     why = f"it consists of a backbone of {len(backbone)} tensors and decoding heads"
-    return Naming("mmsegmentation", why, file.main, kept, dropped, hint="timm's resnet50c has its stem" if deep else "")
+    return Naming(
+        "mmsegmentation", why, file.main, kept, dropped, hint="timm's resnet50c has its stem" if deep else ""
+    )
 
 
 def _torchvision_segmentation(file: WeightFile, expected: Collection[str]) -> Naming | None:
     names = file.tensors.keys()
     p = _wrapped(names)
-    backbone, decoder, rest = (_inside(names, f"{p}{part}.") for part in ("backbone", "classifier", "aux_classifier"))
-    if file.main is None or not _is_resnet(backbone) or not decoder or len(backbone) + len(decoder) + len(rest) != len(names):
+    backbone, decoder, rest = (
+        _inside(names, f"{p}{part}.") for part in ("backbone", "classifier", "aux_classifier")
+    )
+    if (
+        file.main is None
+        or not _is_resnet(backbone)
+        or not decoder
+        or len(backbone) + len(decoder) + len(rest) != len(names)
+    ):
         return None
     kept, _ = _split(names, f"{p}backbone.", lambda n: True, "")
-    dropped = {n: "segmentation decoder" if n.startswith(f"{p}classifier.") else "auxiliary head" for n in names if n not in kept}
-    why = f"it consists of a ResNet of {len(backbone)} tensors as backbone and {len(decoder)} tensors of a segmentation classifier"
+    dropped = {
+        n: "segmentation decoder" if n.startswith(f"{p}classifier.") else "auxiliary head"
+        for n in names
+        if n not in kept
+    }
+    why = (
+        f"it consists of a ResNet of {len(backbone)} tensors as backbone and {len(decoder)} tensors of a "
+        "segmentation classifier"
+    )
     return Naming("torchvision-segmentation", why, file.main, kept, dropped)
 
 
@@ -205,7 +272,11 @@ def _hrnet_semseg(file: WeightFile, expected: Collection[str]) -> Naming | None:
     trunk = {n for n in inner if n.startswith(HRNET_PARTS)}
     heads = {n for n in inner if n.startswith(SEGMENTATION_HEADS)}
     loss = {n for n in names if n.removeprefix("module.").startswith("loss.")}
-    if file.main is None or not heads or not all(any(n.startswith(part) for n in trunk) for part in HRNET_PARTS):
+    if (
+        file.main is None
+        or not heads
+        or not all(any(n.startswith(part) for n in trunk) for part in HRNET_PARTS)
+    ):
         return None
     if len(trunk | heads) + len(loss) != len(names):
         return None
@@ -219,14 +290,24 @@ def _csail(file: WeightFile, expected: Collection[str]) -> Naming | None:
     names = file.tensors.keys()
     p = _wrapped(names)
     inner = _inside(names, p)
-    if file.main is None or not _is_resnet(inner) or _top(inner) != {"conv1", "bn1", "conv2", "bn2", "conv3", "bn3"}:
+    if (
+        file.main is None
+        or not _is_resnet(inner)
+        or _top(inner) != {"conv1", "bn1", "conv2", "bn2", "conv3", "bn3"}
+    ):
         return None
     kept = _renamed({n: n[len(p) :] for n in names}, CSAIL_STEM, expected)
     why = "it is a ResNet with a stem of three convolutions, conv1 to conv3, and no classifier"
-    return Naming("csail", why, file.main, kept, hint="timm's resnet50s, or a resnet with stem_type 'deep' and stem_width 64, has its stem")
+    return Naming(
+        "csail",
+        why,
+        file.main,
+        kept,
+        hint="timm's resnet50s, or a resnet with stem_type 'deep' and stem_width 64, has its stem",
+    )
 
 
-# ------------------------------------------------------------------------------------------------ image classifiers
+# -------------------------------------------------------------------------- image classifiers
 
 
 def _bagnet(file: WeightFile, expected: Collection[str]) -> Naming | None:
@@ -238,7 +319,13 @@ def _bagnet(file: WeightFile, expected: Collection[str]) -> Naming | None:
     if tuple(file.tensors[f"{p}conv1.weight"].shape[2:]) != (1, 1):
         return None
     why = "it is a ResNet behind a 1x1 convolution conv1 and a second one, conv2"
-    return Naming("bagnet", why, file.main, {n: n[len(p) :] for n in names}, hint="bagnet9, bagnet17 and bagnet33 have this stem")
+    return Naming(
+        "bagnet",
+        why,
+        file.main,
+        {n: n[len(p) :] for n in names},
+        hint="bagnet9, bagnet17 and bagnet33 have this stem",
+    )
 
 
 def _torchvision(file: WeightFile, expected: Collection[str]) -> Naming | None:
@@ -247,7 +334,11 @@ def _torchvision(file: WeightFile, expected: Collection[str]) -> Naming | None:
     inner = _inside(names, p)
     if file.main is None or not _is_resnet(inner) or _top(inner) - {"fc"} != {"conv1", "bn1"}:
         return None
-    classifier = f"with {_classes(file)} classes" if f"{p}fc.weight" in names else "without classifier, as DINO publishes its backbone"
+    classifier = (
+        f"with {_classes(file)} classes"
+        if f"{p}fc.weight" in names
+        else "without classifier, as DINO publishes its backbone"
+    )
     why = f"it is a ResNet in torchvision's names {classifier}"
     return Naming("torchvision", why, file.main, {n: n[len(p) :] for n in names})
 
@@ -258,14 +349,19 @@ def _classes(file: WeightFile) -> int:
 
 def _miil(file: WeightFile, expected: Collection[str]) -> Naming | None:
     """MIIL publishes networks of many kinds in timm's names; what they share is the number of classes."""
-    classifiers = [n for n, t in file.tensors.items() if t.ndim == 2 and len(t) in IMAGENET_21K and n.endswith(".weight")]
+    classifiers = [
+        n for n, t in file.tensors.items() if t.ndim == 2 and len(t) in IMAGENET_21K and n.endswith(".weight")
+    ]
     if not file.main or len(classifiers) != 1:
         return None
     p = _wrapped(file.tensors)
     module = classifiers[0].removeprefix(p).removesuffix(".weight")
     if f"{p}{module}.bias" not in file.tensors:
         return None
-    why = f"it is a state_dict whose classifier {module} has the {len(file.tensors[classifiers[0]])} classes of MIIL's ImageNet-21K"
+    why = (
+        f"it is a state_dict whose classifier {module} has the {len(file.tensors[classifiers[0]])} "
+        "classes of MIIL's ImageNet-21K"
+    )
     names = {n: n[len(p) :] for n in file.tensors}
     return Naming("miil-21k", why, file.main, names, head=(module,), others="not the weights that are used")
 
@@ -275,25 +371,45 @@ def _fractaldb(file: WeightFile, expected: Collection[str]) -> Naming | None:
     naming = _torchvision(file, expected)
     if naming is None or file.main or _classes(file) != 10000:
         return None
-    return Naming("fractaldb", "it is a bare ResNet with the 10000 classes of FractalDB-10k", naming.section, naming.names)
+    return Naming(
+        "fractaldb",
+        "it is a bare ResNet with the 10000 classes of FractalDB-10k",
+        naming.section,
+        naming.names,
+    )
 
 
 def _training_script(file: WeightFile, expected: Collection[str]) -> Naming | None:
-    """Stylized-ImageNet's files are what PyTorch's example of ImageNet training writes; AlexNet and VGG carry the wrapper inside."""
+    """Stylized-ImageNet's files are what PyTorch's example of ImageNet training writes;
+    AlexNet and VGG carry the wrapper inside.
+    """
     names = file.tensors.keys()
     wrapped = all(n.startswith("module.") for n in names)
-    inside = all(n.startswith(("features.module.", "classifier.")) for n in names) and any(".module." in n for n in names)
-    if file.main != "state_dict" or not {"arch", "state_dict"} <= file.keys or not file.keys & {"best_prec1", "best_acc1", "optimizer"}:
+    inside = all(n.startswith(("features.module.", "classifier.")) for n in names) and any(
+        ".module." in n for n in names
+    )
+    if (
+        file.main != "state_dict"
+        or not {"arch", "state_dict"} <= file.keys
+        or not file.keys & {"best_prec1", "best_acc1", "optimizer"}
+    ):
         return None
     kept = {n: n.removeprefix("module.").replace("features.module.", "features.", 1) for n in names}
-    if not (wrapped or inside) or not any(n == "fc.weight" or n.startswith("classifier.") for n in kept.values()):
+    if not (wrapped or inside) or not any(
+        n == "fc.weight" or n.startswith("classifier.") for n in kept.values()
+    ):
         return None
-    why = "it is what PyTorch's ImageNet example writes: arch, best_prec1 or optimizer, and a state_dict in a data-parallel wrapper"
+    why = (
+        "it is what PyTorch's ImageNet example writes: arch, best_prec1 or optimizer, "
+        "and a state_dict in a data-parallel wrapper"
+    )
     return Naming("stylized-imagenet", why, file.main, kept, head=("fc", "classifier"))
 
 
 def _view_teacher(file: WeightFile, expected: Collection[str]) -> Naming | None:
-    """The image network of a view_teacher run: the image model without its classifier, and what it classifies objects with."""
+    """The image network of a view_teacher run: the image model without its classifier,
+    and what it classifies objects with.
+    """
     names = file.tensors.keys()
     trunk = _inside(names, "trunk.")
     if file.main is None or not trunk or "classifier.weight" not in names:
@@ -301,10 +417,17 @@ def _view_teacher(file: WeightFile, expected: Collection[str]) -> Naming | None:
     if not all(n.startswith(("trunk.", "projection.", "classifier.")) for n in names):
         return None
     kept, _ = _split(names, "trunk.", lambda n: True, "")
-    dropped = {n: "classifier of objects" if n.startswith("classifier.") else "projection of pooled views" for n in names if n not in kept}
+    dropped = {
+        n: "classifier of objects" if n.startswith("classifier.") else "projection of pooled views"
+        for n in names
+        if n not in kept
+    }
     absent = {n.rpartition(".")[0] for n in expected if n not in trunk}
     head = tuple(absent) if len(absent) == 1 else ()  # its own classifier, whatever it is called
-    why = f"it is the image network of a view_teacher run, whose image model has {len(trunk)} tensors under trunk"
+    why = (
+        "it is the image network of a view_teacher run, "
+        f"whose image model has {len(trunk)} tensors under trunk"
+    )
     return Naming("view-teacher", why, file.main, kept, dropped, head)
 
 
@@ -329,7 +452,8 @@ SCHEMES: dict[str, Recogniser] = {
     "stylized-imagenet": _training_script,
     "torchvision": _torchvision,
 }
-# what else a file of a scheme may be where the user names the scheme: its names alone do not tell it from torchvision's
+# what else a file of a scheme may be where the user names the scheme:
+# its names alone do not tell it from torchvision's
 OTHERWISE: dict[str, Recogniser] = {
     "dino": _without_classifier,
     "miil-21k": _torchvision,

@@ -19,11 +19,12 @@ __all__ = ["build_network", "image_with_weights", "load_image_network"]
 
 
 def build_network(config: ModelConfig, num_classes: int, seed: int, voxel_size: float = 0.05) -> CloudNetwork:
-    """The network of a recipe, before its regime is set. New layers are drawn from `seed`; voxel_size is that of the clouds.
+    """The network of a recipe, before its regime is set. New layers are drawn from `seed`;
+    voxel_size is that of the clouds.
 
-    Networks that are not inflated take `options` and none of the keys of inflation. The regime scratch needs no weights: it loads neither
-    pretrained ones nor `cloud_weights`. Raises ValueError, FileNotFoundError or InflationError as `create_model`, `load_image_weights`,
-    `load_point_weights` and `inflate` do.
+    Networks that are not inflated take `options` and none of the keys of inflation. The regime scratch needs
+    no weights: it loads neither pretrained ones nor `cloud_weights`. Raises ValueError, FileNotFoundError or
+    InflationError as `create_model`, `load_image_weights`, `load_point_weights` and `inflate` do.
     """
     net = _untrained_network(config, num_classes, seed)
     net.voxel_size = voxel_size
@@ -42,9 +43,14 @@ def _untrained_network(config: ModelConfig, num_classes: int, seed: int) -> Clou
     kind = network_kind(config.image_model, config.network, image)
     if kind != "inflated":
         network = "auto" if kind == "own" else kind
-        return create_model(config.image_model, network=network, image_model=image, **shape, **(config.options or {}))
+        return create_model(
+            config.image_model, network=network, image_model=image, **shape, **(config.options or {})
+        )
     if config.options:
-        raise ValueError(f"model.options has {', '.join(config.options)}, but an inflated network takes rule, axis and so on.")
+        raise ValueError(
+            f"model.options has {', '.join(config.options)}, but an inflated network takes rule, "
+            "axis and so on."
+        )
     inflation = ("rule", "axis", "stem", "head", "shortcut_kernel", "load_stages", "start")
     return inflate(image, **shape, **{name: getattr(config, name) for name in inflation})
 
@@ -63,7 +69,8 @@ def image_with_weights(
     classifier_may_differ: bool = False,
     remedy: str = "name a file of them (model.weights), or set model.pretrained to false",
 ) -> tuple[nn.Module, str]:
-    """An image network with its weights, and where they come from in words: what everything that starts from one calls.
+    """An image network with its weights, and where they come from in words:
+    what everything that starts from one calls.
 
     Args:
         config: names the network and its options, and in `weights` a file of weights.
@@ -72,8 +79,8 @@ def image_with_weights(
         remedy: what to do about weights that are not to be had, for the message.
 
     Raises:
-        ValueError, FileNotFoundError: as `image_network` and `load_image_weights` do, and for weights that do not exist or cannot be
-            fetched.
+        ValueError, FileNotFoundError: as `image_network` and `load_image_weights` do, and for weights that do
+            not exist or cannot be fetched.
     """
     name = config.image_model
     if config.weights is None:
@@ -90,7 +97,9 @@ def image_with_weights(
     return image, report.render()
 
 
-def _named_image_network(name: str, pretrained: bool, options: dict[str, Any] | None, remedy: str) -> nn.Module:
+def _named_image_network(
+    name: str, pretrained: bool, options: dict[str, Any] | None, remedy: str
+) -> nn.Module:
     try:
         return image_network(name, pretrained, options)
     except RuntimeError as error:  # how timm says that a name has no weights

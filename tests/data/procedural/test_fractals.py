@@ -1,4 +1,6 @@
-"""Fractal categories and pictures against a plain Python chaos game, known attractors and the published file layout."""
+"""Fractal categories and pictures against a plain Python chaos game,
+known attractors and the published file layout.
+"""
 
 from pathlib import Path
 
@@ -18,8 +20,12 @@ from pointlift.data.procedural.fractals.systems import (
     write_categories,
 )
 
-SIERPINSKI = FractalCategory(np.array([[0.5, 0, 0, 0.5, e, f, 1 / 3] for e, f in ((0, 0), (0.5, 0), (0.25, 0.5))]), "sierpinski")
-EXPLODING = FractalCategory(np.array([[3.0, 0, 0, 3.0, 1.0, 1.0, 0.5], [2.0, 0.5, 0, 2.0, 1.0, 0.0, 0.5]]), "exploding")
+SIERPINSKI = FractalCategory(
+    np.array([[0.5, 0, 0, 0.5, e, f, 1 / 3] for e, f in ((0, 0), (0.5, 0), (0.25, 0.5))]), "sierpinski"
+)
+EXPLODING = FractalCategory(
+    np.array([[3.0, 0, 0, 3.0, 1.0, 1.0, 0.5], [2.0, 0.5, 0, 2.0, 1.0, 0.0, 0.5]]), "exploding"
+)
 
 
 def splitmix64(seed: int, count: int) -> list[int]:
@@ -34,9 +40,12 @@ def splitmix64(seed: int, count: int) -> list[int]:
 
 
 def test_stream_is_splitmix64() -> None:
-    assert splitmix64(1234567, 2) == [6457827717110365317, 3203168211198807973]  # the algorithm's published test vector
+    # the algorithm's published test vector
+    assert splitmix64(1234567, 2) == [6457827717110365317, 3203168211198807973]
     for seed in (0, 1234567, 2**63 - 1):
-        np.testing.assert_array_equal(fractal_render.uniforms(seed, 50), [(z >> 11) / 2**53 for z in splitmix64(seed, 50)])
+        np.testing.assert_array_equal(
+            fractal_render.uniforms(seed, 50), [(z >> 11) / 2**53 for z in splitmix64(seed, 50)]
+        )
 
 
 def test_chaos_game_equals_plain_python() -> None:
@@ -54,7 +63,8 @@ def test_divergent_orbit_is_cut_before_it_leaves_the_numbers() -> None:
     assert 100 < len(points) < 1500 and np.isfinite(points).all()
     nan_at_once = np.array([[1e200, 0, 0, 1e200, 1e200, 1.0, 1.0]])
     np.testing.assert_array_equal(fractal_render.chaos_game(nan_at_once, 1000, 1), [[0.0, 0.0]])
-    assert render(FractalCategory(nan_at_once), 32, mode="point_gray").sum() == fractal_render.GRAY  # one dot, no crash
+    # one dot, no crash
+    assert render(FractalCategory(nan_at_once), 32, mode="point_gray").sum() == fractal_render.GRAY
     assert EXPLODING.diverges() and not SIERPINSKI.diverges()
     assert filling_rate(EXPLODING.maps) < 0.01
 
@@ -81,8 +91,14 @@ def test_patches_are_three_by_three_around_visited_pixels() -> None:
         for dx in (-1, 0, 1):
             grown |= np.roll(points, (dy, dx), (0, 1))
     assert points.sum() < patches.sum() < grown.sum() and not (patches & ~grown).any()
-    single = np.array([fractal_render.draw(np.array([[2, 2]], np.int32), 5, 5, True, False, s)[:, :, 0] > 0 for s in range(2000)])
-    assert single.any(axis=(1, 2)).all() and len(np.unique(single.reshape(2000, -1), axis=0)) > 450  # of 511 masks, never the empty one
+    single = np.array(
+        [
+            fractal_render.draw(np.array([[2, 2]], np.int32), 5, 5, True, False, s)[:, :, 0] > 0
+            for s in range(2000)
+        ]
+    )
+    # of 511 masks, never the empty one
+    assert single.any(axis=(1, 2)).all() and len(np.unique(single.reshape(2000, -1), axis=0)) > 450
 
 
 def test_color_modes() -> None:
@@ -110,7 +126,9 @@ def test_rendering_leaves_global_generators_alone() -> None:
     np.testing.assert_array_equal(np.random.get_state()[1], before)  # type: ignore[index]
 
 
-@pytest.mark.parametrize("w, values", [(0.4, [0.2, 0.6, 1.4, 1.8]), (0.1, [0.8, 0.9, 1.1, 1.2]), (0.5, [0.01, 0.5, 1.5, 2.0])])
+@pytest.mark.parametrize(
+    "w, values", [(0.4, [0.2, 0.6, 1.4, 1.8]), (0.1, [0.8, 0.9, 1.1, 1.2]), (0.5, [0.01, 0.5, 1.5, 2.0])]
+)
 def test_weight_table(w: float, values: list[float]) -> None:
     table = weight_table(w)
     assert table.shape == (25, 6)
@@ -153,7 +171,10 @@ def test_search_is_a_prefix_and_depends_on_the_seed(searched: list[FractalCatego
 def test_search_rejects_by_filling_rate() -> None:
     with pytest.raises(RuntimeError, match=r"0 of 1 categories reach 90% in 30 trials"):
         search_categories(1, min_filling=0.9, max_trials=30, size=64, iterations=5_000)
-    counts = {len(c.maps) for c in search_categories(60, seed=2, max_maps=8, min_filling=0.0, size=32, iterations=10)}
+    counts = {
+        len(c.maps)
+        for c in search_categories(60, seed=2, max_maps=8, min_filling=0.0, size=32, iterations=10)
+    }
     assert counts == {2, 3, 4, 5, 6, 7, 8}
     with pytest.raises(ValueError, match="count >= 1"):
         search_categories(0)

@@ -35,9 +35,22 @@ def h5_layout(path: Path) -> dict[str, tuple[object, ...]]:
 
 def test_modelnet_h5_layout_and_content(tmp_path: Path) -> None:
     classes = ("chair", "vase", "stool")
-    root = write_modelnet_h5(tmp_path / "modelnet", 5, 2, 64, seed=3, classes=classes, shapes_per_file=8, list_prefix="data/x/")
-    expected = ["ply_data_test0.h5", "ply_data_test_0_id2file.json", "ply_data_train0.h5", "ply_data_train1.h5"]
-    expected += ["ply_data_train_0_id2file.json", "ply_data_train_1_id2file.json", "shape_names.txt", "test_files.txt", "train_files.txt"]
+    root = write_modelnet_h5(
+        tmp_path / "modelnet", 5, 2, 64, seed=3, classes=classes, shapes_per_file=8, list_prefix="data/x/"
+    )
+    expected = [
+        "ply_data_test0.h5",
+        "ply_data_test_0_id2file.json",
+        "ply_data_train0.h5",
+        "ply_data_train1.h5",
+    ]
+    expected += [
+        "ply_data_train_0_id2file.json",
+        "ply_data_train_1_id2file.json",
+        "shape_names.txt",
+        "test_files.txt",
+        "train_files.txt",
+    ]
     assert listing(root) == expected
     assert (root / "shape_names.txt").read_text() == "chair\nvase\nstool\n"
     assert (root / "train_files.txt").read_text() == "data/x/ply_data_train0.h5\ndata/x/ply_data_train1.h5\n"
@@ -63,16 +76,25 @@ def test_modelnet_h5_layout_and_content(tmp_path: Path) -> None:
 
 def test_modelnet_h5_in_the_shape_of_modelnet40(tmp_path: Path) -> None:
     root = write_modelnet_h5(tmp_path / "m40", 1, 1, 32, classes=MODELNET40_CLASSES, normals=False)
-    assert len(MODELNET40_CLASSES) == len(set(MODELNET40_CLASSES)) == 40 and list(MODELNET40_CLASSES) == sorted(MODELNET40_CLASSES)
+    assert len(MODELNET40_CLASSES) == len(set(MODELNET40_CLASSES)) == 40 and list(
+        MODELNET40_CLASSES
+    ) == sorted(MODELNET40_CLASSES)
     assert (root / "shape_names.txt").read_text().split() == list(MODELNET40_CLASSES)
     with h5py.File(root / "ply_data_train0.h5", "r") as file:
         assert set(file) == {"data", "label"}
         assert sorted(np.asarray(file["label"])[:, 0].tolist()) == list(range(40))
-        assert len(np.unique(np.asarray(file["data"]), axis=0)) == 40, "classes that share a family still have objects of their own"
+        assert len(np.unique(np.asarray(file["data"]), axis=0)) == 40, (
+            "classes that share a family still have objects of their own"
+        )
 
 
 def test_stand_ins() -> None:
-    assert [family_for(name, 0) for name in ("chair", "airplane", "cup", "desk")] == ["chair", "aeroplane", "mug", "table"]
+    assert [family_for(name, 0) for name in ("chair", "airplane", "cup", "desk")] == [
+        "chair",
+        "aeroplane",
+        "mug",
+        "table",
+    ]
     assert {family_for(f"unknown {i}", i) for i in range(14)} == set(CLASSES)
 
 
@@ -90,7 +112,11 @@ def test_modelnet_txt_layout(tmp_path: Path) -> None:
 @pytest.mark.parametrize("up_axis", ["y", "z"])
 def test_off_layout_and_geometry(tmp_path: Path, up_axis: str) -> None:
     root = write_off(tmp_path / "off", 2, 1, seed=5, classes=("chair", "lamp"), up_axis=up_axis)
-    expected = [f"{c}/{s}/{c}_000{i}.off" for c in ("chair", "lamp") for s, i in (("test", 3), ("train", 1), ("train", 2))]
+    expected = [
+        f"{c}/{s}/{c}_000{i}.off"
+        for c in ("chair", "lamp")
+        for s, i in (("test", 3), ("train", 1), ("train", 2))
+    ]
     assert listing(root) == expected
     mesh = make_mesh("chair", mesh_seed("chair", 1, 5, "train"))
     read = trimesh.load(root / "chair" / "train" / "chair_0002.off", process=False)
@@ -138,7 +164,10 @@ def test_shapenetpart_layout(tmp_path: Path) -> None:
 
 def test_equal_arguments_write_equal_files(tmp_path: Path) -> None:
     for write in (write_off, write_shapenetpart, write_modelnet_txt):
-        one, two, other = (write(tmp_path / write.__name__ / k, 1, seed=s, classes=("car",)) for k, s in (("a", 0), ("b", 0), ("c", 1)))
+        one, two, other = (
+            write(tmp_path / write.__name__ / k, 1, seed=s, classes=("car",))
+            for k, s in (("a", 0), ("b", 0), ("c", 1))
+        )
         assert listing(one) == listing(two)
         assert all((one / p).read_bytes() == (two / p).read_bytes() for p in listing(one))
         assert any((one / p).read_bytes() != (other / p).read_bytes() for p in listing(one))
@@ -161,7 +190,10 @@ def test_an_interrupted_writer_leaves_nothing(tmp_path: Path, monkeypatch: pytes
 
 def test_existing_folders_are_not_touched(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert listing(write_off(tmp_path / "empty", 1, classes=("car",))) == ["car/test/car_0002.off", "car/train/car_0001.off"]
+    assert listing(write_off(tmp_path / "empty", 1, classes=("car",))) == [
+        "car/test/car_0002.off",
+        "car/train/car_0001.off",
+    ]
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("keep")
     with pytest.raises(FileExistsError, match="not an empty folder"):
@@ -196,14 +228,19 @@ def test_layouts_agree_with_real_samples(tmp_path: Path, real_data: Path) -> Non
     stems = [json.loads((root / "ply_data_test_0_id2file.json").read_text())[0] for root in (own, real)]
     assert all(stem.rsplit("_", 1)[1].isdigit() and len(stem.rsplit("_", 1)[1]) == 4 for stem in stems)
     assert all((root / "test_files.txt").read_text() == "ply_data_test0.h5\n" for root in (own, real))
-    with h5py.File(real / "ply_data_test0.h5", "r") as theirs, h5py.File(own / "ply_data_test0.h5", "r") as ours:
+    with (
+        h5py.File(real / "ply_data_test0.h5", "r") as theirs,
+        h5py.File(own / "ply_data_test0.h5", "r") as ours,
+    ):
         for data in (np.asarray(theirs["data"][:20]), np.asarray(ours["data"])):
             np.testing.assert_allclose(data.mean(axis=1), 0, atol=2e-3)
             np.testing.assert_allclose(np.linalg.norm(data, axis=2).max(axis=1), 1, atol=2e-3)
     name = "shapenetcore_partanno_segmentation_benchmark_v0_normal"
     real, own = real_data / name, write_shapenetpart(tmp_path / name, 1, classes=("mug",))
     for root, synset in ((real, "02954340"), (own, "03797390")):
-        assert [line.split("\t")[1] for line in (root / "synsetoffset2category.txt").read_text().splitlines()] == [synset]
+        assert [
+            line.split("\t")[1] for line in (root / "synsetoffset2category.txt").read_text().splitlines()
+        ] == [synset]
         entry = json.loads((root / "train_test_split" / "shuffled_test_file_list.json").read_text())[0]
         line = (root / synset / f"{entry.split('/')[2]}.txt").read_text().splitlines()[0]
         assert entry.split("/")[:2] == ["shape_data", synset]

@@ -1,4 +1,6 @@
-"""Clouds of the procedural objects: reproducible, normalised, labelled, and neither trivial nor hopeless to tell apart."""
+"""Clouds of the procedural objects: reproducible, normalised, labelled,
+and neither trivial nor hopeless to tell apart.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ def test_clouds_are_normalised_and_labelled() -> None:
     np.testing.assert_array_equal(data.labels, np.repeat(np.arange(14), 2))
     for i in range(len(data)):
         sample = data[i]
-        assert sample.xyz.shape == (300, 3) and sample.xyz.dtype == np.float32 and sample.label == data.labels[i]
+        assert (
+            sample.xyz.shape == (300, 3) and sample.xyz.dtype == np.float32 and sample.label == data.labels[i]
+        )
         np.testing.assert_allclose(sample.xyz.mean(axis=0), 0, atol=1e-5)
         assert np.linalg.norm(sample.xyz, axis=1).max() == pytest.approx(1, abs=1e-5)
         assert sample.features is not None and sample.part is not None
@@ -62,7 +66,12 @@ def test_an_object_does_not_depend_on_what_else_is_made() -> None:
     whole = make_shapes(3, 128, seed=7)
     small = make_shapes(2, 128, seed=7, classes=("vase", "chair"))
     chair, vase = CLASSES.index("chair"), CLASSES.index("vase")
-    for index, expected in ((0, whole[3 * vase]), (1, whole[3 * vase + 1]), (2, whole[3 * chair]), (3, whole[3 * chair + 1])):
+    for index, expected in (
+        (0, whole[3 * vase]),
+        (1, whole[3 * vase + 1]),
+        (2, whole[3 * chair]),
+        (3, whole[3 * chair + 1]),
+    ):
         np.testing.assert_array_equal(small[index].xyz, expected.xyz)
         np.testing.assert_array_equal(small[index].part, expected.part)
     assert small[0].label == 0 and small[2].label == 1 and small.classes == ("vase", "chair")
@@ -71,10 +80,18 @@ def test_an_object_does_not_depend_on_what_else_is_made() -> None:
 
 
 def test_splits_and_seeds_share_no_object() -> None:
-    seeds = [mesh_seed(name, i, s, split) for name in CLASSES for i in range(20) for s in (0, 1) for split in ("train", "val", "test")]
+    seeds = [
+        mesh_seed(name, i, s, split)
+        for name in CLASSES
+        for i in range(20)
+        for s in (0, 1)
+        for split in ("train", "val", "test")
+    ]
     assert len(set(seeds)) == len(seeds)
     train, test = make_shapes(2, 64, 0), make_shapes(2, 64, 0, "test")
-    assert not any(np.array_equal(train[i].xyz, test[j].xyz) for i in range(len(train)) for j in range(len(test)))
+    assert not any(
+        np.array_equal(train[i].xyz, test[j].xyz) for i in range(len(train)) for j in range(len(test))
+    )
 
 
 def test_points_lie_on_the_mesh_that_the_path_names() -> None:
@@ -83,8 +100,8 @@ def test_points_lie_on_the_mesh_that_the_path_names() -> None:
     corner = mesh.vertices[mesh.faces].astype(np.float64)
     normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-    # A cloud is the mesh's points shifted and scaled; three plane distances per face pair would be needed to undo that,
-    # but its normals are untouched and every one must be a normal of the mesh.
+    # A cloud is the mesh's points shifted and scaled; three plane distances per face pair would be needed to
+    # undo that, but its normals are untouched and every one must be a normal of the mesh.
     assert sample.features is not None
     assert (np.abs(sample.features @ normal.T - 1).min(axis=1) < 1e-5).all()
 
@@ -97,7 +114,12 @@ def test_meshes_are_those_of_the_clouds_and_coloured_by_part() -> None:
         np.testing.assert_array_equal(mesh.faces.numpy(), shape.faces)
         assert mesh.face_colors is not None and sample.features is not None and sample.part is not None
         # every colour on the cloud is one of the mesh's, and belongs to the part whose faces have it
-        pairs = {(*c, p) for c, p in zip(map(tuple, mesh.face_colors.tolist()), (part_range(name).start + shape.face_parts).tolist())}
+        pairs = {
+            (*c, p)
+            for c, p in zip(
+                map(tuple, mesh.face_colors.tolist()), (part_range(name).start + shape.face_parts).tolist()
+            )
+        }
         assert {(*c, p) for c, p in zip(map(tuple, sample.features.tolist()), sample.part.tolist())} <= pairs
         # the cloud is the mesh moved and scaled: their boxes have the same proportions
         box, cloud = np.ptp(shape.vertices, axis=0), np.ptp(sample.xyz, axis=0)

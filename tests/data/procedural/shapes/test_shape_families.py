@@ -31,7 +31,9 @@ ALWAYS = {
 
 
 def welded(mesh: ShapeMesh) -> np.ndarray:
-    """Faces over vertices that are merged where they coincide exactly (part borders share positions, not indices)."""
+    """Faces over vertices that are merged where they coincide exactly (part borders share positions,
+    not indices).
+    """
     _, index = np.unique(mesh.vertices, axis=0, return_inverse=True)
     return index.reshape(-1)[mesh.faces]
 
@@ -50,7 +52,11 @@ def test_meshes_are_sound(name: str) -> None:
         assert mesh.vertices.dtype == mesh.face_colors.dtype == np.float32
         assert mesh.faces.dtype == mesh.face_parts.dtype == np.int64
         assert mesh.faces.shape == mesh.face_colors.shape == (len(mesh.face_parts), 3)
-        assert np.isfinite(mesh.vertices).all() and mesh.faces.min() == 0 and mesh.faces.max() == len(mesh.vertices) - 1
+        assert (
+            np.isfinite(mesh.vertices).all()
+            and mesh.faces.min() == 0
+            and mesh.faces.max() == len(mesh.vertices) - 1
+        )
         assert len(np.unique(mesh.faces)) == len(mesh.vertices), "a vertex belongs to no face"
         assert mesh.face_colors.min() >= 0 and mesh.face_colors.max() <= 1
         assert (face_areas(mesh.vertices, mesh.faces) > 1e-10).all(), f"seed {seed} has degenerate faces"
@@ -65,7 +71,9 @@ def test_meshes_are_closed_and_every_piece_faces_outwards(name: str) -> None:
         forward, backward = (np.sort(edges[:, i] * len(mesh.vertices) + edges[:, 1 - i]) for i in (0, 1))
         np.testing.assert_array_equal(forward, backward, err_msg=f"seed {seed} is open")
         size = faces.max() + 1
-        piece = connected_components(coo_matrix((np.ones(len(edges)), edges.T), shape=(size, size)))[1][faces[:, 0]]
+        piece = connected_components(coo_matrix((np.ones(len(edges)), edges.T), shape=(size, size)))[1][
+            faces[:, 0]
+        ]
         a, b, c = (mesh.vertices[mesh.faces[:, k]].astype(np.float64) for k in range(3))
         volumes = np.bincount(piece, np.einsum("ij,ij->i", a, np.cross(b, c)) / 6)
         assert (volumes[np.unique(piece)] > 0).all(), f"seed {seed} has a piece that is inside out"
@@ -104,8 +112,18 @@ def test_the_seed_decides_and_objects_differ(name: str) -> None:
 
 def test_objects_stand_upright() -> None:
     """What tells up from down: backs and seats above legs, heads above bodies, roofs above wheels."""
-    above = [("chair", "back", "leg"), ("chair", "seat", "leg"), ("table", "top", "leg"), ("stool", "seat", "leg")]
-    above += [("guitar", "head", "body"), ("bottle", "neck", "body"), ("car", "roof", "wheel"), ("bed", "pillow", "mattress")]
+    above = [
+        ("chair", "back", "leg"),
+        ("chair", "seat", "leg"),
+        ("table", "top", "leg"),
+        ("stool", "seat", "leg"),
+    ]
+    above += [
+        ("guitar", "head", "body"),
+        ("bottle", "neck", "body"),
+        ("car", "roof", "wheel"),
+        ("bed", "pillow", "mattress"),
+    ]
     for name, high, low in above:
         for seed in SEEDS:
             mesh = make_mesh(name, seed)

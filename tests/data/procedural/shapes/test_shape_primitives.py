@@ -56,8 +56,16 @@ CASES: dict[str, tuple[Callable[[], Mesh], float]] = {
     "plate": (lambda: extrude(L_SHAPE, 0.5), 2.0),
     "plate, outline clockwise": (lambda: extrude(L_SHAPE[::-1], 0.5), 2.0),
     "rod": (lambda: rod((0, 0, 0), (0, 3, 4), 0.5, segments=32), 5 * 0.25 * polygon_area(32)),
-    "square prism by loft": (lambda: loft(np.array([[[1, 1, z], [-1, 1, z], [-1, -1, z], [1, -1, z]] for z in (0, 2)], dtype=float)), 8.0),
-    "moved box": (lambda: place(box((1, 1, 1)), (3, 2, 1), rotation("y", 0.7) @ rotation("x", 0.3), (1, 2, 3)), 6.0),
+    "square prism by loft": (
+        lambda: loft(
+            np.array([[[1, 1, z], [-1, 1, z], [-1, -1, z], [1, -1, z]] for z in (0, 2)], dtype=float)
+        ),
+        8.0,
+    ),
+    "moved box": (
+        lambda: place(box((1, 1, 1)), (3, 2, 1), rotation("y", 0.7) @ rotation("x", 0.3), (1, 2, 3)),
+        6.0,
+    ),
 }
 
 
@@ -74,7 +82,8 @@ def test_smooth_bodies_come_close_to_their_limits() -> None:
     assert volume(ball) == pytest.approx(4 / 3 * np.pi * 6, rel=0.01)
     cushion = ellipsoid((2, 2, 2), power=0.2, segments=64, rings=63)
     assert is_closed(cushion) and volume(ball) / 48 < volume(cushion) / 8 < 1
-    # A bent tube of constant radius has the volume length times section (Pappus); here a quarter circle of radius 2.
+    # A bent tube of constant radius has the volume length times section (Pappus);
+    # here a quarter circle of radius 2.
     angle = np.linspace(0, np.pi / 2, 60)
     bent = tube(np.column_stack([2 * np.cos(angle), 2 * np.sin(angle), 0 * angle]), 0.3, 32)
     assert is_closed(bent)
