@@ -50,7 +50,8 @@ class Drawn:
         rng = np.random.default_rng([self.seed, index])
         radius = np.sqrt(rng.random(self.n_points)) if label else np.ones(self.n_points)
         angle = rng.uniform(0, 2 * np.pi, self.n_points)
-        xyz = np.stack([radius * np.cos(angle), radius * np.sin(angle), self.noise * rng.normal(size=self.n_points)], axis=1)
+        height = self.noise * rng.normal(size=self.n_points)
+        xyz = np.stack([radius * np.cos(angle), radius * np.sin(angle), height], axis=1)
         return Sample(xyz, label, radius[:, None] if self.heat else None, path)
 
 
@@ -66,7 +67,8 @@ def read_toy(
     labels = [0] * per_class + [1] * per_class
     first = {"train": 0, "test": 1000}[split]
     paths = [f"toy {split} {i}" for i in range(len(labels))]
-    return CloudDataset.from_paths(paths, labels, Drawn(n_points or 64, seed + first, heat, noise), ("ring", "disc"), f"toy ({split})", "z")
+    draw = Drawn(n_points or 64, seed + first, heat, noise)
+    return CloudDataset.from_paths(paths, labels, draw, ("ring", "disc"), f"toy ({split})", "z")
 
 
 def read_folder(root: Path, split: str, n_points: int | None = None) -> CloudDataset:

@@ -27,8 +27,9 @@ class Options:
 
 def small():
     w = Options().width
-    return nn.Sequential(nn.Conv2d(3, w, 3, 1, 1), nn.BatchNorm2d(w), nn.Sequential(nn.Conv2d(w, w, 3, 1, 1), nn.BatchNorm2d(w)),
-                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(w, 4))
+    stage = nn.Sequential(nn.Conv2d(w, w, 3, 1, 1), nn.BatchNorm2d(w))
+    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(w, 4))
+    return nn.Sequential(nn.Conv2d(3, w, 3, 1, 1), nn.BatchNorm2d(w), stage, *head)
 
 def number():
     return 7

@@ -261,9 +261,9 @@ def _share_picture(results: DemoResults) -> bytes:
 
 def _story(results: DemoResults) -> str:
     return f"""
-The image network `fractal_resnet` was trained on pictures of fractals and never saw a point cloud. Its 2D filters were repeated along
-a third axis (Image2Point), its input and output layers were replaced, and the result was fine-tuned on **{results.shots} examples per
-class** of procedural 3D shapes.
+The image network `fractal_resnet` was trained on pictures of fractals and never saw a point cloud. Its 2D
+filters were repeated along a third axis (Image2Point), its input and output layers were replaced, and the
+result was fine-tuned on **{results.shots} examples per class** of procedural 3D shapes.
 
 - **io**: only the new input and output layers learn.
 - **io+bn**: also the weights and biases of the batch normalisations.
@@ -275,7 +275,7 @@ class** of procedural 3D shapes.
 def _protocol(results: DemoResults) -> str:
     seeds = len(results.of(results.regimes[0]))
     return f"""
-Accuracy is that of the last epoch on {results.test_per_class} test shapes per class, which no run trained on. Each of the {seeds} seeds
-draws its own {results.shots} training shapes per class, its own new layers and its own order. One vote, no augmentation in testing,
-nothing tuned per regime.
+Accuracy is that of the last epoch on {results.test_per_class} test shapes per class, which no run trained on.
+Each of the {seeds} seeds draws its own {results.shots} training shapes per class, its own new layers and its
+own order. One vote, no augmentation in testing, nothing tuned per regime.
 """

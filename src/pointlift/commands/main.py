@@ -75,12 +75,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def overview() -> str:
     """What `pointlift --help` prints."""
-    around = {"width": 100, "subsequent_indent": " " * 16}
     rows = [
-        textwrap.fill(summary(c), initial_indent=f"  {name:<13} ", **around) for name, c in COMMANDS.items()
-    ]  # type: ignore[arg-type]
+        textwrap.fill(summary(c), initial_indent=f"  {name:<13} ", width=100, subsequent_indent=" " * 16)
+        for name, c in COMMANDS.items()
+    ]
     listed = "\n".join(rows)
-    return f"""pointlift {_version()}: turns networks that were trained on images into networks that understand point clouds.
+    idea = "turns networks that were trained on images into networks that understand point clouds."
+    return f"""pointlift {_version()}: {idea}
 
 usage: pointlift COMMAND ...        pointlift COMMAND --help        pointlift --version
 

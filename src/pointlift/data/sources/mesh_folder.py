@@ -162,7 +162,8 @@ SPEC = DatasetSpec(
     about=(
         KnownDataset(
             "your own meshes", "meshes:<folder>",
-            what=f"a folder per class of {' '.join(MESH_SUFFIXES)} files: clouds are sampled on them, and views of them can be rendered",
+            what=f"a folder per class of {' '.join(MESH_SUFFIXES)} files: clouds are sampled on "
+            "them, and views of them can be rendered",
             where="yours", licence="yours",
             layout="<class>/... or train/<class>/..., test/<class>/... (and val/<class>/...)",
         ),
