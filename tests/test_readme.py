@@ -21,7 +21,8 @@ PAGES = [
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_python_runs(page: str) -> None:
+def test_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # some write a run
     blocks = _python(page)
     assert blocks, f"{page} has no Python left to try"
     for block in blocks:

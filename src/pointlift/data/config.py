@@ -35,7 +35,7 @@ class DataConfig:
         augment: change the training clouds at random, as `augmentation` says.
         augmentation: "image2point" (its ModelNet augmentation: shuffle, scale, shift, jitter) or
             "scale-shift" (every axis times 2/3-3/2, plus up to 0.2, shuffled: PointCMT, DGCNN, RS-CNN,
-            PointMLP; facts 4.2).
+            PointMLP; facts 4.2, 5.3-5.5).
         batch_size: clouds per step, over all devices together.
         in_memory: read every file once and keep it; false reads it whenever it is used,
             for data larger than memory.

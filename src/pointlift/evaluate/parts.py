@@ -1,4 +1,4 @@
-"""Part segmentation as the field measures it (Yi et al. 2016; PointNet, section 5.2; facts 3.10):
+"""Part segmentation as the field measures it (Yi et al. 2016; PointNet, section 5.1; facts 3.10):
 instance and class mIoU.
 
 for every shape

@@ -1,14 +1,14 @@
-"""Voting: the mean of a network's probabilities over differently scaled copies of a cloud (PointCMT,
-section 4; facts 4.7).
+"""Voting: the mean of a network's probabilities over differently scaled copies of a cloud (facts 4.7).
 
     vote 0:     p_0 = softmax(net(cloud))
     vote v > 0: p_v = softmax(net(s * cloud)), s of three axes ~ U(low, high), drawn anew
                 from the cloud as it is
     p = mean of p_0 .. p_{N-1}
 
-The released script multiplies one tensor in place, so that its scales compound over the votes, repeats that
-300 times and reports the best (trap T39). Here every vote starts from the cloud itself, and one number comes
-out, for one seed. It is reported beside the number without votes and never instead of it.
+PointCMT's paper does not speak of it; its README and released code do. That script multiplies one tensor in
+place, so that its scales compound over the votes, repeats that 300 times and reports the best (trap T39).
+Here every vote starts from the cloud itself, and one number comes out, for one seed. It is reported beside
+the number without votes and never instead of it.
 """
 
 from __future__ import annotations

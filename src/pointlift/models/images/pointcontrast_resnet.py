@@ -2,10 +2,10 @@
 whose inflation is what PointContrast's weights fit.
 
 Image2Point compares its image-pretrained networks with PointContrast's 3D pre-training on one architecture
-(v2, tables 5 and 6), the encoder half of Res16UNet34 (facts 1.3, 2.3): widths 32, 64, 128, 256, basic blocks
-2, 3, 4, 6 of stride 1, and between the stages a strided 2x2 convolution that keeps the width. torchvision's
-resnet34 has other widths and does not fit it; the authors trained this twin on ImageNet and never released
-it.
+(v2, tables 3, 5 and 10), the encoder half of Res16UNet34 (facts 1.3, 2.3): widths 32, 64, 128, 256, basic
+blocks 2, 3, 4, 6 of stride 1, and between the stages a strided 2x2 convolution that keeps the width.
+torchvision's resnet34 has other widths and does not fit it; the authors trained this twin on ImageNet and
+never released it.
 """
 
 from __future__ import annotations
