@@ -1,5 +1,5 @@
 """Image pre-training: augmentation, schedules, normalisation, what a step refuses. Whole runs:
-tests/experiments/test_pretraining.py.
+tests/runs/test_pretraining.py.
 """
 
 from collections.abc import Sequence

@@ -66,7 +66,7 @@ class SparseConv3d(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Uniform in ±1/sqrt(fan in), as torch's Conv3d; transposed too, where torchsparse differs (facts 0.7)."""
+        """Uniform in ±1/sqrt(fan in), as torch's Conv3d; transposed too, unlike torchsparse (facts 0.7)."""
         bound = 1 / math.sqrt(max(self.kernel_size**3 * (self.in_channels // self.groups), 1))
         nn.init.uniform_(self.weight, -bound, bound)
         if self.bias is not None:
