@@ -343,6 +343,7 @@ def test_what_does_not_fit_is_known_before_the_image_network_is_trained(
         with pytest.raises((ValueError, FileNotFoundError), match=message):
             fit(tmp_path / "run", **changes)
         assert not (tmp_path / "run").exists()
+    monkeypatch.undo()
     with pytest.raises(DataError, match="has no features, but 3 colours"):  # stage I alone
         fit_view_teacher(
             TEACHER,
