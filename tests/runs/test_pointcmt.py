@@ -413,7 +413,7 @@ def test_image_network_generator_and_student_learn(tmp_path: Path) -> None:
     result = fit(
         tmp_path / "run", data=data, views=ViewConfig(size=32, shade="closeness"),
         teacher=replace(TEACHER, image_model="fractal_resnet", image_options=None, pretrained=True),
-        teacher_optim=OptimConfig(lr=0.02, epochs=12), generator_optim=replace(adam, epochs=30), optim=adam,
+        teacher_optim=OptimConfig(lr=0.02, epochs=12), generator_optim=replace(adam, epochs=80), optim=adam,
         generator=GeneratorConfig(n_points=32, hidden=[64, 64], batch_size=6),
         trainer=replace(settings()["trainer"], evaluate_every=40),
     )  # fmt: skip
