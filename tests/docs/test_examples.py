@@ -51,7 +51,8 @@ def test_a_second_time_it_tells_what_is_there(
 ) -> None:
     said = []
     for _ in range(2):
-        run("image_collapse", "--out", str(tmp_path), "--model", "fractal_resnet", monkeypatch=monkeypatch)
+        arguments = ("--out", str(tmp_path / "run"), "--model", "fractal_resnet")
+        run("image_collapse", *arguments, monkeypatch=monkeypatch)
         said.append(capsys.readouterr().out)
     assert "is already complete" in said[1] and said[0].splitlines()[-2:] == said[1].splitlines()[-2:]
 

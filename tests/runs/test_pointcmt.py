@@ -343,6 +343,7 @@ def test_what_does_not_fit_is_known_before_the_image_network_is_trained(
         with pytest.raises((ValueError, FileNotFoundError), match=message):
             fit(tmp_path / "run", **changes)
         assert not (tmp_path / "run").exists()
+    monkeypatch.undo()
     with pytest.raises(DataError, match="has no features, but 3 colours"):  # stage I alone
         fit_view_teacher(
             TEACHER,
@@ -412,7 +413,7 @@ def test_image_network_generator_and_student_learn(tmp_path: Path) -> None:
     result = fit(
         tmp_path / "run", data=data, views=ViewConfig(size=32, shade="closeness"),
         teacher=replace(TEACHER, image_model="fractal_resnet", image_options=None, pretrained=True),
-        teacher_optim=OptimConfig(lr=0.02, epochs=12), generator_optim=replace(adam, epochs=30), optim=adam,
+        teacher_optim=OptimConfig(lr=0.02, epochs=12), generator_optim=replace(adam, epochs=80), optim=adam,
         generator=GeneratorConfig(n_points=32, hidden=[64, 64], batch_size=6),
         trainer=replace(settings()["trainer"], evaluate_every=40),
     )  # fmt: skip
