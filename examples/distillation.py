@@ -43,14 +43,14 @@ def main() -> None:
         distill=DistillConfig(consistency_weight=1.0, label_weight=1.0),
         trainer=TRAINER,
     )
-    result = pl.fit(recipe, args.out, resume=Path(args.out).is_dir())
+    result = pl.fit(recipe, args.out, resume=(Path(args.out) / "recipe.yaml").is_file())
     teacher, student = result.metrics["teacher_val_accuracy"], result.metrics["val_accuracy"]
     print(
         f"\nright on unseen clouds: teacher {teacher:.2f}, student {student:.2f}; see {args.out}/teacher too"
     )
     if args.alone:
-        folder = f"{args.out}-alone"
-        alone = pl.fit(Image2Point(STUDENT, DATA, OPTIM, TRAINER), folder, resume=Path(folder).is_dir())
+        usual, folder = Image2Point(STUDENT, DATA, OPTIM, TRAINER), Path(f"{args.out}-alone")
+        alone = pl.fit(usual, folder, resume=(folder / "recipe.yaml").is_file())
         print(f"the same student, alone: {alone.metrics['val_accuracy']:.2f}")
 
 

@@ -38,7 +38,7 @@ def main() -> None:
         optim=OptimConfig(lr=0.1, epochs=3),
         trainer=TrainerConfig(accelerator="cpu", enable_progress_bar=False),
     )
-    result = pl.fit(recipe, args.out, resume=Path(args.out).is_dir())
+    result = pl.fit(recipe, args.out, resume=(Path(args.out) / "recipe.yaml").is_file())
     accuracy = result.metrics["val_accuracy"]
     print(f"\naccuracy {accuracy:.2f}; {result.trainable:,} of {result.total:,} parameters learned")
 

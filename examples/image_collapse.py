@@ -23,7 +23,7 @@ def main() -> None:
         model=CollapseModelConfig(image_model=args.model, pretrained=True),
         data=CollapseDataConfig(source=PICTURES, size=32, resize=None, batch_size=16),
     )
-    result = pl.fit(recipe, args.out, resume=Path(args.out).is_dir())
+    result = pl.fit(recipe, args.out, resume=(Path(args.out) / "recipe.yaml").is_file())
     for split in ("train", "val"):
         pictures, cdnv = result.facts["pictures"][split], result.metrics[f"cdnv_{split}"]
         print(f"CDNV {cdnv:.3f} on {pictures} pictures ({split})")

@@ -32,7 +32,7 @@ def main() -> None:
         optim=ImageOptimConfig(lr=0.05, epochs=2, batch_size=32),
         trainer=TRAINER,
     )
-    trained = pl.fit(pictures, out / "images", resume=(out / "images").is_dir())
+    trained = pl.fit(pictures, out / "images", resume=(out / "images" / "recipe.yaml").is_file())
     accuracy = trained.metrics["val_accuracy"]
     print(f"\n{accuracy:.2f} of unseen fractals named rightly; weights in {trained.checkpoint}")
 
@@ -48,7 +48,7 @@ def main() -> None:
         optim=OptimConfig(lr=0.1, epochs=2),
         trainer=TRAINER,
     )
-    result = pl.fit(clouds, out / "clouds", resume=(out / "clouds").is_dir())
+    result = pl.fit(clouds, out / "clouds", resume=(out / "clouds" / "recipe.yaml").is_file())
     print(f"\naccuracy {result.metrics['val_accuracy']:.2f} on unseen clouds, {result.seconds:.0f} s")
 
 

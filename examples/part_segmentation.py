@@ -43,7 +43,7 @@ def main() -> None:
         optim=OptimConfig(optimizer="adam", lr=5e-3, epochs=5),
         trainer=TrainerConfig(accelerator="cpu", enable_progress_bar=False),
     )
-    result = pl.fit(recipe, out, resume=out.is_dir())
+    result = pl.fit(recipe, out, resume=(out / "recipe.yaml").is_file())
     instance, per_class = result.metrics["val_instance_miou"], result.metrics["val_class_miou"]
     print(f"\ninstance mIoU {instance:.2f}, class mIoU {per_class:.2f} on unseen objects")
 

@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--out", default="runs/examples/point_generator", help="folder of both runs")
     out = Path(parser.parse_args().out)
     stage_1 = ViewTeacher(TEACHER, VIEWS, DATA, OptimConfig(lr=0.05, epochs=3), TRAINER)
-    teacher = pl.fit(stage_1, out / "teacher", resume=(out / "teacher").is_dir()).checkpoint
+    teacher = pl.fit(stage_1, out / "teacher", resume=(out / "teacher" / "recipe.yaml").is_file()).checkpoint
     recipe = PointGeneration(
         generator=GeneratorConfig(n_points=64, hidden=[128, 128], batch_size=8, loss_weight=1.0),
         teacher=TeacherConfig(
@@ -45,7 +45,7 @@ def main() -> None:
         optim=OptimConfig(optimizer="adam", lr=1e-3, weight_decay=0.0, epochs=3, schedule="constant"),
         trainer=TRAINER,
     )
-    result = pl.fit(recipe, out / "generator", resume=(out / "generator").is_dir())
+    result = pl.fit(recipe, out / "generator", resume=(out / "generator" / "recipe.yaml").is_file())
     print(f"\ngenerated clouds are {result.metrics['val_loss']:.3f} from the true ones, unseen in training")
 
     network, _ = open_teacher(teacher)

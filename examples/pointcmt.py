@@ -44,7 +44,7 @@ def main() -> None:
         optim=ADAM,
         trainer=TrainerConfig(accelerator="cpu", enable_progress_bar=False),
     )
-    result = pl.fit(recipe, args.out, resume=Path(args.out).is_dir())
+    result = pl.fit(recipe, args.out, resume=(Path(args.out) / "recipe.yaml").is_file())
     metrics = result.metrics
     print(
         f"\nright on unseen objects: image network {metrics.get('teacher_val_accuracy', float('nan')):.2f}, ",

@@ -19,7 +19,9 @@ import pointlift as pl
 def trained(folder: Path) -> Path:
     """A checkpoint to try things on, by a recipe that ships with pointlift."""
     changes = {"optim.epochs": 2, "data.classes": ["chair", "lamp", "table"], "data.test_per_class": 4}
-    return pl.fit("image2point/toy.yaml", folder, resume=folder.is_dir(), overrides=changes).checkpoint
+    return pl.fit(
+        "image2point/toy.yaml", folder, resume=(folder / "recipe.yaml").is_file(), overrides=changes
+    ).checkpoint
 
 
 def main() -> None:

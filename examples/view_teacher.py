@@ -40,7 +40,7 @@ def main() -> None:
         optim=OptimConfig(lr=0.02, epochs=3),
         trainer=TrainerConfig(accelerator="cpu", enable_progress_bar=False),
     )
-    result = pl.fit(recipe, args.out, resume=Path(args.out).is_dir())
+    result = pl.fit(recipe, args.out, resume=(Path(args.out) / "recipe.yaml").is_file())
     print(f"\naccuracy {result.metrics['val_accuracy']:.2f} on unseen objects")
 
     network, _ = open_teacher(result.checkpoint, recipe.teacher)
