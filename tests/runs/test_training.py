@@ -17,6 +17,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -25,6 +26,7 @@ from resuming import StopError, rows, same, weights
 from tiny_net import NAME, build
 
 from pointlift.data.config import DataConfig
+from pointlift.data.training_clouds import load_splits
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models.config import ModelConfig
@@ -34,6 +36,7 @@ from pointlift.runs.folder import RunFolderError, RunWriteError
 from pointlift.runs.record import RunRecord
 from pointlift.runs.result import RunResult
 from pointlift.system.atomic import atomic_write
+from pointlift.tasks.predictor import Predictor
 from pointlift.weights import network
 from pointlift.weights.checkpoints import load, read_metadata
 from pointlift.weights.network import build_network
@@ -348,6 +351,21 @@ def test_few_shot_validation_split_and_accumulation(tmp_path: Path) -> None:
     assert protocol["evaluated_every_epoch_on"] == "held-out part of the training split"
     assert {"test_accuracy", "test_class_accuracy", "test_loss"} <= set(result.metrics)
     assert [r["step"] for r in rows(result.csv)] == ["1", "2"]
+
+
+def test_the_epoch_chosen_on_a_held_out_part_is_measured_on_the_test_split(tmp_path: Path) -> None:
+    data = replace(DATA, val_fraction=0.34)
+    result = fit(tmp_path / "run", data=data, optim=replace(OPTIM, epochs=6, lr=0.05))
+    held_out = [float(row["val_accuracy"]) for row in rows(result.csv)]
+    assert result.best["epoch"] == int(np.argmax(held_out)) < 5  # else the case is not met
+    test = load_splits(data, 1).test
+    assert test is not None
+    for name, said in (("best", result.best), ("model", result.metrics)):
+        predictor = Predictor(tmp_path / "run" / f"{name}.safetensors", NAME)
+        found = predictor.run([predictor.prepare_sample(test[i]) for i in range(len(test))])
+        right = float((found.probabilities.argmax(1) == found.labels).mean())
+        assert said["test_accuracy"] == pytest.approx(right)
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["best"] == result.best
 
 
 def test_a_batch_larger_than_the_data_and_image_weights_from_a_file(

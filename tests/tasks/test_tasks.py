@@ -172,12 +172,25 @@ def test_files_of_one_stem_are_numbered() -> None:
 
 @pytest.mark.parametrize(
     ("best", "words"),
-    [({"epoch": 0, "val_accuracy": 0.75}, ", best 75.0 % in epoch 1;"), ({}, "after the last epoch;")],
+    [
+        ({"epoch": 0, "val_accuracy": 0.75}, "50.0 % after the last epoch (75.0 % after epoch 1, the best"),
+        ({}, "accuracy 50.0 % after the last epoch;"),
+    ],
 )
 def test_the_end_line_counts_epochs_from_one(best: dict[str, float], words: str, tmp_path: Path) -> None:
     """As the plots do: the row of metrics.csv whose epoch is 0 is the first."""
     files = tmp_path / "model.safetensors", tmp_path / "metrics.csv"
     assert words in Image2Point().summary(RunResult({"val_accuracy": 0.5}, best, *files, 1.0, 1, 2))
+
+
+def test_the_end_line_says_which_split_each_number_is_of(tmp_path: Path) -> None:
+    files = tmp_path / "model.safetensors", tmp_path / "metrics.csv"
+    metrics = {"val_accuracy": 0.5, "test_accuracy": 0.4}
+    best = {"epoch": 2, "val_accuracy": 0.75, "test_accuracy": 0.6}
+    assert Image2Point().summary(RunResult(metrics, best, *files, 1.0, 1, 2)).startswith(
+        "accuracy on the test split 40.0 % after the last epoch, 60.0 % after epoch 3, the best one on the "
+        "held-out part of the training split (75.0 % there); 1 s"
+    )
 
 
 def test_report_of_a_run(tmp_path: Path) -> None:

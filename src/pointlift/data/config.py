@@ -18,8 +18,12 @@ class DataConfig:
             which may also be rendered), "scanobjectnn:FOLDER?variant=...", "shapenetpart:FOLDER",
             "pixels:IMAGES" (pictures as clouds of their pixels, see docs/pixel_clouds.md) or a plain folder,
             whose kind is detected.
-        n_points: at most so many points of a cloud, random ones in training,
-            the first ones in evaluation; null keeps all.
+        n_points: at most so many points of a cloud; null keeps all. In training they are drawn anew for
+            every pass.
+        thinning: how clouds with more points are thinned out in evaluation, and by the commands that use
+            the checkpoint: "random" (drawn once, the same for all of them), "fps" (farthest point sampling)
+            or "first" (the first of the file, as the released code of PointNet and its successors; of a scan
+            in the order of its scanner, these are one slice of the object).
         fps_points, read_points: both or neither (null). In training, read_points points of a cloud are read
             or sampled from its mesh, farthest point sampling from a random one on thins them to fps_points,
             and the random n_points are drawn from these: RS-CNN has 1200 of 2048 (facts 5.4). A cloud with
@@ -64,6 +68,7 @@ class DataConfig:
     classes: list[str] | None = None
     fps_points: int | None = None
     read_points: int | None = None
+    thinning: Literal["random", "fps", "first"] = "random"
 
     def __post_init__(self) -> None:
         if self.shots is not None and self.share is not None:

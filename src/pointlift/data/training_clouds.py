@@ -21,6 +21,7 @@ from pointlift.data.transforms import (
     Compose,
     FarthestPoints,
     PickFeatures,
+    Thin,
     Transform,
     UnitSphere,
     modelnet_augmentation,
@@ -140,9 +141,9 @@ def preprocessing(config: DataConfig, channels: int, training: bool) -> Transfor
     """
     steps: list[Transform] = [UnitSphere()] if config.normalise == "unit-sphere" else []
     if training and config.fps_points is not None and config.read_points is not None:
-        steps += [AtMost(config.read_points, "first"), FarthestPoints(config.fps_points)]
+        steps += [AtMost(config.read_points, "random"), FarthestPoints(config.fps_points)]
     if config.n_points is not None:
-        steps.append(AtMost(config.n_points, "random" if training else "first"))
+        steps.append(AtMost(config.n_points, "random") if training else Thin(config.n_points, config.thinning))
     if training and config.augment:
         steps.append(
             modelnet_augmentation() if config.augmentation == "image2point" else scale_shift_augmentation()

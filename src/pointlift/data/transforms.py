@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,7 @@ __all__ = [
     "Scale",
     "Shift",
     "Shuffle",
+    "Thin",
     "Transform",
     "UnitSphere",
     "modelnet_augmentation",
@@ -41,6 +42,7 @@ __all__ = [
 ]
 
 AXES = {"x": 0, "y": 1, "z": 2}
+THINNING = ("random", "fps", "first")
 
 
 class Transform(Protocol):
@@ -289,6 +291,43 @@ class AtMost:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         return Resample(self.n, self.method)(sample, rng) if len(sample) > self.n else sample
+
+
+@dataclass(frozen=True)
+class Thin:
+    """At most ``n`` points of a cloud, the same ones whenever it is looked at: evaluation and prediction see
+    a cloud alike. A cloud with fewer points keeps them as they are.
+
+    Attributes:
+        n: number of points.
+        how: ``"random"`` draws them, from ``seed`` alone; ``"fps"`` takes those of farthest point sampling
+            from a point that is drawn so; ``"first"`` takes the first ones, as the released code of most
+            papers does. It is the same as random where files are shuffled, as ModelNet's h5 are; of a scan in
+            the order of its scanner it is one slice of the object.
+        seed: of the draw; another seed is another draw.
+    """
+
+    n: int
+    how: Literal["random", "fps", "first"] = "random"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.n < 1 or self.how not in THINNING:
+            raise ValueError(
+                f"Thin(n={self.n}, how={self.how!r}): n of 1 or more and one of {', '.join(THINNING)} "
+                "are expected"
+            )
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        own = np.random.default_rng(self.seed)
+        if self.how == "fps":
+            return FarthestPoints(self.n)(sample, own)
+        return AtMost(self.n, self.how)(sample, own)
+
+    def describe(self) -> str:
+        """For protocols: ``"1024 random points (seed 0)"``."""
+        drawn = {"random": "random", "fps": "farthest", "first": "first"}[self.how]
+        return f"{self.n} {drawn} points" + ("" if self.how == "first" else f" (seed {self.seed})")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from pointlift.nn import CloudNetwork
 from pointlift.weights.checkpoints import save_checkpoint
 from pointlift.weights.network import build_network
 
-__all__ = ["CloudClassifier", "classifier_training", "cloud_config", "cloud_facts", "cloud_loaders"]
+__all__ = ["CloudClassifier", "accuracies", "classifier_training", "cloud_config", "cloud_facts", "cloud_loaders"]
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,8 @@ class CloudClassifier(Experiment):
         return splits.val if splits.test is None else splits.test
 
     def summary(self, result: Any) -> str:
-        metrics, best = result.metrics, ""
-        if result.best:
-            best = f", best {100 * result.best['val_accuracy']:.1f} % in epoch {result.best['epoch'] + 1:.0f}"
-        accuracy = metrics.get("test_accuracy", metrics["val_accuracy"])
-        lines = [f"accuracy {100 * accuracy:.1f} % after the last epoch{best}; {result.seconds:.0f} s"]
+        metrics = result.metrics
+        lines = [f"{accuracies(metrics, result.best)}; {result.seconds:.0f} s"]
         teacher = metrics.get("teacher_test_accuracy", metrics.get("teacher_val_accuracy"))
         if teacher is not None:
             lines.append(f"accuracy of its teacher {100 * teacher:.1f} %")
@@ -67,6 +64,24 @@ class CloudClassifier(Experiment):
         return "\n".join(
             [*lines, f"{result.trainable:,} of {result.total:,} parameters were trained ({share:.2f} %)"]
         )
+
+
+def accuracies(metrics: Mapping[str, float], best: Mapping[str, float]) -> str:
+    """The accuracies of a run in a sentence that says which split each was measured on.
+
+    metrics, best: of its `RunResult`.
+    """
+    if not best:
+        return f"accuracy {100 * metrics.get('test_accuracy', metrics['val_accuracy']):.1f} % after the last epoch"
+    epoch, chosen = f"epoch {best['epoch'] + 1:.0f}", f"{100 * best['val_accuracy']:.1f} %"
+    if "test_accuracy" not in metrics:
+        last = f"accuracy on the test split {100 * metrics['val_accuracy']:.1f} % after the last epoch"
+        return f"{last} ({chosen} after {epoch}, the best one, chosen on this very split)"
+    found = f", {100 * best['test_accuracy']:.1f} % after {epoch}" if "test_accuracy" in best else ""
+    return (
+        f"accuracy on the test split {100 * metrics['test_accuracy']:.1f} % after the last epoch{found}"
+        f", the best one on the held-out part of the training split ({chosen} there)"
+    )
 
 
 def cloud_loaders(
@@ -99,6 +114,7 @@ def cloud_config(clouds: CloudData) -> dict[str, Any]:
         "features": data.features,
         "normalisation": data.normalise,
         "n_points": data.n_points,
+        "thinning": data.thinning,
         "up_axis": train.up_axis,
     }
 

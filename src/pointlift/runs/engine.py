@@ -24,6 +24,7 @@ from pointlift.methods.base import Training
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.runs.folder import RunFolder, RunFolderError
 from pointlift.runs.record import AtomicCheckpointIO, RunRecord
+from pointlift.weights.archive import read_archive
 
 __all__ = ["RunInterrupted", "fit", "make_trainer", "settings_restored"]
 
@@ -141,14 +142,23 @@ def _step(checkpoint: Path) -> int | None:
         ) from None
 
 
-def fit(trainer: lightning.Trainer, training: Training, record: RunRecord, resume: bool) -> dict[str, float]:
+def fit(
+    trainer: lightning.Trainer,
+    training: Training,
+    record: RunRecord,
+    resume: bool,
+) -> tuple[dict[str, float], dict[str, float]]:
     """Train, from last.ckpt with `resume`, and evaluate: on the test split where the data have one of their
     own, and on the validation split where the run ended within an epoch. The modules of `training.also` are
     evaluated on both, untrained; what they log is returned under their name (name_val_accuracy) and not
-    logged. Returns what these evaluations logged. Raises RunInterrupted after Ctrl-C or SIGTERM.
+    logged.
+
+    Returns what these evaluations logged, and what the test split gives with the weights of the best epoch
+    (empty without a test split of its own). Raises RunInterrupted after Ctrl-C or SIGTERM.
     """
     measured: dict[str, float] = {}
     module, data, folder = training.module, training.data, record.folder
+    best: dict[str, float] = {}
     given: dict[str, Any] = {"datamodule": data, "verbose": False}
     with _interrupts(trainer, folder), torch.random.fork_rng(), warnings.catch_warnings():
         for message in UNREMARKABLE:
@@ -158,14 +168,33 @@ def fit(trainer: lightning.Trainer, training: Training, record: RunRecord, resum
             measured.update(trainer.validate(module, **given)[0])
         if data.test is not None:
             measured.update(trainer.test(module, **given)[0])
-        if training.also:
-            trainer.loggers = []
+        trainer.loggers = []  # what follows is of other weights than the run's
+        if data.test is not None and record.best is not None:
+            with _weights_of(module.net, record, trainer):
+                best = dict(trainer.test(module, **given)[0])
         for name, other in training.also.items():
             logged = dict(trainer.validate(other, **given)[0])
             if data.test is not None:
                 logged.update(trainer.test(other, **given)[0])
             measured.update({f"{name}_{key}": value for key, value in logged.items()})
-    return measured
+    return measured, best
+
+
+@contextmanager
+def _weights_of(net: torch.nn.Module, record: RunRecord, trainer: lightning.Trainer) -> Iterator[None]:
+    """The network as it was after the best epoch; the first process has the file."""
+    assert record.best is not None
+    if record.best[0] == int(record.rows[-1]["epoch"]):
+        yield
+        return
+    last = {name: value.clone() for name, value in net.state_dict().items()}
+    read = read_archive(record.folder.best).tensors if trainer.is_global_zero else None
+    found: dict[str, torch.Tensor] = trainer.strategy.broadcast(read)
+    net.load_state_dict({name: found[name] for name in last})
+    try:
+        yield
+    finally:
+        net.load_state_dict(last)
 
 
 @contextmanager

@@ -20,9 +20,9 @@ class RunResult:
         metrics: of the last epoch: what metrics.csv has of it, and test_* where epochs are evaluated on a
             held-out part of the training split. Accuracies and IoUs are fractions in 0-1; None where there is
             no number.
-        best: {"epoch", the column that says so} of the best epoch, not what is reported: chosen on the split
-            it was measured on. The first epoch is 0, as in metrics.csv; what is printed or drawn counts
-            from 1. Empty where none is chosen.
+        best: {"epoch", the column that says so} of the best epoch, not what is reported; where epochs are
+            evaluated on a held-out part of the training split, test_* of that epoch too. The first epoch is
+            0, as in metrics.csv; what is printed or drawn counts from 1. Empty where none is chosen.
         checkpoint: model.safetensors, the weights after the last epoch. csv: metrics.csv, one row per epoch.
         seconds: of training and evaluation, over all its resumptions.
         trainable, total: parameters.

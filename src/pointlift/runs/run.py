@@ -143,14 +143,14 @@ def _train(
             folder.start(recipe, protocol)
             if hasattr(training.module.net, "report"):
                 print(training.module.net.report)
-        measured = fit(engine, training, record, resume)
+        measured, best_measured = fit(engine, training, record, resume)
     last = record.rows[-1]
     metrics = {**{k: v for k, v in last.items() if k not in ("epoch", "step", "seconds")}, **measured}
     _check_finite(metrics, int(last["epoch"]))
     best = (
         {}
         if record.best is None or experiment.best is None
-        else {"epoch": record.best[0], experiment.best[0]: record.best[1]}
+        else {"epoch": record.best[0], experiment.best[0]: record.best[1], **best_measured}
     )
     seconds = sum(row["seconds"] for row in record.rows)
     result = RunResult(

@@ -270,15 +270,19 @@ class Classify(Task):
             metadata["regime"],
             100 * metrics.overall_accuracy,
             100 * metrics.class_mean_accuracy,
-            100 * summary.best["val_accuracy"] if summary.best else None,
+            100 * summary.best.get("test_accuracy", summary.best["val_accuracy"]) if summary.best else None,
             summary.trainable,
             summary.total,
             100 * summary.trainable / summary.total,
             summary.seconds,
         ]
         note = (
-            f"After the last epoch, on {judged.name} ({len(judged)} clouds). "
-            "The best epoch was chosen on what it was measured on."
+            f"After the last epoch, on {judged.name} ({len(judged)} clouds). The best epoch was chosen on "
+            + (
+                "a held-out part of the training split."
+                if "test_accuracy" in summary.best
+                else "what it was measured on."
+            )
         )
         report.section("Result").table(header, [row], caption=note, digits=2)
         teacher = summary.metrics.get("teacher_test_accuracy", summary.metrics.get("teacher_val_accuracy"))

@@ -19,7 +19,7 @@ from pointlift.data.dataset import CloudDataset, collate
 from pointlift.data.errors import DataError
 from pointlift.data.files.points import PointFile, read_content, read_points
 from pointlift.data.sample import Sample
-from pointlift.data.transforms import PickFeatures, Resample, turned, unit_sphere
+from pointlift.data.transforms import PickFeatures, Thin, turned, unit_sphere
 from pointlift.models import image_network
 from pointlift.nn import CloudNetwork
 from pointlift.system.own_code import load_own, named, names_own_code
@@ -162,7 +162,7 @@ class Predictor:
     @property
     def preprocessing(self) -> dict[str, Any]:
         """For protocols: what is done to a cloud."""
-        points = "all" if self.n_points is None else f"first {self.n_points}"
+        points = "all" if self.n_points is None else f"at most {self._thin(0).describe()}"
         return {"points": points, "normalisation": self.metadata.get("normalisation", "none")}
 
     def read(self, cloud: Cloud) -> PointFile:
@@ -181,21 +181,24 @@ class Predictor:
             raise DataError(f"{found.path}: has {len(found)} point, a shape needs at least 2")
         return found
 
-    def prepare(self, cloud: PointFile) -> Sample:
-        """The cloud as the network sees it: turned, normalised, thinned out at random, with features."""
-        sample = self._normalised(self._sample(cloud))
-        if self.n_points is not None and len(sample) > self.n_points:
-            sample = Resample(self.n_points)(sample, np.random.default_rng(self.seed))
-        return self._pick(sample, np.random.default_rng(self.seed))
+    def prepare(self, cloud: PointFile, draw: int = 0) -> Sample:
+        """The cloud as the network sees it: turned, normalised, thinned out, with features.
 
-    def prepare_sample(self, sample: Sample) -> Sample:
-        """`prepare` for a cloud of a dataset, of which the first points are taken, as the evaluation in
-        training does.
+        draw: which of the possible draws of points is taken; the evaluation in training has number 0.
         """
+        return self.prepare_sample(self._sample(cloud), draw)
+
+    def prepare_sample(self, sample: Sample, draw: int = 0) -> Sample:
+        """`prepare` for a cloud of a dataset, turned already."""
+        rng = np.random.default_rng(self.seed)
         sample = self._normalised(sample)
-        if self.n_points is not None and len(sample) > self.n_points:
-            sample = Resample(self.n_points, "first")(sample, np.random.default_rng(0))
-        return self._pick(sample, np.random.default_rng(0))
+        if self.n_points is not None:
+            sample = self._thin(draw)(sample, rng)
+        return self._pick(sample, rng)
+
+    def _thin(self, draw: int) -> Thin:
+        assert self.n_points is not None
+        return Thin(self.n_points, self.metadata.get("thinning", "random"), self.seed + draw)
 
     def prepare_dataset(self, dataset: CloudDataset, number: Mapping[int, int]) -> list[Sample]:
         """All clouds of a dataset, turned as in training. number: the checkpoint's label for each of the

@@ -144,5 +144,13 @@ class PartSegmentation(Experiment):
         return Training(module, clouds, self.optim.epochs, save, facts, {"loaded": int(loaded["tensors"])})
 
     def summary(self, result: Any) -> str:
-        shares = [f"{said} {100 * result.metrics[f'val_{key}']:.2f} %" for said, key in SAID]
-        return f"{', '.join(shares)} after the last epoch; {result.seconds:.0f} s"
+        split = "test" if f"test_{SAID[0][1]}" in result.metrics else "val"  # val: evaluated on the test split
+        shares = [f"{said} {100 * result.metrics[f'{split}_{key}']:.2f} %" for said, key in SAID]
+        line = f"{', '.join(shares)} on the test split after the last epoch"
+        if split == "test" and f"test_{SAID[0][1]}" in result.best:
+            chosen = [f"{100 * result.best[f'test_{key}']:.2f} %" for _, key in SAID]
+            line += (
+                f", {', '.join(chosen)} after epoch {result.best['epoch'] + 1:.0f}, the best one on the "
+                "held-out part of the training split"
+            )
+        return f"{line}; {result.seconds:.0f} s"
