@@ -210,7 +210,12 @@ def _quiet() -> Iterator[None]:
     """
     loggers = [
         logging.getLogger(n)
-        for n in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+        for n in (
+            "lightning.pytorch",
+            "lightning.fabric",
+            "lightning.pytorch.utilities.rank_zero",
+            "pointlift",
+        )
     ]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

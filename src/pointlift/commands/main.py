@@ -17,7 +17,7 @@ from pointlift.commands.embed import embed
 from pointlift.commands.evaluate import evaluate
 from pointlift.commands.fit import fit
 from pointlift.commands.lift import lift
-from pointlift.commands.messages import explain, plain_warnings
+from pointlift.commands.messages import explain, notes_shown, plain_warnings
 from pointlift.commands.parsing import Commands, parse, summary
 from pointlift.commands.predict import predict
 from pointlift.commands.table import table
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if words[0] in ("-V", "--version", "version"):
             print(f"pointlift {_version()}")
             return 0
-        with plain_warnings():
+        with plain_warnings(), notes_shown():
             return parse(words, COMMANDS)()
     except SystemExit as end:  # help was printed
         return int(end.code or 0)

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["explain", "plain_warnings"]
+__all__ = ["explain", "notes_shown", "plain_warnings"]
 
 
 @contextlib.contextmanager
@@ -33,6 +34,30 @@ def plain_warnings() -> Iterator[None]:
         shown = warnings.showwarning
         warnings.showwarning = show
         yield
+
+
+@contextlib.contextmanager
+def notes_shown() -> Iterator[None]:
+    """What pointlift notes along the way, such as which files of a folder are read, as lines on stderr; by
+    the first process.
+    """
+    logger = logging.getLogger("pointlift")
+    handler, level = logging.StreamHandler(), logger.level
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.addFilter(_first_process)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+def _first_process(record: logging.LogRecord) -> bool:
+    from pointlift.system.distributed import process_rank  # imports torch, which whoever notes something has
+
+    return process_rank() == 0
 
 
 def explain(error: BaseException) -> str | None:

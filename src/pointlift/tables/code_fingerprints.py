@@ -14,14 +14,14 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from pointlift.runs.recipe_files import flatten
 from pointlift.tables.fingerprint import digest, file_hash, texts
 
-__all__ = ["CodeFingerprints", "named_in", "syntax"]
+__all__ = ["CodeFingerprints", "named_in", "syntax", "this_package"]
 
 ROOT = Path(__file__).resolve().parents[1]
 # dicts {name: "module:attribute"}, of which only the entries that a recipe names are followed
@@ -81,6 +81,9 @@ class CodeFingerprints:
     def __init__(self, root: Path = ROOT) -> None:
         self.root = root
         self._modules: dict[str, _Module] = {}
+        self._files: dict[str, Path | None] = {}
+        self._origins: dict[tuple[str, str], str | None] = {}
+        self._imported: dict[str, list[str]] = {}
         self._digests: dict[tuple[str, ...], str] = {}
 
     def of_run(self, method: str, content: Mapping[str, Any]) -> str:
@@ -116,21 +119,32 @@ class CodeFingerprints:
             if name in found:
                 continue
             found.add(name)
-            module = self._module(name)
-            imported = [self._origin(*pair) for pair in (*(n[:2] for n in module.names), *module.lazy)]
             chosen = [
                 self._home(entry)
-                for title, entries in module.choices.items()
+                for title, entries in self._module(name).choices.items()
                 for key, entry in entries.items()
                 if key in named or (title == "SOURCES" and ANY_SOURCE in named)
             ]
-            queue += [m for m in (*imported, *chosen, *self._backends(name)) if m and _matters(m)]
+            queue += [*self._imported_by(name), *filter(_matters, chosen)]
         return sorted(found)
+
+    def _imported_by(self, name: str) -> list[str]:
+        """The modules that one imports, whatever a recipe names."""
+        if name not in self._imported:
+            module = self._module(name)
+            origins = [self._origin(*pair) for pair in (*(n[:2] for n in module.names), *module.lazy)]
+            self._imported[name] = [m for m in (*origins, *self._backends(name)) if m and _matters(m)]
+        return self._imported[name]
 
     def file(self, name: str) -> Path | None:
         """The file of a module of this package, or of the user's own;
         None for a name inside a module and for others.
         """
+        if name not in self._files:
+            self._files[name] = self._find(name)
+        return self._files[name]
+
+    def _find(self, name: str) -> Path | None:
         if name.endswith(".py"):
             return Path(name)
         first, *parts = name.split(".")
@@ -186,6 +200,11 @@ class CodeFingerprints:
         """The module that defines `name` of `module`, however often it is handed on;
         None for other packages'.
         """
+        if (module, name) not in self._origins:
+            self._origins[module, name] = self._follow(module, name)
+        return self._origins[module, name]
+
+    def _follow(self, module: str, name: str) -> str | None:
         if name and self.file(inner := f"{module}.{name}"):
             return inner
         if self.file(module) is None:
@@ -231,6 +250,12 @@ class CodeFingerprints:
         return _Module(
             body.hexdigest(), names, tuple(entry for entry in lazy if self.file(entry[0])), choices, assets
         )
+
+
+@lru_cache(maxsize=1)
+def this_package() -> CodeFingerprints:
+    """Of the code that runs, which does not change while it does."""
+    return CodeFingerprints()
 
 
 def named_in(content: Mapping[str, Any]) -> set[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pointlift.report.tables import Cell, console_table
 from pointlift.runs.recipe_files import RecipeError
-from pointlift.tables.code_fingerprints import CodeFingerprints
+from pointlift.tables.code_fingerprints import this_package
 from pointlift.tables.definition import TableDefinition, list_tables, read_table
 from pointlift.tables.fingerprint import FileIdentities
 from pointlift.tables.needs import described, needed_places
@@ -28,7 +28,7 @@ def list_all(out: str, data: str) -> int:
     1 where a recipe does not resolve.
     """
     store = Store(out)
-    expand = partial(make_plan, data=data, codes=CodeFingerprints(), files=FileIdentities(data), resolved={})
+    expand = partial(make_plan, data=data, codes=this_package(), files=FileIdentities(data), resolved={})
     rows: list[list[Cell]] = []
     problems: list[str] = []
     places: dict[Path, str] = {}

@@ -20,7 +20,7 @@ from pointlift.evaluate.curves import epochs_to_target
 from pointlift.report.tables import read_rows
 from pointlift.runs.recipe_files import RecipeError, nearest
 from pointlift.system.environment import environment
-from pointlift.tables.code_fingerprints import CodeFingerprints
+from pointlift.tables.code_fingerprints import this_package
 from pointlift.tables.costs import stage_cost, throughput
 from pointlift.tables.embeddings import collapse
 from pointlift.tables.store import write_json
@@ -111,4 +111,4 @@ def measured(name: str, folder: Path) -> dict[str, float] | None:
 
 @functools.cache
 def _code() -> str:
-    return CodeFingerprints().of_module("pointlift.tables.measures")
+    return this_package().of_module("pointlift.tables.measures")

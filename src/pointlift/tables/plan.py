@@ -15,7 +15,7 @@ from typing import Any
 from pointlift.runs.recipe_files import RecipeError, nearest
 from pointlift.runs.recipes import Recipe, argument_types, load_recipe, resolve
 from pointlift.system.hints import did_you_mean
-from pointlift.tables.code_fingerprints import CodeFingerprints
+from pointlift.tables.code_fingerprints import CodeFingerprints, this_package
 from pointlift.tables.definition import SHOWN, Before, Entry, TableDefinition
 from pointlift.tables.fingerprint import FORMAT, FileIdentities, canonical, digest
 from pointlift.tables.outcome import CellId, Shown
@@ -108,7 +108,7 @@ def make_plan(
     planner = _Planner(
         table,
         scale,
-        codes or CodeFingerprints(),
+        codes or this_package(),
         files or FileIdentities(data),
         {} if resolved is None else resolved,
     )

@@ -22,7 +22,7 @@ from pointlift.runs.folder import RunFolderError
 from pointlift.runs.recipes import Recipe
 from pointlift.system.processes import end_with_parent
 from pointlift.tables.claims import try_claim
-from pointlift.tables.code_fingerprints import CodeFingerprints
+from pointlift.tables.code_fingerprints import this_package
 from pointlift.tables.measures import measure
 from pointlift.tables.plan import Run, filled
 from pointlift.tables.store import Record, Store
@@ -74,7 +74,7 @@ def serve(connection: Connection, threads: int, device: int | None, explain: Exp
 
     torch.set_num_threads(threads)
     set_threads(threads)
-    codes = CodeFingerprints()
+    codes = this_package()
     try:
         while (task := connection.recv()) is not None:
             # the key would lie about what made the numbers
