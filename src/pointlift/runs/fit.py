@@ -79,24 +79,17 @@ def _write_report(recipe: Recipe, result: RunResult) -> Path | None:
     experiment: Any = recipe.experiment
     if (judged := experiment.judged()) is None:
         return None
-    model, folder = experiment.model, result.checkpoint.parent
-    named = getattr(model, "image_model", None)
+    named = getattr(experiment.model, "image_model", None)
+    protocol = result.checkpoint.parent / "protocol.json"
     return write_report(
         RunSummary(
-            folder=folder,
-            checkpoint=result.checkpoint,
+            result=result,
             recipe_text=recipe.to_yaml(),
             image_model=named if named is not None and ".py:" in named else None,
             judged=judged,
             source=experiment.data.source,
             batch_size=experiment.data.batch_size,
             seed=experiment.seed,
-            metrics=result.metrics,
-            best=result.best,
-            csv=result.csv,
-            seconds=result.seconds,
-            trainable=result.trainable,
-            total=result.total,
-            protocol=json.loads((folder / "protocol.json").read_text(encoding="utf-8")),
+            protocol=json.loads(protocol.read_text(encoding="utf-8")),
         )
     )
