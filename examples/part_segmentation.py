@@ -34,11 +34,7 @@ def main() -> None:
     recipe = PartSegmentation(
         model=PartModelConfig(kind="ssg", options=SMALL, use_category=True),
         data=DataConfig(
-            classes=["chair", "mug", "table"],
-            train_per_class=16,
-            test_per_class=4,
-            n_points=256,
-            batch_size=8,
+            classes=["chair", "mug", "table"], train_per_class=16, test_per_class=4, n_points=256, batch_size=8
         ),
         optim=OptimConfig(optimizer="adam", lr=5e-3, epochs=5),
         trainer=TrainerConfig(accelerator="cpu", enable_progress_bar=False),
