@@ -272,11 +272,7 @@ class _Reader(YamlValues):
             name = self.text(given["name"], f"{where}.name")
             if name in [f.name for f in found]:
                 raise self.fail(f"{place} has {name!r} twice, each name once is expected")
-            found.append(
-                Entry(
-                    name, self.overlays(given, where), self.existing(given, where), self.shown(given, where)
-                )
-            )
+            found.append(Entry(name, *self.changes(given, where)))
         if not found:
             raise self.fail(f"{place} is empty, at least one entry with a name is expected")
         return tuple(found)
@@ -291,14 +287,7 @@ class _Reader(YamlValues):
         )
         row, column = self.pair([given["row"], given["column"]], names, "cells")
         where = f"cells ({row} / {column})"
-        return CellException(
-            f"{row} / {column}",
-            self.overlays(given, where),
-            self.existing(given, where),
-            self.shown(given, where),
-            row,
-            column,
-        )
+        return CellException(f"{row} / {column}", *self.changes(given, where), row, column)
 
     def before(self, value: Any) -> dict[str, Before]:
         """Runs before runs, by the name that "@name" refers to."""
@@ -323,6 +312,12 @@ class _Reader(YamlValues):
                     )
             found[name] = Before(name, overlays, scales, {}, per_seed)
         return found
+
+    def changes(
+        self, given: dict[str, Any], where: str
+    ) -> tuple[dict[str, Settings], tuple[str, ...] | None, dict[str, Any]]:
+        """What an entry changes, where it exists and how it is shown."""
+        return self.overlays(given, where), self.existing(given, where), self.shown(given, where)
 
     def overlays(self, given: dict[str, Any], where: str) -> dict[str, Settings]:
         return {k: self.settings(given[k], f"{where}.{k}") for k in ("set", *self.scale_names) if k in given}
