@@ -5,6 +5,7 @@ object interface with the Agg canvas: no display, no global state.
 from __future__ import annotations
 
 import io
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -77,14 +78,10 @@ def add_legend(
     handles, labels = axes.get_legend_handles_labels()
     order = sorted(range(len(labels)), key=lambda i: last is not None and labels[i] == literal(last[0]))
     columns = 1 if entries <= 22 else 2
-    place = (
-        {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
-        if outside
-        else {"loc": "best"}
-    )
-    handles, labels = [handles[i] for i in order], [labels[i] for i in order]
-    style = {"frameon": False, "fontsize": 8.5, "labelcolor": INK, "ncols": columns, "handletextpad": 0.6}
-    axes.legend(handles, labels, **style, **place)
+    beside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
+    style: dict[str, Any] = {"frameon": False, "fontsize": 8.5, "labelcolor": INK, "handletextpad": 0.6}
+    style |= beside if outside else {"loc": "best"}
+    axes.legend([handles[i] for i in order], [labels[i] for i in order], ncols=columns, **style)
 
 
 def png(figure: Figure) -> bytes:

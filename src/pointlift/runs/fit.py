@@ -11,6 +11,7 @@ from pointlift.methods.base import Experiment
 from pointlift.runs.recipes import Recipe, resolve_recipe
 from pointlift.runs.result import RunResult
 from pointlift.runs.run import run
+from pointlift.system.atomic import read_json
 from pointlift.system.distributed import process_rank
 from pointlift.tasks.report import RunSummary, write_report
 
@@ -80,7 +81,6 @@ def _write_report(recipe: Recipe, result: RunResult) -> Path | None:
     if (judged := experiment.judged()) is None:
         return None
     named = getattr(experiment.model, "image_model", None)
-    protocol = result.checkpoint.parent / "protocol.json"
     return write_report(
         RunSummary(
             result=result,
@@ -90,6 +90,6 @@ def _write_report(recipe: Recipe, result: RunResult) -> Path | None:
             source=experiment.data.source,
             batch_size=experiment.data.batch_size,
             seed=experiment.seed,
-            protocol=json.loads(protocol.read_text(encoding="utf-8")),
+            protocol=read_json(result.checkpoint.parent / "protocol.json"),
         )
     )

@@ -6,7 +6,6 @@ leaves out what has not run, and raises ValueError, one sentence, where nothing 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from pointlift.report.pictures import Strip, inflation_maps, picture_grid
 from pointlift.report.plots import SharePoint, result_bars, share_vs_accuracy, training_curves
 from pointlift.report.tables import read_rows
 from pointlift.runs.recipe_files import RecipeError, nearest
+from pointlift.system.atomic import read_json
 from pointlift.tables.embeddings import embed_run
 from pointlift.tables.outcome import CellOutcome, Picture, TableOutcome
 
@@ -163,7 +163,7 @@ def tsne_pictures(outcome: TableOutcome, options: Mapping[str, Any]) -> list[Pic
             continue
         found = embed_run(done[0].folder, _recipe(done[0].folder), split)
         spread = cdnv(found.features, found.labels)
-        accuracy = _result(done[0].folder)["metrics"].get("val_accuracy")
+        accuracy = read_json(done[0].folder / "result.json")["metrics"].get("val_accuracy")
         title = column if accuracy is None else f"{column}, accuracy {100 * accuracy:.1f} %"
         png = plot_tsne(tsne(found.features, done[0].seed), found.labels, found.classes, spread, title)
         pictures.append(
@@ -348,18 +348,13 @@ def _count(epochs: float | None) -> str:
     return "never" if epochs is None else f"{epochs:.1f}"
 
 
-def _result(folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    return content
-
-
 def _share(cell: CellOutcome) -> float:
     assert cell.folder is not None
-    result = _result(cell.folder)
+    result = read_json(cell.folder / "result.json")
     return float(result["trainable"]) / float(result["total"])
 
 
 def _recipe(folder: Path) -> dict[str, Any]:
     """What ran, with real paths, as the run wrote it down itself."""
-    recipe: dict[str, Any] = json.loads((folder / "protocol.json").read_text(encoding="utf-8"))["recipe"]
+    recipe: dict[str, Any] = read_json(folder / "protocol.json")["recipe"]
     return recipe
