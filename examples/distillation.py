@@ -5,6 +5,7 @@ three clouds without a teacher. The teacher starts from an image network, the st
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import pointlift as pl
@@ -15,18 +16,23 @@ from pointlift.methods.optim import OptimConfig
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models.config import ModelConfig
 
-DATA = DataConfig(
-    classes=["aeroplane", "bottle", "chair", "lamp", "table"],
-    train_per_class=8,
-    test_per_class=6,
-    n_points=256,
-    voxel_size=0.15,
-    batch_size=8,
-    shots=3,  # clouds of a class whose labels are known
+CLASSES = ["aeroplane", "bottle", "chair", "lamp", "table"]
+CLOUDS = DataConfig(
+    classes=CLASSES, train_per_class=8, test_per_class=6, n_points=256, voxel_size=0.15, batch_size=8
 )
+DATA = replace(CLOUDS, shots=3)  # clouds of a class whose labels are known
 STUDENT = ModelConfig("fractal_resnet", pretrained=False, regime="scratch")
 OPTIM = OptimConfig(lr=0.1, epochs=2)
 TRAINER = TrainerConfig(accelerator="cpu", enable_progress_bar=False)
+RECIPE = Distillation(
+    model=STUDENT,
+    teacher=ModelConfig("fractal_resnet", regime="all"),
+    data=DATA,
+    optim=OPTIM,
+    teacher_optim=OPTIM,
+    distill=DistillConfig(consistency_weight=1.0, label_weight=1.0),
+    trainer=TRAINER,
+)
 
 
 def main() -> None:
@@ -34,16 +40,7 @@ def main() -> None:
     parser.add_argument("--out", default="runs/examples/distillation", help="folder of the run")
     parser.add_argument("--alone", action="store_true", help="train the student without a teacher too")
     args = parser.parse_args()
-    recipe = Distillation(
-        model=STUDENT,
-        teacher=ModelConfig("fractal_resnet", regime="all"),
-        data=DATA,
-        optim=OPTIM,
-        teacher_optim=OPTIM,
-        distill=DistillConfig(consistency_weight=1.0, label_weight=1.0),
-        trainer=TRAINER,
-    )
-    result = pl.fit(recipe, args.out, resume=(Path(args.out) / "recipe.yaml").is_file())
+    result = pl.fit(RECIPE, args.out, resume=(Path(args.out) / "recipe.yaml").is_file())
     teacher, student = result.metrics["teacher_val_accuracy"], result.metrics["val_accuracy"]
     print(
         f"\nright on unseen clouds: teacher {teacher:.2f}, student {student:.2f}; see {args.out}/teacher too"

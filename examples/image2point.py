@@ -15,15 +15,10 @@ from pointlift.methods.optim import OptimConfig
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models.config import ModelConfig
 
-# embedded shapes; "folder:my_scans" would be your own. Numbers that say something need more of everything
+CLASSES = ["aeroplane", "bottle", "chair", "lamp", "table"]
+# embedded shapes; source="folder:my_scans" are your own. Numbers that say something need more of everything
 DATA = DataConfig(
-    source="procedural:shapes",
-    classes=["aeroplane", "bottle", "chair", "lamp", "table"],
-    train_per_class=8,
-    test_per_class=6,
-    n_points=256,
-    voxel_size=0.15,
-    batch_size=8,
+    classes=CLASSES, train_per_class=8, test_per_class=6, n_points=256, voxel_size=0.15, batch_size=8
 )
 
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import pointlift as pl
 from pointlift.data import DataConfig
 from pointlift.methods.image2point import Image2Point
-from pointlift.methods.image_pretraining.configs import ImageDataConfig, ImageModelConfig
 from pointlift.methods.image_pretraining.module import ImageOptimConfig
-from pointlift.methods.image_pretraining.recipe import ImagePretraining
+from pointlift.methods.image_pretraining.recipe import ImageDataConfig, ImageModelConfig, ImagePretraining
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models.config import ModelConfig
@@ -36,10 +35,8 @@ def main() -> None:
     accuracy = trained.metrics["val_accuracy"]
     print(f"\n{accuracy:.2f} of unseen fractals named rightly; weights in {trained.checkpoint}")
 
-    weights = {
-        "weights": str(trained.checkpoint),
-        "weights_may_differ": ["fc"],
-    }  # fractals and shapes are other classes
+    # fractals and shapes are other classes
+    weights = {"weights": str(trained.checkpoint), "weights_may_differ": ["fc"]}
     clouds = Image2Point(
         model=ModelConfig("resnet18", image_options=SMALL, pretrained=False, regime="all", **weights),
         data=DataConfig(

@@ -25,6 +25,9 @@ SMALL = {
     "head": [32],
     "dropout": 0.0,
 }
+DATA = DataConfig(
+    classes=["chair", "mug", "table"], train_per_class=16, test_per_class=4, n_points=256, batch_size=8
+)
 
 
 def main() -> None:
@@ -33,13 +36,7 @@ def main() -> None:
     out = Path(parser.parse_args().out)
     recipe = PartSegmentation(
         model=PartModelConfig(kind="ssg", options=SMALL, use_category=True),
-        data=DataConfig(
-            classes=["chair", "mug", "table"],
-            train_per_class=16,
-            test_per_class=4,
-            n_points=256,
-            batch_size=8,
-        ),
+        data=DATA,
         optim=OptimConfig(optimizer="adam", lr=5e-3, epochs=5),
         trainer=TrainerConfig(accelerator="cpu", enable_progress_bar=False),
     )

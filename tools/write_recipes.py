@@ -1,4 +1,4 @@
-"""Write the recipes in src/pointlift/recipes/image2point:
+"""Write src/pointlift/recipes/image2point/modelnet40_*.yaml:
 `python tools/write_recipes.py` (--check only compares).
 
 Every recipe is complete by itself, so they are many and alike; this script keeps them alike.
@@ -62,88 +62,10 @@ trainer:
   precision: 32-true
 """
 
-DEMO = """\
-# Ten examples per class of the embedded shapes, from the embedded image network: a minute or two on a laptop, no download.
-# pointlift demo runs this for several regimes and seeds; here it is one ordinary training run.
-method: image2point
-seed: 0
-out: runs/demo
-model:
-  image_model: fractal_resnet
-  pretrained: true
-  rule: repeat
-  axis: z
-  stem: linear
-  head: linear-bn
-  in_channels: 3
-  regime: io+bn  # io, io+stats, io+bn, all or scratch
-data:
-  source: procedural:shapes
-  n_points: 512
-  normalise: unit-sphere
-  features: xyz
-  voxel_size: 0.1
-  shots: 10
-  augment: true
-  batch_size: 16
-  train_per_class: 10
-  test_per_class: 20
-  shapes_seed: 0
-optim:
-  lr: 0.1
-  momentum: 0.9
-  weight_decay: 1.0e-4
-  epochs: 30
-  schedule: cosine
-trainer:
-  accelerator: cpu
-  precision: 32-true
-"""
-
-OWN_FOLDER = """\
-# Your own clouds or meshes, one folder per class:
-#   my_scans/chair/0001.ply  my_scans/table/a.off ...       or with splits: my_scans/train/chair/..., my_scans/test/chair/...
-# pointlift data check folder:my_scans        says whether the folder is usable
-# pointlift fit image2point/your_own_folder.yaml --data.source folder:my_scans --out runs/mine
-method: image2point
-seed: 0
-out: runs/your_own_folder
-model:
-  image_model: fractal_resnet  # works offline; resnet18.a1_in1k is larger and was trained on photographs
-  pretrained: true
-  rule: repeat
-  axis: z
-  stem: linear
-  head: linear-bn
-  in_channels: 3
-  regime: all  # with few examples compare io+bn
-data:
-  source: folder:YOUR_FOLDER
-  n_points: 2048
-  normalise: unit-sphere  # none where size matters, then choose voxel_size in your units
-  features: xyz
-  voxel_size: 0.05
-  shots: null
-  val_fraction: null  # 0.2 holds a fifth of the training clouds out to choose the epoch by
-  augment: true
-  batch_size: 16
-  num_workers: 0
-optim:
-  lr: 0.05
-  momentum: 0.9
-  weight_decay: 1.0e-4
-  epochs: 60
-  schedule: cosine
-trainer:
-  accelerator: auto
-  devices: 1
-  precision: 32-true
-"""
-
 
 def recipes() -> dict[str, str]:
-    """{file name: text} of every recipe."""
-    found = {"demo.yaml": DEMO, "your_own_folder.yaml": OWN_FOLDER}
+    """{file name: text} of every one of them."""
+    found = {}
     for name, network in NETWORKS.items():
         for regime, meaning in REGIMES.items():
             pretrained = "false" if regime == "scratch" else "true"

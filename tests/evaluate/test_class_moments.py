@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pointlift.evaluate.class_moments import ClassMoments
-from pointlift.evaluate.collapse import cdnv
+from pointlift.evaluate.collapse import ClassMoments, cdnv
 
 
 def sample(

@@ -38,7 +38,7 @@ def teacher(width: int = WIDTH) -> nn.Linear:
 def module(method: str, width: int = WIDTH, **options: Any) -> KnowledgeDistillation:
     principal = principal_directions(features(20, width=width), WIDTH // 2) if method == "huang" else None
     transfer = TransferConfig(method, **options)  # type: ignore[arg-type]
-    made = KnowledgeDistillation(student(), CLASSES, width, transfer, teacher(width), principal, None)
+    made = KnowledgeDistillation(student(), CLASSES, width, transfer, teacher(width), principal, regime=None)
     return silent(made)  # type: ignore[no-any-return]
 
 
@@ -197,9 +197,8 @@ def test_layers_beside_the_student_learn_and_the_teacher_does_not(tmp_path: Path
         TEACHER,
         TransferConfig("yang"),
         teacher(TEACHER),
-        None,
-        None,
-        OptimConfig(lr=0.05),
+        regime=None,
+        optim=OptimConfig(lr=0.05),
         seed=1,
     )
     before = {k: v.clone() for k, v in made.state_dict().items()}

@@ -32,7 +32,7 @@ EXACT = CloudDistance(matching="exact")
 def module(generator: PointGenerator | None = None, **options: Any) -> PointCMTStudent:
     made = generator or PointGenerator(WIDTH, 8, hidden=[16, 16])
     made_module: PointCMTStudent = silent(
-        PointCMTStudent(student(), CLASSES, WIDTH, made, TransferConfig(**options), EXACT, None)
+        PointCMTStudent(student(), CLASSES, WIDTH, made, TransferConfig(**options), EXACT, regime=None)
     )
     return made_module.train()
 
@@ -154,7 +154,7 @@ def test_the_gradient_of_a_step_is_the_sum_of_its_terms() -> None:
 def test_the_generator_never_moves_and_its_dropout_is_off(tmp_path: Path) -> None:
     generator = PointGenerator(WIDTH, 8, "linear")
     made = PointCMTStudent(
-        student(), CLASSES, WIDTH, generator, None, EXACT, None, OptimConfig(lr=0.05), seed=1
+        student(), CLASSES, WIDTH, generator, None, EXACT, regime=None, optim=OptimConfig(lr=0.05), seed=1
     )
     before = {k: v.clone() for k, v in made.state_dict().items()}
     loader = make_loader(TaughtClouds(clouds(), features()), 3, True)

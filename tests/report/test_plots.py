@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pointlift.report import plots
+from pointlift.report import drawing, embedding, pictures, plots
 
 RUNS = {
     "loss": {"io": [[2.0, 1.0], [2.2, 1.1]]},
@@ -27,11 +27,13 @@ PICTURES = {
         reference=("chance", 10.0),
     ),
     "share": lambda: plots.share_vs_accuracy(SHARES, reference=("scratch", 60.0)),
-    "maps": lambda: plots.inflation_maps({"T": np.tile(np.eye(9), (3, 1)), "transposed": np.zeros((9, 27))}),
-    "grid": lambda: plots.picture_grid(
-        {f"_{i}": 3 * [plots.Strip("$a", [np.random.default_rng(i).random((9, 8, 3))])] for i in range(2)}
+    "maps": lambda: pictures.inflation_maps(
+        {"T": np.tile(np.eye(9), (3, 1)), "transposed": np.zeros((9, 27))}
     ),
-    "scatter": lambda: plots.class_scatter(
+    "grid": lambda: pictures.picture_grid(
+        {f"_{i}": 3 * [pictures.Strip("$a", [np.random.default_rng(i).random((9, 8, 3))])] for i in range(2)}
+    ),
+    "scatter": lambda: embedding.class_scatter(
         np.random.default_rng(0).normal(size=(60, 2)), np.arange(60) % 45, [f"_{i}" for i in range(45)]
     ),
 }
@@ -51,7 +53,8 @@ def test_no_global_matplotlib_state_changes():
     before = dict(matplotlib.rcParams)
     PICTURES["curves"]()
     assert dict(matplotlib.rcParams) == before
-    assert "pyplot" not in inspect.getsource(plots)
+    for module in (drawing, embedding, pictures, plots):
+        assert "pyplot" not in inspect.getsource(module)
 
 
 def test_the_mean_line_uses_only_epochs_that_all_runs_have():
@@ -74,9 +77,9 @@ def test_the_mean_line_uses_only_epochs_that_all_runs_have():
             lambda: plots.share_vs_accuracy([plots.SharePoint("percent", 30.0, 1.0)]),
             r"'percent' must lie in \(0, 1\]",
         ),
-        (lambda: plots.inflation_maps({}), "at least one"),
-        (lambda: plots.inflation_maps({"T": np.zeros((27, 8))}), "K³ × K²"),
-        (lambda: plots.inflation_maps({"T": np.zeros(27)}), "K³ × K²"),
+        (lambda: pictures.inflation_maps({}), "at least one"),
+        (lambda: pictures.inflation_maps({"T": np.zeros((27, 8))}), "K³ × K²"),
+        (lambda: pictures.inflation_maps({"T": np.zeros(27)}), "K³ × K²"),
     ],
 )
 def test_refuses_what_cannot_be_drawn(draw, message):
@@ -87,8 +90,8 @@ def test_refuses_what_cannot_be_drawn(draw, message):
 def test_picture_grid_draws_pixels_as_they_are():
     picture = np.zeros((4, 4, 3))
     picture[1, 2] = (1.0, 0.0, 0.0)
-    png = plots.picture_grid(
-        {"one": [plots.Strip("a_b", [picture, picture])], "two": [plots.Strip("$x$", [picture])]}
+    png = pictures.picture_grid(
+        {"one": [pictures.Strip("a_b", [picture, picture])], "two": [pictures.Strip("$x$", [picture])]}
     )
     image = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
     red = (image == [255, 0, 0]).all(-1).sum()
@@ -99,11 +102,16 @@ def test_picture_grid_draws_pixels_as_they_are():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{}, {"one": []}, {"one": [plots.Strip("empty", [])]}, {"one": [plots.Strip("g", [np.zeros((4, 4))])]}],
+    [
+        {},
+        {"one": []},
+        {"one": [pictures.Strip("empty", [])]},
+        {"one": [pictures.Strip("g", [np.zeros((4, 4))])]},
+    ],
 )
 def test_picture_grid_refuses_what_is_no_picture(wrong):
     with pytest.raises(ValueError, match=r"nothing to draw|must hold pictures of shape \(H, W, 3\)"):
-        plots.picture_grid(wrong)
+        pictures.picture_grid(wrong)
 
 
 def test_an_epoch_that_was_not_measured_leaves_the_others_in_their_places():

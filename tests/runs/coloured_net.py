@@ -52,8 +52,8 @@ def fit(
     """A run of three epochs of four steps on pictures of 24 pixels; every: steps between checkpoints."""
     from fitting import fit_image_network
 
-    from pointlift.methods.image_pretraining.configs import ImageDataConfig, ImageModelConfig, ImageViewConfig
     from pointlift.methods.image_pretraining.module import ImageOptimConfig
+    from pointlift.methods.image_pretraining.recipe import ImageDataConfig, ImageModelConfig, ImageViewConfig
     from pointlift.methods.trainer_config import TrainerConfig
 
     torch.set_num_threads(1)

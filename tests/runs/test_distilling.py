@@ -21,6 +21,7 @@ import yaml
 from fitting import fit_distillation, fit_image2point
 from PIL import Image
 from resuming import StopError, rows, same, weights
+from tiny_clouds import CLOUDS, TRAINER
 from tiny_net import NAME, build
 
 from pointlift.data import training_clouds as clouds
@@ -31,7 +32,6 @@ from pointlift.data.training_clouds import load_splits
 from pointlift.methods.distillation import recipe as distilling
 from pointlift.methods.distillation.recipe import DistillConfig, semi_supervised_splits
 from pointlift.methods.optim import OptimConfig
-from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models.config import ModelConfig
 from pointlift.runs.folder import RunFolderError
 from pointlift.runs.recipes import resolve_recipe
@@ -40,17 +40,8 @@ from pointlift.runs.result import RunResult
 from pointlift.weights.checkpoints import CheckpointError, load, read_metadata
 
 STUDENT, TEACHER = ModelConfig(NAME, regime="scratch"), ModelConfig(NAME)
-DATA = DataConfig(
-    classes=["table", "mug", "aeroplane"],
-    train_per_class=6,
-    test_per_class=4,
-    n_points=128,
-    voxel_size=0.15,
-    batch_size=6,
-    shots=2,
-)
+DATA = replace(CLOUDS, shots=2)
 OPTIM = OptimConfig(lr=0.05, epochs=2)
-TRAINER = TrainerConfig(accelerator="cpu", enable_progress_bar=False, deterministic=True)
 
 
 def settings(**changes: Any) -> dict[str, Any]:

@@ -23,13 +23,13 @@ from safetensors.torch import load_file
 from pointlift.data.errors import DataError
 from pointlift.data.procedural.fractals.fractal_images import write_fractaldb
 from pointlift.data.procedural.fractals.systems import search_categories
-from pointlift.methods.image_pretraining.configs import ImageDataConfig, ImageModelConfig, ImageViewConfig
 from pointlift.methods.image_pretraining.module import (
     FractalDataConfig,
     ImageOptimConfig,
     fractal_pictures,
     top1,
 )
+from pointlift.methods.image_pretraining.recipe import ImageDataConfig, ImageModelConfig, ImageViewConfig
 from pointlift.methods.method import DivergenceError
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models.images.fractal_resnet import FractalResNet, read_weights

@@ -23,12 +23,13 @@ import torch
 import yaml
 from fitting import fit_image2point
 from resuming import StopError, rows, same, weights
+from tiny_clouds import CLOUDS as DATA
+from tiny_clouds import TRAINER
 from tiny_net import NAME, build
 
 from pointlift.data.config import DataConfig
 from pointlift.data.training_clouds import load_splits
 from pointlift.methods.optim import OptimConfig
-from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models.config import ModelConfig
 from pointlift.runs import folder as run_folder
 from pointlift.runs.engine import RunInterrupted
@@ -42,16 +43,7 @@ from pointlift.weights.checkpoints import load, read_metadata
 from pointlift.weights.network import build_network
 
 MODEL = ModelConfig(NAME)
-DATA = DataConfig(
-    classes=["table", "mug", "aeroplane"],
-    train_per_class=6,
-    test_per_class=4,
-    n_points=128,
-    voxel_size=0.15,
-    batch_size=6,
-)
 OPTIM = OptimConfig(lr=0.05, epochs=3)
-TRAINER = TrainerConfig(accelerator="cpu", enable_progress_bar=False, deterministic=True)
 
 
 def fit(out: Path, **changes: Any) -> RunResult:

@@ -21,6 +21,7 @@ import pytest
 import torch
 from fitting import fit_view_teacher
 from resuming import StopError, rows, same, weights
+from tiny_clouds import CLOUDS, TRAINER
 from tiny_net import NAME
 
 from pointlift.data.config import DataConfig
@@ -28,7 +29,6 @@ from pointlift.data.pictures.config import ViewConfig
 from pointlift.data.pictures.load import load_views
 from pointlift.data.pictures.sources import ViewSource
 from pointlift.methods.optim import OptimConfig
-from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.runs.folder import RunFolderError, RunWriteError
 from pointlift.runs.record import RunRecord
 from pointlift.runs.result import RunResult
@@ -45,11 +45,8 @@ from pointlift.weights.checkpoints import CheckpointError
 
 TEACHER = TeacherConfig(NAME)
 VIEWS = ViewConfig(size=24, augment=True)
-DATA = DataConfig(
-    classes=["table", "mug", "aeroplane"], train_per_class=6, test_per_class=4, n_points=128, batch_size=6
-)
+DATA = replace(CLOUDS, voxel_size=DataConfig.voxel_size)
 OPTIM = OptimConfig(lr=0.05, epochs=2)
-TRAINER = TrainerConfig(accelerator="cpu", enable_progress_bar=False, deterministic=True)
 
 
 def settings(**changes: Any) -> dict[str, Any]:

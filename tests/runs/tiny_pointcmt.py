@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 from fitting import fit_pointcmt
+from tiny_clouds import CLOUDS
 
 from pointlift.data.config import DataConfig
 from pointlift.data.pictures.config import ViewConfig
@@ -30,14 +31,7 @@ STUDENT = ModelConfig(
     },
 )  # fmt: skip
 TEACHER = TeacherConfig("simpleview", {"width": 4}, pretrained=False, width=WIDTH)
-DATA = DataConfig(
-    classes=["table", "mug", "aeroplane"],
-    train_per_class=6,
-    test_per_class=4,
-    n_points=64,
-    batch_size=6,
-    augmentation="scale-shift",
-)
+DATA = replace(CLOUDS, n_points=64, voxel_size=DataConfig.voxel_size, augmentation="scale-shift")
 OPTIM = OptimConfig(lr=0.05, epochs=2)
 KINDS: dict[str, Any] = {
     "model": ModelConfig, "data": DataConfig, "views": ViewConfig, "teacher": TeacherConfig,

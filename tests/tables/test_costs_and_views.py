@@ -23,12 +23,11 @@ from pointlift.methods.pointcmt.student import TransferConfig
 from pointlift.runs.recipe_files import RecipeError
 from pointlift.tables.costs import stage_cost, throughput
 from pointlift.tables.definition import read_table
-from pointlift.tables.figures import draw
+from pointlift.tables.figures import draw, view_kinds
 from pointlift.tables.fingerprint import FileIdentities, canonical, paths_in
 from pointlift.tables.measures import measure
 from pointlift.tables.outcome import CellId, CellOutcome, Shown, TableOutcome, with_gains
 from pointlift.tables.render import cell_text
-from pointlift.tables.view_pictures import view_kinds
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "runs"))
 from tiny_pointcmt import settings

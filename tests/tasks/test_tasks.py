@@ -199,20 +199,13 @@ def test_report_of_a_run(tmp_path: Path) -> None:
     checkpoint = classifier(tmp_path / "model.safetensors", ("table", "mug"), n_points=64)
     (tmp_path / "metrics.csv").write_text("epoch,train_loss,val_accuracy\n0,1.0,0.5\n1,0.5,\n")
     summary = RunSummary(
-        folder=tmp_path,
-        checkpoint=checkpoint,
+        result=RunResult({"teacher_val_accuracy": 0.75}, {}, checkpoint, tmp_path / "metrics.csv", 2.0, 1, 4),
         recipe_text="method: <mine>\n",
         image_model=None,
         judged=judged,
         source="procedural:shapes",
         batch_size=4,
         seed=0,
-        metrics={"teacher_val_accuracy": 0.75},
-        best={},
-        csv=tmp_path / "metrics.csv",
-        seconds=2.0,
-        trainable=1,
-        total=4,
         protocol={"method": "mine", "recipe": {}, "environment": {"torch": "2"}},
     )
     path = write_report(summary)

@@ -231,12 +231,10 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 def test_files_that_are_no_weights(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="No weights at"):
         read_tensors(tmp_path / "nothing.pth")
-    (tmp_path / "empty.pth").touch()
-    with pytest.raises(WeightsError, match="is empty"):
-        read_tensors(tmp_path / "empty.pth")
-    (tmp_path / "text.pth").write_text("hello, this is not a network at all")
-    with pytest.raises(WeightsError, match="is not a file of weights"):
-        read_tensors(tmp_path / "text.pth")
+    for text, sentence in (("", "is empty"), ("hello, no network", "is not a file of weights")):
+        (tmp_path / "text.pth").write_text(text)
+        with pytest.raises(WeightsError, match=sentence):
+            read_tensors(tmp_path / "text.pth")
     with pytest.raises(WeightsError, match="is a folder"):
         read_tensors(tmp_path)
     torch.save({"epoch": 3, "lr": [0.1]}, tmp_path / "none.pth")

@@ -10,10 +10,11 @@ from typing import Any
 
 from pointlift.data.config import DataConfig
 from pointlift.data.training_clouds import load_splits
-from pointlift.evaluate import CDNVResult, Summary, cdnv, classification_metrics, epochs_to_target, summarize
+from pointlift.evaluate import Summary, cdnv, classification_metrics, epochs_to_target, summarize
 from pointlift.report import Report, console_table
 from pointlift.report.plots import SharePoint, result_bars, share_vs_accuracy
 from pointlift.runs.result import RunResult
+from pointlift.system.atomic import read_json
 from pointlift.system.environment import environment
 from pointlift.tasks.predictor import Output, Predictor
 from pointlift.tasks.report import add_curves, add_measurements, viewer_clouds
@@ -195,13 +196,14 @@ def write_demo_report(results: DemoResults) -> Path:
     folder = results.folder
     splits = load_splits(results.data, results.showcase.seed)
     measured = {regime: _measure(results.of(regime)[0], splits.val) for regime in results.regimes}
-    collapse = {regime: _collapse(output).mean for regime, (_, _, output) in measured.items()}
+    collapse = {regime: cdnv(o.features, o.labels).mean for regime, (_, _, o) in measured.items()}
     predictor, samples, output = measured[results.best]
     report = Report("pointlift demo", "An image network becomes a point-cloud classifier")
     report.section("What was done").text(_story(results))
     header, rows = results.table(collapse)
     note = f"{results.target_in_words()}. CDNV is of the first seed; lower is tighter."
-    report.section("Result").table(header, rows, note, best=_best(results))
+    best = [(results.regimes.index(results.best), 1)]
+    report.section("Result").table(header, rows, note, best=best)
     report.text(verdict(results))
     seeds = {regime: {regime: [o.accuracy for o in results.of(regime)]} for regime in results.regimes}
     report.figure(
@@ -224,9 +226,7 @@ def write_demo_report(results: DemoResults) -> Path:
         predictor.net.report.render()  # type: ignore[union-attr,operator]
     )
     report.section("Protocol").text(_protocol(results))
-    protocol = json.loads(
-        (results.showcase.result.checkpoint.parent / "protocol.json").read_text(encoding="utf-8")
-    )
+    protocol = read_json(results.showcase.result.checkpoint.parent / "protocol.json")
     report.code(
         json.dumps(protocol["recipe"], indent=2),
         "The recipe of the network above; the other runs differ in regime and seed.",
@@ -239,14 +239,6 @@ def _measure(outcome: RunOutcome, clouds: Any) -> tuple[Predictor, list[Any], Ou
     predictor = Predictor(str(outcome.result.checkpoint))
     samples = [predictor.prepare_sample(clouds[i]) for i in range(len(clouds))]
     return predictor, samples, predictor.run(samples)
-
-
-def _collapse(output: Output) -> CDNVResult:
-    return cdnv(output.features, output.labels)
-
-
-def _best(results: DemoResults) -> list[tuple[int, int]]:
-    return [(results.regimes.index(results.best), 1)]
 
 
 def _share_picture(results: DemoResults) -> bytes:

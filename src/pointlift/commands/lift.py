@@ -81,7 +81,6 @@ def lift(
         "start": start,
         "load_stages": load_stages,
     }
-    inflation = _suited(kind, inflation)
     net: Any = create_model(
         model,
         num_classes=num_classes,
@@ -89,25 +88,11 @@ def lift(
         network=kind,
         image_model=image,
         seed=seed,
-        **inflation,
+        **_suited(kind, inflation),
     )
     print(f"{model}: {origin}\n")
     _print_report(image, net)
-    config = {
-        "image_model": model,
-        "network": kind,
-        "inflate": net.arguments,
-        "num_classes": num_classes,
-        "classes": [f"class {i}" for i in range(num_classes)],
-        "in_channels": in_channels,
-        "features": "xyz",
-        "voxel_size": net.voxel_size,
-        "up_axis": "y",
-        "regime": net.regime,
-        "normalisation": "unit-sphere",
-        "protocol": {"trained": False, "weights": origin},
-    }
-    save_checkpoint(Path(out), net, config)
+    save_checkpoint(Path(out), net, _config(net, model, kind, num_classes, in_channels, origin))
     print(f"wrote {out}: its input and output layers are new, so train them before you predict:")
     chosen = "" if network == "auto" else f" --model.network {kind}"
     start_with = f"--model.image_model {model}{chosen} --data.source folder:YOUR_FOLDER"
@@ -151,6 +136,31 @@ def _suited(kind: str, inflation: dict[str, Any]) -> dict[str, Any]:
     if odd := [name for name, value in inflation.items() if value != defaults[name].default]:
         raise ValueError(f"--{odd[0]} is for inflated networks, but a {kind} is made here: leave it out.")
     return {}
+
+
+def _config(
+    net: Any,
+    model: str,
+    kind: str,
+    num_classes: int,
+    in_channels: int,
+    origin: str,
+) -> dict[str, Any]:
+    """The checkpoint's: how the network is made again, and how a cloud is prepared for it."""
+    return {
+        "image_model": model,
+        "network": kind,
+        "inflate": net.arguments,
+        "num_classes": num_classes,
+        "classes": [f"class {i}" for i in range(num_classes)],
+        "in_channels": in_channels,
+        "features": "xyz",
+        "voxel_size": net.voxel_size,
+        "up_axis": "y",
+        "regime": net.regime,
+        "normalisation": "unit-sphere",
+        "protocol": {"trained": False, "weights": origin},
+    }
 
 
 def _print_report(image: nn.Module, net: Any) -> None:

@@ -15,16 +15,22 @@ from scipy import stats
 
 
 @dataclass(frozen=True)
-class Summary:
-    """Mean of a few runs. `std` is the sample standard deviation (ddof = 1);
-    both it and the interval are NaN for n = 1.
-    """
+class _Mean:
+    """Of n numbers: the mean with its t interval, and the sample standard deviation (ddof = 1)."""
 
     mean: float
     std: float
     n: int
     ci_low: float
     ci_high: float
+
+
+@dataclass(frozen=True)
+class Summary(_Mean):
+    """Mean of a few runs. `std` is the sample standard deviation (ddof = 1);
+    both it and the interval are NaN for n = 1.
+    """
+
     confidence: float = 0.95
 
     @property
@@ -44,14 +50,9 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class PairedDifference:
+class PairedDifference(_Mean):
     """Mean of a - b over runs that share seed and data, with a Student t interval and two-sided p value."""
 
-    mean: float
-    std: float
-    n: int
-    ci_low: float
-    ci_high: float
     p_value: float
     confidence: float = 0.95
 

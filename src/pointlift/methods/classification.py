@@ -18,6 +18,7 @@ class Labelling(Method):
     """Trains `net` to choose among labels: cross entropy, and the share of right answers in training.
 
     net: from a batch to (R, num_labels) logits, a row for whatever is labelled. The rest: of `Method`.
+    A subclass says in `classes` what the labels are.
     """
 
     def __init__(
@@ -37,6 +38,17 @@ class Labelling(Method):
         """(R, num_labels) logits."""
         logits: Tensor = self.net(batch)
         return logits.float()
+
+    def classes(self, batch: Any) -> Tensor:
+        """(R,) int64: the label of every row."""
+        raise NotImplementedError
+
+    def losses(self, batch: Any) -> dict[str, Tensor]:
+        """Mean cross entropy of the rows."""
+        target = self.classes(batch)
+        logits = self(batch)
+        self.count_right(logits, target)
+        return {"loss": self.loss(logits, target)}
 
     def count_right(self, logits: Tensor, target: Tensor) -> None:
         """Take the share of right answers into the epoch's mean."""
@@ -90,13 +102,6 @@ class Classification(Labelling):
     def classes(self, batch: Any) -> Tensor:
         """(B,): the class of everything in the batch. Raises ValueError where one is not known."""
         return known_classes(batch)
-
-    def losses(self, batch: Any) -> dict[str, Tensor]:
-        """Mean cross entropy of the batch."""
-        target = self.classes(batch)
-        logits = self(batch)
-        self.count_right(logits, target)
-        return {"loss": self.loss(logits, target)}
 
     def begin_evaluation(self) -> None:
         super().begin_evaluation()

@@ -21,8 +21,7 @@ from pointlift.data.errors import worker_errors
 from pointlift.data.images.crops import CenterCrop, CroppedImages, ImageOrder
 from pointlift.data.images.image_set import ImageSet
 from pointlift.data.images.open import open_images
-from pointlift.evaluate.class_moments import ClassMoments
-from pointlift.evaluate.collapse import CDNVResult
+from pointlift.evaluate.collapse import CDNVResult, ClassMoments
 from pointlift.methods.base import Experiment, Measured, Measurement, Place
 from pointlift.methods.image_pretraining.module import normalise
 from pointlift.models.config import ModelConfig

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 __all__ = ["TrainerConfig"]
+
+# what the runner does itself; everything else is a keyword argument of lightning.Trainer by the same name
+RUNNERS = ("early_stop_patience", "early_stop_metric", "evaluate_every", "checkpoint_every_n_steps", "wandb")
 
 
 @dataclass(frozen=True)
@@ -61,3 +64,7 @@ class TrainerConfig:
             raise ValueError(
                 f"trainer: max_steps is {self.max_steps}, expected at least 1, or -1 for no limit."
             )
+
+    def of_lightning(self) -> dict[str, Any]:
+        """The keyword arguments of lightning.Trainer."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in RUNNERS}

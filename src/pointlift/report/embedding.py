@@ -10,9 +10,9 @@ from torch import Tensor
 
 from pointlift.evaluate.classification import check_labels, to_numpy
 from pointlift.evaluate.collapse import CDNVResult
-from pointlift.report.plots import class_scatter
+from pointlift.report.drawing import MARKERS, PALETTE, add_legend, literal, new_axes, new_figure, png
 
-__all__ = ["plot_tsne"]
+__all__ = ["class_scatter", "plot_tsne"]
 
 
 def plot_tsne(
@@ -43,3 +43,24 @@ def plot_tsne(
         )
     heading = title if collapse is None else f"{title}  ·  CDNV {collapse.mean:.2f}"
     return class_scatter(points, check_labels(truth, len(classes)), classes, heading)
+
+
+def class_scatter(points: ArrayLike, labels: ArrayLike, classes: Sequence[str], title: str = "") -> bytes:
+    """(n, 2) points coloured by class, equal axes without ticks (their numbers mean nothing in t-SNE),
+    legend beside.
+    """
+    xy, truth = np.asarray(points, dtype=np.float64), np.asarray(labels)
+    present = [int(c) for c in np.unique(truth)]
+    figure = new_figure(6.6 if len(present) <= 22 else 8.2, 5.0)
+    axes = new_axes(figure, 1, 1, 1, title=title, grid=False)
+    size = float(np.clip(9000.0 / max(1, len(xy)), 7.0, 34.0))
+    for label in present:
+        chosen = xy[truth == label]
+        color, marker = PALETTE[label % len(PALETTE)], MARKERS[(label // len(PALETTE)) % len(MARKERS)]
+        axes.scatter(chosen[:, 0], chosen[:, 1], s=size, color=color, marker=marker, alpha=0.85,
+                     linewidths=0.3, edgecolors="white", label=literal(classes[label]))  # fmt: skip
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_aspect("equal", adjustable="datalim")
+    add_legend(axes, len(present), force=True)
+    return png(figure)

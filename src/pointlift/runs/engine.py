@@ -62,21 +62,11 @@ def make_trainer(config: TrainerConfig, training: Training, record: RunRecord) -
     if config.early_stop_patience is not None and training.stops_early:
         callbacks.insert(0, _early_stopping(config, record))
     return lightning.Trainer(
+        **config.of_lightning(),
         max_epochs=training.epochs,
-        max_steps=config.max_steps,
         # the same on every device, whatever its own loader could still deliver
         limit_train_batches=training.data.steps_per_epoch,
         check_val_every_n_epoch=config.evaluate_every,
-        devices=config.devices,
-        accelerator=config.accelerator,
-        strategy=config.strategy,
-        num_nodes=config.num_nodes,
-        precision=config.precision,
-        accumulate_grad_batches=config.accumulate_grad_batches,
-        gradient_clip_val=config.gradient_clip_val,
-        deterministic=config.deterministic,
-        log_every_n_steps=config.log_every_n_steps,
-        enable_progress_bar=config.enable_progress_bar,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
@@ -228,10 +218,8 @@ def settings_restored() -> Iterator[None]:
     """Lightning's `deterministic` switches torch globally, and its advertisements go through logging:
     neither outlives a run.
     """
-    before, warn = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
+    before = torch.are_deterministic_algorithms_enabled()
+    warn = torch.is_deterministic_algorithms_warn_only_enabled()
     talk = logging.getLogger("lightning.pytorch")
     level = talk.level
     talk.setLevel(logging.WARNING)

@@ -11,6 +11,7 @@ from pointlift.methods.base import Experiment
 from pointlift.runs.recipes import Recipe, resolve_recipe
 from pointlift.runs.result import RunResult
 from pointlift.runs.run import run
+from pointlift.system.atomic import read_json
 from pointlift.system.distributed import process_rank
 from pointlift.tasks.report import RunSummary, write_report
 
@@ -79,24 +80,16 @@ def _write_report(recipe: Recipe, result: RunResult) -> Path | None:
     experiment: Any = recipe.experiment
     if (judged := experiment.judged()) is None:
         return None
-    model, folder = experiment.model, result.checkpoint.parent
-    named = getattr(model, "image_model", None)
+    named = getattr(experiment.model, "image_model", None)
     return write_report(
         RunSummary(
-            folder=folder,
-            checkpoint=result.checkpoint,
+            result=result,
             recipe_text=recipe.to_yaml(),
             image_model=named if named is not None and ".py:" in named else None,
             judged=judged,
             source=experiment.data.source,
             batch_size=experiment.data.batch_size,
             seed=experiment.seed,
-            metrics=result.metrics,
-            best=result.best,
-            csv=result.csv,
-            seconds=result.seconds,
-            trainable=result.trainable,
-            total=result.total,
-            protocol=json.loads((folder / "protocol.json").read_text(encoding="utf-8")),
+            protocol=read_json(result.checkpoint.parent / "protocol.json"),
         )
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pointlift.runs.folder import RunFolderError
+from pointlift.system.atomic import read_json
 
 __all__ = ["RunResult"]
 
@@ -51,7 +51,7 @@ class RunResult:
         if not path.is_file():
             raise FileNotFoundError(f"No finished run in {folder} (no result.json).")
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
+            stored = read_json(path)
             total = stored.pop("total", stored.get("parameters", 0))
             known = {
                 "metrics": stored.pop("metrics"),

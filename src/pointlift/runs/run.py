@@ -9,7 +9,6 @@ train    <- recipe.yaml, protocol.json, metrics.csv, last.ckpt, best and model.s
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from pointlift.runs.engine import fit, make_trainer, settings_restored
 from pointlift.runs.folder import RunFolder, RunFolderError
 from pointlift.runs.record import RunRecord
 from pointlift.runs.result import RunResult
+from pointlift.system.atomic import read_json
 from pointlift.system.distributed import process_rank, wait_for_others
 from pointlift.system.environment import environment
 
@@ -218,7 +218,7 @@ def _check_origins(folder: RunFolder, origins: Mapping[str, str]) -> None:
         return
     file = folder.path / "protocol.json"
     try:
-        there = _stored_origins(json.loads(file.read_text(encoding="utf-8")), origins)
+        there = _stored_origins(read_json(file), origins)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunFolderError(
             f"{file} cannot be read ({type(error).__name__}): without it the run cannot be resumed."

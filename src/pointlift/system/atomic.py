@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Writing files so that a reader never sees half of one, and reading JSON back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RunWriteError", "atomic_folder", "atomic_write", "write_json"]
+__all__ = ["RunWriteError", "atomic_folder", "atomic_write", "read_json", "write_json"]
 
 
 class RunWriteError(OSError):
@@ -66,6 +66,11 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """What a JSON file holds. Raises OSError where there is none, ValueError for what is no JSON."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 @contextmanager

@@ -4,7 +4,6 @@ measured or read from what the run left.
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from pointlift.data.config import DataConfig
 from pointlift.data.training_clouds import load_splits
 from pointlift.models.factory import is_own_code
 from pointlift.report.tables import read_rows
+from pointlift.system.atomic import read_json
 from pointlift.tasks.predictor import Predictor
 
 __all__ = ["stage_cost", "throughput"]
@@ -69,7 +69,7 @@ def stage_cost(folder: Path, recipe: Mapping[str, Any]) -> dict[str, float]:
         if not (stage / "metrics.csv").is_file():  # was given as a checkpoint, or is not needed
             continue
         seconds = [row["seconds"] for row in read_rows(stage / "metrics.csv")]
-        protocol = json.loads((stage / "protocol.json").read_text(encoding="utf-8"))
+        protocol = read_json(stage / "protocol.json")
         objects = int(protocol["steps_per_epoch"]) * int(protocol["clouds_per_step_and_device"])
         found[f"{name}_ms"] = 1000 * sum(seconds) / (len(seconds) * objects)
         found[f"{name}_hours"] = sum(seconds) / 3600

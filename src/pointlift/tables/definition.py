@@ -9,7 +9,7 @@ column's and the cell's own settings, in this order.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 from pointlift.runs.recipe_files import SUFFIXES, RecipeError, nearest, read_yaml
 from pointlift.system.hints import near
+from pointlift.tables.yaml_values import YamlValues
 
 __all__ = [
     "Before",
@@ -190,15 +191,13 @@ def _root() -> Path:
     return Path(str(resources.files("pointlift") / "recipes" / "tables"))
 
 
-class _Reader:
-    """One YAML on its way to a TableDefinition; every complaint names the file and the place in it."""
+class _Reader(YamlValues):
+    """One YAML on its way to a TableDefinition."""
 
     def __init__(self, table_id: str, file: Path, content: dict[str, Any]) -> None:
-        self.id, self.file, self.content = table_id, file, content
+        super().__init__(file)
+        self.id, self.content = table_id, content
         self.scale_names: tuple[str, ...] = ()
-
-    def fail(self, text: str) -> RecipeError:
-        return RecipeError(f"{self.file}: {text}")
 
     def table(self) -> TableDefinition:
         """The whole definition."""
@@ -234,8 +233,6 @@ class _Reader:
             figure=self.figure(content.get("figure")),
             scales=scales,
         )
-
-    # ---------------------------------------------------------------------------------------- pieces
 
     def scales(self, value: Any) -> dict[str, Scale]:
         """The scales by name; every other part may name only these."""
@@ -275,11 +272,7 @@ class _Reader:
             name = self.text(given["name"], f"{where}.name")
             if name in [f.name for f in found]:
                 raise self.fail(f"{place} has {name!r} twice, each name once is expected")
-            found.append(
-                Entry(
-                    name, self.overlays(given, where), self.existing(given, where), self.shown(given, where)
-                )
-            )
+            found.append(Entry(name, *self.changes(given, where)))
         if not found:
             raise self.fail(f"{place} is empty, at least one entry with a name is expected")
         return tuple(found)
@@ -294,14 +287,7 @@ class _Reader:
         )
         row, column = self.pair([given["row"], given["column"]], names, "cells")
         where = f"cells ({row} / {column})"
-        return CellException(
-            f"{row} / {column}",
-            self.overlays(given, where),
-            self.existing(given, where),
-            self.shown(given, where),
-            row,
-            column,
-        )
+        return CellException(f"{row} / {column}", *self.changes(given, where), row, column)
 
     def before(self, value: Any) -> dict[str, Before]:
         """Runs before runs, by the name that "@name" refers to."""
@@ -326,6 +312,12 @@ class _Reader:
                     )
             found[name] = Before(name, overlays, scales, {}, per_seed)
         return found
+
+    def changes(
+        self, given: dict[str, Any], where: str
+    ) -> tuple[dict[str, Settings], tuple[str, ...] | None, dict[str, Any]]:
+        """What an entry changes, where it exists and how it is shown."""
+        return self.overlays(given, where), self.existing(given, where), self.shown(given, where)
 
     def overlays(self, given: dict[str, Any], where: str) -> dict[str, Settings]:
         return {k: self.settings(given[k], f"{where}.{k}") for k in ("set", *self.scale_names) if k in given}
@@ -392,44 +384,3 @@ class _Reader:
         if "kind" not in given:
             raise self.fail("figure has no kind, e.g. figure: {kind: curves}")
         return given
-
-    # ---------------------------------------------------------------------------------------- kinds of values
-
-    def keys(
-        self, given: Mapping[str, Any], known: Sequence[str], where: str, required: Sequence[str] = ()
-    ) -> None:
-        for key in given:
-            if key not in known:
-                raise self.fail(f"{where} has the unknown key {key}, {nearest(str(key), list(known))}")
-        for key in required:
-            if key not in given:
-                raise self.fail(f"{where} has no {key}")
-
-    def pair(self, value: Any, names: tuple[list[str], list[str]], where: str) -> tuple[str, str]:
-        pair = self.sequence(value, where)
-        if len(pair) != 2:
-            raise self.fail(f"{where} has {value!r}, [row, column] is expected")
-        self.known(pair[0], names[0], where)
-        self.known(pair[1], names[1], where)
-        return pair[0], pair[1]
-
-    def known(self, name: Any, names: list[str], where: str) -> None:
-        if name not in names:
-            raise self.fail(
-                f"{where} names {name!r}, which is no row or column there, {nearest(str(name), names)}"
-            )
-
-    def mapping(self, value: Any, where: str) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise self.fail(f"{where} is {value!r}, a mapping of keys to values is expected")
-        return value
-
-    def sequence(self, value: Any, where: str) -> list[Any]:
-        if value is not None and not isinstance(value, list):
-            raise self.fail(f"{where} is {value!r}, a list is expected")
-        return value or []
-
-    def text(self, value: Any, where: str) -> str:
-        if not isinstance(value, str):
-            raise self.fail(f"{where} is {value!r}, text is expected (numbers in quotes)")
-        return value

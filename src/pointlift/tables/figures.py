@@ -6,24 +6,29 @@ leaves out what has not run, and raises ValueError, one sentence, where nothing 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from pointlift.data.config import DataConfig
+from pointlift.data.pictures.config import ViewConfig
+from pointlift.data.pictures.load import load_views
 from pointlift.evaluate import cdnv, tsne
 from pointlift.evaluate.curves import epochs_to_target, summarize
 from pointlift.models.config import ModelConfig
 from pointlift.report.embedding import plot_tsne
-from pointlift.report.plots import SharePoint, inflation_maps, result_bars, share_vs_accuracy, training_curves
+from pointlift.report.pictures import Strip, inflation_maps, picture_grid
+from pointlift.report.plots import SharePoint, result_bars, share_vs_accuracy, training_curves
 from pointlift.report.tables import read_rows
 from pointlift.runs.recipe_files import RecipeError, nearest
+from pointlift.system.atomic import read_json
 from pointlift.tables.embeddings import embed_run
 from pointlift.tables.outcome import CellOutcome, Picture, TableOutcome
-from pointlift.tables.view_pictures import view_kinds
 
-__all__ = ["FIGURES", "draw"]
+__all__ = ["FIGURES", "draw", "view_kinds"]
 
 
 def draw(outcome: TableOutcome) -> list[Picture]:
@@ -158,7 +163,7 @@ def tsne_pictures(outcome: TableOutcome, options: Mapping[str, Any]) -> list[Pic
             continue
         found = embed_run(done[0].folder, _recipe(done[0].folder), split)
         spread = cdnv(found.features, found.labels)
-        accuracy = _result(done[0].folder)["metrics"].get("val_accuracy")
+        accuracy = read_json(done[0].folder / "result.json")["metrics"].get("val_accuracy")
         title = column if accuracy is None else f"{column}, accuracy {100 * accuracy:.1f} %"
         png = plot_tsne(tsne(found.features, done[0].seed), found.labels, found.classes, spread, title)
         pictures.append(
@@ -191,7 +196,66 @@ def learned_transforms(outcome: TableOutcome, options: Mapping[str, Any]) -> lis
 
 
 Drawing = Callable[[TableOutcome, Mapping[str, Any]], list[Picture]]
+
+
 # kind -> drawing, and the options that it takes
+def view_kinds(outcome: TableOutcome, options: Mapping[str, Any]) -> list[Picture]:
+    """A column of pictures for every column of the table: what its image network saw of some test objects
+    (PointCMT, figure 3).
+
+    objects: how many, each of another class; views: how many pictures of each. Columns that read the same
+    data show the same objects. Raises ValueError where no run is finished, and as `load_views` does.
+    """
+    objects, views = int(options.get("objects", 4)), int(options.get("views", 3))
+    grid: dict[str, list[Strip]] = {}
+    said: list[list[Any]] = []
+    for column in outcome.columns:
+        folder = next(
+            (
+                c.folder
+                for c in outcome.cells
+                if c.cell.column == column and c.status == "done" and c.folder is not None
+            ),
+            None,
+        )
+        if folder is None:
+            continue
+        recipe = _recipe(folder)
+        config = ViewConfig(**recipe["views"])
+        grid[column] = _strips(
+            config, DataConfig(**recipe["data"]), int(recipe["seed"]), folder, objects, views
+        )
+        cameras = "ready-made" if config.kind == "folder" else config.rig
+        said.append(
+            [column, recipe["data"]["source"], config.kind, cameras, f"{config.size} x {config.size}"]
+        )
+    if not grid:
+        raise ValueError("no run of the figure has finished yet.")
+    caption = (
+        f"What the image network sees of the first test object of some classes: {views} of its views, "
+        "by the recipe of each column."
+    )
+    return [
+        Picture("views", picture_grid(grid), caption, ["column", "data", "kind", "cameras", "pixels"], said)
+    ]
+
+
+def _strips(
+    config: ViewConfig, data: DataConfig, seed: int, folder: Path, objects: int, views: int
+) -> list[Strip]:
+    source = load_views(config, data, seed, folder / "views").val
+    labels = np.asarray(source.dataset.labels)
+    present = np.unique(labels)
+    classes = present[np.unique(np.linspace(0, len(present) - 1, objects).round().astype(int))]
+    first = [int(np.flatnonzero(labels == label)[0]) for label in classes]
+    seen = np.unique(np.linspace(0, source.n_views - 1, views).round().astype(int)).tolist()
+    images = source.images(first)[:, seen].permute(0, 1, 3, 4, 2).numpy()
+    return [
+        Strip(source.dataset.classes[int(label)], list(pictures))
+        for label, pictures in zip(classes, images, strict=True)
+    ]
+
+
 FIGURES: dict[str, tuple[Drawing, tuple[str, ...]]] = {
     "curves": (accuracy_curves, ("pairs", "target", "value")),
     "share-accuracy": (share_against_accuracy, ("rows", "columns", "baseline", "bars")),
@@ -284,18 +348,13 @@ def _count(epochs: float | None) -> str:
     return "never" if epochs is None else f"{epochs:.1f}"
 
 
-def _result(folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    return content
-
-
 def _share(cell: CellOutcome) -> float:
     assert cell.folder is not None
-    result = _result(cell.folder)
+    result = read_json(cell.folder / "result.json")
     return float(result["trainable"]) / float(result["total"])
 
 
 def _recipe(folder: Path) -> dict[str, Any]:
     """What ran, with real paths, as the run wrote it down itself."""
-    recipe: dict[str, Any] = json.loads((folder / "protocol.json").read_text(encoding="utf-8"))["recipe"]
+    recipe: dict[str, Any] = read_json(folder / "protocol.json")["recipe"]
     return recipe

@@ -10,7 +10,6 @@ once, and with the machine that measured, which speeds depend on.
 from __future__ import annotations
 
 import functools
-import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,11 +18,11 @@ from typing import Any
 from pointlift.evaluate.curves import epochs_to_target
 from pointlift.report.tables import read_rows
 from pointlift.runs.recipe_files import RecipeError, nearest
+from pointlift.system.atomic import read_json, write_json
 from pointlift.system.environment import environment
 from pointlift.tables.code_fingerprints import this_package
 from pointlift.tables.costs import stage_cost, throughput
 from pointlift.tables.embeddings import collapse
-from pointlift.tables.store import write_json
 
 __all__ = ["MEASURES", "check_measure", "measure", "measured"]
 
@@ -99,7 +98,7 @@ def measured(name: str, folder: Path) -> dict[str, float] | None:
     """The kept numbers of a measure; None where it was not taken, or by other code."""
     check_measure(name)
     try:
-        content = json.loads((folder / "measures" / f"{name}.json").read_text(encoding="utf-8"))
+        content = read_json(folder / "measures" / f"{name}.json")
         if content["code"] == _code():
             return {
                 key: math.inf if value is None else float(value) for key, value in content["numbers"].items()

@@ -5,7 +5,6 @@ with the paper's numbers beside the measured ones.
 from __future__ import annotations
 
 import html
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ import numpy as np
 
 from pointlift.report import Report
 from pointlift.report.tables import Cell, console_table, markdown_table, write_csv
-from pointlift.system.atomic import atomic_write
+from pointlift.system.atomic import atomic_write, read_json
 from pointlift.tables.outcome import CellOutcome, Picture, Shown, Status, TableOutcome
 
 __all__ = ["Page", "cell_text", "render"]
@@ -248,9 +247,7 @@ def _protocol(outcome: TableOutcome) -> dict[str, Any]:
 
 def _stored_protocol(folder: Path) -> dict[str, Any]:
     file = folder / "protocol.json"
-    if not file.is_file():
-        return {}
-    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    content: dict[str, Any] = read_json(file) if file.is_file() else {}
     return content
 
 

@@ -24,13 +24,13 @@ __all__ = ["collect", "result_folder", "run_table"]
 def run_table(
     name: str,
     explain: Explain,
-    scale: str = "toy",
-    only: str | None = None,
-    jobs: int = 1,
-    out: str = "runs/tables",
-    data: str = "data",
-    retry: bool = False,
-    wait: bool = True,
+    scale: str,
+    only: str | None,
+    jobs: int,
+    out: str,
+    data: str,
+    retry: bool,
+    wait: bool,
 ) -> int:
     """Run, print and write one table; 0 where every cell that was asked for is there, 1 where one failed.
 

@@ -11,16 +11,15 @@ In the directory:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pointlift.system.atomic import atomic_write
+from pointlift.system.atomic import read_json, write_json
 from pointlift.tables.fingerprint import FORMAT
 
-__all__ = ["Record", "Store", "write_json"]
+__all__ = ["Record", "Store"]
 
 
 @dataclass(frozen=True)
@@ -110,15 +109,9 @@ class Store:
         return len(others), foreign
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """JSON, atomically."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (FileNotFoundError, ValueError):
         return None
     return content if isinstance(content, dict) else None

@@ -5,7 +5,6 @@ one after the other.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import shutil
@@ -20,6 +19,7 @@ from typing import Any, Literal
 
 from pointlift.runs.folder import RunFolderError
 from pointlift.runs.recipes import Recipe
+from pointlift.system.atomic import read_json
 from pointlift.system.processes import end_with_parent
 from pointlift.tables.claims import try_claim
 from pointlift.tables.code_fingerprints import this_package
@@ -189,7 +189,7 @@ def _result(folder: Path, run: Run) -> tuple[dict[str, float], dict[str, float],
         raise ValueError(
             f"the method {run.method} left no result.json in {folder}, so there is no number to show."
         )
-    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    content: dict[str, Any] = read_json(file)
     found = content.get("metrics")
     if not isinstance(found, dict):
         raise ValueError(f"{file} has no metrics, so there is no number to show.")

@@ -20,6 +20,7 @@ from pointlift.evaluate.voting import Voting
 from pointlift.report import Report, ViewCloud
 from pointlift.report.embedding import plot_tsne
 from pointlift.report.plots import confusion_matrix
+from pointlift.report.tables import read_rows
 from pointlift.system.environment import environment
 from pointlift.tasks.predictor import Output
 from pointlift.tasks.report import (
@@ -253,6 +254,7 @@ class Classify(Task):
     def report(self, report: Report, summary: RunSummary) -> bool:
         """Result, curves, confusion matrix, CDNV, t-SNE, clouds with predictions."""
         predictor, judged, metadata = self.predictor, summary.judged, self.predictor.metadata
+        result = summary.result
         samples = [predictor.prepare_sample(judged[i]) for i in range(len(judged))]
         output = predictor.run(samples, summary.batch_size)
         metrics = classification_metrics(output.probabilities, output.labels, predictor.classes)
@@ -270,27 +272,27 @@ class Classify(Task):
             metadata["regime"],
             100 * metrics.overall_accuracy,
             100 * metrics.class_mean_accuracy,
-            100 * summary.best.get("test_accuracy", summary.best["val_accuracy"]) if summary.best else None,
-            summary.trainable,
-            summary.total,
-            100 * summary.trainable / summary.total,
-            summary.seconds,
+            100 * result.best.get("test_accuracy", result.best["val_accuracy"]) if result.best else None,
+            result.trainable,
+            result.total,
+            100 * result.trainable / result.total,
+            result.seconds,
         ]
         note = (
             f"After the last epoch, on {judged.name} ({len(judged)} clouds). The best epoch was chosen on "
             + (
                 "a held-out part of the training split."
-                if "test_accuracy" in summary.best
+                if "test_accuracy" in result.best
                 else "what it was measured on."
             )
         )
         report.section("Result").table(header, [row], caption=note, digits=2)
-        teacher = summary.metrics.get("teacher_test_accuracy", summary.metrics.get("teacher_val_accuracy"))
+        teacher = result.metrics.get("teacher_test_accuracy", result.metrics.get("teacher_val_accuracy"))
         if teacher is not None:
             said = f"{100 * teacher:.2f} %"
             report.text(f"It learned from another network, whose own accuracy on these objects is {said}.")
         report.section("Curves")
-        add_curves(report, {metadata["regime"]: [summary.rows()]}, None)
+        add_curves(report, {metadata["regime"]: [read_rows(result.csv)]}, None)
         add_measurements(report, metrics, output, summary.seed)
         report.section("Clouds and predictions")
         report.cloud_viewer(

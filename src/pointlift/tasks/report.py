@@ -15,7 +15,6 @@ from pointlift.evaluate import ClassificationResult, cdnv, tsne
 from pointlift.report import Report, ViewCloud
 from pointlift.report.embedding import plot_tsne
 from pointlift.report.plots import confusion_matrix, training_curves
-from pointlift.report.tables import read_rows
 from pointlift.tasks import open_task
 from pointlift.tasks.task import Float32
 
@@ -40,44 +39,32 @@ class RunSummary:
     """A finished run, for its report.
 
     Attributes:
-        folder: where report.html goes. checkpoint: its network. csv: its metrics, one row per epoch.
+        result: its RunResult, whose network and metrics are in the folder where report.html goes.
         recipe_text: recipe.yaml. protocol: of protocol.json.
         image_model: file.py:function of an image model of the user's own, else None.
         judged: the clouds that it is measured on. source: where all its data are.
         batch_size: clouds per step of that measurement. seed: of the t-SNE picture.
-        metrics: of the last epoch. best: of the best one, empty where none is chosen.
-        seconds: that it took. trainable, total: parameters.
     """
 
-    folder: Path
-    checkpoint: Path
+    result: Any
     recipe_text: str
     image_model: str | None
     judged: CloudDataset
     source: str
     batch_size: int
     seed: int
-    metrics: dict[str, Any]
-    best: dict[str, float]
-    csv: Path
-    seconds: float
-    trainable: int
-    total: int
     protocol: dict[str, Any]
-
-    def rows(self) -> list[dict[str, float]]:
-        """Of metrics.csv."""
-        return read_rows(self.csv)
 
 
 def write_report(summary: RunSummary) -> Path | None:
     """Write report.html into the run's folder, as the task of its checkpoint has it; None where that has no
     report.
     """
-    task = open_task(str(summary.checkpoint), summary.image_model)
+    checkpoint: Path = summary.result.checkpoint
+    task = open_task(str(checkpoint), summary.image_model)
     metadata, net_report = task.predictor.metadata, getattr(task.predictor.net, "report", None)
     report = Report(
-        f"{summary.folder.name}: {metadata['regime']}", f"{metadata['image_model']} on {summary.source}"
+        f"{checkpoint.parent.name}: {metadata['regime']}", f"{metadata['image_model']} on {summary.source}"
     )
     if not task.report(report, summary):
         return None
@@ -87,7 +74,7 @@ def write_report(summary: RunSummary) -> Path | None:
     report.code(summary.recipe_text, "The recipe; save it to repeat the run.")
     report.definitions({k: v for k, v in summary.protocol.items() if not isinstance(v, dict)})
     report.section("Environment").definitions(summary.protocol["environment"])
-    return report.write(summary.folder / "report.html")
+    return report.write(checkpoint.parent / "report.html")
 
 
 def likeliest(classes: Sequence[str], probabilities: Float32, top: int = 3) -> str:

@@ -42,7 +42,7 @@ a constant. |.|^2 is summed over channels and divided by D.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +51,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pointlift.core.point_batch import PointBatch
-from pointlift.methods.optim import OptimConfig
 from pointlift.methods.pointcmt.student import TransferConfig, classifier_enhancement
 from pointlift.methods.pointcmt.taught_clouds import FEATURES
 from pointlift.methods.pointcmt.taught_student import TaughtStudent
@@ -141,8 +140,8 @@ class KnowledgeDistillation(TaughtStudent):
             weight and label_weight, None for the module's.
         teacher_classifier: Cls_img, which hinton and yang need; frozen here and part of last.ckpt.
         principal: mean and directions of the teacher's features, which huang needs.
-        regime, optim, seed, total_steps: of `Classification`; the seed also of the learned layers beside the
-            student, which train with it and are not part of what is exported.
+        settings: regime, optim, seed and total_steps of `TaughtStudent`; the seed also of the learned layers
+            beside the student, which train with it and are not part of what is exported.
 
     Batches as for `PointCMTStudent`; classification and transfer (unweighted) go to the loggers. Raises
     ValueError for a method that is none of these, a part that is missing, and widths that do not fit.
@@ -156,12 +155,9 @@ class KnowledgeDistillation(TaughtStudent):
         transfer: TransferConfig,
         teacher_classifier: nn.Linear | None = None,
         principal: tuple[Tensor, Tensor] | None = None,
-        regime: str | None = "scratch",
-        optim: OptimConfig | None = None,
-        seed: int = 0,
-        total_steps: int | None = None,
+        **settings: Any,
     ) -> None:
-        super().__init__(net, num_classes, width, regime, optim, seed, total_steps)
+        super().__init__(net, num_classes, width, **settings)
         if transfer.method not in BASELINES:
             raise ValueError(
                 f"Knowledge distillation: method is {transfer.method!r}, "

@@ -24,13 +24,12 @@ batch. The code takes the logarithm of a softmax, which overflows; here it is lo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from pointlift.core.point_batch import PointBatch
-from pointlift.methods.optim import OptimConfig
 from pointlift.methods.pointcmt.generator import CloudDistance, PointGenerator
 from pointlift.methods.pointcmt.taught_clouds import FEATURES
 from pointlift.methods.pointcmt.taught_student import TaughtStudent
@@ -126,7 +125,7 @@ class PointCMTStudent(TaughtStudent):
         transfer: alpha, beta, the weights of the two terms (0 leaves a term out),
             and kl_reduction of eq. 7 over the batch.
         distance: L_EMD of eq. 5.
-        regime, optim, seed, total_steps: of `Classification`;
+        settings: regime, optim, seed and total_steps of `TaughtStudent`;
             classes are learned with its loss, label smoothing included.
 
     Batches are those of `TaughtStudent` in training, those of `Classification` in evaluation: the trained
@@ -144,12 +143,9 @@ class PointCMTStudent(TaughtStudent):
         generator: PointGenerator | None,
         transfer: TransferConfig | None = None,
         distance: CloudDistance | None = None,
-        regime: str | None = "scratch",
-        optim: OptimConfig | None = None,
-        seed: int = 0,
-        total_steps: int | None = None,
+        **settings: Any,
     ) -> None:
-        super().__init__(net, num_classes, width, regime, optim, seed, total_steps)
+        super().__init__(net, num_classes, width, **settings)
         self.transfer, self.distance = transfer or TransferConfig(), distance or CloudDistance()
         alpha = self.transfer.alpha
         if alpha > 0 and generator is None:

@@ -11,7 +11,7 @@ What table 11 compares are two runs of this that differ in the weights their enc
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,7 +22,6 @@ from pointlift.core.point_batch import PointBatch
 from pointlift.data.part_labels import PartLabels
 from pointlift.evaluate.parts import PartResult, predicted_parts, shape_ious
 from pointlift.methods.classification import Labelling
-from pointlift.methods.optim import OptimConfig
 
 __all__ = ["PartIoU", "PartLabelling"]
 
@@ -82,7 +81,7 @@ class PartLabelling(Labelling):
         labels: categories and their parts.
         restrict: whether a prediction is taken among the parts of the cloud's category,
             the field's convention.
-        regime, optim, seed, total_steps: of `Method`.
+        regime, settings (optim, seed, total_steps): of `Method`.
 
     Batches carry labels["class"] (B,) and labels["part"] (N,). Logged once per epoch: train_loss and
     train_accuracy (of points, over all P parts, as the batches passed), val_loss, val_instance_miou,
@@ -103,11 +102,9 @@ class PartLabelling(Labelling):
         labels: PartLabels,
         restrict: bool = True,
         regime: str | None = "all",
-        optim: OptimConfig | None = None,
-        seed: int = 0,
-        total_steps: int | None = None,
+        **settings: Any,
     ) -> None:
-        super().__init__(net, len(labels), regime, optim, seed, total_steps)
+        super().__init__(net, len(labels), regime, **settings)
         self.labels, self.restrict = labels, restrict
         self.part_iou = PartIoU(labels)
         self.register_buffer("allowed", torch.from_numpy(labels.allowed()), persistent=False)
@@ -116,12 +113,9 @@ class PartLabelling(Labelling):
         """Points of the batch."""
         return len(batch.xyz)
 
-    def losses(self, batch: PointBatch) -> dict[str, Tensor]:
-        """Mean cross entropy of the batch's points."""
-        _, parts, _ = _labels(batch)
-        logits = self(batch)
-        self.count_right(logits, parts)
-        return {"loss": self.loss(logits, parts)}
+    def classes(self, batch: PointBatch) -> Tensor:
+        """(N,): the part of every point."""
+        return _labels(batch)[1]
 
     def begin_evaluation(self) -> None:
         super().begin_evaluation()

@@ -112,7 +112,9 @@ class PartSegmentation(Experiment):
             if process_rank() == 0:
                 print(report.render())
         steps = optimizer_steps(clouds.steps_per_epoch, self.optim.epochs, self.trainer)
-        module = PartLabelling(net, labels, model.restrict_to_category, "all", self.optim, self.seed, steps)
+        module = PartLabelling(
+            net, labels, model.restrict_to_category, optim=self.optim, seed=self.seed, total_steps=steps
+        )
         config: dict[str, Any] = {
             "task": "parts",
             "image_model": f"pointnet2-{model.kind}-parts",
