@@ -16,12 +16,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pointlift.models.images.fractal_resnet import BasicBlock, draw_weights
+from pointlift.models.images.fractal_resnet import BasicBlock, StagedNetwork, check_sizes
 
 __all__ = ["PointContrastResNet", "pointcontrast_resnet34"]
 
 
-class PointContrastResNet(nn.Module):
+class PointContrastResNet(StagedNetwork):
     """``(B, in_channels, H, W)`` images -> ``(B, num_classes)`` logits (``num_classes=0``:
     ``(B, C)`` features).
 
@@ -43,15 +43,9 @@ class PointContrastResNet(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if len(widths) != 4 or len(depths) != 4 or min(*widths, *depths, in_channels) < 1 or num_classes < 0:
-            raise ValueError(
-                f"PointContrastResNet: got widths={tuple(widths)}, depths={tuple(depths)}, "
-                f"in_channels={in_channels}, num_classes={num_classes}; "
-                "expected four positive widths and depths, in_channels >= 1 and num_classes >= 0."
-            )
+        check_sizes("PointContrastResNet", widths, depths, in_channels, num_classes)
         if stem not in ("imagenet", "small"):
             raise ValueError(f"PointContrastResNet: stem must be 'imagenet' or 'small', got {stem!r}.")
-        self.num_classes, self.num_features = num_classes, widths[-1]
         large = stem == "imagenet"
         self.conv1 = nn.Conv2d(
             in_channels, widths[0], 7 if large else 3, 2 if large else 1, 3 if large else 1, bias=False
@@ -60,25 +54,12 @@ class PointContrastResNet(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.maxpool: nn.Module = nn.MaxPool2d(3, 2, 1) if large else nn.Identity()
         inputs = (widths[0], *widths[:3])
-        self.layer1, self.layer2, self.layer3, self.layer4 = (
-            _stage(i, w, d, down=k > 0) for k, (i, w, d) in enumerate(zip(inputs, widths, depths))
-        )
-        self.global_pool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten(1)
-        self.fc: nn.Module = nn.Linear(widths[-1], num_classes) if num_classes else nn.Identity()
-        self.reset_parameters(generator)
-
-    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """See :func:`draw_weights`; torch's own stream without ``generator``."""
-        draw_weights(self, generator)
+        stages = (_stage(i, w, d, down=k > 0) for k, (i, w, d) in enumerate(zip(inputs, widths, depths)))
+        self.complete(stages, widths[-1], num_classes, generator)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """``(B, C, H / 32, W / 32)`` activations of the last stage ("small" stem: ``H / 8``)."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.flatten(self.global_pool(self.forward_features(x))))
+        return self.through_stages(self.maxpool(self.relu(self.bn1(self.conv1(x)))))
 
 
 def _stage(inputs: int, width: int, depth: int, down: bool) -> nn.Sequential:
