@@ -74,7 +74,7 @@ def recognise(file: WeightFile, expected: Collection[str], scheme: str = "auto")
 
 
 def _moco(file: WeightFile, expected: Collection[str]) -> Naming | None:
-    found = divided(file, "encoder_q.", "encoder_k.", "queue")
+    found = divided(file, file.main, "encoder_q.", "encoder_k.", "queue")
     if found is None:
         return None
     section, p, (query, key, queue) = found
@@ -93,7 +93,7 @@ def _moco(file: WeightFile, expected: Collection[str]) -> Naming | None:
 
 
 def _moco_v3(file: WeightFile, expected: Collection[str]) -> Naming | None:
-    found = divided(file, "base_encoder.", "momentum_encoder.", "predictor.")
+    found = divided(file, file.main, "base_encoder.", "momentum_encoder.", "predictor.")
     if found is None:
         return None
     section, p, (base, momentum, predictor) = found
@@ -113,37 +113,25 @@ def _moco_v3(file: WeightFile, expected: Collection[str]) -> Naming | None:
 
 
 def _dino(file: WeightFile, expected: Collection[str]) -> Naming | None:
-    found = {
-        role: next((s for s in file.sections if s.split(".")[-1] == role), None)
-        for role in ("student", "teacher")
-    }
-    student, teacher = found["student"], found["teacher"]
-    if student is None or teacher is None:
+    sections = (
+        next((s for s in file.sections if s.split(".")[-1] == role), None) for role in ("student", "teacher")
+    )
+    student, teacher = (divided(file, section, "backbone.", "head.") for section in sections)
+    if student is None or teacher is None or student.parts[0] != teacher.parts[0]:
         return None
-    inner: dict[str, set[str]] = {}
-    for section in (student, teacher):
-        names = file.sections[section].keys()
-        p = wrapper_of(names)
-        inner[section] = inside(names, f"{p}backbone.")
-        if not inner[section] or len(inner[section]) + len(inside(names, f"{p}head.")) != len(names):
-            return None
-    if inner[student] != inner[teacher]:
-        return None
-    names = file.sections[teacher].keys()
-    p = wrapper_of(names)
-    kept = names_below(names, f"{p}backbone.")
+    names = file.sections[teacher.section].keys()
+    kept = names_below(names, f"{teacher.wrapper}backbone.")
     dropped = {n: "projection head" for n in names if n not in kept}
     why = f"it holds a student and a teacher with the same backbone of {len(kept)} tensors"
-    return Naming(
-        "dino", why, teacher, kept, dropped, ("fc", "head"), "not the teacher, which DINO evaluates"
-    )
+    others = "not the teacher, which DINO evaluates"
+    return Naming("dino", why, teacher.section, kept, dropped, ("fc", "head"), others)
 
 
 # -------------------------------------------------------------------------- encoders of segmentation networks
 
 
 def _mmsegmentation(file: WeightFile, expected: Collection[str]) -> Naming | None:
-    found = divided(file, "backbone.", "decode_head.", "auxiliary_head.")
+    found = divided(file, file.main, "backbone.", "decode_head.", "auxiliary_head.")
     if found is None:
         return None
     section, p, (backbone, decoder, _) = found
@@ -161,7 +149,7 @@ def _mmsegmentation(file: WeightFile, expected: Collection[str]) -> Naming | Non
 
 
 def _torchvision_segmentation(file: WeightFile, expected: Collection[str]) -> Naming | None:
-    found = divided(file, "backbone.", "classifier.", "aux_classifier.")
+    found = divided(file, file.main, "backbone.", "classifier.", "aux_classifier.")
     if found is None:
         return None
     section, p, (backbone, decoder, _) = found

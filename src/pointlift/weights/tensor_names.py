@@ -80,27 +80,23 @@ class Divided(NamedTuple):
     parts: list[set[str]]
 
 
-def divided(file: WeightFile, *parts: str) -> Divided | None:
-    """Names below each of `parts`, for a file that has the first of them and nothing beside all of them."""
-    names = file.tensors.keys()
+def divided(file: WeightFile, section: str | None, *parts: str) -> Divided | None:
+    """Names below each of `parts`, for a section with the first of them and nothing beside all of them."""
+    if section is None:
+        return None
+    names = file.sections[section].keys()
     p = wrapper_of(names)
     found = [inside(names, f"{p}{part}") for part in parts]
-    if file.main is None or not found[0] or sum(map(len, found)) != len(names):
-        return None
-    return Divided(file.main, p, found)
+    return Divided(section, p, found) if found[0] and sum(map(len, found)) == len(names) else None
 
 
 def plain_resnet(file: WeightFile, *beside: str) -> tuple[str, dict[str, str]] | None:
     """Section and unwrapped names of a ResNet with these modules beside its stages, and perhaps fc."""
     p = wrapper_of(file.tensors)
     names = {n: n[len(p) :] for n in file.tensors}
-    if (
-        file.main is None
-        or not is_resnet(names.values())
-        or top_modules(names.values()) - {"fc"} != {*beside}
-    ):
+    if file.main is None or not is_resnet(names.values()):
         return None
-    return file.main, names
+    return (file.main, names) if top_modules(names.values()) - {"fc"} == {*beside} else None
 
 
 def is_resnet(names: Collection[str]) -> bool:
