@@ -15,7 +15,7 @@ from pointlift.core.sparse_tensor import PointBatch, SparseTensor
 from pointlift.ops.ragged import check_values, trusted_values
 from pointlift.ops.voxelize import voxelize
 
-__all__ = ["CloudNetwork", "own_arguments"]
+__all__ = ["CloudNetwork", "check_one_each", "level_feature", "own_arguments"]
 
 
 class CloudNetwork(nn.Module):
@@ -120,7 +120,10 @@ class CloudNetwork(nn.Module):
         """An entry for each of `maps_of`; one, the embedding, for networks that do not say more."""
         if self.maps_of:
             levels: Any = self.get_submodule(self.maps_of)
-            return [_level_feature(f"{self.maps_of}.{i}", level) for i, level in enumerate(levels)]
+            return [
+                level_feature(f"{self.maps_of}.{i}", level.out_channels, getattr(level, "npoint", None))
+                for i, level in enumerate(levels)
+            ]
         width = next((m.in_features for m in self.head.modules() if isinstance(m, nn.Linear)), None)
         return [{"num_chs": width, "reduction": None, "module": ""}]
 
@@ -337,11 +340,19 @@ def own_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _level_feature(name: str, level: Any) -> dict[str, Any]:
-    """An entry of `feature_info` for a level of `npoint` centres per cloud; one without keeps all points."""
-    points = getattr(level, "npoint", None)
-    entry = {"num_chs": level.out_channels, "reduction": 1 if points is None else None, "module": name}
-    return entry if points is None else {**entry, "num_points": points}
+def check_one_each(title: str, per: str, **lists: Sequence[Any]) -> None:
+    """Raises ValueError, which begins with `title`, for lists of different lengths, and for empty ones."""
+    lengths = [len(values) for values in lists.values()]
+    if min(lengths) < 1 or len(set(lengths)) > 1:
+        *most, last = (f"{length} {name}" for name, length in zip(lists, lengths))
+        raise ValueError(f"{title}: got {', '.join(most)} and {last}, expected one of each per {per}.")
+
+
+def level_feature(module: str, channels: Any, num_points: Any = None) -> dict[str, Any]:
+    """An entry of `feature_info` for a level of `num_points` centres per cloud; None: it keeps all points."""
+    if num_points is None:
+        return {"num_chs": channels, "reduction": 1, "module": module}
+    return {"num_chs": channels, "reduction": None, "module": module, "num_points": num_points}
 
 
 def _chosen(indices: int | Sequence[int] | None, count: int) -> list[int]:

@@ -77,8 +77,7 @@ def _moco(file: WeightFile, expected: Collection[str]) -> Naming | None:
     found = divided(file, file.main, "encoder_q.", "encoder_k.", "queue")
     if found is None:
         return None
-    section, p, (query, key, queue) = found
-    names = file.tensors.keys()
+    section, names, p, (query, key, queue) = found
     if key != query if key else not (queue or is_resnet(query)):
         return None
     kept, dropped = split_below(names, f"{p}encoder_q.", lambda n: not n.startswith("fc."), "projection head")
@@ -96,8 +95,7 @@ def _moco_v3(file: WeightFile, expected: Collection[str]) -> Naming | None:
     found = divided(file, file.main, "base_encoder.", "momentum_encoder.", "predictor.")
     if found is None:
         return None
-    section, p, (base, momentum, predictor) = found
-    names = file.tensors.keys()
+    section, names, p, (base, momentum, predictor) = found
     if momentum != base and not (not momentum and predictor):
         return None
     kept, dropped = split_below(
@@ -119,9 +117,8 @@ def _dino(file: WeightFile, expected: Collection[str]) -> Naming | None:
     student, teacher = (divided(file, section, "backbone.", "head.") for section in sections)
     if student is None or teacher is None or student.parts[0] != teacher.parts[0]:
         return None
-    names = file.sections[teacher.section].keys()
-    kept = names_below(names, f"{teacher.wrapper}backbone.")
-    dropped = {n: "projection head" for n in names if n not in kept}
+    kept = names_below(teacher.names, f"{teacher.wrapper}backbone.")
+    dropped = {n: "projection head" for n in teacher.names if n not in kept}
     why = f"it holds a student and a teacher with the same backbone of {len(kept)} tensors"
     others = "not the teacher, which DINO evaluates"
     return Naming("dino", why, teacher.section, kept, dropped, ("fc", "head"), others)
@@ -134,10 +131,9 @@ def _mmsegmentation(file: WeightFile, expected: Collection[str]) -> Naming | Non
     found = divided(file, file.main, "backbone.", "decode_head.", "auxiliary_head.")
     if found is None:
         return None
-    section, p, (backbone, decoder, _) = found
+    section, names, p, (backbone, decoder, _) = found
     if not any(n.endswith(("conv_seg.weight", "conv_seg.bias")) for n in decoder):
         return None
-    names = file.tensors.keys()
     kept = names_below(names, f"{p}backbone.")
     deep = "stem.0.weight" in backbone
     kept = renamed_stem(kept, MMSEG_STEM, expected) if deep else kept
@@ -152,10 +148,9 @@ def _torchvision_segmentation(file: WeightFile, expected: Collection[str]) -> Na
     found = divided(file, file.main, "backbone.", "classifier.", "aux_classifier.")
     if found is None:
         return None
-    section, p, (backbone, decoder, _) = found
+    section, names, p, (backbone, decoder, _) = found
     if not decoder or not is_resnet(backbone):
         return None
-    names = file.tensors.keys()
     kept = names_below(names, f"{p}backbone.")
     dropped = remaining(names, kept, f"{p}classifier.", "segmentation decoder", "auxiliary head")
     why = (

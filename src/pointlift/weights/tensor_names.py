@@ -73,9 +73,10 @@ def inside(names: Iterable[str], prefix: str) -> set[str]:
 
 
 class Divided(NamedTuple):
-    """The section, what wraps its names, and the names of every part."""
+    """The section and its names, what stands before all of them, and those of every part."""
 
     section: str
+    names: Collection[str]
     wrapper: str
     parts: list[set[str]]
 
@@ -87,7 +88,7 @@ def divided(file: WeightFile, section: str | None, *parts: str) -> Divided | Non
     names = file.sections[section].keys()
     p = wrapper_of(names)
     found = [inside(names, f"{p}{part}") for part in parts]
-    return Divided(section, p, found) if found[0] and sum(map(len, found)) == len(names) else None
+    return Divided(section, names, p, found) if found[0] and sum(map(len, found)) == len(names) else None
 
 
 def plain_resnet(file: WeightFile, *beside: str) -> tuple[str, dict[str, str]] | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -78,16 +79,12 @@ def _stage(inputs: int, width: int, depth: int, down: bool) -> nn.Sequential:
 
 
 def pointcontrast_resnet34(
-    pretrained: bool = False,
-    num_classes: int = 1000,
-    widths: Sequence[int] = (32, 64, 128, 256),
-    depths: Sequence[int] = (2, 3, 4, 6),
-    in_channels: int = 3,
-    stem: str = "imagenet",
-    generator: torch.Generator | None = None,
+    pretrained: bool = False, num_classes: int = 1000, **options: Any
 ) -> PointContrastResNet:
     """The image network of Image2Point's ResNet34 columns;
     inflated to 40 classes it has 24,624,152 parameters (facts 1.5).
+
+    options: widths, depths, in_channels, stem and generator, see `PointContrastResNet`.
 
     There are no weights to load: ``pretrained=True`` raises ValueError and says where to get some.
     """
@@ -97,4 +94,4 @@ def pointcontrast_resnet34(
             "train it on images with a recipe in recipes/pretrain and give the file as weights, "
             "or start the 3D network from PointContrast's own with cloud_weights."
         )
-    return PointContrastResNet(num_classes, widths, depths, in_channels, stem, generator)
+    return PointContrastResNet(num_classes, **options)

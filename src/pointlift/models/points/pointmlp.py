@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from pointlift.core.sparse_tensor import PointBatch
 from pointlift.nn import CloudNetwork
 from pointlift.nn.classifier import classifier
-from pointlift.nn.cloud_network import own_arguments
+from pointlift.nn.cloud_network import check_one_each, own_arguments
 from pointlift.nn.geometric_affine import GeometricAffine, ResidualMLP, Sigma
 from pointlift.ops.neighbors import group, knn
 from pointlift.ops.sampling import farthest_point_sampling
@@ -126,11 +126,8 @@ class PointMLP(CloudNetwork):
         sigma: Sigma = "sample",
     ) -> None:
         super().__init__(own_arguments(locals()), ["embedding"])
-        if not len(npoint) == len(expansion) == len(pre_blocks) == len(pos_blocks) > 0:
-            raise ValueError(
-                f"PointMLP: got {len(npoint)} npoint, {len(expansion)} expansion, {len(pre_blocks)} "
-                f"pre_blocks and {len(pos_blocks)} pos_blocks, expected one of each per stage."
-            )
+        per_stage = {"expansion": expansion, "pre_blocks": pre_blocks, "pos_blocks": pos_blocks}
+        check_one_each("PointMLP", "stage", npoint=npoint, **per_stage)
         if (
             in_channels < 3
             or min([num_classes, width, k, *npoint, *expansion, *head]) < 1

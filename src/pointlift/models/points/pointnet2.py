@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pointlift.core.sparse_tensor import PointBatch
 from pointlift.nn import CloudNetwork
 from pointlift.nn.classifier import classifier
-from pointlift.nn.cloud_network import own_arguments
+from pointlift.nn.cloud_network import check_one_each, own_arguments
 from pointlift.nn.set_abstraction import GlobalSetAbstraction, SetAbstraction
 
 __all__ = ["MSG", "PointNet2", "pointnet2_msg", "pointnet2_ssg"]
@@ -88,11 +88,7 @@ class PointNet2(CloudNetwork):
         arguments["mlps"] = [m for _, _, m in scales]
         first = [f"levels.0.mlps.{scale}.0" for scale in range(len(scales[0][2]) if scales else 0)]
         super().__init__(arguments, first)
-        if not len(npoint) == len(radii) == len(nsample) == len(mlps) > 0:
-            raise ValueError(
-                f"PointNet++: got {len(npoint)} npoint, {len(radii)} radii, "
-                f"{len(nsample)} nsample and {len(mlps)} mlps, expected one of each per level."
-            )
+        check_one_each("PointNet++", "level", npoint=npoint, radii=radii, nsample=nsample, mlps=mlps)
         if (
             in_channels < 3
             or num_classes < 1

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pointlift.core.sparse_tensor import PointBatch
 from pointlift.nn import CloudNetwork
 from pointlift.nn.classifier import classifier
-from pointlift.nn.cloud_network import own_arguments
+from pointlift.nn.cloud_network import check_one_each, own_arguments
 from pointlift.nn.relation_shape import RelationShapeConv
 from pointlift.nn.set_abstraction import GlobalSetAbstraction
 
@@ -61,11 +61,7 @@ class RSCNN(CloudNetwork):
         aliasing: bool = False,
     ) -> None:
         super().__init__(own_arguments(locals()), ["levels.0"])
-        if not len(npoint) == len(radii) == len(nsample) == len(widths) > 0:
-            raise ValueError(
-                f"RS-CNN: got {len(npoint)} npoint, {len(radii)} radii, "
-                f"{len(nsample)} nsample and {len(widths)} widths, expected one of each per level."
-            )
+        check_one_each("RS-CNN", "level", npoint=npoint, radii=radii, nsample=nsample, widths=widths)
         if (
             in_channels < 3
             or num_classes < 1
