@@ -5,21 +5,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from pointlift.core.sparse_tensor import SparseTensor
-from pointlift.core.torch_functions import UnsupportedOnVoxels
 from pointlift.inflation.network import HEADS, STEMS, InflatedNetwork, make_head, make_stem
 from pointlift.inflation.report import InflationError, InflationReport, TensorFate
 from pointlift.inflation.rules import rule_matrix
 from pointlift.inflation.surgery import Swapper, set_module
 from pointlift.inflation.trace import Structure, leaves, structure_of
 from pointlift.inflation.transform import first_transform, shuffle
+from pointlift.inflation.trial import map_modules, trial
 from pointlift.nn import SparseGlobalPool
 
 __all__ = ["inflate"]
@@ -85,7 +82,7 @@ def inflate(
         }  # fmt: skip
         inputs = structure.stem if stem == "inflate" else []
         net = InflatedNetwork(new_stem, backbone, nn.Identity(), report, arguments, inputs)
-        width = _trial(net, in_channels, _map_modules(image_model, structure))
+        width = trial(net, in_channels, map_modules(image_model, structure))
         torch.manual_seed(seeds[2])
         net.head = make_head(head, width, num_classes)
         _complete(report, image_model, net, swapper)
@@ -353,99 +350,3 @@ def _adapt_input(backbone: nn.Module, name: str, in_channels: int, report: Infla
     conv.weight = nn.Parameter(tensor.detach().sum(1, keepdim=True).expand(-1, in_channels, -1) / in_channels)
     conv.in_channels = in_channels  # type: ignore
     report.notes.append(f"{name}: {have} input channels averaged into {in_channels}")
-
-
-def _map_modules(image_model: nn.Module, structure: Structure) -> list[str]:
-    """Modules of the image network whose outputs are its intermediate maps:
-    those that timm lists, else its stages.
-    """
-    known = getattr(image_model, "feature_info", None)
-    listed = (
-        [str(i["module"]) for i in known if isinstance(i, dict) and i.get("module")]
-        if isinstance(known, list)
-        else []
-    )
-    return listed or structure.stages
-
-
-def _trial(net: InflatedNetwork, in_channels: int, map_modules: Sequence[str] = ()) -> int:
-    """Run the swapped network on two small random clouds, as in use and as in training;
-    returns the width of its embedding.
-
-    Fills the network's `maps_info` with those of `map_modules` that gave a map. Turns any failure into an
-    InflationError that names the place. The network's buffers come out unchanged.
-    """
-    generator = torch.Generator().manual_seed(0)
-    xyz = torch.randint(0, 24, (160, 3), generator=generator, dtype=torch.int32)
-    coords = torch.unique(torch.cat([(torch.arange(160, dtype=torch.int32) % 2)[:, None], xyz], 1), dim=0)
-    device = next(net.parameters()).device
-    voxels = SparseTensor(torch.randn(coords.shape[0], in_channels, generator=generator), coords).to(device)
-    running: list[str] = []
-    handles = [
-        m.register_forward_pre_hook(lambda _m, _a, n=n: running.append(n))
-        for n, m in net.named_modules()
-        if n
-    ]
-    was_training = net.training
-    before = {n: b.clone() for n, b in net.named_buffers()}
-    try:
-        with torch.no_grad():
-            net.train()
-            net.forward_features(voxels)
-            net.eval()
-            handles += _measured(net, map_modules)
-            embedding = net.forward_features(voxels)
-    except (
-        UnsupportedOnVoxels,
-        AttributeError,
-        RuntimeError,
-        ValueError,
-        TypeError,
-        IndexError,
-        AssertionError,
-    ) as error:
-        where = running[-1].removeprefix("backbone.") if running else ""
-        raise InflationError(
-            f"The image network cannot run on voxels: {_in_words(error)}, after entering "
-            f"{where or 'its forward'}. Replace that part of the image network, "
-            "or choose a network of convolutions, normalisations and pooling."
-        ) from error
-    finally:
-        for h in handles:
-            h.remove()
-        net.train(was_training)
-        for n, b in net.named_buffers():
-            b.copy_(before[n])
-    if embedding.ndim != 2 or embedding.shape[0] != 2:
-        raise InflationError(
-            f"The image network's trunk gave {tuple(embedding.shape)} for two clouds instead of (2, C): "
-            "its head was not recognised."
-        )
-    return int(embedding.shape[1])
-
-
-def _measured(net: InflatedNetwork, map_modules: Sequence[str]) -> list[RemovableHandle]:
-    """Hooks that note channels and stride of the maps that `map_modules` of the trunk give,
-    in their order.
-    """
-    modules = dict(net.named_modules())
-    found: dict[str, dict[str, Any]] = {}
-
-    def note(name: str, module: nn.Module, args: Any, out: Any) -> None:
-        if isinstance(out, SparseTensor) and out.stride:
-            found[name] = {"num_chs": int(out.features.shape[1]), "reduction": out.stride, "module": name}
-            net.maps_info = [found[n] for n in names if n in found]
-
-    names = [
-        f"backbone.{n}"
-        for n in map_modules
-        if not isinstance(modules.get(f"backbone.{n}"), (type(None), nn.Identity))
-    ]
-    return [modules[name].register_forward_hook(partial(note, name)) for name in names]
-
-
-def _in_words(error: Exception) -> str:
-    text = str(error).rstrip(".")
-    if isinstance(error, ValueError) and "unpack" in text:
-        return "its forward asks for the picture's height and width, which voxels do not have"
-    return text if isinstance(error, UnsupportedOnVoxels) else f"{type(error).__name__}: {text}"

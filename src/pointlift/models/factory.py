@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import inspect
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from torch import nn
 
 from pointlift.inflation import inflate
 from pointlift.nn import CloudNetwork
+from pointlift.system.hints import did_you_mean, near
 from pointlift.system.own_code import load_own, named
 
 __all__ = [
@@ -83,9 +83,9 @@ def image_network(name: str, pretrained: bool = False, options: Mapping[str, Any
         return _from_file(name, options)
     base = name.split(".")[0]
     if not timm.is_model(base):
-        near = difflib.get_close_matches(base, [*IMAGE_NETWORKS, *POINT_NETWORKS, *timm.list_models()], 3)
+        like = near(base, [*IMAGE_NETWORKS, *POINT_NETWORKS, *timm.list_models()], 3)
         hint = (
-            f" Did you mean {', '.join(near)}?" if near else " pointlift.list_models('*resnet*') lists names."
+            f" Did you mean {', '.join(like)}?" if like else " pointlift.list_models('*resnet*') lists names."
         )
         raise ValueError(
             f"There is no model named {name!r}.{hint} Your own network is named as path/to/file.py:function."
@@ -116,8 +116,8 @@ def _from_torchvision(name: str, pretrained: bool, options: Mapping[str, Any]) -
 
     known = models.list_models(module=models)
     if name not in known:
-        near = difflib.get_close_matches(name, known, 3)
-        hint = f" Did you mean {', '.join(near)}?" if near else f" It has {', '.join(known[:5])}, ..."
+        like = near(name, known, 3)
+        hint = f" Did you mean {', '.join(like)}?" if like else f" It has {', '.join(known[:5])}, ..."
         raise ValueError(f"torchvision has no image classifier named {name!r}.{hint}")
     weights = "DEFAULT" if pretrained else None
     return _made(TORCHVISION + name, lambda: models.get_model(name, weights=weights, **options), options)
@@ -146,8 +146,8 @@ def network_kind(name: str, network: str = "auto", image: nn.Module | None = Non
     models.
     """
     if network not in NETWORKS:
-        near = difflib.get_close_matches(network, [*NETWORKS, *POINT_NETWORKS], 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(NETWORKS)} is expected"
+        hint = did_you_mean(network, [*NETWORKS, *POINT_NETWORKS], quoted=True)
+        hint = hint or f"one of {', '.join(NETWORKS)} is expected"
         raise ValueError(f"network is {network!r}, {hint}")
     if name in POINT_NETWORKS or isinstance(image, CloudNetwork):
         if network != "auto":
@@ -223,8 +223,8 @@ def _check_arguments(name: str, build: Callable[..., nn.Module], arguments: Mapp
     known = [k for k in inspect.signature(build).parameters if k not in GIVEN]
     for argument in arguments:
         if argument not in known and argument != "seed":
-            near = difflib.get_close_matches(argument, known, 1)
-            hint = f"Did you mean {near[0]}?" if near else f"It takes {', '.join(known)}."
+            like = near(argument, known)
+            hint = f"Did you mean {like[0]}?" if like else f"It takes {', '.join(known)}."
             raise ValueError(f"create_model({name!r}) has no argument {argument!r}. {hint}")
 
 

@@ -4,7 +4,7 @@ in.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -15,7 +15,7 @@ from pointlift.core.sparse_tensor import PointBatch, SparseTensor
 from pointlift.ops.ragged import check_values, trusted_values
 from pointlift.ops.voxelize import voxelize
 
-__all__ = ["CloudNetwork", "level_feature"]
+__all__ = ["CloudNetwork", "check_one_each", "level_feature", "own_arguments"]
 
 
 class CloudNetwork(nn.Module):
@@ -35,6 +35,8 @@ class CloudNetwork(nn.Module):
         voxel_size: edge of its voxels, in the units of the clouds. Not among `arguments`:
             it belongs to the clouds.
         head: the output layer.
+        maps_of: name of the ModuleList whose outputs are the intermediate maps; "" for networks that say
+            otherwise what these are, or have none.
         feature_info: per intermediate map {"module": its dotted name, "num_chs": its channels, "reduction":
             its stride in finest voxels, pixels or points; None where it has a fixed number of points instead,
             "num_points"}, as timm has it.
@@ -44,6 +46,7 @@ class CloudNetwork(nn.Module):
 
     takes: ClassVar[Literal["points", "voxels"]] = "points"
     kind: ClassVar[str] = "own"
+    maps_of: ClassVar[str] = ""
     head: nn.Module
 
     def __init__(self, arguments: dict[str, Any], input_modules: Sequence[str]) -> None:
@@ -114,7 +117,13 @@ class CloudNetwork(nn.Module):
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:
-        """One entry, the embedding, for networks that do not say more."""
+        """An entry for each of `maps_of`; one, the embedding, for networks that do not say more."""
+        if self.maps_of:
+            levels: Any = self.get_submodule(self.maps_of)
+            return [
+                level_feature(f"{self.maps_of}.{i}", level.out_channels, getattr(level, "npoint", None))
+                for i, level in enumerate(levels)
+            ]
         width = next((m.in_features for m in self.head.modules() if isinstance(m, nn.Linear)), None)
         return [{"num_chs": width, "reduction": None, "module": ""}]
 
@@ -239,7 +248,19 @@ class CloudNetwork(nn.Module):
         """Raises ValueError for no clouds, for an empty one,
         and for a single one where training needs batch statistics of clouds.
         """
-        counts = cloud.offsets.diff().tolist()
+        if (
+            len(self.points_of(cloud)) < 2
+            and self.training
+            and any(isinstance(m, nn.BatchNorm1d) and m.training for m in self.head.modules())
+        ):
+            raise ValueError(
+                f"{type(self).__name__}: got 1 cloud in training mode, batch normalisation needs at least 2: "
+                "use larger batches, or eval()."
+            )
+
+    def points_of(self, cloud: PointBatch) -> list[int]:
+        """How many points each cloud has. Raises ValueError for no clouds, and for an empty one."""
+        counts: list[int] = cloud.offsets.diff().tolist()
         if not counts or not all(counts):
             which = (
                 f"cloud {counts.index(0)} of {len(counts)} has no points"
@@ -249,18 +270,11 @@ class CloudNetwork(nn.Module):
             raise ValueError(
                 f"{type(self).__name__}: {which}, expected at least one: leave empty clouds out."
             )
-        if (
-            self.training
-            and len(counts) < 2
-            and any(isinstance(m, nn.BatchNorm1d) and m.training for m in self.head.modules())
-        ):
-            raise ValueError(
-                f"{type(self).__name__}: got 1 cloud in training mode, batch normalisation needs at least 2: "
-                "use larger batches, or eval()."
-            )
+        return counts
 
     def extra_features(self, cloud: PointBatch) -> Tensor | None:
-        """(N, in_channels - 3): what points carry beside their coordinates; None with in_channels 3.
+        """(N, in_channels - 3): what points carry beside their coordinates, which come from `cloud.xyz`; None
+        with in_channels 3, where `cloud.features` is not looked at.
 
         Raises ValueError for features of another width, and for such that are NaN or infinite:
         coordinates cannot be (`PointBatch`).
@@ -315,6 +329,23 @@ class CloudNetwork(nn.Module):
                 if isinstance(module, nn.modules.batchnorm._BatchNorm) and self.in_backbone(name):
                     module.eval()
         return self
+
+
+def own_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """`arguments` of a network: the `locals()` with which its constructor begins, sequences as lists."""
+    return {
+        name: list(value) if isinstance(value, (list, tuple)) else value
+        for name, value in given.items()
+        if name not in ("self", "__class__")
+    }
+
+
+def check_one_each(title: str, per: str, **lists: Sequence[Any]) -> None:
+    """Raises ValueError, which begins with `title`, for lists of different lengths, and for empty ones."""
+    lengths = [len(values) for values in lists.values()]
+    if min(lengths) < 1 or len(set(lengths)) > 1:
+        *most, last = (f"{length} {name}" for name, length in zip(lists, lengths))
+        raise ValueError(f"{title}: got {', '.join(most)} and {last}, expected one of each per {per}.")
 
 
 def level_feature(module: str, channels: Any, num_points: Any = None) -> dict[str, Any]:

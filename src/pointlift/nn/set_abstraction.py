@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from pointlift.nn.cloud_network import check_one_each
 from pointlift.ops.neighbors import ball_query, group
 from pointlift.ops.sampling import farthest_point_sampling
 
@@ -59,11 +60,7 @@ class SetAbstraction(nn.Module):
         bias: bool = False,
     ) -> None:
         super().__init__()
-        if not len(radii) == len(nsample) == len(mlps) > 0:
-            raise ValueError(
-                f"Set abstraction: got {len(radii)} radii, {len(nsample)} nsample and {len(mlps)} mlps, "
-                "expected one of each per scale."
-            )
+        check_one_each("Set abstraction", "scale", radii=radii, nsample=nsample, mlps=mlps)
         if (
             npoint < 1
             or min(radii) <= 0

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from pointlift.report.tables import Cell, check_rows, format_cell, numeric_columns
-from pointlift.report.viewer import ViewCloud, asset, fill_template, viewer_element, viewer_script
+from pointlift.report.viewer import ViewCloud, fill_document, viewer_element, viewer_script
 from pointlift.system.atomic import atomic_write
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -131,14 +131,13 @@ class Report:
             else ""
         )
         values = {
-            "title": html.escape(self.title),
-            "css": asset("page.css") + (asset("viewer.css") if self._has_viewer else ""),
             "subtitle": f'<p class="subtitle">{html.escape(self.subtitle)}</p>' if self.subtitle else "",
             "contents": self._navigation(),
             "body": "\n".join(self._parts),
             "script": script,
         }
-        return fill_template(asset("page.html"), values)
+        styles = ("page.css", "viewer.css") if self._has_viewer else ("page.css",)
+        return fill_document(self.title, styles, "page.html", values)
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Writes the page atomically and returns its path."""

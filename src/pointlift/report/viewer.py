@@ -58,13 +58,8 @@ def viewer_html(
     Raises:
         ValueError: no clouds, a cloud without a finite point, arrays that do not fit, or an unknown up axis.
     """
-    values = {
-        "title": html.escape(title),
-        "css": asset("viewer.css"),
-        "viewer": viewer_element(clouds, title, up_axis, max_points),
-        "script": viewer_script(),
-    }
-    return fill_template(asset("viewer.html"), values)
+    values = {"viewer": viewer_element(clouds, title, up_axis, max_points), "script": viewer_script()}
+    return fill_document(title, ("viewer.css", "window.css"), "viewer.html", values)
 
 
 def write_view(
@@ -119,6 +114,14 @@ def viewer_data(
     if max_points < 1:
         raise ValueError(f"max_points must be at least 1, got {max_points}")
     return {"title": title, "upAxis": up_axis, "clouds": [_cloud_data(cloud, max_points) for cloud in clouds]}
+
+
+def fill_document(title: str, styles: Sequence[str], template: str, values: Mapping[str, str]) -> str:
+    """A complete HTML page of that title and style sheets; `values` are those of its body's `template`."""
+    named = {"title": html.escape(title)}
+    body = fill_template(asset(template), {**named, **values})
+    css = "\n".join(asset(name) for name in styles)
+    return fill_template(asset("document.html"), {**named, "css": css, "body": body})
 
 
 def fill_template(template: str, values: Mapping[str, str]) -> str:

@@ -4,7 +4,6 @@ with one sentence for everything that is wrong with it.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from importlib import resources
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from pointlift.system.hints import near
 
 __all__ = ["RecipeError", "find_recipe", "flatten", "list_recipes", "nearest", "read_yaml"]
 
@@ -103,10 +104,7 @@ def find_recipe(name: str) -> Path:
     for candidate in (short, f"{short}.yaml"):
         if candidate in shipped:
             return Path(str(resources.files("pointlift") / "recipes")) / candidate
-    close = (
-        difflib.get_close_matches(short, shipped, n=3, cutoff=0.5)
-        or [s for s in shipped if Path(short).stem in s][:3]
-    )
+    close = near(short, shipped, 3, cutoff=0.5) or [s for s in shipped if Path(short).stem in s][:3]
     hint = (
         f"did you mean {' or '.join(close)}?"
         if close
@@ -138,13 +136,13 @@ def nearest(key: str, known: Sequence[str]) -> str:
     """
     group, _, leaf = key.rpartition(".")
     members = [k for k in known if k.rpartition(".")[0] == group]
-    inside = difflib.get_close_matches(leaf, [k.rpartition(".")[2] for k in members], n=1, cutoff=0.6)
+    inside = near(leaf, [k.rpartition(".")[2] for k in members])
     if inside:
         return f"did you mean {f'{group}.' if group else ''}{inside[0]}?"
     leaves = {k.rpartition(".")[2]: k for k in reversed(known)}
-    elsewhere = [leaves[n] for n in difflib.get_close_matches(leaf, list(leaves), n=1, cutoff=0.75)]
+    elsewhere = [leaves[n] for n in near(leaf, leaves, cutoff=0.75)]
     if not members:
-        elsewhere = difflib.get_close_matches(key, known, n=1, cutoff=0.75) or elsewhere
+        elsewhere = near(key, known, cutoff=0.75) or elsewhere
     if elsewhere:
         return f"did you mean {elsewhere[0]}?"
     expected = members if group and members else sorted({k.partition(".")[0] for k in known})

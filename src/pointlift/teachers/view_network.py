@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from pointlift.models.points.simpleview import SimpleView
+from pointlift.models.points.simpleview import SimpleView, check_sizes
 from pointlift.teachers.image_features import without_classifier
 
 __all__ = ["SimpleViewBackbone", "ViewNetwork", "ViewPooling"]
@@ -216,13 +216,7 @@ def _check(
     std: Sequence[float] | None,
     image_size: int,
 ) -> None:
-    for name, value in (
-        ("num_classes", num_classes),
-        ("width", 1 if width is None else width),
-        ("image_size", image_size),
-    ):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"ViewNetwork: {name} must be an integer of at least 1, got {value!r}.")
+    check_sizes("ViewNetwork", num_classes, width, image_size)
     if pooling not in get_args(ViewPooling):
         raise ValueError(
             f"ViewNetwork: pooling must be one of {', '.join(get_args(ViewPooling))}, got {pooling!r}."

@@ -7,16 +7,26 @@ from it is a table: every tensor of the file has a name in the network or a reas
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection
+from dataclasses import replace
 
-from torch import Tensor
+from pointlift.weights.tensor_names import (
+    Naming,
+    WeightFile,
+    divided,
+    inside,
+    is_resnet,
+    names_below,
+    plain_resnet,
+    remaining,
+    renamed_stem,
+    split_below,
+    top_modules,
+    wrapper_of,
+)
 
 __all__ = ["SCHEMES", "Naming", "WeightFile", "recognise"]
 
-Sections = Mapping[str, Mapping[str, Tensor]]
-TRUNK = re.compile(r"layer[1-4]\.\d+\.((conv|bn)[1-3]|downsample\.[0-2])\.\w+")
 SEGMENTATION_HEADS = (
     "last_layer.",
     "conv3x3_ocr.",
@@ -37,38 +47,6 @@ CSAIL_STEM = {
     "bn3": "bn1",
 }
 MMSEG_STEM = {f"stem.{i}": f"conv1.{i}" for i in (0, 1, 3, 4, 6)} | {"stem.7": "bn1"}
-
-
-@dataclass(frozen=True)
-class WeightFile:
-    """What a file holds: dictionaries of tensors (`sections`), the one with the weights if nothing says
-    otherwise (`main`, which may be missing), and the names at its top level."""
-
-    sections: Sections
-    main: str | None
-    keys: frozenset[str]
-
-    @property
-    def tensors(self) -> Mapping[str, Tensor]:
-        return {} if self.main is None else self.sections[self.main]
-
-
-@dataclass(frozen=True)
-class Naming:
-    """scheme and why it is this one; the section it reads; names: of the file -> of the network; dropped: of
-    the file -> why (a section is part of its tensors' names there). head: modules of the network that such
-    files lack or hold in another size. others: why the tensors of other sections are not used. hint: what to
-    use where the network does not fit."""
-
-    scheme: str
-    why: str
-    section: str
-    names: dict[str, str]
-    dropped: dict[str, str] = field(default_factory=dict)
-    head: tuple[str, ...] = ("fc",)
-    others: str = "another copy of the network"
-    hint: str = ""
-
 
 Recogniser = Callable[[WeightFile, Collection[str]], "Naming | None"]
 
@@ -92,69 +70,17 @@ def recognise(file: WeightFile, expected: Collection[str], scheme: str = "auto")
     )
 
 
-# -------------------------------------------------------------------------- what names have in common
-
-
-def _wrapped(names: Iterable[str]) -> str:
-    """ "module." where a data-parallel wrapper put it before every name."""
-    return "module." if all(n.startswith("module.") for n in names) else ""
-
-
-def _inside(names: Iterable[str], prefix: str) -> set[str]:
-    """Names below `prefix`, without it."""
-    return {n[len(prefix) :] for n in names if n.startswith(prefix)}
-
-
-def _is_resnet(names: Collection[str]) -> bool:
-    """Whether the four stages of torchvision's ResNet are there,
-    each with the convolutions and norms of its blocks.
-    """
-    trunk = [n for n in names if TRUNK.fullmatch(n)]
-    return all(
-        f"layer{s}.0.{m}" in trunk
-        for s in (1, 2, 3, 4)
-        for m in ("conv1.weight", "conv2.weight", "bn1.running_mean", "bn2.weight")
-    )
-
-
-def _top(names: Iterable[str]) -> set[str]:
-    """First components of names outside the stages of a ResNet."""
-    return {n.split(".")[0] for n in names if not TRUNK.fullmatch(n)}
-
-
-def _split(
-    names: Iterable[str], prefix: str, keep: Callable[[str], bool], why: str
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Names below `prefix` that are kept, without it, and those that are dropped because of `why`."""
-    inner = [n for n in names if n.startswith(prefix)]
-    kept = {n: n[len(prefix) :] for n in inner if keep(n[len(prefix) :])}
-    return kept, {n: why for n in inner if n not in kept}
-
-
-def _renamed(names: Mapping[str, str], stem: Mapping[str, str], expected: Collection[str]) -> dict[str, str]:
-    """Names of a stem of three convolutions as timm has them, if the network has such a stem."""
-    if "conv1.0.weight" not in expected:
-        return dict(names)
-    parts = {old: new.rpartition(".") for old, new in names.items()}
-    return {
-        old: f"{stem[module]}.{last}" if module in stem else names[old]
-        for old, (module, _, last) in parts.items()
-    }
-
-
 # -------------------------------------------------------------------------- contrastive and self-distilled
 
 
 def _moco(file: WeightFile, expected: Collection[str]) -> Naming | None:
-    names = file.tensors.keys()
-    p = _wrapped(names)
-    query, key = _inside(names, f"{p}encoder_q."), _inside(names, f"{p}encoder_k.")
-    queue = _inside(names, f"{p}queue")
-    if file.main is None or not query or len(query) + len(key) + len(queue) != len(names):
+    found = divided(file, file.main, "encoder_q.", "encoder_k.", "queue")
+    if found is None:
         return None
-    if key != query if key else not (queue or _is_resnet(query)):
+    section, names, p, (query, key, queue) = found
+    if key != query if key else not (queue or is_resnet(query)):
         return None
-    kept, dropped = _split(names, f"{p}encoder_q.", lambda n: not n.startswith("fc."), "projection head")
+    kept, dropped = split_below(names, f"{p}encoder_q.", lambda n: not n.startswith("fc."), "projection head")
     dropped |= {n: "momentum copy" for n in names if n.startswith(f"{p}encoder_k.")}
     dropped |= {n: "queue of negatives" for n in names if n.startswith(f"{p}queue")}
     parts = [
@@ -162,20 +88,17 @@ def _moco(file: WeightFile, expected: Collection[str]) -> Naming | None:
         *(["its momentum copy"] if key else []),
         *(["a queue"] if queue else []),
     ]
-    return Naming("moco", f"it consists of {' and '.join(parts)}", file.main, kept, dropped)
+    return Naming("moco", f"it consists of {' and '.join(parts)}", section, kept, dropped)
 
 
 def _moco_v3(file: WeightFile, expected: Collection[str]) -> Naming | None:
-    names = file.tensors.keys()
-    p = _wrapped(names)
-    base, momentum, predictor = (
-        _inside(names, f"{p}{part}.") for part in ("base_encoder", "momentum_encoder", "predictor")
-    )
-    if file.main is None or not base or len(base) + len(momentum) + len(predictor) != len(names):
+    found = divided(file, file.main, "base_encoder.", "momentum_encoder.", "predictor.")
+    if found is None:
         return None
+    section, names, p, (base, momentum, predictor) = found
     if momentum != base and not (not momentum and predictor):
         return None
-    kept, dropped = _split(
+    kept, dropped = split_below(
         names, f"{p}base_encoder.", lambda n: not n.startswith(("fc.", "head.")), "projection head"
     )
     dropped |= {n: "momentum copy" for n in names if n.startswith(f"{p}momentum_encoder.")}
@@ -184,91 +107,64 @@ def _moco_v3(file: WeightFile, expected: Collection[str]) -> Naming | None:
         f"it consists of a base encoder of {len(base)} tensors, "
         f"{'its momentum copy' if momentum else 'no momentum copy'} and a predictor"
     )
-    return Naming("moco-v3", why, file.main, kept, dropped, head=("fc", "head"))
+    return Naming("moco-v3", why, section, kept, dropped, head=("fc", "head"))
 
 
 def _dino(file: WeightFile, expected: Collection[str]) -> Naming | None:
-    found = {
-        role: next((s for s in file.sections if s.split(".")[-1] == role), None)
-        for role in ("student", "teacher")
-    }
-    student, teacher = found["student"], found["teacher"]
-    if student is None or teacher is None:
-        return None
-    inner: dict[str, set[str]] = {}
-    for section in (student, teacher):
-        names = file.sections[section].keys()
-        p = _wrapped(names)
-        inner[section] = _inside(names, f"{p}backbone.")
-        if not inner[section] or len(inner[section]) + len(_inside(names, f"{p}head.")) != len(names):
-            return None
-    if inner[student] != inner[teacher]:
-        return None
-    names = file.sections[teacher].keys()
-    p = _wrapped(names)
-    kept, dropped = _split(names, f"{p}backbone.", lambda n: True, "")
-    dropped = {n: "projection head" for n in names if n not in kept}
-    why = f"it holds a student and a teacher with the same backbone of {len(kept)} tensors"
-    return Naming(
-        "dino", why, teacher, kept, dropped, ("fc", "head"), "not the teacher, which DINO evaluates"
+    sections = (
+        next((s for s in file.sections if s.split(".")[-1] == role), None) for role in ("student", "teacher")
     )
+    student, teacher = (divided(file, section, "backbone.", "head.") for section in sections)
+    if student is None or teacher is None or student.parts[0] != teacher.parts[0]:
+        return None
+    kept = names_below(teacher.names, f"{teacher.wrapper}backbone.")
+    dropped = {n: "projection head" for n in teacher.names if n not in kept}
+    why = f"it holds a student and a teacher with the same backbone of {len(kept)} tensors"
+    others = "not the teacher, which DINO evaluates"
+    return Naming("dino", why, teacher.section, kept, dropped, ("fc", "head"), others)
 
 
 # -------------------------------------------------------------------------- encoders of segmentation networks
 
 
 def _mmsegmentation(file: WeightFile, expected: Collection[str]) -> Naming | None:
-    names = file.tensors.keys()
-    p = _wrapped(names)
-    backbone, decoder = _inside(names, f"{p}backbone."), _inside(names, f"{p}decode_head.")
-    rest = _inside(names, f"{p}auxiliary_head.")
-    if file.main is None or not backbone or len(backbone) + len(decoder) + len(rest) != len(names):
+    found = divided(file, file.main, "backbone.", "decode_head.", "auxiliary_head.")
+    if found is None:
         return None
+    section, names, p, (backbone, decoder, _) = found
     if not any(n.endswith(("conv_seg.weight", "conv_seg.bias")) for n in decoder):
         return None
-    kept, _ = _split(names, f"{p}backbone.", lambda n: True, "")
+    kept = names_below(names, f"{p}backbone.")
     deep = "stem.0.weight" in backbone
-    kept = _renamed(kept, MMSEG_STEM, expected) if deep else kept
-    dropped = {
-        n: "segmentation decoder" if "decode_head." in n else "auxiliary head" for n in names if n not in kept
-    }
+    kept = renamed_stem(kept, MMSEG_STEM, expected) if deep else kept
+    dropped = remaining(names, kept, f"{p}decode_head.", "segmentation decoder", "auxiliary head")
     why = f"it consists of a backbone of {len(backbone)} tensors and decoding heads"
     return Naming(
-        "mmsegmentation", why, file.main, kept, dropped, hint="timm's resnet50c has its stem" if deep else ""
+        "mmsegmentation", why, section, kept, dropped, hint="timm's resnet50c has its stem" if deep else ""
     )
 
 
 def _torchvision_segmentation(file: WeightFile, expected: Collection[str]) -> Naming | None:
-    names = file.tensors.keys()
-    p = _wrapped(names)
-    backbone, decoder, rest = (
-        _inside(names, f"{p}{part}.") for part in ("backbone", "classifier", "aux_classifier")
-    )
-    if (
-        file.main is None
-        or not _is_resnet(backbone)
-        or not decoder
-        or len(backbone) + len(decoder) + len(rest) != len(names)
-    ):
+    found = divided(file, file.main, "backbone.", "classifier.", "aux_classifier.")
+    if found is None:
         return None
-    kept, _ = _split(names, f"{p}backbone.", lambda n: True, "")
-    dropped = {
-        n: "segmentation decoder" if n.startswith(f"{p}classifier.") else "auxiliary head"
-        for n in names
-        if n not in kept
-    }
+    section, names, p, (backbone, decoder, _) = found
+    if not decoder or not is_resnet(backbone):
+        return None
+    kept = names_below(names, f"{p}backbone.")
+    dropped = remaining(names, kept, f"{p}classifier.", "segmentation decoder", "auxiliary head")
     why = (
         f"it consists of a ResNet of {len(backbone)} tensors as backbone and {len(decoder)} tensors of a "
         "segmentation classifier"
     )
-    return Naming("torchvision-segmentation", why, file.main, kept, dropped)
+    return Naming("torchvision-segmentation", why, section, kept, dropped)
 
 
 def _hrnet_semseg(file: WeightFile, expected: Collection[str]) -> Naming | None:
     names = file.tensors.keys()
-    p = _wrapped(names)
+    p = wrapper_of(names)
     p += "model." if any(n.startswith(f"{p}model.") for n in names) else ""
-    inner = _inside(names, p)
+    inner = inside(names, p)
     trunk = {n for n in inner if n.startswith(HRNET_PARTS)}
     heads = {n for n in inner if n.startswith(SEGMENTATION_HEADS)}
     loss = {n for n in names if n.removeprefix("module.").startswith("loss.")}
@@ -280,29 +176,23 @@ def _hrnet_semseg(file: WeightFile, expected: Collection[str]) -> Naming | None:
         return None
     if len(trunk | heads) + len(loss) != len(names):
         return None
-    kept, dropped = _split(names, p, lambda n: n in trunk, "segmentation head")
+    kept, dropped = split_below(names, p, lambda n: n in trunk, "segmentation head")
     dropped |= dict.fromkeys(loss, "class weights of the loss")
     why = f"it has HRNet's four resolutions ({len(trunk)} tensors) under a segmentation head"
     return Naming("hrnet-semseg", why, file.main, kept, dropped, HRNET_CLASSIFIER)
 
 
 def _csail(file: WeightFile, expected: Collection[str]) -> Naming | None:
-    names = file.tensors.keys()
-    p = _wrapped(names)
-    inner = _inside(names, p)
-    if (
-        file.main is None
-        or not _is_resnet(inner)
-        or _top(inner) != {"conv1", "bn1", "conv2", "bn2", "conv3", "bn3"}
-    ):
+    found = plain_resnet(file, "conv1", "bn1", "conv2", "bn2", "conv3", "bn3")
+    if found is None or "fc" in top_modules(found[1].values()):
         return None
-    kept = _renamed({n: n[len(p) :] for n in names}, CSAIL_STEM, expected)
+    section, names = found
     why = "it is a ResNet with a stem of three convolutions, conv1 to conv3, and no classifier"
     return Naming(
         "csail",
         why,
-        file.main,
-        kept,
+        section,
+        renamed_stem(names, CSAIL_STEM, expected),
         hint="timm's resnet50s, or a resnet with stem_type 'deep' and stem_width 64, has its stem",
     )
 
@@ -311,36 +201,24 @@ def _csail(file: WeightFile, expected: Collection[str]) -> Naming | None:
 
 
 def _bagnet(file: WeightFile, expected: Collection[str]) -> Naming | None:
-    names = file.tensors.keys()
-    p = _wrapped(names)
-    inner = _inside(names, p)
-    if file.main is None or not _is_resnet(inner) or _top(inner) - {"fc"} != {"conv1", "conv2", "bn1"}:
-        return None
-    if tuple(file.tensors[f"{p}conv1.weight"].shape[2:]) != (1, 1):
+    found = plain_resnet(file, "conv1", "conv2", "bn1")
+    if found is None or file.tensors[f"{wrapper_of(file.tensors)}conv1.weight"].shape[2:] != (1, 1):
         return None
     why = "it is a ResNet behind a 1x1 convolution conv1 and a second one, conv2"
-    return Naming(
-        "bagnet",
-        why,
-        file.main,
-        {n: n[len(p) :] for n in names},
-        hint="bagnet9, bagnet17 and bagnet33 have this stem",
-    )
+    return Naming("bagnet", why, *found, hint="bagnet9, bagnet17 and bagnet33 have this stem")
 
 
 def _torchvision(file: WeightFile, expected: Collection[str]) -> Naming | None:
-    names = file.tensors.keys()
-    p = _wrapped(names)
-    inner = _inside(names, p)
-    if file.main is None or not _is_resnet(inner) or _top(inner) - {"fc"} != {"conv1", "bn1"}:
+    found = plain_resnet(file, "conv1", "bn1")
+    if found is None:
         return None
     classifier = (
         f"with {_classes(file)} classes"
-        if f"{p}fc.weight" in names
+        if "fc.weight" in found[1].values()
         else "without classifier, as DINO publishes its backbone"
     )
     why = f"it is a ResNet in torchvision's names {classifier}"
-    return Naming("torchvision", why, file.main, {n: n[len(p) :] for n in names})
+    return Naming("torchvision", why, *found)
 
 
 def _classes(file: WeightFile) -> int:
@@ -354,7 +232,7 @@ def _miil(file: WeightFile, expected: Collection[str]) -> Naming | None:
     ]
     if not file.main or len(classifiers) != 1:
         return None
-    p = _wrapped(file.tensors)
+    p = wrapper_of(file.tensors)
     module = classifiers[0].removeprefix(p).removesuffix(".weight")
     if f"{p}{module}.bias" not in file.tensors:
         return None
@@ -411,17 +289,13 @@ def _view_teacher(file: WeightFile, expected: Collection[str]) -> Naming | None:
     and what it classifies objects with.
     """
     names = file.tensors.keys()
-    trunk = _inside(names, "trunk.")
+    trunk = inside(names, "trunk.")
     if file.main is None or not trunk or "classifier.weight" not in names:
         return None
     if not all(n.startswith(("trunk.", "projection.", "classifier.")) for n in names):
         return None
-    kept, _ = _split(names, "trunk.", lambda n: True, "")
-    dropped = {
-        n: "classifier of objects" if n.startswith("classifier.") else "projection of pooled views"
-        for n in names
-        if n not in kept
-    }
+    kept = names_below(names, "trunk.")
+    dropped = remaining(names, kept, "classifier.", "classifier of objects", "projection of pooled views")
     absent = {n.rpartition(".")[0] for n in expected if n not in trunk}
     head = tuple(absent) if len(absent) == 1 else ()  # its own classifier, whatever it is called
     why = (

@@ -21,7 +21,6 @@ from pointlift.data.procedural.fractals.systems import (
     read_categories,
     search_categories,
 )
-from pointlift.data.sources.spec import KnownDataset
 
 __all__ = ["FRACTALS", "FRACTAL_CSV", "make_fractals", "read_fractal_csv"]
 
@@ -145,33 +144,15 @@ def _check_split(title: str, split: str) -> None:
 
 
 FRACTAL_CSV = ImageSpec(
-    name="fractal-csv",
-    read=read_fractal_csv,
-    about=KnownDataset(
-        "FractalDB categories (csv)", "fractal-csv:<folder>",
-        what=(
-            "the affine maps of 1,000 or 10,000 categories; the pictures are rendered whenever they are "
-            "read"
-        ),
-        where=(
-            "FractalDB's published code (data/csv_rate0.2_category1000 of "
-            "FractalDB-Pretrained-ResNet-PyTorch)"
-        ),
-        licence="MIT",
-        layout="NNNNN.csv with a row a,b,c,d,e,f,p per map, directly or in csv0 ... csv39",
-    ),
+    "fractal-csv", read_fractal_csv, "FractalDB categories (csv)", licence="MIT",
+    what="the affine maps of 1,000 or 10,000 categories; the pictures are rendered whenever they are read",
+    where="FractalDB's published code (data/csv_rate0.2_category1000 of FractalDB-Pretrained-ResNet-PyTorch)",
+    layout="NNNNN.csv with a row a,b,c,d,e,f,p per map, directly or in csv0 ... csv39",
 )  # fmt: skip
 FRACTALS = ImageSpec(
-    name="procedural",
-    read=make_fractals,
-    folder=False,
-    about=KnownDataset(
-        "procedural fractals", "procedural:fractals",
-        what=(
-            "categories of fractals searched and rendered on the spot from a seed (FractalDB's method); "
-            "any size"
-        ),
-        where="part of pointlift, nothing to download", licence="as pointlift",
-        layout="none; options as in procedural:fractals?categories=60&size=48&train=500&val=50",
-    ),
+    "procedural", make_fractals, "procedural fractals", place="fractals", licence="as pointlift",
+    what="categories of fractals searched and rendered on the spot from a seed (FractalDB's method); "
+    "any size",
+    where="part of pointlift, nothing to download",
+    layout="none; options as in procedural:fractals?categories=60&size=48&train=500&val=50",
 )  # fmt: skip

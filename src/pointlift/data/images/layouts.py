@@ -15,7 +15,6 @@ from pathlib import Path
 from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.images.image_set import FileImages
 from pointlift.data.images.spec import ImageSpec
-from pointlift.data.sources.spec import KnownDataset
 
 __all__ = [
     "FRACTALDB", "IMAGENET", "IMAGE_FOLDER", "TINY_IMAGENET", "read_fractaldb", "read_image_folder",
@@ -328,56 +327,30 @@ def _ground_truth(path: Path, classes: Sequence[str], pictures: int) -> list[int
 
 _PHOTOGRAPHS = "photographs of many owners; non-commercial research and education, on registration"
 IMAGE_FOLDER = ImageSpec(
-    name="imagefolder",
-    read=read_image_folder,
-    about=KnownDataset(
-        "your own pictures", "imagefolder:<folder>",
-        what="a folder per class of .jpg .jpeg .png .bmp .gif .webp .tif .tiff .ppm .pgm files",
-        where="yours", licence="yours",
-        layout="train/<class>/*.jpg and val/<class>/*.jpg, or <class>/*.jpg, of which a share is held out",
-    ),
+    "imagefolder", read_image_folder, "your own pictures",
+    what="a folder per class of .jpg .jpeg .png .bmp .gif .webp .tif .tiff .ppm .pgm files",
+    where="yours", licence="yours",
+    layout="train/<class>/*.jpg and val/<class>/*.jpg, or <class>/*.jpg, of which a share is held out",
 )  # fmt: skip
 IMAGENET = ImageSpec(
-    name="imagenet",
-    read=read_imagenet,
-    about=KnownDataset(
-        "ImageNet-1K (ILSVRC 2012)", "imagenet:<folder>",
-        what="1,281,167 training and 50,000 validation photographs of 1,000 classes, 150 GB",
-        where=(
-            "the ImageNet web page or the ILSVRC pages of Kaggle (ILSVRC2012_img_train.tar, "
-            "ILSVRC2012_img_val.tar and the devkit)"
-        ),
-        licence=_PHOTOGRAPHS,
-        layout=(
-            "train/<wnid>/*.JPEG, and val/<wnid>/*.JPEG or val/*.JPEG with LOC_val_solution.csv, val.txt "
-            "or the devkit's ground truth"
-        ),
-    ),
+    "imagenet", read_imagenet, "ImageNet-1K (ILSVRC 2012)", licence=_PHOTOGRAPHS,
+    what="1,281,167 training and 50,000 validation photographs of 1,000 classes, 150 GB",
+    where="the ImageNet web page or the ILSVRC pages of Kaggle (ILSVRC2012_img_train.tar, "
+    "ILSVRC2012_img_val.tar and the devkit)",
+    layout="train/<wnid>/*.JPEG, and val/<wnid>/*.JPEG or val/*.JPEG with LOC_val_solution.csv, val.txt "
+    "or the devkit's ground truth",
 )  # fmt: skip
 TINY_IMAGENET = ImageSpec(
-    name="tiny-imagenet",
-    read=read_tiny_imagenet,
-    about=KnownDataset(
-        "Tiny-ImageNet", "tiny-imagenet:<folder>",
-        what="100,000 training and 10,000 validation photographs of 200 classes, 64 x 64 pixels, 240 MB",
-        where="Stanford's course CS231n (tiny-imagenet-200.zip)", licence=_PHOTOGRAPHS,
-        layout="wnids.txt, words.txt, train/<wnid>/images/*.JPEG, val/images/*.JPEG, val/val_annotations.txt",
-    ),
+    "tiny-imagenet", read_tiny_imagenet, "Tiny-ImageNet", licence=_PHOTOGRAPHS,
+    what="100,000 training and 10,000 validation photographs of 200 classes, 64 x 64 pixels, 240 MB",
+    where="Stanford's course CS231n (tiny-imagenet-200.zip)",
+    layout="wnids.txt, words.txt, train/<wnid>/images/*.JPEG, val/images/*.JPEG, val/val_annotations.txt",
 )  # fmt: skip
 FRACTALDB = ImageSpec(
-    name="fractaldb",
-    read=read_fractaldb,
-    about=KnownDataset(
-        "FractalDB-1K / FractalDB-10K, rendered", "fractaldb:<folder>",
-        what=(
-            "1,000 pictures of 362 x 362 pixels of each of 1,000 or 10,000 categories, 13 GB per 1,000 "
-            "categories"
-        ),
-        where=(
-            "rendered by FractalDB's published code, or by pointlift "
-            "(pointlift.data.procedural.fractals.fractal_images.write_fractaldb)"
-        ),
-        licence="MIT",
-        layout="<category>/<category>_<weight>_count_<n>_flip<k>.png",
-    ),
+    "fractaldb", read_fractaldb, "FractalDB-1K / FractalDB-10K, rendered", licence="MIT",
+    what="1,000 pictures of 362 x 362 pixels of each of 1,000 or 10,000 categories, 13 GB per 1,000 "
+    "categories",
+    where="rendered by FractalDB's published code, or by pointlift "
+    "(pointlift.data.procedural.fractals.fractal_images.write_fractaldb)",
+    layout="<category>/<category>_<weight>_count_<n>_flip<k>.png",
 )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from pointlift.data.images.image_set import ImageSet
 from pointlift.data.images.spec import ImageSpec
 from pointlift.data.sources.options import call_reader, split_source
 from pointlift.data.sources.spec import KnownDataset
+from pointlift.system.hints import near
 from pointlift.system.own_code import named
 
 __all__ = ["describe_image_datasets", "image_spec", "open_images"]
@@ -49,9 +49,9 @@ def open_images(source: str, split: str = "train", **options: Any) -> ImageSet:
     """
     kind, place, given = split_source(source)
     if kind not in IMAGE_SOURCES or not place:
-        near = difflib.get_close_matches(kind, IMAGE_SOURCES, 1)
+        like = near(kind, IMAGE_SOURCES)
         known = ", ".join(f"{k}:..." for k in IMAGE_SOURCES)
-        hint = f"did you mean {near[0]}:{place or '<folder>'}?" if near else f"expected one of {known}"
+        hint = f"did you mean {like[0]}:{place or '<folder>'}?" if like else f"expected one of {known}"
         raise DataError(f"the image source {source!r} has no known kind and place, {hint}")
     spec, root = image_spec(kind), Path(place).expanduser()
     if spec.folder and not root.is_dir():

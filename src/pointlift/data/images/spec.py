@@ -20,19 +20,35 @@ class ImageSpec:
         name: what its sources begin with, ``name:<folder>``.
         read: ``read(place, split=..., **options)``; options of a source string are converted to the types
             that it declares.
-        about: its entry of ``pointlift data list``.
-        folder: whether the place is one.
+        title, what, where, licence, layout: of its entry of ``pointlift data list``, see
+            :class:`~pointlift.data.sources.spec.KnownDataset`, whose name is the title.
+        place: what a source has behind the name; other than ``"<folder>"`` it is none.
     """
 
     name: str
     read: Callable[..., ImageSet]
-    about: KnownDataset
-    folder: bool = True
+    title: str
+    what: str
+    where: str
+    licence: str
+    layout: str
+    place: str = "<folder>"
+
+    @property
+    def folder(self) -> bool:
+        """Whether the place is one."""
+        return self.place == "<folder>"
+
+    @property
+    def about(self) -> KnownDataset:
+        """Its entry of ``pointlift data list``."""
+        source = f"{self.name}:{self.place}"
+        return KnownDataset(self.title, source, self.what, self.where, self.licence, self.layout)
 
     def how_to_get(self, root: Path) -> str:
         """The sentence for a folder in which nothing was found."""
-        state, known = "holds none of its files" if root.is_dir() else "does not exist", self.about
+        state = "holds none of its files" if root.is_dir() else "does not exist"
         return (
-            f"{root} {state}; {known.name} ({known.what}; licence: "
-            f"{known.licence}) comes from {known.where} and is expected as {known.layout}"
+            f"{root} {state}; {self.title} ({self.what}; licence: "
+            f"{self.licence}) comes from {self.where} and is expected as {self.layout}"
         )

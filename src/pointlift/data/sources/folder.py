@@ -16,7 +16,7 @@ from pointlift.data.sample import Sample
 from pointlift.data.sources.spec import DatasetSpec, KnownDataset, Layout
 from pointlift.data.splits import holdout as hold_out
 
-__all__ = ["SPEC", "folder_splits", "labelled_files", "read_folder", "splits_of"]
+__all__ = ["SPEC", "folder_splits", "labelled_files", "own_folder", "read_folder", "splits_of"]
 
 SPLIT_NAMES = {
     "train": "train",
@@ -194,19 +194,24 @@ def _flat(files: dict[str, list[str]], classes: list[str]) -> tuple[list[str], n
     return paths, np.repeat(np.arange(len(classes)), [len(files.get(name, [])) for name in classes])
 
 
-SPEC = DatasetSpec(
-    name="folder",
-    kind="objects",
-    layouts={"": Layout(read_folder, points="all", plain={"normalize": "none"},
-                        own={"use": ("features", "colors", "normals")})},
-    splits=splits_of,
-    title="a folder of your own files is expected",
-    about=(
-        KnownDataset(
-            "your own files", "folder:<folder>",
-            what="a folder per class of .ply .off .obj .stl .npy .npz .pcd .xyz .txt .h5 .las .laz files",
-            where="yours", licence="yours",
-            layout="<class>/... or train/<class>/..., test/<class>/... (and val/<class>/...)",
-        ),
+def own_folder(name: str, content: str, what: str, layout: Layout) -> DatasetSpec:
+    """The record of a dataset of the user's own: folders of `content`, a folder per class."""
+    about = KnownDataset(
+        f"your own {content}", f"{name}:<folder>", what=what, where="yours", licence="yours",
+        layout="<class>/... or train/<class>/..., test/<class>/... (and val/<class>/...)",
+    )  # fmt: skip
+    title = f"a folder of your own {content} is expected"
+    return DatasetSpec(name, "objects", {"": layout}, splits=splits_of, title=title, about=(about,))
+
+
+SPEC = own_folder(
+    "folder",
+    "files",
+    "a folder per class of .ply .off .obj .stl .npy .npz .pcd .xyz .txt .h5 .las .laz files",
+    Layout(
+        read_folder,
+        points="all",
+        plain={"normalize": "none"},
+        own={"use": ("features", "colors", "normals")},
     ),
-)  # fmt: skip
+)

@@ -20,8 +20,8 @@ from pointlift.data.files.meshes import MESH_SUFFIXES, read_mesh
 from pointlift.data.files.points import DEFAULT_MESH_POINTS
 from pointlift.data.files.reader import FileReader
 from pointlift.data.sample import Sample
-from pointlift.data.sources.folder import SPLIT_NAMES, folder_splits, labelled_files, splits_of
-from pointlift.data.sources.spec import DatasetSpec, KnownDataset, Layout
+from pointlift.data.sources.folder import SPLIT_NAMES, folder_splits, labelled_files, own_folder
+from pointlift.data.sources.spec import Layout
 
 __all__ = ["SPEC", "MeshReader", "read_mesh_folder", "sample_mesh"]
 
@@ -152,20 +152,10 @@ def read_mesh_folder(
     return dataset
 
 
-SPEC = DatasetSpec(
-    name="meshes",
-    kind="objects",
-    layouts={"": Layout(read_mesh_folder, points="sampled", plain={"normalize": "none"},
-                        own={"use": ("colors",)})},
-    splits=splits_of,
-    title="a folder of your own meshes is expected",
-    about=(
-        KnownDataset(
-            "your own meshes", "meshes:<folder>",
-            what=f"a folder per class of {' '.join(MESH_SUFFIXES)} files: clouds are sampled on "
-            "them, and views of them can be rendered",
-            where="yours", licence="yours",
-            layout="<class>/... or train/<class>/..., test/<class>/... (and val/<class>/...)",
-        ),
-    ),
-)  # fmt: skip
+SPEC = own_folder(
+    "meshes",
+    "meshes",
+    f"a folder per class of {' '.join(MESH_SUFFIXES)} files: clouds are sampled on them, "
+    "and views of them can be rendered",
+    Layout(read_mesh_folder, points="sampled", plain={"normalize": "none"}, own={"use": ("colors",)}),
+)

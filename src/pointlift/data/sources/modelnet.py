@@ -28,7 +28,7 @@ from pointlift.data.files.mesh_files import FileMeshes, modelnet_meshes
 from pointlift.data.files.reader import FileReader
 from pointlift.data.sample import Sample
 from pointlift.data.sources.h5_stacks import first_or_random, read_stack
-from pointlift.data.sources.spec import DatasetSpec, KnownDataset, Layout
+from pointlift.data.sources.spec import DatasetSpec, KnownDataset, Layout, check_train_or_test
 
 __all__ = ["SPEC", "modelnet_layout", "read_modelnet_h5", "read_modelnet_off", "read_modelnet_txt"]
 
@@ -75,7 +75,7 @@ def read_modelnet_h5(
         DataError: a truncated or garbage file, other shapes, a label out of range, NaN,
             fewer points than ``n_points``.
     """
-    _check_split(root, split)
+    check_train_or_test(root, "ModelNet", split)
     classes = _lines(
         root / "shape_names.txt", "the names of the classes, one per line in the order of the labels"
     )
@@ -176,7 +176,7 @@ def read_modelnet_txt(
         DataError: an object whose class is not among the names; when a cloud is read:
             anything wrong with its file.
     """
-    _check_split(root, split)
+    check_train_or_test(root, "ModelNet", split)
     prefix = f"modelnet{variant}"
     if variant is None:
         prefix = next(
@@ -251,7 +251,7 @@ def read_modelnet_off(
         DataError: a class folder without meshes in this split; when a mesh is read:
             anything wrong with its file.
     """
-    _check_split(root, split)
+    check_train_or_test(root, "ModelNet", split)
     folders = sorted(
         p
         for p in root.iterdir()
@@ -274,16 +274,6 @@ def read_modelnet_off(
     return CloudDataset.from_paths(
         paths, labels, read, [p.name for p in folders], title, up_axis, FileMeshes(tuple(paths))
     )
-
-
-def _check_split(root: Path, split: str) -> None:
-    if not root.is_dir():
-        raise MissingDataError(f"{root}: no such folder")
-    if split not in SPLITS:
-        raise DataError(
-            f"{root}: ModelNet has no split {split!r}, 'train' or 'test' is expected (hold out a part of "
-            "train to validate)"
-        )
 
 
 def _lines(path: Path, what: str) -> list[str]:

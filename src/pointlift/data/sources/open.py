@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Mapping
 from functools import lru_cache
@@ -14,6 +13,7 @@ from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.sources import SOURCES
 from pointlift.data.sources.options import call_reader, split_source
 from pointlift.data.sources.spec import DatasetSpec, KnownDataset, Layout
+from pointlift.system.hints import did_you_mean
 from pointlift.system.own_code import OwnCodeError, load_own, named
 
 __all__ = [
@@ -212,11 +212,10 @@ def parse_source(source: str) -> Source:
     if not head:
         known = ", ".join(f"{name}:{dataset_spec(name).place}" for name in SOURCES)
         raise DataError(f"the source is empty, expected {known} or a folder")
-    near = difflib.get_close_matches(kind, SOURCES, 1)
-    if kind and near and not Path(head).exists():
+    hint = did_you_mean(kind, SOURCES, quoted=True)
+    if kind and hint and not Path(head).exists():
         raise DataError(
-            f"unknown kind of source {kind!r} in {source!r}, did you mean {near[0]!r}? (known: "
-            f"{', '.join(SOURCES)})"
+            f"unknown kind of source {kind!r} in {source!r}, {hint} (known: {', '.join(SOURCES)})"
         )
     found = detect_source(Path(head).expanduser())
     logger.info("%s: detected as %s", head, found)

@@ -4,13 +4,13 @@ taken apart, and their values given types.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pointlift.data.errors import DataError
+from pointlift.system.hints import did_you_mean
 
 __all__ = ["call_reader", "refuse_unknown", "split_source", "typed_value"]
 
@@ -38,8 +38,7 @@ def refuse_unknown(title: str, given: Sequence[str], known: Sequence[str]) -> No
     """DataError, with the nearest name, for the first option of ``given`` that is not ``known``."""
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            hint = did_you_mean(name, known, quoted=True) or f"known are {', '.join(known)}"
             raise DataError(f"{title}: unknown option {name!r}, {hint}")
 
 

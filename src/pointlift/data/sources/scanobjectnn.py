@@ -41,7 +41,7 @@ from pointlift.data.files.formats.content import scale_colors
 from pointlift.data.files.reader import NORMALIZE
 from pointlift.data.sample import Sample
 from pointlift.data.sources.h5_stacks import first_or_random, read_mask, read_stack
-from pointlift.data.sources.spec import DatasetSpec, KnownDataset, Layout
+from pointlift.data.sources.spec import DatasetSpec, KnownDataset, Layout, check_train_or_test
 from pointlift.data.transforms import unit_sphere
 
 __all__ = [
@@ -145,13 +145,7 @@ def read_scanobjectnn(
         DataError: wrong keys or shapes, a label out of range, NaN, fewer points in an .h5 file than
             ``n_points``, an option that the layout lacks.
     """
-    if not root.is_dir():
-        raise MissingDataError(f"{root}: no such folder")
-    if split not in SPLITS:
-        raise DataError(
-            f"{root}: ScanObjectNN has no split {split!r}, "
-            "'train' or 'test' is expected (hold out a part of train to validate)"
-        )
+    check_train_or_test(root, "ScanObjectNN", split)
     if normalize not in NORMALIZE:
         raise DataError(f"normalize is {normalize!r}, one of {', '.join(NORMALIZE)} is expected")
     if n_points is not None and n_points < 1:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pointlift.data.dataset import CloudDataset
+from pointlift.data.errors import DataError, MissingDataError
 
-__all__ = ["DatasetSpec", "KnownDataset", "Layout"]
+__all__ = ["DatasetSpec", "KnownDataset", "Layout", "check_train_or_test"]
 
 
 @dataclass(frozen=True)
@@ -118,3 +119,14 @@ class DatasetSpec:
             return f"{root} {state}; {self.title}: {known[0].layout}"
         layouts = "; or ".join(f"{d.layout} from {d.where}" for d in known)
         return f"{root} {state}; {self.title} ({known[0].licence}), expected in the folder: {layouts}"
+
+
+def check_train_or_test(root: Path, dataset: str, split: str) -> None:
+    """Raises MissingDataError for no such folder, DataError for another split than these two."""
+    if not root.is_dir():
+        raise MissingDataError(f"{root}: no such folder")
+    if split not in ("train", "test"):
+        raise DataError(
+            f"{root}: {dataset} has no split {split!r}, "
+            "'train' or 'test' is expected (hold out a part of train to validate)"
+        )

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pointlift.models.images.fractal_resnet import draw_weights
+from pointlift.models.images.fractal_resnet import StagedNetwork
 
 __all__ = ["BagNet", "bagnet9", "bagnet17", "bagnet33"]
 
@@ -57,7 +57,7 @@ class Bottleneck(nn.Module):
         return self.relu(y + self.crop(self.downsample(x), y))
 
 
-class BagNet(nn.Module):
+class BagNet(StagedNetwork):
     """`(B, in_channels, H, W)` images, ImageNet's normalisation -> `(B, num_classes)` logits
     (`num_classes=0`: `(B, C)` features).
 
@@ -86,24 +86,14 @@ class BagNet(nn.Module):
                 f"strides={tuple(strides)}, in_channels={in_channels}; expected four of each, "
                 "all of them positive but kernel3."
             )
-        self.num_classes, self.num_features = num_classes, EXPANSION * widths[-1]
         self.conv1 = nn.Conv2d(in_channels, widths[0], 1, bias=False)
         self.conv2 = nn.Conv2d(widths[0], widths[0], 3, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0], momentum=0.001)
         self.relu = nn.ReLU(inplace=True)
         inputs = (widths[0], *(EXPANSION * w for w in widths[:3]))
-        self.layer1, self.layer2, self.layer3, self.layer4 = (
-            _stage(*values) for values in zip(inputs, widths, layers, kernel3, strides)
-        )
-        self.global_pool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten(1)
-        self.fc: nn.Module = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
         self.receptive_field = _receptive_field(kernel3, strides)
-        self.reset_parameters(generator)
-
-    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """See `draw_weights`; torch's own stream without `generator`."""
-        draw_weights(self, generator)
+        stages = (_stage(*values) for values in zip(inputs, widths, layers, kernel3, strides))
+        self.complete(stages, EXPANSION * widths[-1], num_classes, generator)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """`(B, C, H', W')`: one feature per patch of `receptive_field` pixels, every 8 pixels.
@@ -115,11 +105,7 @@ class BagNet(nn.Module):
                 f"This BagNet looks at patches of {field} x {field} pixels, "
                 f"got pictures of {x.shape[-2]} x {x.shape[-1]}."
             )
-        x = self.relu(self.bn1(self.conv2(self.conv1(x))))
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.flatten(self.global_pool(self.forward_features(x))))
+        return self.through_stages(self.relu(self.bn1(self.conv2(self.conv1(x)))))
 
 
 def _stage(inputs: int, width: int, layers: int, kernel3: int, stride: int) -> nn.Sequential:

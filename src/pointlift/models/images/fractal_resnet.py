@@ -9,7 +9,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -64,7 +64,59 @@ class BasicBlock(nn.Module):
         return self.relu2(y + self.shortcut(x))
 
 
-class FractalResNet(nn.Module):
+class StagedNetwork(nn.Module):
+    """What the image networks here have in common: behind a stem of their own, four stages, global average
+    pooling and one linear layer.
+    """
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """What the pooling sees."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward_features.")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.flatten(self.global_pool(self.forward_features(x))))
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """See :func:`draw_weights`; torch's own stream without ``generator``."""
+        draw_weights(self, generator)
+
+    def through_stages(self, x: Tensor) -> Tensor:
+        """The four of them, one behind the other."""
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+    def complete(
+        self,
+        stages: Iterable[nn.Module],
+        num_features: int,
+        num_classes: int,
+        generator: torch.Generator | None,
+    ) -> None:
+        """Everything behind the stem, which is there already, and new weights for all of it."""
+        self.num_classes, self.num_features = num_classes, num_features
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.global_pool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten(1)
+        self.fc: nn.Module = nn.Linear(num_features, num_classes) if num_classes else nn.Identity()
+        self.reset_parameters(generator)
+
+
+def check_sizes(
+    title: str,
+    widths: Sequence[int],
+    depths: Sequence[int],
+    in_channels: int,
+    num_classes: int,
+) -> None:
+    """Raises ValueError, which begins with ``title``, for sizes of no network of four stages."""
+    if len(widths) != 4 or len(depths) != 4 or min(*widths, *depths, in_channels) < 1 or num_classes < 0:
+        raise ValueError(
+            f"{title}: got widths={tuple(widths)}, depths={tuple(depths)}, in_channels={in_channels}, "
+            f"num_classes={num_classes}; expected four positive widths and depths, in_channels >= 1 and "
+            "num_classes >= 0."
+        )
+
+
+class FractalResNet(StagedNetwork):
     """``(B, 3, H, W)`` images, normalised with mean .2 and std .5 -> ``(B, num_classes)`` logits
     (``num_classes=0``: ``(B, C)`` features).
 
@@ -80,38 +132,20 @@ class FractalResNet(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if len(widths) != 4 or len(depths) != 4 or min(*widths, *depths, in_channels) < 1 or num_classes < 0:
-            raise ValueError(
-                f"FractalResNet: got widths={tuple(widths)}, depths={tuple(depths)}, "
-                f"in_channels={in_channels}, num_classes={num_classes}; expected four positive widths and "
-                "depths, in_channels >= 1 and num_classes >= 0."
-            )
-        self.num_classes = num_classes
-        self.num_features = widths[-1]
+        check_sizes("FractalResNet", widths, depths, in_channels, num_classes)
         self.conv1 = nn.Conv2d(in_channels, widths[0], 3, 2, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.relu = nn.ReLU(inplace=True)
         inputs = (widths[0], *widths[:3])
-        self.layer1, self.layer2, self.layer3, self.layer4 = (
+        stages = (
             nn.Sequential(*(BasicBlock(i if k == 0 else w, w, s if k == 0 else 1) for k in range(d)))
             for i, w, d, s in zip(inputs, widths, depths, (1, 2, 2, 2))
         )
-        self.global_pool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten(1)
-        self.fc: nn.Module = nn.Linear(widths[-1], num_classes) if num_classes else nn.Identity()
-        self.reset_parameters(generator)
-
-    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """See :func:`draw_weights`; torch's own stream without ``generator``."""
-        draw_weights(self, generator)
+        self.complete(stages, widths[-1], num_classes, generator)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """``(B, C, H / 16, W / 16)`` activations of the last stage, sizes rounded up."""
-        x = self.relu(self.bn1(self.conv1(x)))
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.flatten(self.global_pool(self.forward_features(x))))
+        return self.through_stages(self.relu(self.bn1(self.conv1(x))))
 
 
 def fractal_resnet(

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pointlift.models.images.fractal_resnet import BasicBlock, draw_weights
+from pointlift.models.images.fractal_resnet import BasicBlock, StagedNetwork, check_sizes
 
 __all__ = ["PointContrastResNet", "pointcontrast_resnet34"]
 
 
-class PointContrastResNet(nn.Module):
+class PointContrastResNet(StagedNetwork):
     """``(B, in_channels, H, W)`` images -> ``(B, num_classes)`` logits (``num_classes=0``:
     ``(B, C)`` features).
 
@@ -43,15 +44,9 @@ class PointContrastResNet(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if len(widths) != 4 or len(depths) != 4 or min(*widths, *depths, in_channels) < 1 or num_classes < 0:
-            raise ValueError(
-                f"PointContrastResNet: got widths={tuple(widths)}, depths={tuple(depths)}, "
-                f"in_channels={in_channels}, num_classes={num_classes}; "
-                "expected four positive widths and depths, in_channels >= 1 and num_classes >= 0."
-            )
+        check_sizes("PointContrastResNet", widths, depths, in_channels, num_classes)
         if stem not in ("imagenet", "small"):
             raise ValueError(f"PointContrastResNet: stem must be 'imagenet' or 'small', got {stem!r}.")
-        self.num_classes, self.num_features = num_classes, widths[-1]
         large = stem == "imagenet"
         self.conv1 = nn.Conv2d(
             in_channels, widths[0], 7 if large else 3, 2 if large else 1, 3 if large else 1, bias=False
@@ -60,25 +55,12 @@ class PointContrastResNet(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.maxpool: nn.Module = nn.MaxPool2d(3, 2, 1) if large else nn.Identity()
         inputs = (widths[0], *widths[:3])
-        self.layer1, self.layer2, self.layer3, self.layer4 = (
-            _stage(i, w, d, down=k > 0) for k, (i, w, d) in enumerate(zip(inputs, widths, depths))
-        )
-        self.global_pool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten(1)
-        self.fc: nn.Module = nn.Linear(widths[-1], num_classes) if num_classes else nn.Identity()
-        self.reset_parameters(generator)
-
-    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """See :func:`draw_weights`; torch's own stream without ``generator``."""
-        draw_weights(self, generator)
+        stages = (_stage(i, w, d, down=k > 0) for k, (i, w, d) in enumerate(zip(inputs, widths, depths)))
+        self.complete(stages, widths[-1], num_classes, generator)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """``(B, C, H / 32, W / 32)`` activations of the last stage ("small" stem: ``H / 8``)."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.flatten(self.global_pool(self.forward_features(x))))
+        return self.through_stages(self.maxpool(self.relu(self.bn1(self.conv1(x)))))
 
 
 def _stage(inputs: int, width: int, depth: int, down: bool) -> nn.Sequential:
@@ -97,16 +79,12 @@ def _stage(inputs: int, width: int, depth: int, down: bool) -> nn.Sequential:
 
 
 def pointcontrast_resnet34(
-    pretrained: bool = False,
-    num_classes: int = 1000,
-    widths: Sequence[int] = (32, 64, 128, 256),
-    depths: Sequence[int] = (2, 3, 4, 6),
-    in_channels: int = 3,
-    stem: str = "imagenet",
-    generator: torch.Generator | None = None,
+    pretrained: bool = False, num_classes: int = 1000, **options: Any
 ) -> PointContrastResNet:
     """The image network of Image2Point's ResNet34 columns;
     inflated to 40 classes it has 24,624,152 parameters (facts 1.5).
+
+    options: widths, depths, in_channels, stem and generator, see `PointContrastResNet`.
 
     There are no weights to load: ``pretrained=True`` raises ValueError and says where to get some.
     """
@@ -116,4 +94,4 @@ def pointcontrast_resnet34(
             "train it on images with a recipe in recipes/pretrain and give the file as weights, "
             "or start the 3D network from PointContrast's own with cloud_weights."
         )
-    return PointContrastResNet(num_classes, widths, depths, in_channels, stem, generator)
+    return PointContrastResNet(num_classes, **options)

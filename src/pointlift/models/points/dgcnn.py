@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from pointlift.core.sparse_tensor import PointBatch
 from pointlift.nn import CloudNetwork
 from pointlift.nn.classifier import classifier
-from pointlift.nn.cloud_network import level_feature
+from pointlift.nn.cloud_network import own_arguments
 from pointlift.nn.edge_conv import EdgeConv
 from pointlift.ops.feature_neighbors import feature_knn
 from pointlift.ops.neighbors import knn
@@ -27,9 +26,7 @@ class DGCNN(CloudNetwork):
     and a fully connected classifier.
 
     Args:
-        in_channels: xyz and what follows it; `cloud.features` is (N, in_channels) and starts with xyz. With 3
-            there is nothing beside the coordinates, and `cloud.features` is not looked at. The coordinates
-            themselves always come from `cloud.xyz`.
+        in_channels: width of `cloud.features` (N, in_channels), which starts with xyz; 3: `cloud.xyz` alone.
         num_classes: width of the logits.
         k: neighbours of a point, itself among them: 20 for clouds of 1,024 points, 40 for 2,048.
             A cloud with fewer points repeats them.
@@ -48,6 +45,8 @@ class DGCNN(CloudNetwork):
     Raises ValueError for arguments out of range.
     """
 
+    maps_of = "edges"
+
     def __init__(
         self,
         in_channels: int = 3,
@@ -59,17 +58,7 @@ class DGCNN(CloudNetwork):
         dropout: float = 0.5,
         slope: float = 0.2,
     ) -> None:
-        arguments = {
-            "in_channels": in_channels,
-            "num_classes": num_classes,
-            "k": k,
-            "widths": list(widths),
-            "embedding": embedding,
-            "head": list(head),
-            "dropout": dropout,
-            "slope": slope,
-        }
-        super().__init__(arguments, ["edges.0"])
+        super().__init__(own_arguments(locals()), ["edges.0"])
         if in_channels < 3 or num_classes < 1 or k < 1 or not widths or min([*widths, *head, embedding]) < 1:
             raise ValueError(
                 f"DGCNN: got in_channels={in_channels}, num_classes={num_classes}, k={k}, "
@@ -92,10 +81,6 @@ class DGCNN(CloudNetwork):
         biases = [False] * min(1, len(head)) + [True] * (len(head) - 1)
         activation = partial(nn.LeakyReLU, slope, inplace=True)
         self.head = classifier(2 * embedding, head, num_classes, dropout, biases, activation)
-
-    @property
-    def feature_info(self) -> list[dict[str, Any]]:
-        return [level_feature(f"edges.{i}", edge.out_channels) for i, edge in enumerate(self.edges)]
 
     def forward_features(self, cloud: PointBatch) -> Tensor:
         """(B, 2 embedding): maximum and mean over the points of each cloud.

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from pointlift.core.sparse_tensor import PointBatch
 from pointlift.nn import CloudNetwork
 from pointlift.nn.classifier import classifier
-from pointlift.nn.cloud_network import level_feature
+from pointlift.nn.cloud_network import check_one_each, own_arguments
 from pointlift.nn.geometric_affine import GeometricAffine, ResidualMLP, Sigma
 from pointlift.ops.neighbors import group, knn
 from pointlift.ops.sampling import farthest_point_sampling
@@ -52,7 +52,7 @@ class Stage(nn.Module):
         sigma: Sigma,
     ) -> None:
         super().__init__()
-        self.npoint, self.k = npoint, k
+        self.npoint, self.k, self.out_channels = npoint, k, out_channels
         self.affine = GeometricAffine(channels, sigma)
         self.transfer = nn.Linear(2 * channels, out_channels, bias=False)
         self.norm = nn.BatchNorm1d(out_channels)
@@ -85,9 +85,7 @@ class PointMLP(CloudNetwork):
     and a fully connected classifier.
 
     Args:
-        in_channels: xyz and what follows it; `cloud.features` is (N, in_channels) and starts with xyz. With 3
-            there is nothing beside the coordinates, and `cloud.features` is not looked at. The coordinates
-            themselves always come from `cloud.xyz`.
+        in_channels: width of `cloud.features` (N, in_channels), which starts with xyz; 3: `cloud.xyz` alone.
         num_classes: width of the logits.
         width: of the first shared layer.
         npoint: centres per cloud, one number per stage: each has half as many as the one before,
@@ -110,6 +108,8 @@ class PointMLP(CloudNetwork):
     Raises ValueError for arguments that do not fit each other.
     """
 
+    maps_of = "stages"
+
     def __init__(
         self,
         in_channels: int = 3,
@@ -125,26 +125,9 @@ class PointMLP(CloudNetwork):
         dropout: float = 0.5,
         sigma: Sigma = "sample",
     ) -> None:
-        arguments = {
-            "in_channels": in_channels,
-            "num_classes": num_classes,
-            "width": width,
-            "npoint": list(npoint),
-            "k": k,
-            "expansion": list(expansion),
-            "pre_blocks": list(pre_blocks),
-            "pos_blocks": list(pos_blocks),
-            "residual_expansion": residual_expansion,
-            "head": list(head),
-            "dropout": dropout,
-            "sigma": sigma,
-        }
-        super().__init__(arguments, ["embedding"])
-        if not len(npoint) == len(expansion) == len(pre_blocks) == len(pos_blocks) > 0:
-            raise ValueError(
-                f"PointMLP: got {len(npoint)} npoint, {len(expansion)} expansion, {len(pre_blocks)} "
-                f"pre_blocks and {len(pos_blocks)} pos_blocks, expected one of each per stage."
-            )
+        super().__init__(own_arguments(locals()), ["embedding"])
+        per_stage = {"expansion": expansion, "pre_blocks": pre_blocks, "pos_blocks": pos_blocks}
+        check_one_each("PointMLP", "stage", npoint=npoint, **per_stage)
         if (
             in_channels < 3
             or min([num_classes, width, k, *npoint, *expansion, *head]) < 1
@@ -178,14 +161,6 @@ class PointMLP(CloudNetwork):
             )
             channels = out
         self.head = classifier(channels, head, num_classes, dropout, bias=True)
-
-    @property
-    def feature_info(self) -> list[dict[str, Any]]:
-        stages: Any = self.stages
-        return [
-            level_feature(f"stages.{i}", stage.norm.num_features, stage.npoint)
-            for i, stage in enumerate(stages)
-        ]
 
     def forward_features(self, cloud: PointBatch) -> Tensor:
         """(B, channels of the last stage): one embedding per cloud.

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from pointlift.core.sparse_tensor import PointBatch
 from pointlift.nn import CloudNetwork
 from pointlift.nn.classifier import classifier
-from pointlift.nn.cloud_network import level_feature
+from pointlift.nn.cloud_network import check_one_each, own_arguments
 from pointlift.nn.set_abstraction import GlobalSetAbstraction, SetAbstraction
 
 __all__ = ["MSG", "PointNet2", "pointnet2_msg", "pointnet2_ssg"]
 
+Level = tuple[Tensor, Tensor, Tensor]
 Start = Literal["first", "random"]
 PerScale = float | Sequence[float]
 Widths = Sequence[int] | Sequence[Sequence[int]]
@@ -63,6 +64,8 @@ class PointNet2(CloudNetwork):
     Raises ValueError for arguments that do not fit each other.
     """
 
+    maps_of = "levels"
+
     def __init__(
         self,
         in_channels: int = 3,
@@ -77,28 +80,15 @@ class PointNet2(CloudNetwork):
         bias: bool = False,
         sampling_start: Start = "first",
     ) -> None:
+        arguments = own_arguments(locals())
         scales = [(_scales(r), _scales(k), _scales(m, 1)) for r, k, m in zip(radii, nsample, mlps)]
         levels = list(zip(npoint, scales))
-        arguments = {
-            "in_channels": in_channels,
-            "num_classes": num_classes,
-            "npoint": list(npoint),
-            "radii": [r for r, _, _ in scales],
-            "nsample": [k for _, k, _ in scales],
-            "mlps": [m for _, _, m in scales],
-            "global_mlp": list(global_mlp),
-            "head": list(head),
-            "dropout": dropout,
-            "bias": bias,
-            "sampling_start": sampling_start,
-        }
+        arguments["radii"] = [r for r, _, _ in scales]
+        arguments["nsample"] = [k for _, k, _ in scales]
+        arguments["mlps"] = [m for _, _, m in scales]
         first = [f"levels.0.mlps.{scale}.0" for scale in range(len(scales[0][2]) if scales else 0)]
         super().__init__(arguments, first)
-        if not len(npoint) == len(radii) == len(nsample) == len(mlps) > 0:
-            raise ValueError(
-                f"PointNet++: got {len(npoint)} npoint, {len(radii)} radii, "
-                f"{len(nsample)} nsample and {len(mlps)} mlps, expected one of each per level."
-            )
+        check_one_each("PointNet++", "level", npoint=npoint, radii=radii, nsample=nsample, mlps=mlps)
         if (
             in_channels < 3
             or num_classes < 1
@@ -126,13 +116,6 @@ class PointNet2(CloudNetwork):
         self.whole = GlobalSetAbstraction(channels, global_mlp, bias)
         self.head = classifier(global_mlp[-1], head, num_classes, dropout, bias)
 
-    @property
-    def feature_info(self) -> list[dict[str, Any]]:
-        return [
-            level_feature(f"levels.{i}", level.out_channels, level.npoint)
-            for i, level in enumerate(self.levels)
-        ]
-
     def forward_features(self, cloud: PointBatch) -> Tensor:
         """(B, global_mlp[-1]): one embedding per cloud.
 
@@ -140,14 +123,20 @@ class PointNet2(CloudNetwork):
         where batch normalisation is not defined.
         """
         self.check_clouds(cloud)
-        features = self.extra_features(cloud)
-        start = self._start(cloud.offsets.diff())
+        return self.encode(cloud)[1]
+
+    def encode(self, cloud: PointBatch) -> tuple[list[Level], Tensor]:
+        """(xyz, features, offsets) of every level's centres, and (B, global_mlp[-1])."""
+        features, start = self.extra_features(cloud), self._start(cloud.offsets.diff())
         xyz, offsets = cloud.xyz, cloud.offsets
+        found: list[Level] = []
         for level in self.levels:
             xyz, features, offsets = level(xyz, features, offsets, start)
+            assert features is not None
+            found.append((xyz, features, offsets))
             start = 0  # the centres of the first level come in the order of their sampling
         embedding: Tensor = self.whole(xyz, features, offsets)
-        return embedding
+        return found, embedding
 
     def _start(self, counts: Tensor) -> int | Tensor:
         if self.sampling_start == "first" or not self.training:

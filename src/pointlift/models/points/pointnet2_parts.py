@@ -21,7 +21,6 @@ from pointlift.nn.feature_propagation import FeaturePropagation
 __all__ = ["ENCODER", "PointNet2Parts", "pointnet2_msg_parts", "pointnet2_ssg_parts"]
 
 ENCODER = ("levels", "whole")
-Level = tuple[Tensor, Tensor, Tensor]
 
 
 class PointNet2Parts(PointNet2):
@@ -102,21 +101,6 @@ class PointNet2Parts(PointNet2):
             channels = widths[-1]
         self.head = classifier(channels, head, num_classes, dropout, bias)
 
-    def encode(self, cloud: PointBatch) -> tuple[list[Level], Tensor]:
-        """(xyz, features, offsets) of every level's centres, and (B, global_mlp[-1]),
-        exactly what `PointNet2.forward_features` gives.
-        """
-        features, start = self.extra_features(cloud), self._start(cloud.offsets.diff())
-        xyz, offsets = cloud.xyz, cloud.offsets
-        found: list[Level] = []
-        for level in self.levels:
-            xyz, features, offsets = level(xyz, features, offsets, start)
-            assert features is not None
-            found.append((xyz, features, offsets))
-            start = 0  # as PointNet2
-        embedding: Tensor = self.whole(xyz, features, offsets)
-        return found, embedding
-
     def forward_features(self, cloud: PointBatch) -> Tensor:
         """(N, C): one feature per point, what the classifier of points sees.
 
@@ -146,17 +130,7 @@ class PointNet2Parts(PointNet2):
         """Raises ValueError for no clouds, an empty one, and a single point where training needs statistics
         of points.
         """
-        counts = cloud.offsets.diff().tolist()
-        if not counts or not all(counts):
-            which = (
-                f"cloud {counts.index(0)} of {len(counts)} has no points"
-                if counts
-                else "got a batch of 0 clouds"
-            )
-            raise ValueError(
-                f"{type(self).__name__}: {which}, expected at least one: leave empty clouds out."
-            )
-        if self.training and sum(counts) < 2:
+        if sum(self.points_of(cloud)) < 2 and self.training:
             raise ValueError(
                 f"{type(self).__name__}: got 1 point in training mode, batch normalisation needs at least 2."
             )

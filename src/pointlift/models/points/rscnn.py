@@ -5,14 +5,13 @@ facts 5.4), single-scale neighbourhoods, name "rscnn".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
 from pointlift.core.sparse_tensor import PointBatch
 from pointlift.nn import CloudNetwork
 from pointlift.nn.classifier import classifier
-from pointlift.nn.cloud_network import level_feature
+from pointlift.nn.cloud_network import check_one_each, own_arguments
 from pointlift.nn.relation_shape import RelationShapeConv
 from pointlift.nn.set_abstraction import GlobalSetAbstraction
 
@@ -23,9 +22,7 @@ class RSCNN(CloudNetwork):
     """Relation-shape convolutions, one global shared layer with a maximum, and a fully connected classifier.
 
     Args:
-        in_channels: xyz and what follows it; `cloud.features` is (N, in_channels) and starts with xyz. With 3
-            there is nothing beside the coordinates, and `cloud.features` is not looked at. The coordinates
-            themselves always come from `cloud.xyz`.
+        in_channels: width of `cloud.features` (N, in_channels), which starts with xyz; 3: `cloud.xyz` alone.
         num_classes: width of the logits.
         npoint, radii, nsample, widths: centres per cloud, radius in the units of the coordinates (the unit
             sphere), neighbours beside the centre, and outputs of the convolutions, one number each per level.
@@ -47,6 +44,8 @@ class RSCNN(CloudNetwork):
     Raises ValueError for arguments that do not fit each other.
     """
 
+    maps_of = "levels"
+
     def __init__(
         self,
         in_channels: int = 3,
@@ -61,25 +60,8 @@ class RSCNN(CloudNetwork):
         dropout: float = 0.5,
         aliasing: bool = False,
     ) -> None:
-        arguments = {
-            "in_channels": in_channels,
-            "num_classes": num_classes,
-            "npoint": list(npoint),
-            "radii": list(radii),
-            "nsample": list(nsample),
-            "widths": list(widths),
-            "raised": raised,
-            "embedding": embedding,
-            "head": list(head),
-            "dropout": dropout,
-            "aliasing": aliasing,
-        }
-        super().__init__(arguments, ["levels.0"])
-        if not len(npoint) == len(radii) == len(nsample) == len(widths) > 0:
-            raise ValueError(
-                f"RS-CNN: got {len(npoint)} npoint, {len(radii)} radii, "
-                f"{len(nsample)} nsample and {len(widths)} widths, expected one of each per level."
-            )
+        super().__init__(own_arguments(locals()), ["levels.0"])
+        check_one_each("RS-CNN", "level", npoint=npoint, radii=radii, nsample=nsample, widths=widths)
         if (
             in_channels < 3
             or num_classes < 1
@@ -105,13 +87,6 @@ class RSCNN(CloudNetwork):
         self.fixed = frozenset(f"idle.{name}" for name, _ in self.idle.named_parameters())
         self.whole = GlobalSetAbstraction(channels, (embedding,), bias=True)
         self.head = classifier(embedding, head, num_classes, dropout)
-
-    @property
-    def feature_info(self) -> list[dict[str, Any]]:
-        return [
-            level_feature(f"levels.{i}", level.out_channels, level.npoint)
-            for i, level in enumerate(self.levels)
-        ]
 
     def forward_features(self, cloud: PointBatch) -> Tensor:
         """(B, embedding): one embedding per cloud.

@@ -17,7 +17,7 @@ from pointlift.inflation import InflationError, InflationReport, TensorFate
 from pointlift.nn import CloudNetwork
 from pointlift.views import SIMPLE_VIEW_ANGLES, simple_view_images
 
-__all__ = ["SimpleView", "StemStart"]
+__all__ = ["SimpleView", "StemStart", "check_sizes"]
 
 StemStart = Literal["new", "crop"]
 STAGES = ("layer1", "layer2", "layer3", "layer4")
@@ -283,6 +283,17 @@ def _report(net: SimpleView, image_model: nn.Module | None) -> InflationReport:
     return report
 
 
+def check_sizes(title: str, num_classes: int, width: int | None, image_size: int) -> None:
+    """Raises ValueError, which begins with `title`, for what is no integer of at least 1; no width is one."""
+    for name, value in (
+        ("num_classes", num_classes),
+        ("width", 1 if width is None else width),
+        ("image_size", image_size),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{title}: {name} must be an integer of at least 1, got {value!r}.")
+
+
 def _check(
     num_classes: int,
     in_channels: int,
@@ -292,13 +303,7 @@ def _check(
     image_size: int,
     dropout: float,
 ) -> None:
-    for name, value in (
-        ("num_classes", num_classes),
-        ("width", 1 if width is None else width),
-        ("image_size", image_size),
-    ):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"SimpleView: {name} must be an integer of at least 1, got {value!r}.")
+    check_sizes("SimpleView", num_classes, width, image_size)
     if in_channels != 3:
         raise ValueError(
             f"SimpleView: in_channels is {in_channels}, but its depth images show xyz and nothing else: "

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from pointlift.core.sparse_tensor import PointBatch, SparseTensor
 from pointlift.core.torch_functions import pool_clouds
 from pointlift.nn import CloudNetwork, SparseBatchNorm, SparseConv3d
+from pointlift.nn.cloud_network import own_arguments
 
 __all__ = ["LinearNetwork"]
 
@@ -23,9 +24,7 @@ class LinearNetwork(CloudNetwork):
     takes = "voxels"
 
     def __init__(self, in_channels: int = 3, num_classes: int = 40, channels: int = 512):
-        super().__init__(
-            {"in_channels": in_channels, "num_classes": num_classes, "channels": channels}, ["stem"]
-        )
+        super().__init__(own_arguments(locals()), ["stem"])
         self.stem = nn.Sequential(SparseConv3d(in_channels, channels, 3), SparseBatchNorm(channels))
         self.head = nn.Sequential(nn.Linear(channels, num_classes), nn.BatchNorm1d(num_classes))
 

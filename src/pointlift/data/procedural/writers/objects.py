@@ -244,11 +244,7 @@ def write_off(
     and numbers run on from train to test.
 
     Args:
-        root: folder to make; it may exist if it is empty.
-        n_per_class: training objects per class.
-        n_test_per_class: test objects per class; as many as for training if None.
-        seed: 0 or more; everything follows from it.
-        classes: class names, see ``write_modelnet_h5``.
+        root, n_per_class, n_test_per_class, seed, classes: as in ``write_modelnet_h5``.
         up_axis: "z" as in ModelNet, or "y".
         glued_header: write "OFF" and the counts on one line without a space,
             the well-known defect of many ModelNet files.
@@ -296,13 +292,10 @@ def write_shapenetpart(
     Part labels are ShapeNetPart's own numbers.
 
     Args:
-        root: folder to make; it may exist if it is empty.
-        n_per_class: training objects per class.
-        n_test_per_class: test objects per class; as many as for training if None.
+        root, n_per_class, n_test_per_class, seed: as in ``write_modelnet_h5``.
         n_val_per_class: validation objects per class; may be 0.
         n_points: smallest and largest number of points per object;
             it differs from object to object, as there.
-        seed: 0 or more; everything follows from it.
         classes: which keys of ``SHAPENETPART``.
 
     Returns:

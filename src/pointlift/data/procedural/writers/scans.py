@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pointlift.data.files.mesh_sampling import face_normals, sample_surface
 from pointlift.data.procedural.shapes import ShapeMesh, make_mesh, mesh_seed
 from pointlift.data.procedural.shapes.primitives import rotation
-from pointlift.data.procedural.writers.objects import StrPath, family_for
+from pointlift.data.procedural.writers.objects import StrPath, family_for, split_counts
 from pointlift.data.sources.scanobjectnn import BACKGROUND, CLASSES, SPLITS, VARIANTS
 from pointlift.system.atomic import atomic_folder
 
@@ -67,7 +67,7 @@ def write_scanobjectnn(
         ValueError: for counts below 1, fewer than 8 points, or a variant that does not exist.
         FileExistsError: when root holds something already.
     """
-    counts = _counts(n_per_class, n_test_per_class)
+    counts = split_counts(n_per_class, n_test_per_class, CLASSES)
     unknown = [name for name in variants if name not in VARIANTS]
     if unknown:
         raise ValueError(f"ScanObjectNN has no variant {unknown[0]!r}; choose among {', '.join(VARIANTS)}.")
@@ -103,7 +103,7 @@ def write_scanobjectnn_raw(
     n_points: smallest and largest number of points on an object; the floor is added to them. The other
     arguments, the returned value and the errors are those of :func:`write_scanobjectnn`.
     """
-    counts = _counts(n_per_class, n_test_per_class)
+    counts = split_counts(n_per_class, n_test_per_class, CLASSES)
     if not 8 <= n_points[0] <= n_points[1]:
         raise ValueError(f"n_points must be (low, high) from 8 up, got {n_points}.")
     with atomic_folder(root) as folder:
@@ -121,16 +121,6 @@ def write_scanobjectnn_raw(
             "".join(f"{line}\n" for line in lines), encoding="utf-8"
         )
     return Path(root)
-
-
-def _counts(n_per_class: int, n_test_per_class: int | None) -> dict[str, int]:
-    counts = {"train": n_per_class, "test": n_per_class if n_test_per_class is None else n_test_per_class}
-    if min(counts.values()) < 1:
-        raise ValueError(
-            f"every split needs at least 1 object per class, got {counts['train']} for train and "
-            f"{counts['test']} for test."
-        )
-    return counts
 
 
 def _objects(count: int) -> list[tuple[str, int]]:

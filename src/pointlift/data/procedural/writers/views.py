@@ -33,12 +33,8 @@ def write_views(
     Equal names are equal objects where the seed, the classes and the counts are equal.
 
     Args:
-        root: folder to make; it may exist if it is empty.
         render: the views of a mesh, y up, ``(V, H, W, 3)`` uint8; what draws them is the caller's.
-        n_per_class: training objects per class.
-        n_test_per_class: test objects per class; as many as for training if None.
-        seed: 0 or more; the objects follow from it.
-        classes: class names, see ``write_modelnet_h5``.
+        root, n_per_class, n_test_per_class, seed, classes: as in ``write_modelnet_h5``.
 
     Returns:
         The folder.
