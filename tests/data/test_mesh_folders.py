@@ -97,12 +97,12 @@ def test_splits(tmp_path: Path) -> None:
     assert available_splits(source) == ("train", "test") and len(open_dataset(source, "test", 50)) == 6
     report = check_dataset(source)
     assert report.ok and report.splits[0].faces == (6, 6, 6) and "faces per mesh    6 to 6" in report.render()
-    (tmp_path / "below" / "tent" / "train").mkdir(parents=True)
-    with pytest.raises(
-        DataError,
-        match=r"is a split below a class, splits are expected above them \(train/tent\).*modelnet:<folder>",
-    ):
-        read_mesh_folder(tmp_path / "below", "train")
+    for split in ("train", "test"):
+        for name in ("roof", "tent"):
+            shutil.copytree(tmp_path / "divided" / split / name, tmp_path / "below" / name / split)
+    below = f"meshes:{tmp_path / 'below'}"
+    assert available_splits(below) == ("train", "test")
+    assert {Path(path).parent.name for path in open_dataset(below, "test", 50).paths} == {"test"}
     with pytest.raises(MissingDataError, match="a folder of your own meshes is expected"):
         open_dataset("meshes:nowhere")
 
@@ -220,7 +220,9 @@ def test_bad_options(tmp_path: Path, options: dict[str, object], words: str) -> 
 def test_a_folder_without_meshes(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     np.save(tmp_path / "a" / "1.npy", VERTICES)
-    with pytest.raises(DataError, match=r"no files to read, expected at least one of .*\.off"):
+    with pytest.raises(
+        DataError, match=r"no files to read \(it has 1 \.npy\), expected at least one of .*\.off"
+    ):
         read_mesh_folder(tmp_path, "all")
 
 

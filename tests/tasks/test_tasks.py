@@ -187,9 +187,13 @@ def test_the_end_line_says_which_split_each_number_is_of(tmp_path: Path) -> None
     files = tmp_path / "model.safetensors", tmp_path / "metrics.csv"
     metrics = {"val_accuracy": 0.5, "test_accuracy": 0.4}
     best = {"epoch": 2, "val_accuracy": 0.75, "test_accuracy": 0.6}
-    assert Image2Point().summary(RunResult(metrics, best, *files, 1.0, 1, 2)).startswith(
-        "accuracy on the test split 40.0 % after the last epoch, 60.0 % after epoch 3, the best one on the "
-        "held-out part of the training split (75.0 % there); 1 s"
+    assert (
+        Image2Point()
+        .summary(RunResult(metrics, best, *files, 1.0, 1, 2))
+        .startswith(
+            "accuracy on the test split 40.0 % after the last epoch, 60.0 % after epoch 3, the best one on "
+            "the held-out part of the training split (75.0 % there); 1 s"
+        )
     )
 
 

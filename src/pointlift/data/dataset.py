@@ -39,6 +39,10 @@ class CloudDataset(Dataset[Sample]):
     Attributes:
         part_labels: which parts (``Sample.part``) the objects of every class have,
             where points are labelled; set by readers.
+        columns: what the features of the points are, side by side, such as ``("colors", "normals")``;
+            empty where readers do not say.
+        account: what was read and passed over, and which split this is, in a line; empty where the layout
+            leaves no doubt.
 
     Raises:
         ValueError: a label outside ``-1 .. len(classes) - 1``, or an unknown up axis.
@@ -46,6 +50,8 @@ class CloudDataset(Dataset[Sample]):
 
     meshes: Callable[[int], Mesh] | None
     part_labels: PartLabels | None = None
+    columns: tuple[str, ...] = ()
+    account: str = ""
 
     def __init__(
         self,
@@ -160,8 +166,7 @@ class CloudDataset(Dataset[Sample]):
             paths,
             meshes,
         )
-        part.part_labels = self.part_labels
-        return part
+        return part._like(self)
 
     def in_memory(self) -> CloudDataset:
         """The same clouds, all read now: for data that are read in every epoch and fit into memory.
@@ -173,8 +178,12 @@ class CloudDataset(Dataset[Sample]):
         held = CloudDataset(
             [self[i] for i in range(len(self))], self.classes, self.name, self.up_axis, self.meshes
         )
-        held.part_labels = self.part_labels
-        return held
+        return held._like(self)
+
+    def _like(self, other: CloudDataset) -> CloudDataset:
+        """Itself, with what a reader said of the dataset that it is made from."""
+        self.part_labels, self.columns, self.account = other.part_labels, other.columns, other.account
+        return self
 
     def counts(self) -> npt.NDArray[np.int64]:
         """``(classes,)``: number of clouds of every class; clouds without a label are not counted."""

@@ -4,6 +4,7 @@ sharing batches among devices.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -30,6 +31,8 @@ from pointlift.data.transforms import (
 
 __all__ = ["CloudData", "CloudSplits", "load_splits", "open_dataset", "preprocessing"]
 
+logger = logging.getLogger(__name__)
+
 Kind = Literal["objects", "parts"]
 
 
@@ -50,6 +53,17 @@ class CloudSplits:
             raise DataError(f"{self.train.name} has no parts: its points are not labelled")
         return self.train.part_labels
 
+    @property
+    def account(self) -> str:
+        """In a line: which clouds are trained on and tested, what was read of a folder and passed over."""
+        tested = self.val if self.test is None else self.test
+        held = "" if self.test is None else f", {len(self.val)} held out to choose epochs by"
+        line = (
+            f"data: {self.train.name}, {len(self.train)} clouds to train on{held}, {len(tested)} to test on"
+        )
+        line += f"; features {', '.join(self.train.columns)}" if self.train.columns else ""
+        return f"{line} ({self.train.account})" if self.train.account else line
+
     def describe(self) -> dict[str, Any]:
         """For the protocol: names and sizes, and which split the best epoch was chosen on."""
         splits = {"train": self.train, "val" if self.test is not None else "test": self.val}
@@ -60,6 +74,7 @@ class CloudSplits:
             "clouds": {name: len(s) for name, s in splits.items()},
             "clouds_per_class_train": self.train.counts().tolist(),
             "source": self.train.name,
+            **({"read": self.train.account} if self.train.account else {}),
             "evaluated_every_epoch_on": "held-out part of the training split"
             if self.test is not None
             else "test split",
@@ -131,7 +146,8 @@ def _check_classes(train: CloudDataset, test: CloudDataset) -> None:
     if len(train.classes) < 2:
         raise ValueError(
             f"{train.name}: {len(train.classes)} class ({', '.join(train.classes)}), "
-            "at least 2 are expected to tell apart."
+            "at least 2 are expected to tell apart; if the classes are folders inside that one, name it in "
+            "data.source."
         )
 
 
@@ -143,7 +159,8 @@ def preprocessing(config: DataConfig, channels: int, training: bool) -> Transfor
     if training and config.fps_points is not None and config.read_points is not None:
         steps += [AtMost(config.read_points, "random"), FarthestPoints(config.fps_points)]
     if config.n_points is not None:
-        steps.append(AtMost(config.n_points, "random") if training else Thin(config.n_points, config.thinning))
+        kept = config.n_points
+        steps.append(AtMost(kept, "random") if training else Thin(kept, config.thinning))
     if training and config.augment:
         steps.append(
             modelnet_augmentation() if config.augmentation == "image2point" else scale_shift_augmentation()
@@ -178,6 +195,7 @@ class CloudData(Loaders):
         training: Transform | None = None,
     ) -> None:
         self.splits, self.config, self.channels = splits, config, channels
+        logger.info(splits.account)
         seen = preprocessing(config, channels, training=False)
         super().__init__(
             KeyedClouds(

@@ -21,7 +21,14 @@ from pointlift.nn import CloudNetwork
 from pointlift.weights.checkpoints import save_checkpoint
 from pointlift.weights.network import build_network
 
-__all__ = ["CloudClassifier", "accuracies", "classifier_training", "cloud_config", "cloud_facts", "cloud_loaders"]
+__all__ = [
+    "CloudClassifier",
+    "accuracies",
+    "classifier_training",
+    "cloud_config",
+    "cloud_facts",
+    "cloud_loaders",
+]
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,8 @@ def accuracies(metrics: Mapping[str, float], best: Mapping[str, float]) -> str:
     metrics, best: of its `RunResult`.
     """
     if not best:
-        return f"accuracy {100 * metrics.get('test_accuracy', metrics['val_accuracy']):.1f} % after the last epoch"
+        last = metrics.get("test_accuracy", metrics["val_accuracy"])
+        return f"accuracy {100 * last:.1f} % after the last epoch"
     epoch, chosen = f"epoch {best['epoch'] + 1:.0f}", f"{100 * best['val_accuracy']:.1f} %"
     if "test_accuracy" not in metrics:
         last = f"accuracy on the test split {100 * metrics['val_accuracy']:.1f} % after the last epoch"
@@ -112,6 +120,7 @@ def cloud_config(clouds: CloudData) -> dict[str, Any]:
         "in_channels": clouds.channels,
         "voxel_size": data.voxel_size,
         "features": data.features,
+        "columns": list(train.columns),
         "normalisation": data.normalise,
         "n_points": data.n_points,
         "thinning": data.thinning,

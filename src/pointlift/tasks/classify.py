@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ from pointlift.tasks.report import (
 from pointlift.tasks.task import Evaluation, Float32, Prediction, Task
 
 __all__ = ["Classification", "Classify", "feature_colors"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,9 +136,17 @@ class Classify(Task):
         raises.
         """
         classes = self.predictor.classes
+        metadata = self.predictor.metadata
         dataset = open_clouds(
-            source, split, self.predictor.metadata["features"], self.predictor.n_points, seed
+            source,
+            split,
+            metadata["features"],
+            self.predictor.n_points,
+            seed,
+            columns=metadata.get("columns"),
         )
+        account = f" ({dataset.account})" if dataset.account else ""
+        logger.info("data: %s, %d clouds%s", dataset.name, len(dataset), account)
         unknown = [c for c in dataset.classes if c not in classes]
         if unknown:
             raise DataError(

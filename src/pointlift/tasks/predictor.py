@@ -220,13 +220,18 @@ class Predictor:
         return self._normalised(self._sample(cloud)).xyz
 
     def _sample(self, cloud: PointFile) -> Sample:
-        use = (
-            ()
-            if self.metadata["features"] == "xyz"
-            else [n for n in ("features", "colors", "normals") if getattr(cloud, n) is not None]
-        )
-        sample = cloud.sample(use=tuple(use))
+        sample = cloud.sample(use=self._columns(cloud))
         return replace(sample, xyz=turned(sample.xyz, self.up_axis, self.trained_up))
+
+    def _columns(self, cloud: PointFile) -> tuple[str, ...]:
+        """Which columns of a cloud the network sees: those that its checkpoint names. Of an array they stand
+        behind the coordinates, and checkpoints from before they were recorded take all that there are.
+        """
+        if self.metadata["features"] == "xyz":
+            return ()
+        there = tuple(n for n in ("features", "colors", "normals") if getattr(cloud, n) is not None)
+        named = tuple(self.metadata.get("columns") or ())
+        return there if there == ("features",) or not named else named
 
     def _normalised(self, sample: Sample) -> Sample:
         return (

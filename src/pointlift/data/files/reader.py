@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from pointlift.data.errors import DataError
-from pointlift.data.files.points import read_points
+from pointlift.data.files.points import FEATURE_SOURCES, read_content, read_points
 from pointlift.data.sample import Sample
 from pointlift.data.transforms import unit_sphere
 
-__all__ = ["FileReader"]
+__all__ = ["OWN", "FileReader"]
 
 NORMALIZE = ("unit-sphere", "none")
+OWN = "own"  # whatever the files have
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class FileReader:
         n_points: see :func:`~pointlift.data.files.points.read_points`.
         seed: of the draws.
         normalize: ``"unit-sphere"`` (centroid at 0, farthest point at 1) or ``"none"``.
-        use: columns that become features: any of ``"normals"``, ``"colors"``, ``"features"``.
+        use: columns that become features: any of ``"normals"``, ``"colors"``, ``"features"``; or ``"own"``
+            alone, see :meth:`with_columns`.
     """
 
     root: str
@@ -50,3 +53,26 @@ class FileReader:
     def read(self, path: str, label: int, rng: np.random.Generator) -> Sample:
         """The cloud of a file, as it is there."""
         return read_points(path, self.n_points, rng).sample(label, self.use)
+
+    def with_columns(self, paths: Sequence[str]) -> FileReader:
+        """The same reader, with the names of the columns in place of ``"own"``: those of the first file.
+
+        Raises:
+            DataError: that file cannot be read, or has coordinates alone.
+        """
+        if self.use != (OWN,) or not paths:
+            return self
+        found = self.columns(paths[0])
+        if not found:
+            raise DataError(
+                f"{paths[0]}: has coordinates alone, neither colours nor normals nor other columns, so its "
+                "points have no features of their own; use data.features xyz"
+            )
+        return replace(self, use=found)
+
+    def columns(self, path: str) -> tuple[str, ...]:
+        """What the points of a file have beside coordinates; of a mesh its colours, else its normals."""
+        content = read_content(path)
+        if content.faces is not None:
+            return ("normals",) if content.colors is None else ("colors",)
+        return tuple(name for name in FEATURE_SOURCES if getattr(content, name) is not None)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pointlift.data.errors import DataError, MissingDataError
 
-__all__ = ["SPLIT_NAMES", "FolderTree", "read_tree"]
+__all__ = ["SPLIT_NAMES", "FolderTree", "only_folder", "read_tree"]
 
 SPLIT_NAMES = {
     "train": "train",
@@ -82,9 +82,9 @@ def read_tree(root: Path, suffixes: Sequence[str]) -> FolderTree:
 
     Splits are folders above the classes (``train/chair/1.ply``), folders below them (``chair/train/1.ply``)
     or lists of names beside them (``train.txt``, ``modelnet10_test.txt``: names or paths of files, with or
-    without ending); they may also be called training, valid, validation, testing, in any case. A folder that
-    holds nothing but one other folder is looked through in its place. Links to folders are followed. Hidden
-    files and the leavings of operating systems do not count.
+    without ending); they may also be called training, valid, validation, testing, in any case. Where a folder
+    holds nothing but another one in which there are splits, that one is looked through in its place. Links to
+    folders are followed. Hidden files and the leavings of operating systems do not count.
 
     Args:
         root: the folder.
@@ -118,11 +118,9 @@ def read_tree(root: Path, suffixes: Sequence[str]) -> FolderTree:
         return _checked(FolderTree(top, files, f"split by the folders {_names(above)}", dict(passed)))
     if any(_split_of(inner) for folder in folders for inner in _folders(folder)):
         below = _below(top, folders, suffixes, passed)
-        return _checked(
-            FolderTree(top, below, "split by the folders below the classes", dict(passed))
-        )
+        return _checked(FolderTree(top, below, "split by the folders below the classes", dict(passed)))
     found = _classes(top, suffixes, passed)
-    lists = {SPLIT_NAMES[m[1].lower()]: p for p in _visible(top) if (m := LISTS.fullmatch(p.name))}
+    lists = _named(top, [p for p in _visible(top) if p.is_file() and LISTS.fullmatch(p.name)])
     if "train" in lists and len(lists) > 1:
         return _checked(_listed(top, found, lists, passed))
     passed.update(ending(p.name) for p in lists.values())
@@ -142,8 +140,10 @@ def _names(folders: Mapping[str, Path]) -> str:
     return ", ".join(folder.name for folder in folders.values())
 
 
-def _split_of(folder: Path) -> str | None:
-    return SPLIT_NAMES.get(folder.name.lower())
+def _split_of(place: Path) -> str | None:
+    """The split that a folder, or a list of names, is of."""
+    named = LISTS.fullmatch(place.name) if place.is_file() else None
+    return SPLIT_NAMES.get((named[1] if named else place.name).lower())
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -158,29 +158,31 @@ def _folders(folder: Path) -> list[Path]:
     return [p for p in _visible(folder) if p.is_dir()]
 
 
+def only_folder(root: Path) -> Path | None:
+    """The one folder in another, where there is no second: what unpacking an archive leaves."""
+    inside = _folders(root)
+    return inside[0] if len(inside) == 1 else None
+
+
 def _unwrapped(root: Path) -> Path:
-    """The folder itself, or the one that an archive was unpacked into: alone in it, with folders of its own."""
-    seen = {root.resolve()}
-    while len(inside := _folders(root)) == 1 and _folders(inside[0]) and not _split_of(inside[0]):
-        if all(_split_of(f) for f in _folders(inside[0])) and _class_like(inside[0]):
-            break  # a single class with splits below it
-        root = inside[0]
-        if root.resolve() in seen:
+    """The folder; or the one in it, alone there, that holds the splits, above its classes or below them."""
+    seen: set[Path] = set()
+    while (inner := only_folder(root)) is not None and root.resolve() not in seen:
+        below = _folders(inner)
+        above = [folder for folder in below if _split_of(folder) and _folders(folder)]
+        deeper = [folder for folder in below for split in _folders(folder) if _split_of(split)]
+        if _split_of(inner) or not (above or deeper or _unwrapped(inner) != inner):
             break
         seen.add(root.resolve())
+        root = inner
     return root
 
 
-def _class_like(folder: Path) -> bool:
-    """Whether the split folders in `folder` hold files, not classes."""
-    return not any(_folders(split) for split in _folders(folder))
-
-
-def _named(top: Path, folders: Sequence[Path]) -> dict[str, Path]:
+def _named(top: Path, places: Sequence[Path]) -> dict[str, Path]:
     """By split; DataError for two of one split."""
     named: dict[str, Path] = {}
-    for folder in folders:
-        key = SPLIT_NAMES[folder.name.lower()]
+    for folder in places:
+        key = _split_of(folder) or folder.name
         if key in named:
             raise DataError(
                 f"{top}: {named[key].name} and {folder.name} are the same split; keep one of them"
@@ -242,7 +244,8 @@ def _below(
     for category in folders:
         splits = _named(category, [f for f in _folders(category) if _split_of(f)])
         inside = set(splits.values())
-        stray = [p for p in _visible(category) if p not in inside and (p.is_dir() or ending(p.name) in suffixes)]
+        others = [p for p in _visible(category) if p not in inside]
+        stray = [p for p in others if p.is_dir() or ending(p.name) in suffixes]
         if stray or not splits:
             what = f"has {stray[0].name} outside them" if splits else "has none"
             raise DataError(

@@ -18,9 +18,9 @@ from pointlift.data.files.mesh_files import FileMeshes
 from pointlift.data.files.mesh_sampling import blend_corners, face_normals, has_surface, sample_surface
 from pointlift.data.files.meshes import MESH_SUFFIXES, read_mesh
 from pointlift.data.files.points import DEFAULT_MESH_POINTS
-from pointlift.data.files.reader import FileReader
+from pointlift.data.files.reader import OWN, FileReader
 from pointlift.data.sample import Sample
-from pointlift.data.sources.folder import SPLIT_NAMES, folder_splits, labelled_files, own_folder
+from pointlift.data.sources.folder import labelled_files, own_folder
 from pointlift.data.sources.spec import Layout
 
 __all__ = ["SPEC", "MeshReader", "read_mesh_folder", "sample_mesh"]
@@ -83,9 +83,15 @@ class MeshReader(FileReader):
         super().__post_init__()
         if self.n_points is not None and self.n_points < 1:
             raise DataError(f"n_points is {self.n_points}, at least 1 is expected")
-        strange = [name for name in self.use if name not in USE]
+        strange = [name for name in self.use if name not in (*USE, OWN)]
         if strange:
             raise DataError(f"unknown feature source {strange[0]!r}, expected one of {', '.join(USE)}")
+
+    def columns(self, path: str) -> tuple[str, ...]:
+        mesh = read_mesh(path)
+        textured = mesh.uv is not None and mesh.texture is not None
+        painted = textured or mesh.face_colors is not None or mesh.vertex_colors is not None
+        return ("colors",) if painted else ("normals",)
 
     def read(self, path: str, label: int, rng: np.random.Generator) -> Sample:
         try:
@@ -127,26 +133,18 @@ def read_mesh_folder(
         seed: of the hold-out and of the points drawn.
         holdout: share of every class that is held out, where the folder has no splits.
         normalize: of the clouds, ``"unit-sphere"`` or ``"none"``; the meshes stay as their files have them.
-        use: features of the points: any of ``"normals"``, ``"colors"``.
+        use: features of the points: any of ``"normals"``, ``"colors"``; or ``"own"``: colours where the first
+            mesh of the training split has any, else normals.
         up_axis: of the files; nothing is rotated.
 
     Raises:
         MissingDataError: no such folder, or no such split in it.
-        DataError: as :func:`~pointlift.data.sources.folder.read_folder`, for splits below the classes instead
-            of above them, and, when an object is asked for, for a mesh without faces or area and whatever
-            else is wrong with its file.
+        DataError: as :func:`~pointlift.data.sources.folder.read_folder`, and, when an object is asked for,
+            for a mesh without faces or area and whatever else is wrong with its file.
     """
-    if folder_splits(root) is None:
-        below = [p for p in root.glob("*/*") if p.is_dir() and p.name.lower() in SPLIT_NAMES]
-        if below:
-            raise DataError(
-                f"{below[0]}: is a split below a class, splits are expected above them "
-                f"({below[0].name}/{below[0].parent.name}); move the folders, or open ModelNet's own layout "
-                "of .off files as modelnet:<folder>"
-            )
     reader = MeshReader(str(root), n_points, seed, normalize, tuple(use))
     dataset = labelled_files(
-        root, split, reader, MESH_SUFFIXES, seed, holdout, up_axis, f"meshes {root.name or root}"
+        root, split, reader, MESH_SUFFIXES, holdout, up_axis, f"meshes {root.name or root}"
     )
     dataset.meshes = FileMeshes(tuple(dataset.paths))
     return dataset
@@ -157,5 +155,6 @@ SPEC = own_folder(
     "meshes",
     f"a folder per class of {' '.join(MESH_SUFFIXES)} files: clouds are sampled on them, "
     "and views of them can be rendered",
-    Layout(read_mesh_folder, points="sampled", plain={"normalize": "none"}, own={"use": ("colors",)}),
+    Layout(read_mesh_folder, points="sampled", plain={"normalize": "none"}, own={"use": (OWN,)}),
+    MESH_SUFFIXES,
 )

@@ -43,7 +43,7 @@ def modelnet_layout(root: Path) -> str | None:
         return "h5"
     if any(root.glob("modelnet*_shape_names.txt")):
         return "txt"
-    if any(root.glob("*/train/*.off")) or any(root.glob("*/test/*.off")):
+    if any(p.suffix.lower() == ".off" for s in SPLITS for p in root.glob(f"*/{s}/*")):
         return "off"
     return None
 
@@ -205,6 +205,7 @@ def read_modelnet_txt(
     dataset = CloudDataset.from_paths(
         paths, labels, read, classes, f"ModelNet txt, {root.name}/{split}", up_axis
     )
+    dataset.columns = ("normals",) if normals else ()
     return _with_meshes(dataset, meshes, split)
 
 
@@ -255,13 +256,14 @@ def read_modelnet_off(
     folders = sorted(
         p
         for p in root.iterdir()
-        if p.is_dir() and not p.name.startswith(".") and any((p / s).is_dir() for s in SPLITS)
+        if p.is_dir() and not p.name.startswith((".", "__MACOSX")) and any((p / s).is_dir() for s in SPLITS)
     )
     if not folders:
         raise MissingDataError(f"{root}: has no folders <class>/{split} with .off files")
     paths, labels = [], []
     for label, folder in enumerate(folders):
-        files = sorted(p for p in (folder / split).glob("*.off") if not p.name.startswith("."))
+        inside = (folder / split).glob("*")
+        files = sorted(p for p in inside if p.suffix.lower() == ".off" and not p.name.startswith("."))
         if not files:
             raise DataError(
                 f"{folder / split}: has no .off files, at least one per class is expected; "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.sources import SOURCES
+from pointlift.data.sources.folder_tree import only_folder
 from pointlift.data.sources.options import call_reader, split_source
 from pointlift.data.sources.spec import DatasetSpec, KnownDataset, Layout
 from pointlift.system.hints import did_you_mean
@@ -40,8 +41,12 @@ class Source(NamedTuple):
 
     @property
     def root(self) -> Path:
-        """The place as a folder."""
-        return Path(self.place).expanduser()
+        """The place as a folder, or the one folder in it that an archive was unpacked into."""
+        root = Path(self.place).expanduser()
+        if self.spec.detect is None or not root.is_dir() or self.spec.detect(root) is not None:
+            return root
+        inner = only_folder(root)
+        return root if inner is None or self.spec.detect(inner) is None else inner
 
     def layout(self) -> str:
         """Which of its layouts the dataset has here, ``""`` where there is only one.
@@ -156,6 +161,7 @@ def open_clouds(
     n_points: int | None = None,
     seed: int = 0,
     in_memory: bool = False,
+    columns: Sequence[str] | None = None,
     **options: Any,
 ) -> CloudDataset:
     """One split of a dataset as a run uses it: neither normalised nor thinned out yet,
@@ -172,16 +178,23 @@ def open_clouds(
             the clouds may have more, see ``Layout.points``.
         seed: of everything that is drawn.
         in_memory: read every cloud now.
+        columns: what a checkpoint knows as features of points, side by side; None: those of the files.
         options: of the reader, where the source does not give them itself and they are not None.
 
     Raises:
-        MissingDataError, DataError: as :func:`open_dataset`.
+        MissingDataError, DataError: as :func:`open_dataset`; and where the points have other columns.
     """
     found = parse_source(source)
     layout = found.layout()
-    points, needed = _layout(found.spec, layout).options_for(features, n_points)
+    points, needed = _layout(found.spec, layout).options_for(features, n_points, columns)
     given = {name: value for name, value in options.items() if value is not None}
-    return found.read(layout, split, points, seed, {**needed, **given, **found.options}, in_memory)
+    dataset = found.read(layout, split, points, seed, {**needed, **given, **found.options}, in_memory)
+    if columns and features != "xyz" and dataset.columns and tuple(columns) != dataset.columns:
+        raise DataError(
+            f"{source}: its points have the features {', '.join(dataset.columns)}, but "
+            f"{', '.join(columns)} are what the network was trained with"
+        )
+    return dataset
 
 
 def _layout(spec: DatasetSpec, layout: str) -> Layout:
@@ -240,7 +253,9 @@ def detect_source(root: Path) -> str:
             f"{root}: no such folder; procedural:shapes, modelnet:<folder>, "
             "folder:<folder> or a folder is expected"
         )
-    found = ((spec.name, spec.detect(root)) for spec in map(dataset_spec, SOURCES) if spec.detect is not None)
+    places = [place for place in (root, only_folder(root)) if place is not None]
+    known = [spec for spec in map(dataset_spec, SOURCES) if spec.detect is not None]
+    found = ((spec.name, spec.detect(place)) for place in places for spec in known if spec.detect is not None)
     return next((_described(name, layout) for name, layout in found if layout is not None), "folder")
 
 

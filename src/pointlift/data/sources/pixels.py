@@ -213,7 +213,9 @@ def read_pixels(
     """
     seen = PixelCrop(crop, resize, augment, shuffle)
     images = open_images(source, "val" if split == "test" else split, **options)
-    return PixelClouds(images, f"pixels of {images.name}", seen, n_points, seed)
+    dataset = PixelClouds(images, f"pixels of {images.name}", seen, n_points, seed)
+    dataset.columns = ("colors",)
+    return dataset
 
 
 def describe_pixels(source: str) -> str:

@@ -45,7 +45,7 @@ def read_shapes(
         raise DataError(
             f"procedural:shapes with {split}={sizes[split]} is empty, at least 1 cloud per class is expected"
         )
-    return make_shapes(
+    dataset = make_shapes(
         sizes[split],
         1024 if n_points is None else n_points,
         seed,
@@ -54,6 +54,8 @@ def read_shapes(
         tuple(classes),
         tuple(features),
     )
+    dataset.columns = tuple(f"{name}s" for name in features)
+    return dataset
 
 
 SPEC = DatasetSpec(

@@ -174,7 +174,9 @@ def read_scanobjectnn(
             root, split, None if split_list is None else Path(split_list).expanduser()
         )
         reader = _RawReader(n_points, name == "obj-only", colors, foreground, seed, normalize)
-        return CloudDataset.from_paths(paths, labels, reader, CLASSES, title, up_axis)
+        dataset = CloudDataset.from_paths(paths, labels, reader, CLASSES, title, up_axis)
+        dataset.columns = ("colors",) if colors else ()
+        return dataset
     samples = _h5_samples(
         _h5_file(root, split, name, fold), name, n_points, foreground, sampling, seed, normalize
     )

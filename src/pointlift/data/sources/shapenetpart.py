@@ -109,7 +109,7 @@ def read_shapenetpart(
     index = [labels.categories.index(names[synset]) for synset, _ in items]
     read = _PartReader(labels, normals, n_points, seed)
     dataset = CloudDataset.from_paths([str(f) for _, f in items], index, read, labels.categories, title, "y")
-    dataset.part_labels = labels
+    dataset.part_labels, dataset.columns = labels, ("normals",) if normals else ()
     return dataset
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -47,7 +47,8 @@ class Layout:
             thinned out whenever a cloud is used, at random in training. ``"stored"``: the same, and also
             where clouds are converted, since the reader refuses to give more.
         plain: options with which clouds are as their files have them; a run normalises them itself.
-        own: options with which the points have the features of their files.
+        own: options with which the points have the features of their files. A reader with the option ``use``
+            is told which columns of the files these are, where a checkpoint says so.
     """
 
     read: Callable[..., CloudDataset]
@@ -55,18 +56,27 @@ class Layout:
     plain: Mapping[str, Any] = field(default_factory=dict)
     own: Mapping[str, Any] = field(default_factory=dict)
 
-    def options_for(self, features: str | None, n_points: int | None) -> tuple[int | None, dict[str, Any]]:
+    def options_for(
+        self,
+        features: str | None,
+        n_points: int | None,
+        columns: Sequence[str] | None = None,
+    ) -> tuple[int | None, dict[str, Any]]:
         """What to ask the reader for: points, and options.
 
         Args:
             features: as in ``DataConfig``; None: clouds as the reader gives them by itself,
                 as they are converted.
             n_points: that are wanted of a cloud, None for all.
+            columns: which of a file's columns are features, None for its own.
         """
         if features is None:
             return (None if self.points == "stored" else n_points), {}
         points = {"asked": n_points, "sampled": n_points or 1024}.get(self.points)
-        return points, {**self.plain, **(self.own if features != "xyz" else {})}
+        own = {} if features == "xyz" else dict(self.own)
+        if columns and "use" in own:
+            own["use"] = tuple(columns)
+        return points, {**self.plain, **own}
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,8 @@ class PartSegmentation(Experiment):
         return Training(module, clouds, self.optim.epochs, save, facts, {"loaded": int(loaded["tensors"])})
 
     def summary(self, result: Any) -> str:
-        split = "test" if f"test_{SAID[0][1]}" in result.metrics else "val"  # val: evaluated on the test split
+        # without a held-out part every epoch is evaluated on the test split
+        split = "test" if f"test_{SAID[0][1]}" in result.metrics else "val"
         shares = [f"{said} {100 * result.metrics[f'{split}_{key}']:.2f} %" for said, key in SAID]
         line = f"{', '.join(shares)} on the test split after the last epoch"
         if split == "test" and f"test_{SAID[0][1]}" in result.best:
