@@ -23,7 +23,7 @@ from pointlift.data.files.mesh_sampling import face_areas, has_surface
 from pointlift.data.procedural.shapes import make_mesh, mesh_seed
 from pointlift.data.procedural.writers import objects as writers
 from pointlift.data.procedural.writers.meshes import write_mesh_folder
-from pointlift.data.sources.check import check_dataset
+from pointlift.data.check import check_dataset
 from pointlift.data.sources.mesh_folder import read_mesh_folder, sample_mesh
 from pointlift.data.sources.modelnet import read_modelnet_h5, read_modelnet_txt
 from pointlift.data.sources.open import available_splits, describe_source, open_dataset
@@ -102,7 +102,7 @@ def test_splits(tmp_path: Path) -> None:
             shutil.copytree(tmp_path / "divided" / split / name, tmp_path / "below" / name / split)
     below = f"meshes:{tmp_path / 'below'}"
     assert available_splits(below) == ("train", "test")
-    assert {Path(path).parent.name for path in open_dataset(below, "test", 50).paths} == {"test"}
+    assert {Path(path).parents[1].name for path in open_dataset(below, "test", 50).paths} == {"test"}
     with pytest.raises(MissingDataError, match="a folder of your own meshes is expected"):
         open_dataset("meshes:nowhere")
 

@@ -15,7 +15,7 @@ from pointlift.data.config import DataConfig
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.sources import SOURCES
-from pointlift.data.sources.check import check_dataset
+from pointlift.data.check import check_dataset
 from pointlift.data.sources.open import (
     available_splits,
     dataset_spec,

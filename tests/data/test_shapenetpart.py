@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pointlift.data.errors import DataError, MissingDataError
-from pointlift.data.sources.check import check_dataset
+from pointlift.data.check import check_dataset
 from pointlift.data.sources.shapenetpart import (
     OFFICIAL,
     is_shapenetpart,

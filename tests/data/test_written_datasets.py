@@ -18,7 +18,7 @@ from pointlift.data.procedural.writers.objects import (
 )
 from pointlift.data.procedural.writers.scans import write_scanobjectnn, write_scanobjectnn_raw
 from pointlift.data.procedural.writers.views import write_views
-from pointlift.data.sources.check import check_dataset
+from pointlift.data.check import check_dataset
 from pointlift.data.sources.open import available_splits, describe_source, open_dataset
 
 CLASSES = ("chair", "lamp", "mug")

@@ -43,7 +43,7 @@ def data_check(source: str) -> int:
         pointlift data check folder:my_scans
         pointlift data check modelnet:DIR
     """
-    from pointlift.data.sources.check import check_dataset
+    from pointlift.data.check import check_dataset
 
     report = check_dataset(source)
     print(report.render())
@@ -149,9 +149,11 @@ def _write_split(folder: Path, split: str, dataset: CloudDataset, points: int, s
 
 
 def _exactly(sample: Sample, points: int, seed: int, index: int) -> Sample:
-    """Exactly `points` points."""
+    """Exactly `points` points, in random order: whoever takes the first ones of a cloud, as much of the code
+    that reads this layout does, gets some of everywhere.
+    """
     import numpy as np
 
     from pointlift.data.transforms import Resample
 
-    return sample if len(sample) == points else Resample(points)(sample, np.random.default_rng([seed, index]))
+    return Resample(points)(sample, np.random.default_rng([seed, index]))

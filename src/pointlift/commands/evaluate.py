@@ -12,9 +12,10 @@ def evaluate(
     split: str = "test",
     out: str | None = None,
     batch_size: int = 32,
-    seed: int = 0,
+    seed: int | None = None,
     image_model: str | None = None,
     votes: int = 1,
+    draws: int = 1,
 ) -> int:
     """Measure a checkpoint on labelled data, with the protocol stated beside the numbers.
 
@@ -25,11 +26,12 @@ def evaluate(
         split: which part of the data.
         out: folder for metrics.json, the per-class table and the pictures (default: beside the checkpoint).
         batch_size: clouds per step.
-        seed: of the t-SNE picture and of points sampled on meshes. A folder without splits is divided as in
-            training, whatever it is.
+        seed: of the points drawn from larger clouds and on meshes, and of the t-SNE picture (default: those
+            of the evaluation in training). A folder without splits is divided as in training, whatever it is.
         image_model: name or file.py:function of the image model, for checkpoints made from one of your own.
         votes: also measure with the mean of so many differently scaled copies of every cloud, beside the
             plain numbers (1: no voting).
+        draws: mean over so many draws of points from clouds that have more than the network was trained with.
 
     Examples:
         pointlift evaluate runs/mine/model.safetensors --data folder:my_scans --split test
@@ -44,7 +46,7 @@ def evaluate(
         raise ValueError(f"--batch_size is {batch_size}, at least 1 is expected")
     if votes < 1:
         raise ValueError(f"--votes is {votes}, at least 1 is expected (1: no voting)")
-    task = open_task(checkpoint, image_model, seed=seed)
+    task = open_task(checkpoint, image_model, seed=seed, draws=draws)
     folder = Path(out) if out is not None else Path(checkpoint).resolve().parent / f"evaluation_{split}"
     found = task.evaluate(data, split, batch_size, seed, votes)
     print(f"{checkpoint} on {data}, split {split}\n")

@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pointlift.data.check import check_dataset
     from pointlift.data.config import DataConfig
     from pointlift.data.dataset import CloudDataset, collate
     from pointlift.data.errors import DataError, MissingDataError
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from pointlift.data.loader import make_loader
     from pointlift.data.part_labels import PartLabels
     from pointlift.data.sample import Sample
-    from pointlift.data.sources.check import check_dataset
     from pointlift.data.sources.open import open_clouds, open_dataset
     from pointlift.data.sources.spec import DatasetSpec, KnownDataset, Layout
     from pointlift.data.training_clouds import load_splits
@@ -32,7 +32,7 @@ _HOME = {
     "MissingDataError": "errors",
     "PartLabels": "part_labels",
     "Sample": "sample",
-    "check_dataset": "sources.check",
+    "check_dataset": "check",
     "collate": "dataset",
     "load_splits": "training_clouds",
     "make_loader": "loader",

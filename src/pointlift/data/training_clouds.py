@@ -39,12 +39,14 @@ Kind = Literal["objects", "parts"]
 @dataclass(frozen=True)
 class CloudSplits:
     """The clouds of a run. val: what every epoch is evaluated on. test:
-    evaluated once at the end, None where val is the test split.
+    evaluated once at the end, None where val is the test split. seed: of everything drawn when they were
+    opened: subsets, and points on meshes.
     """
 
     train: CloudDataset
     val: CloudDataset
     test: CloudDataset | None
+    seed: int = 0
 
     @property
     def part_labels(self) -> PartLabels:
@@ -132,7 +134,7 @@ def load_splits(config: DataConfig, seed: int, kind: Kind = "objects") -> CloudS
         )
     if len(train) < 2:
         raise ValueError(f"{train.name}: {len(train)} clouds to train on, at least 2 are expected.")
-    return CloudSplits(train, test if val is None else val, None if val is None else test)
+    return CloudSplits(train, test if val is None else val, None if val is None else test, draw)
 
 
 def _check_classes(train: CloudDataset, test: CloudDataset) -> None:

@@ -124,6 +124,7 @@ def cloud_config(clouds: CloudData) -> dict[str, Any]:
         "normalisation": data.normalise,
         "n_points": data.n_points,
         "thinning": data.thinning,
+        "points_seed": clouds.splits.seed,
         "up_axis": train.up_axis,
     }
 

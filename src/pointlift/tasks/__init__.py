@@ -22,7 +22,11 @@ TASKS: dict[str, str] = {
 
 
 def open_task(
-    checkpoint: str, image_model: str | None = None, up_axis: str | None = None, seed: int = 0
+    checkpoint: str,
+    image_model: str | None = None,
+    up_axis: str | None = None,
+    seed: int | None = None,
+    draws: int = 1,
 ) -> Task:
     """A checkpoint at work in the task that its metadata name; the arguments are those of `Predictor`.
 
@@ -30,4 +34,4 @@ def open_task(
     """
     from pointlift.tasks.predictor import Predictor
 
-    return Predictor(checkpoint, image_model, up_axis, seed).task
+    return Predictor(checkpoint, image_model, up_axis, seed, draws).task

@@ -89,7 +89,7 @@ class Classify(Task):
         return f"{up} was taken for up, as in training; --up_axis {other} turns files that stand on {other}"
 
     def predict(self, clouds: Sequence[PointFile], category: str | None = None) -> list[Prediction]:
-        found = self.predictor.run([self.predictor.prepare(cloud) for cloud in clouds])
+        found = self._answers(clouds)
         return [
             Classification(p, self.predictor.classes, len(cloud))
             for p, cloud in zip(found.probabilities, clouds)
@@ -125,7 +125,12 @@ class Classify(Task):
     def embed(self, cloud: PointFile, per: Literal["cloud", "point"] = "cloud") -> Float32:
         if per == "point":
             return self.predictor.point_features(cloud)
-        return self.predictor.run([self.predictor.prepare(cloud)]).features[0]
+        return np.asarray(self._answers([cloud]).features[0])
+
+    def _answers(self, clouds: Sequence[PointFile]) -> Output:
+        return self.predictor.run_draws(
+            lambda draw: [self.predictor.prepare(cloud, draw) for cloud in clouds]
+        )
 
     # ---------------------------------------------------------------------- labelled clouds
 
@@ -168,13 +173,13 @@ class Classify(Task):
         own = recipe.get("data", {}).get("split_seed")
         return int(recipe["seed"] if own is None else own)
 
-    def prepared(self, dataset: CloudDataset) -> list[Sample]:
-        """The clouds as the network sees them, labels in the checkpoint's numbering.
+    def prepared(self, dataset: CloudDataset, draw: int = 0) -> list[Sample]:
+        """The clouds as the network sees them, labels in the checkpoint's numbering. draw: of their points.
 
         Raises DataError for clouds without a class.
         """
         return self.predictor.prepare_dataset(
-            dataset, {i: self.predictor.classes.index(c) for i, c in enumerate(dataset.classes)}
+            dataset, {i: self.predictor.classes.index(c) for i, c in enumerate(dataset.classes)}, draw
         )
 
     def probabilities(self, samples: Sequence[Sample], batch_size: int = 32) -> Float32:
@@ -188,16 +193,19 @@ class Classify(Task):
         )
 
     def evaluate(
-        self, data: str, split: str, batch_size: int = 32, seed: int = 0, votes: int = 1
+        self, data: str, split: str, batch_size: int = 32, seed: int | None = None, votes: int = 1
     ) -> Evaluation:
         """Accuracies, per-class table, confusion matrix, CDNV and t-SNE.
 
         The numbers without votes stay what is reported first, and what tables, pictures and CDNV are made of.
         """
-        drawn = self.split_seed(data, seed)
+        drawn = self.split_seed(data, self.predictor.mesh_seed if seed is None else seed)
+        seed = seed or 0
         dataset = self.open(data, split, drawn)
         samples = self.prepared(dataset)
-        found = self.predictor.run(samples, batch_size)
+        found = self.predictor.run_draws(
+            lambda draw: self.prepared(dataset, draw) if draw else samples, batch_size
+        )
         metrics = self.measure(found.probabilities, samples)
         protocol = self._protocol(data, split, dataset, seed)
         if drawn != seed:

@@ -181,7 +181,7 @@ class Parts(Task):
         )
 
     def evaluate(
-        self, data: str, split: str, batch_size: int = 32, seed: int = 0, votes: int = 1
+        self, data: str, split: str, batch_size: int = 32, seed: int | None = None, votes: int = 1
     ) -> Evaluation:
         """Instance and class mIoU.
 
@@ -189,6 +189,7 @@ class Parts(Task):
             categories or parts that the
         checkpoint does not know.
         """
+        seed = seed or 0
         samples = self._labelled(data, split, seed)
         metrics = self.measure(self.probabilities(samples, batch_size), samples)
         among = "the parts of the category, which is known" if self.restrict else "all parts"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from pointlift.core.sparse_tensor import PointBatch, SparseTensor
 from pointlift.data.dataset import CloudDataset, collate
 from pointlift.data.errors import DataError
 from pointlift.data.files.points import PointFile, read_content, read_points
+from pointlift.data.files.reader import stream_of
 from pointlift.data.sample import Sample
 from pointlift.data.transforms import PickFeatures, Thin, turned, unit_sphere
 from pointlift.models import image_network
@@ -66,7 +67,10 @@ class Predictor:
         image_model: name or file.py:function of the image model, for networks that were made from one of the
             user's own (a checkpoint never runs code by itself).
         up_axis: which axis of the clouds points up; default: the one of the training data.
-        seed: of the points drawn from clouds that have more than the training had, and on meshes.
+        seed: of the points drawn from clouds that have more than the training had, and on meshes; None: those
+            that the evaluation in training drew.
+        draws: answers of classifiers are the mean over so many draws of points; of clouds with fewer points
+            than the training had, and of meshes, all draws are the same.
 
     Attributes:
         net: the network. metadata: what the checkpoint says of it. classes: names, in the order of the
@@ -82,8 +86,11 @@ class Predictor:
         checkpoint: str | Path,
         image_model: str | None = None,
         up_axis: str | None = None,
-        seed: int = 0,
+        seed: int | None = None,
+        draws: int = 1,
     ) -> None:
+        if draws < 1:
+            raise ValueError(f"draws is {draws}, at least 1 is expected (1: a single draw of points)")
         self.checkpoint = str(checkpoint)
         own = (
             None
@@ -98,7 +105,8 @@ class Predictor:
         self.n_points: int | None = self.metadata.get("n_points")
         self.trained_up: str = self.metadata["up_axis"]
         self.up_axis = up_axis or self.trained_up
-        self.seed = seed
+        self.seed, self.draws = seed or 0, draws
+        self.mesh_seed: int = self.metadata.get("points_seed", 0) if seed is None else seed
         self._pick = PickFeatures(self.metadata["features"], int(self.metadata["in_channels"]))
 
     @cached_property
@@ -163,6 +171,8 @@ class Predictor:
     def preprocessing(self) -> dict[str, Any]:
         """For protocols: what is done to a cloud."""
         points = "all" if self.n_points is None else f"at most {self._thin(0).describe()}"
+        if self.draws > 1 and self.n_points is not None:
+            points += f", mean over {self.draws} draws"
         return {"points": points, "normalisation": self.metadata.get("normalisation", "none")}
 
     def read(self, cloud: Cloud) -> PointFile:
@@ -174,7 +184,7 @@ class Predictor:
             found = cloud
         elif isinstance(cloud, (str, Path)):
             mesh = read_content(cloud).faces is not None
-            found = read_points(cloud, self.n_points if mesh else None, np.random.default_rng(self.seed))
+            found = read_points(cloud, self.n_points if mesh else None, stream_of(str(cloud), self.mesh_seed))
         else:
             found = _cloud_of(cloud)
         if len(found) < 2:
@@ -200,9 +210,14 @@ class Predictor:
         assert self.n_points is not None
         return Thin(self.n_points, self.metadata.get("thinning", "random"), self.seed + draw)
 
-    def prepare_dataset(self, dataset: CloudDataset, number: Mapping[int, int]) -> list[Sample]:
+    def prepare_dataset(
+        self,
+        dataset: CloudDataset,
+        number: Mapping[int, int],
+        draw: int = 0,
+    ) -> list[Sample]:
         """All clouds of a dataset, turned as in training. number: the checkpoint's label for each of the
-        dataset's.
+        dataset's. draw: see `prepare`.
 
         Raises DataError for a cloud without a class.
         """
@@ -212,7 +227,7 @@ class Predictor:
             if sample.label < 0:
                 raise DataError(f"{sample.path}: has no class, evaluation needs labelled clouds")
             xyz = turned(sample.xyz, dataset.up_axis, self.trained_up)
-            samples.append(self.prepare_sample(replace(sample, xyz=xyz, label=number[sample.label])))
+            samples.append(self.prepare_sample(replace(sample, xyz=xyz, label=number[sample.label]), draw))
         return samples
 
     def every_point(self, cloud: PointFile) -> Float32:
@@ -257,6 +272,17 @@ class Predictor:
             logits.append(self.net.forward_head(found).float().cpu())
         labels = np.array([s.label for s in samples], dtype=np.int64)
         return Output(torch.cat(logits).softmax(1).numpy(), torch.cat(features).numpy(), labels)
+
+    def run_draws(self, prepared: Callable[[int], Sequence[Sample]], batch_size: int = 32) -> Output:
+        """`run` of every draw of points of the same clouds: the means of probabilities and features.
+
+        prepared: the clouds by the number of the draw.
+        """
+        found = [self.run(prepared(draw), batch_size) for draw in range(self.draws)]
+        if len(found) == 1:
+            return found[0]
+        means = [np.mean([getattr(o, name) for o in found], axis=0) for name in ("probabilities", "features")]
+        return Output(means[0], means[1], found[0].labels)
 
     def check_point_features(self) -> None:
         """Raises DataError for a network that takes the points themselves and has no map of features."""

@@ -125,7 +125,7 @@ class Task:
     # ---------------------------------------------------------------------- labelled clouds
 
     def evaluate(
-        self, data: str, split: str, batch_size: int = 32, seed: int = 0, votes: int = 1
+        self, data: str, split: str, batch_size: int = 32, seed: int | None = None, votes: int = 1
     ) -> Evaluation:
         """Metrics on a source; with more than one vote also those with votes, beside them.
 

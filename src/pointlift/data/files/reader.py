@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,10 +14,17 @@ from pointlift.data.files.points import FEATURE_SOURCES, read_content, read_poin
 from pointlift.data.sample import Sample
 from pointlift.data.transforms import unit_sphere
 
-__all__ = ["OWN", "FileReader"]
+__all__ = ["OWN", "FileReader", "stream_of"]
 
 NORMALIZE = ("unit-sphere", "none")
 OWN = "own"  # whatever the files have
+
+
+def stream_of(path: str, seed: int) -> np.random.Generator:
+    """What the points of a file are drawn from: (seed, name of the file). So a file gives the same points
+    wherever it lies, in a dataset or alone, and whichever other files there are.
+    """
+    return np.random.default_rng([seed, zlib.crc32(Path(path).name.encode())])
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,7 @@ class FileReader:
     """Reads, samples and normalises one file; picklable.
 
     Attributes:
-        root: folder that the paths are under. Points are drawn from (seed, path below root), so that a file
-            gives the same points wherever the dataset lies and whichever other files there are.
+        root: folder that the paths are under.
         n_points: see :func:`~pointlift.data.files.points.read_points`.
         seed: of the draws.
         normalize: ``"unit-sphere"`` (centroid at 0, farthest point at 1) or ``"none"``.
@@ -46,8 +51,7 @@ class FileReader:
             raise DataError(f"normalize is {self.normalize!r}, one of {', '.join(NORMALIZE)} is expected")
 
     def __call__(self, path: str, label: int, index: int) -> Sample:
-        below = Path(os.path.relpath(path, self.root)).as_posix()
-        sample = self.read(path, label, np.random.default_rng([self.seed, zlib.crc32(below.encode())]))
+        sample = self.read(path, label, stream_of(path, self.seed))
         return replace(sample, xyz=unit_sphere(sample.xyz)) if self.normalize == "unit-sphere" else sample
 
     def read(self, path: str, label: int, rng: np.random.Generator) -> Sample:
