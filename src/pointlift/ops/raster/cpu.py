@@ -7,6 +7,8 @@ and written once.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numba import njit, prange
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from pointlift.ops._numba.simd import fetch_add
 from pointlift.ops._numba.threading import set_threads
-from pointlift.ops.raster.api import Cameras, Fragments, Light, Paint
+from pointlift.ops.raster.api import Cameras, Color, Fragments, Frame, Light, Paint
 from pointlift.ops.raster.triangles import depth_of, grid_bits, homogeneous_edges, project, z_buffer
 
 __all__ = ["rasterize", "shade", "splat_points"]
@@ -214,11 +216,29 @@ def _shaded(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
                 image[k, i, j] = min(max(color[k] * strength + gloss, 0.0), 1.0)
 
 
-@njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _rasterize(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    vertices, faces, turns, distance, lens, grid, bands, depth, face, barycentric, normal, counter, threads
+@njit(cache=True, boundscheck=False, error_model="numpy")
+def _finish(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    vertices, faces, near, screen, eye, owner, fragments, picture, k, first, last
 ):
-    views, height, width = face.shape
+    # one of both is None, which the compiler then leaves out; a function of its own, because a parallel loop
+    # loses what is written to arrays that it takes out of tuples
+    if fragments is not None:
+        depth, face, barycentric, normal = fragments
+        _fragments(
+            vertices, faces, near, screen, eye, owner, depth[k, first:last], face[k, first:last],
+            barycentric[k, first:last], normal[k, first:last],
+        )  # fmt: skip
+    if picture is not None:
+        paint, light, shininess, background, images = picture
+        image = images[k, :, first:last]
+        _shaded(vertices, faces, near, screen, eye, owner, paint, light, shininess, background, image)
+
+
+@njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
+def _draw(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    vertices, faces, turns, distance, lens, grid, bands, size, fragments, picture, counter, threads
+):
+    views, height, width = size
     reach = (height + bands - 1) // bands
     for _ in prange(threads):
         near, screen = np.empty(vertices.shape[0]), np.empty((vertices.shape[0], 2), np.float32)
@@ -235,50 +255,8 @@ def _rasterize(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
             eye = (turns[k], distance, lens)
             project(vertices, eye, grid, near, screen)
             z_buffer(vertices, near, screen, faces, eye, first, nearness[:rows], owner[:rows])
-            _fragments(
-                vertices, faces, near, screen, eye, (owner[:rows], first), depth[k, first:last],
-                face[k, first:last], barycentric[k, first:last], normal[k, first:last],
-            )  # fmt: skip
-
-
-@njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _shade(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    vertices,
-    faces,
-    turns,
-    distance,
-    lens,
-    grid,
-    bands,
-    paint,
-    light,
-    shininess,
-    background,
-    images,
-    counter,
-    threads,
-):
-    views, _, height, width = images.shape
-    reach = (height + bands - 1) // bands
-    for _ in prange(threads):
-        near, screen = np.empty(vertices.shape[0]), np.empty((vertices.shape[0], 2), np.float32)
-        nearness, owner = np.empty((reach, width), np.float32), np.empty((reach, width), np.int32)
-        while True:
-            task = fetch_add(counter)
-            if task >= views * bands:
-                break
-            k, first = task // bands, task % bands * reach
-            last = min(first + reach, height)
-            if first >= last:
-                continue
-            rows = last - first
-            eye = (turns[k], distance, lens)
-            project(vertices, eye, grid, near, screen)
-            z_buffer(vertices, near, screen, faces, eye, first, nearness[:rows], owner[:rows])
-            _shaded(
-                vertices, faces, near, screen, eye, (owner[:rows], first), paint, light, shininess,
-                background, images[k, :, first:last],
-            )  # fmt: skip
+            seen = (owner[:rows], first)
+            _finish(vertices, faces, near, screen, eye, seen, fragments, picture, k, first, last)
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
@@ -348,43 +326,38 @@ def _lens(eyes: Cameras, height: int, width: int) -> tuple[bool, float, float, f
     )
 
 
-def _bands(views: int, threads: int) -> int:
-    return -(-threads // views) if views else 1
+def _drawn(vertices: Tensor, faces: Tensor, frame: Frame, fragments: Any, picture: Any) -> None:
+    """`_draw` on all threads, in bands where there are more of these than views."""
+    eyes, height, width = frame
+    views, threads = len(eyes.rotations), set_threads()
+    bands = -(-threads // views) if views else 1
+    _draw(
+        vertices.numpy(), faces.numpy().view(np.uint32), eyes.rotations.numpy(), eyes.distance, _lens(*frame),
+        grid_bits(height, width), bands, (views, height, width), fragments, picture, np.zeros(1, np.int64),
+        threads,
+    )  # fmt: skip
 
 
-def rasterize(
-    vertices: Tensor, faces: Tensor, eyes: Cameras, height: int, width: int, barycentric: bool, normal: bool
-) -> Fragments:
+def rasterize(vertices: Tensor, faces: Tensor, frame: Frame, barycentric: bool, normal: bool) -> Fragments:
     """What every pixel sees of the triangles; arguments and result as in `api.rasterize`,
     which checks them.
     """
-    views, threads = len(eyes.rotations), set_threads()
-    depth, face = torch.empty(views, height, width), torch.empty(views, height, width, dtype=torch.int32)
-    weights = torch.empty(views, height, width, 3 if barycentric else 0)
-    normals = torch.empty(views, height, width, 3 if normal else 0)
-    _rasterize(
-        vertices.numpy(), faces.numpy().view(np.uint32), eyes.rotations.numpy(), eyes.distance,
-        _lens(eyes, height, width), grid_bits(height, width), _bands(views, threads), depth.numpy(),
-        face.numpy(), weights.numpy(), normals.numpy(), np.zeros(1, np.int64), threads,
-    )  # fmt: skip
+    shape = (len(frame.eyes.rotations), frame.height, frame.width)
+    depth, face = torch.empty(shape), torch.empty(shape, dtype=torch.int32)
+    weights = torch.empty(*shape, 3 if barycentric else 0)
+    normals = torch.empty(*shape, 3 if normal else 0)
+    filled = (depth.numpy(), face.numpy(), weights.numpy(), normals.numpy())
+    _drawn(vertices, faces, frame, filled, None)
     return Fragments(depth, face, weights if barycentric else None, normals if normal else None)
 
 
 def shade(
-    vertices: Tensor,
-    faces: Tensor,
-    eyes: Cameras,
-    height: int,
-    width: int,
-    paint: Paint,
-    light: Light,
-    background: tuple[float, float, float],
+    vertices: Tensor, faces: Tensor, frame: Frame, paint: Paint, light: Light, background: Color
 ) -> Tensor:
     """Pictures of the triangles in their paint under the light;
     arguments and result as in `api.shade`, which checks them.
     """
-    views, threads = len(eyes.rotations), set_threads()
-    images = torch.empty(views, 3, height, width)
+    images = torch.empty(len(frame.eyes.rotations), 3, frame.height, frame.width)
     texture = np.zeros((1, 1, 3), np.uint8) if paint.texture is None else paint.texture.numpy()
     kind, table = _UNIFORM, torch.tensor([paint.color], dtype=torch.float32)
     if paint.uv is not None:
@@ -394,35 +367,28 @@ def shade(
     elif paint.vertex_colors is not None:
         kind, table = _VERTICES, paint.vertex_colors
     strengths = (light.ambient, light.key, light.head, light.specular, *light.direction)
-    _shade(
-        vertices.numpy(), faces.numpy().view(np.uint32), eyes.rotations.numpy(), eyes.distance,
-        _lens(eyes, height, width), grid_bits(height, width), _bands(views, threads),
+    picture = (
         (kind, table.numpy(), texture), tuple(float(s) for s in strengths), light.shininess,
-        tuple(float(b) for b in background), images.numpy(), np.zeros(1, np.int64), threads,
+        tuple(float(b) for b in background), images.numpy(),
     )  # fmt: skip
+    _drawn(vertices, faces, frame, None, picture)
     return images
 
 
 def splat_points(
-    xyz: Tensor,
-    offsets: Tensor,
-    eyes: Cameras,
-    height: int,
-    width: int,
-    values: Tensor | None,
-    splat: int,
-    background: float,
+    xyz: Tensor, offsets: Tensor, frame: Frame, values: Tensor | None, splat: int, background: float
 ) -> Tensor:
     """The nearest point of every pixel, or its values; arguments and result as in `api.splat_points`,
     which checks them.
     """
+    eyes, height, width = frame
     threads = set_threads()
     drawn = torch.empty(len(xyz), 0) if values is None else values
     images = torch.empty(
         offsets.numel() - 1, len(eyes.rotations), 1 if values is None else values.shape[1], height, width
     )
     _splat(
-        xyz.numpy(), offsets.numpy(), eyes.rotations.numpy(), eyes.distance, _lens(eyes, height, width),
-        drawn.numpy(), splat, background, images.numpy(), np.zeros(1, np.int64), threads,
+        xyz.numpy(), offsets.numpy(), eyes.rotations.numpy(), eyes.distance, _lens(*frame), drawn.numpy(),
+        splat, background, images.numpy(), np.zeros(1, np.int64), threads,
     )  # fmt: skip
     return images
