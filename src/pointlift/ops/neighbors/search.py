@@ -25,8 +25,8 @@ from pointlift.ops.neighbors.tree import Forest, gap, leaves_of, own_leaves
 
 __all__ = ["nearest"]
 
-# In the kernels `tree` is x, y, z and rows of the leaves; `lists` are distances and rows of a leaf's queries,
-# and their width; `found_in` are the boxes that were collected, the stride between their sides, and the leaves.
+# In the kernels `tree` is x, y, z and rows of leaves; `lists` are distances and rows of a leaf's queries,
+# and their width; `found_in` are the boxes that were collected, the stride between their sides, and leaves.
 
 _WIDEST = WIDTHS[-1]
 _SHARED = 256  # leaves up to which the queries of a leaf share one walk

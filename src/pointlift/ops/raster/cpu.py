@@ -216,29 +216,11 @@ def _shaded(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
                 image[k, i, j] = min(max(color[k] * strength + gloss, 0.0), 1.0)
 
 
-@njit(cache=True, boundscheck=False, error_model="numpy")
-def _finish(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    vertices, faces, near, screen, eye, owner, fragments, picture, k, first, last
-):
-    # one of both is None, which the compiler then leaves out; a function of its own, because a parallel loop
-    # loses what is written to arrays that it takes out of tuples
-    if fragments is not None:
-        depth, face, barycentric, normal = fragments
-        _fragments(
-            vertices, faces, near, screen, eye, owner, depth[k, first:last], face[k, first:last],
-            barycentric[k, first:last], normal[k, first:last],
-        )  # fmt: skip
-    if picture is not None:
-        paint, light, shininess, background, images = picture
-        image = images[k, :, first:last]
-        _shaded(vertices, faces, near, screen, eye, owner, paint, light, shininess, background, image)
-
-
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _draw(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    vertices, faces, turns, distance, lens, grid, bands, size, fragments, picture, counter, threads
+def _rasterize(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    vertices, faces, turns, distance, lens, grid, bands, depth, face, barycentric, normal, counter, threads
 ):
-    views, height, width = size
+    views, height, width = face.shape
     reach = (height + bands - 1) // bands
     for _ in prange(threads):
         near, screen = np.empty(vertices.shape[0]), np.empty((vertices.shape[0], 2), np.float32)
@@ -255,8 +237,50 @@ def _draw(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
             eye = (turns[k], distance, lens)
             project(vertices, eye, grid, near, screen)
             z_buffer(vertices, near, screen, faces, eye, first, nearness[:rows], owner[:rows])
-            seen = (owner[:rows], first)
-            _finish(vertices, faces, near, screen, eye, seen, fragments, picture, k, first, last)
+            _fragments(
+                vertices, faces, near, screen, eye, (owner[:rows], first), depth[k, first:last],
+                face[k, first:last], barycentric[k, first:last], normal[k, first:last],
+            )  # fmt: skip
+
+
+@njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
+def _shade(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    vertices,
+    faces,
+    turns,
+    distance,
+    lens,
+    grid,
+    bands,
+    paint,
+    light,
+    shininess,
+    background,
+    images,
+    counter,
+    threads,
+):
+    views, _, height, width = images.shape
+    reach = (height + bands - 1) // bands
+    for _ in prange(threads):
+        near, screen = np.empty(vertices.shape[0]), np.empty((vertices.shape[0], 2), np.float32)
+        nearness, owner = np.empty((reach, width), np.float32), np.empty((reach, width), np.int32)
+        while True:
+            task = fetch_add(counter)
+            if task >= views * bands:
+                break
+            k, first = task // bands, task % bands * reach
+            last = min(first + reach, height)
+            if first >= last:
+                continue
+            rows = last - first
+            eye = (turns[k], distance, lens)
+            project(vertices, eye, grid, near, screen)
+            z_buffer(vertices, near, screen, faces, eye, first, nearness[:rows], owner[:rows])
+            _shaded(
+                vertices, faces, near, screen, eye, (owner[:rows], first), paint, light, shininess,
+                background, images[k, :, first:last],
+            )  # fmt: skip
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
@@ -326,16 +350,13 @@ def _lens(eyes: Cameras, height: int, width: int) -> tuple[bool, float, float, f
     )
 
 
-def _drawn(vertices: Tensor, faces: Tensor, frame: Frame, fragments: Any, picture: Any) -> None:
-    """`_draw` on all threads, in bands where there are more of these than views."""
+def _views(vertices: Tensor, faces: Tensor, frame: Frame, threads: int) -> tuple[Any, ...]:
+    """What both kernels of meshes begin with; bands of a view where there are more threads than views."""
     eyes, height, width = frame
-    views, threads = len(eyes.rotations), set_threads()
+    views = len(eyes.rotations)
     bands = -(-threads // views) if views else 1
-    _draw(
-        vertices.numpy(), faces.numpy().view(np.uint32), eyes.rotations.numpy(), eyes.distance, _lens(*frame),
-        grid_bits(height, width), bands, (views, height, width), fragments, picture, np.zeros(1, np.int64),
-        threads,
-    )  # fmt: skip
+    turns, lines = eyes.rotations.numpy(), grid_bits(height, width)
+    return vertices.numpy(), faces.numpy().view(np.uint32), turns, eyes.distance, _lens(*frame), lines, bands
 
 
 def rasterize(vertices: Tensor, faces: Tensor, frame: Frame, barycentric: bool, normal: bool) -> Fragments:
@@ -346,8 +367,11 @@ def rasterize(vertices: Tensor, faces: Tensor, frame: Frame, barycentric: bool, 
     depth, face = torch.empty(shape), torch.empty(shape, dtype=torch.int32)
     weights = torch.empty(*shape, 3 if barycentric else 0)
     normals = torch.empty(*shape, 3 if normal else 0)
-    filled = (depth.numpy(), face.numpy(), weights.numpy(), normals.numpy())
-    _drawn(vertices, faces, frame, filled, None)
+    threads = set_threads()
+    _rasterize(
+        *_views(vertices, faces, frame, threads), depth.numpy(), face.numpy(), weights.numpy(),
+        normals.numpy(), np.zeros(1, np.int64), threads,
+    )  # fmt: skip
     return Fragments(depth, face, weights if barycentric else None, normals if normal else None)
 
 
@@ -367,11 +391,12 @@ def shade(
     elif paint.vertex_colors is not None:
         kind, table = _VERTICES, paint.vertex_colors
     strengths = (light.ambient, light.key, light.head, light.specular, *light.direction)
-    picture = (
-        (kind, table.numpy(), texture), tuple(float(s) for s in strengths), light.shininess,
-        tuple(float(b) for b in background), images.numpy(),
+    threads = set_threads()
+    _shade(
+        *_views(vertices, faces, frame, threads), (kind, table.numpy(), texture),
+        tuple(float(s) for s in strengths), light.shininess, tuple(float(b) for b in background),
+        images.numpy(), np.zeros(1, np.int64), threads,
     )  # fmt: skip
-    _drawn(vertices, faces, frame, None, picture)
     return images
 
 
