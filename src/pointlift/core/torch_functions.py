@@ -373,17 +373,10 @@ class SparseArithmetic:
     def div_(self, other: Any) -> SparseTensor:
         return self._become(torch.div(self, other))  # type: ignore
 
-    def __iadd__(self, other: Any) -> SparseTensor:
-        return self.add_(other)
-
-    def __isub__(self, other: Any) -> SparseTensor:
-        return self.sub_(other)
-
-    def __imul__(self, other: Any) -> SparseTensor:
-        return self.mul_(other)
-
-    def __itruediv__(self, other: Any) -> SparseTensor:
-        return self.div_(other)
+    __iadd__ = add_
+    __isub__ = sub_
+    __imul__ = mul_
+    __itruediv__ = div_
 
     # methods of activations
     def relu(self) -> SparseTensor:

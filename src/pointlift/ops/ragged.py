@@ -15,6 +15,10 @@ __all__ = [
     "check_clouds",
     "check_count",
     "check_members",
+    "check_offsets",
+    "check_positive",
+    "check_rotations",
+    "check_size",
     "check_values",
     "sizes",
     "trusted",
@@ -59,6 +63,39 @@ def check_count(name: str, value: int, least: int = 1) -> None:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
 
 
+def check_positive(name: str, value: float, unit: str) -> None:
+    """Raises ValueError unless `value` is a finite number above 0; unit: in what it is measured, in words."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (number and math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be a positive number in {unit}, got {value!r}.")
+
+
+def check_size(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width of pictures. Raises ValueError for less than a pixel."""
+    height, width = (size, size) if isinstance(size, int) else size
+    check_count("height", height)
+    check_count("width", width)
+    return height, width
+
+
+def check_rotations(rotations: Tensor) -> None:
+    """Raises ValueError unless rotations are finite floats (V, 3, 3)."""
+    finite = rotations.is_floating_point() and bool(rotations.isfinite().all())
+    if rotations.ndim != 3 or rotations.shape[1:] != (3, 3) or not finite:
+        raise ValueError(
+            "rotations must be finite floats of shape (V, 3, 3), "
+            f"got {tuple(rotations.shape)} of {rotations.dtype}."
+        )
+
+
+def check_offsets(offsets: Tensor, name: str = "offsets") -> None:
+    """Raises ValueError unless offsets have shape (B + 1,) and dtype int64."""
+    if offsets.ndim != 1 or offsets.numel() < 1 or offsets.dtype != torch.int64:
+        raise ValueError(
+            f"{name} must have shape (B + 1,) and dtype int64, got {tuple(offsets.shape)} of {offsets.dtype}."
+        )
+
+
 def check_clouds(name: str, xyz: Tensor, offsets: Tensor, offsets_name: str = "offsets") -> None:
     """Raises ValueError unless xyz (N, 3) are finite float coordinates that offsets (B + 1,)
     int64 cut into clouds.
@@ -71,11 +108,7 @@ def check_clouds(name: str, xyz: Tensor, offsets: Tensor, offsets_name: str = "o
     if xyz.dtype not in FLOATS:
         raise ValueError(f"{name} must be float32 or float64, got {xyz.dtype}: convert it with .float().")
     n = xyz.shape[0]
-    if offsets.ndim != 1 or offsets.numel() < 1 or offsets.dtype != torch.int64:
-        raise ValueError(
-            f"{offsets_name} must have shape (B + 1,) and dtype int64, "
-            f"got {tuple(offsets.shape)} of {offsets.dtype}."
-        )
+    check_offsets(offsets, offsets_name)
     if trusted(xyz):
         return
     ends = offsets.tolist()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pointlift.ops.backend import Backend, implementation
-from pointlift.ops.ragged import check_clouds, check_count
+from pointlift.ops.ragged import check_clouds, check_count, check_rotations, check_size
 
 __all__ = ["EPSILON", "NEAREST", "UNIT", "depth_maps"]
 
@@ -48,23 +48,13 @@ def depth_maps(
     and options outside their range.
     """
     check_clouds("xyz", xyz, offsets)
-    height, width = (size, size) if isinstance(size, int) else size
-    for name, number in (("height", height), ("width", width), ("splat", splat)):
-        check_count(name, number)
+    height, width = check_size(size)
+    check_count("splat", splat)
     if splat != 1 and splat % 2:
         raise ValueError(f"splat must be 1 or an even number of pixels, got {splat}.")
     if isinstance(distance, bool) or not isinstance(distance, (int, float)) or not math.isfinite(distance):
         raise ValueError(f"distance must be a finite number in the units of xyz, got {distance!r}.")
-    if (
-        rotations.ndim != 3
-        or rotations.shape[1:] != (3, 3)
-        or not rotations.is_floating_point()
-        or not bool(rotations.isfinite().all())
-    ):
-        raise ValueError(
-            "rotations must be finite floats of shape (V, 3, 3), "
-            f"got {tuple(rotations.shape)} of {rotations.dtype}."
-        )
+    check_rotations(rotations)
     kernel = implementation("depth_maps", xyz.device, xyz.dtype, backend)
     turns = rotations.detach().to(xyz.device, torch.float64)
     images: Tensor = kernel.render(

@@ -11,7 +11,6 @@ never does.
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -20,7 +19,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from pointlift.ops.backend import Backend, choose, implementation
-from pointlift.ops.ragged import check_clouds, check_count, sizes
+from pointlift.ops.ragged import check_clouds, check_count, check_positive, sizes
 
 __all__ = [
     "AuctionError",
@@ -62,13 +61,22 @@ class EarthMovers(NamedTuple):
 
 
 # ---------------------------------------------------------------- Chamfer
+class CloudPairs(NamedTuple):
+    """B pairs of clouds: a (N, 3) and b (M, 3), cut by offsets (B + 1,) each."""
+
+    a: Tensor
+    b: Tensor
+    a_offsets: Tensor
+    b_offsets: Tensor
+
+
 class _Chamfer(Function):
     @staticmethod
     def forward(
         ctx: Any, a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, root: bool, backend: Backend
     ) -> Tensor:
         kernel = implementation("distances", a.device, a.dtype, backend)
-        out, to_b, to_a = kernel.chamfer_forward(a, b, a_offsets, b_offsets, root)
+        out, to_b, to_a = kernel.chamfer_forward(CloudPairs(a, b, a_offsets, b_offsets), root)
         ctx.save_for_backward(a, b, a_offsets, b_offsets, to_b, to_a)
         ctx.root, ctx.backend = root, backend
         return out
@@ -76,9 +84,9 @@ class _Chamfer(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
-        saved = ctx.saved_tensors
+        *pairs, to_b, to_a = ctx.saved_tensors
         kernel = implementation("distances", grad.device, grad.dtype, ctx.backend)
-        grad_a, grad_b = kernel.chamfer_backward(*saved, grad.contiguous(), ctx.root)
+        grad_a, grad_b = kernel.chamfer_backward(CloudPairs(*pairs), to_b, to_a, grad.contiguous(), ctx.root)
         return grad_a, grad_b, None, None, None, None
 
 
@@ -199,12 +207,7 @@ def match_points(
     _check_pairs(a, b)
     if method not in ("auction", "exact"):
         raise ValueError(f'method must be "auction" or "exact", got {method!r}.')
-    if (
-        isinstance(epsilon, bool)
-        or not isinstance(epsilon, (int, float))
-        or not (math.isfinite(epsilon) and epsilon > 0)
-    ):
-        raise ValueError(f"epsilon must be a positive number in the units of the clouds, got {epsilon!r}.")
+    check_positive("epsilon", epsilon, "the units of the clouds")
     check_count("max_bids", max_bids)
     pairs, n = a.shape[:2]
     start = torch.zeros(pairs, n, dtype=torch.float64, device=a.device)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pointlift.ops._numba.simd import fetch_add
 from pointlift.ops._numba.threading import set_threads
+from pointlift.ops.distances.api import CloudPairs
 from pointlift.ops.distances.auction import auctions
 
 __all__ = ["auction", "chamfer_backward", "chamfer_forward"]
@@ -50,6 +51,16 @@ def _tiles(offsets):  # type: ignore[no-untyped-def]  # pragma: no cover - compi
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
+def _nearest_of_tile(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    tile, tiles, query, asked, points, offsets, index, squared
+):
+    c = np.searchsorted(tiles, tile, side="right") - 1
+    begin = asked[c] + (tile - tiles[c]) * _TILE
+    end = min(begin + _TILE, asked[c + 1])
+    _nearest(query, begin, end, points, offsets[c], offsets[c + 1], index, squared)
+
+
+@njit(cache=True, boundscheck=False, error_model="numpy")
 def _mean(squared, begin, end, root):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     total = 0.0
     for i in range(begin, end):
@@ -69,42 +80,18 @@ def _forward(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
             if task >= a_tiles[-1] + b_tiles[-1]:
                 break
             if task < a_tiles[-1]:
-                c = np.searchsorted(a_tiles, task, side="right") - 1
-                begin = a_offsets[c] + (task - a_tiles[c]) * _TILE
-                _nearest(
-                    a,
-                    begin,
-                    min(begin + _TILE, a_offsets[c + 1]),
-                    b,
-                    b_offsets[c],
-                    b_offsets[c + 1],
-                    to_b,
-                    near_a,
-                )
+                _nearest_of_tile(task, a_tiles, a, a_offsets, b, b_offsets, to_b, near_a)
             else:
-                task -= a_tiles[-1]
-                c = np.searchsorted(b_tiles, task, side="right") - 1
-                begin = b_offsets[c] + (task - b_tiles[c]) * _TILE
-                _nearest(
-                    b,
-                    begin,
-                    min(begin + _TILE, b_offsets[c + 1]),
-                    a,
-                    a_offsets[c],
-                    a_offsets[c + 1],
-                    to_a,
-                    near_b,
-                )
+                _nearest_of_tile(task - a_tiles[-1], b_tiles, b, b_offsets, a, a_offsets, to_a, near_b)
     for c in range(out.size):
         out[c] = _mean(near_a, a_offsets[c], a_offsets[c + 1], root) + _mean(
             near_b, b_offsets[c], b_offsets[c + 1], root
         )
 
 
-def chamfer_forward(
-    a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, root: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+def chamfer_forward(pairs: CloudPairs, root: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Distances (B,), and the rows nearest to each point: of b (N,), and of a (M,)."""
+    a, b, a_offsets, b_offsets = pairs
     out = a.new_zeros(a_offsets.numel() - 1)
     to_b, to_a = torch.zeros(a.shape[0], dtype=torch.int64), torch.zeros(b.shape[0], dtype=torch.int64)
     if a.numel():
@@ -145,16 +132,10 @@ def _backward(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
 
 
 def chamfer_backward(
-    a: Tensor,
-    b: Tensor,
-    a_offsets: Tensor,
-    b_offsets: Tensor,
-    to_b: Tensor,
-    to_a: Tensor,
-    grad: Tensor,
-    root: bool,
+    pairs: CloudPairs, to_b: Tensor, to_a: Tensor, grad: Tensor, root: bool
 ) -> tuple[Tensor, Tensor]:
     """Gradients with respect to a (N, 3) and b (M, 3)."""
+    a, b, a_offsets, b_offsets = pairs
     grad_a, grad_b = torch.zeros_like(a), torch.zeros_like(b)
     if a.numel():
         set_threads()

@@ -10,6 +10,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from pointlift.ops.distances.api import CloudPairs
+
 __all__ = ["auction", "chamfer_backward", "chamfer_forward", "exact_assignment"]
 
 _ENTRIES = 2**22  # distances held at a time
@@ -34,19 +36,17 @@ def _nearest(query: Tensor, points: Tensor) -> Tensor:
     )
 
 
-def _pairs(a_offsets: Tensor, b_offsets: Tensor) -> Iterator[tuple[slice, slice]]:
-    for (i, j), (k, m) in zip(itertools.pairwise(a_offsets.tolist()), itertools.pairwise(b_offsets.tolist())):
-        yield slice(i, j), slice(k, m)
+def _clouds(offsets: Tensor) -> Iterator[slice]:
+    return itertools.starmap(slice, itertools.pairwise(offsets.tolist()))
 
 
-def chamfer_forward(
-    a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, root: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+def chamfer_forward(pairs: CloudPairs, root: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Distances (B,), and the rows nearest to each point: of b (N,), and of a (M,)."""
+    a, b, a_offsets, b_offsets = pairs
     to_b = torch.zeros(a.shape[0], dtype=torch.int64, device=a.device)
     to_a = torch.zeros(b.shape[0], dtype=torch.int64, device=a.device)
     out = a.new_zeros(a_offsets.numel() - 1)
-    for pair, (rows, columns) in enumerate(_pairs(a_offsets, b_offsets)):
+    for pair, (rows, columns) in enumerate(zip(_clouds(a_offsets), _clouds(b_offsets))):
         if rows.stop > rows.start:
             to_b[rows] = _nearest(a[rows], b[columns]) + columns.start
             to_a[columns] = _nearest(b[columns], a[rows]) + rows.start
@@ -57,16 +57,10 @@ def chamfer_forward(
 
 
 def chamfer_backward(
-    a: Tensor,
-    b: Tensor,
-    a_offsets: Tensor,
-    b_offsets: Tensor,
-    to_b: Tensor,
-    to_a: Tensor,
-    grad: Tensor,
-    root: bool,
+    pairs: CloudPairs, to_b: Tensor, to_a: Tensor, grad: Tensor, root: bool
 ) -> tuple[Tensor, Tensor]:
     """Gradients with respect to a (N, 3) and b (M, 3)."""
+    a, b, a_offsets, b_offsets = pairs
     grad_a, grad_b = torch.zeros_like(a), torch.zeros_like(b)
     for own, other, index, offsets, mine, theirs in (
         (a, b, to_b, a_offsets, grad_a, grad_b),

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pointlift.ops.backend import Backend, implementation
-from pointlift.ops.ragged import FLOATS, check_count, sizes, trusted
+from pointlift.ops.ragged import FLOATS, check_count, check_offsets, sizes, trusted
 
 __all__ = ["feature_knn"]
 
@@ -41,11 +41,7 @@ def feature_knn(
             "features must be float32 or float64 of shape (N, C), "
             f"got {tuple(features.shape)} of {features.dtype}."
         )
-    if offsets.ndim != 1 or offsets.numel() < 1 or offsets.dtype != torch.int64:
-        raise ValueError(
-            "offsets must have shape (B + 1,) and dtype int64, "
-            f"got {tuple(offsets.shape)} of {offsets.dtype}."
-        )
+    check_offsets(offsets)
     if not trusted(features):
         _check_values(features, k, offsets, repeat)
     kernel = implementation("feature_neighbors", features.device, features.dtype, backend)

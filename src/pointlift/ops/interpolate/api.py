@@ -4,37 +4,15 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
-from pointlift.ops.backend import Backend, choose, implementation
+from pointlift.ops.backend import Backend
 from pointlift.ops.neighbors.api import knn
-from pointlift.ops.ragged import check_members
+from pointlift.ops.ragged import check_members, check_positive
+from pointlift.ops.rows import pass_rows
 
 __all__ = ["three_nn_interpolate"]
-
-
-class _Weighted(Function):
-    @staticmethod
-    def forward(ctx: Any, features: Tensor, index: Tensor, weight: Tensor, backend: Backend) -> Tensor:
-        ctx.save_for_backward(index, weight)
-        ctx.n, ctx.backend = features.shape[0], backend
-        out: Tensor = implementation("interpolate", features.device, features.dtype, backend).weighted_rows(
-            features, index, weight
-        )
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        index, weight = ctx.saved_tensors
-        kernel = implementation("interpolate", grad.device, grad.dtype, ctx.backend)
-        return kernel.spread_rows(grad.contiguous(), index, weight, ctx.n), None, None, None
 
 
 def three_nn_interpolate(
@@ -60,8 +38,7 @@ def three_nn_interpolate(
     positive, and queries in a cloud without points.
     """
     check_members("three_nn_interpolate", query, points, query_offsets, offsets)
-    if isinstance(eps, bool) or not isinstance(eps, (int, float)) or not (math.isfinite(eps) and eps > 0):
-        raise ValueError(f"eps must be a positive number in squared units of the coordinates, got {eps!r}.")
+    check_positive("eps", eps, "squared units of the coordinates")
     if float(torch.tensor(float(eps), dtype=points.dtype)) == 0:
         raise ValueError(f"eps {eps!r} is zero in {points.dtype}: use a larger one.")
     if features.ndim != 2 or features.shape[0] != points.shape[0] or not features.is_floating_point():
@@ -74,9 +51,8 @@ def three_nn_interpolate(
             f"features are on {features.device} but points on {points.device}: move one of them."
         )
     index, weight = three_nn_weights(points, query, offsets, query_offsets, eps, backend)
-    name = choose("interpolate", features.device, features.dtype, backend).name
-    out: Tensor = _Weighted.apply(features.contiguous(), index, weight.to(features.dtype), name)
-    return out
+    weight = weight.to(features.dtype)
+    return pass_rows("interpolate", "weighted_rows", "spread_rows", features, index, weight, backend=backend)
 
 
 def three_nn_weights(

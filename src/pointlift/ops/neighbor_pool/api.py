@@ -4,53 +4,13 @@ without the (Q, k, C) tensor of all neighbours' features.
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
-from pointlift.ops.backend import Backend, choose, implementation
+from pointlift.ops.backend import Backend
 from pointlift.ops.neighbors.api import check_rows
+from pointlift.ops.rows import pass_rows
 
 __all__ = ["neighbor_max", "neighbor_sum"]
-
-
-class _Max(Function):
-    @staticmethod
-    def forward(ctx: Any, features: Tensor, index: Tensor, backend: Backend) -> Tensor:
-        out: Tensor
-        out, chosen = implementation("neighbor_pool", features.device, features.dtype, backend).greatest(
-            features, index
-        )
-        ctx.save_for_backward(chosen)
-        ctx.n, ctx.backend = features.shape[0], backend
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (chosen,) = ctx.saved_tensors
-        kernel = implementation("neighbor_pool", grad.device, grad.dtype, ctx.backend)
-        return kernel.add_to_chosen(grad.contiguous(), chosen, ctx.n), None, None
-
-
-class _Sum(Function):
-    @staticmethod
-    def forward(ctx: Any, features: Tensor, index: Tensor, backend: Backend) -> Tensor:
-        ctx.save_for_backward(index)
-        ctx.n, ctx.backend = features.shape[0], backend
-        out: Tensor = implementation("neighbor_pool", features.device, features.dtype, backend).total(
-            features, index
-        )
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (index,) = ctx.saved_tensors
-        kernel = implementation("neighbor_pool", grad.device, grad.dtype, ctx.backend)
-        return kernel.add_to_all(grad.contiguous(), index, ctx.n), None, None
 
 
 def _check(features: Tensor, index: Tensor) -> None:
@@ -72,9 +32,9 @@ def neighbor_max(features: Tensor, index: Tensor, backend: Backend | None = None
     not exist.
     """
     _check(features, index)
-    name = choose("neighbor_pool", features.device, features.dtype, backend).name
-    out: Tensor = _Max.apply(features.contiguous(), index.contiguous(), name)
-    return out
+    return pass_rows(
+        "neighbor_pool", "greatest", "add_to_chosen", features, index.contiguous(), backend=backend
+    )
 
 
 def neighbor_sum(features: Tensor, index: Tensor, backend: Backend | None = None) -> Tensor:
@@ -84,6 +44,4 @@ def neighbor_sum(features: Tensor, index: Tensor, backend: Backend | None = None
     Raises ValueError for wrong shapes and dtypes, for no neighbours, and for rows that do not exist.
     """
     _check(features, index)
-    name = choose("neighbor_pool", features.device, features.dtype, backend).name
-    out: Tensor = _Sum.apply(features.contiguous(), index.contiguous(), name)
-    return out
+    return pass_rows("neighbor_pool", "total", "add_to_all", features, index.contiguous(), backend=backend)

@@ -77,14 +77,20 @@ def _width(channels: int) -> int:
     return -(-share // _CHANNELS) * _CHANNELS
 
 
+@njit(cache=True, boundscheck=False, error_model="numpy")
+def _clear(out, begin, end):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    # zeros in the channels begin ... end - 1
+    for row in range(out.shape[0]):
+        for c in range(begin, end):
+            out[row, c] = 0
+
+
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
 def _add_to_chosen(grad, chosen, out, width):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     rows, channels = grad.shape
     for t in prange((channels + width - 1) // width):
         begin, end = t * width, min(channels, (t + 1) * width)
-        for row in range(out.shape[0]):
-            for c in range(begin, end):
-                out[row, c] = 0
+        _clear(out, begin, end)
         for q in range(rows):
             for c in range(begin, end):
                 out[chosen[q, c], c] += grad[q, c]
@@ -104,9 +110,7 @@ def _add_to_all(grad, index, out, width):  # type: ignore[no-untyped-def]  # pra
     rows, k = index.shape
     for t in prange((channels + width - 1) // width):
         begin, end = t * width, min(channels, (t + 1) * width)
-        for row in range(out.shape[0]):
-            for c in range(begin, end):
-                out[row, c] = 0
+        _clear(out, begin, end)
         for q in range(rows):
             for j in range(k):
                 row = index[q, j]

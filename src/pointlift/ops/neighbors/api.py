@@ -8,16 +8,12 @@ indices. Searches are not differentiable.
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
-from pointlift.ops.backend import Backend, choose, implementation
-from pointlift.ops.ragged import check_count, check_members, trusted
+from pointlift.ops.backend import Backend, implementation
+from pointlift.ops.ragged import check_count, check_members, check_positive, trusted
+from pointlift.ops.rows import pass_rows
 
 __all__ = ["ball_query", "group", "knn"]
 
@@ -79,12 +75,7 @@ def ball_query(
     Raises ValueError for wrong shapes, dtypes and offsets, NaN or infinite coordinates, a radius that is not
     positive and finite, and queries in a cloud without points.
     """
-    if (
-        isinstance(radius, bool)
-        or not isinstance(radius, (int, float))
-        or not (math.isfinite(radius) and radius > 0)
-    ):
-        raise ValueError(f"radius must be a positive number in the units of points, got {radius!r}.")
+    check_positive("radius", radius, "the units of points")
     check_count("k", k)
     check_members("ball_query", query, points, query_offsets, offsets)
     kernel = implementation("neighbors", points.device, points.dtype, backend)
@@ -94,28 +85,6 @@ def ball_query(
         query.detach().contiguous(), points.detach().contiguous(), squared, k, query_offsets, offsets
     )
     return found
-
-
-class _Group(Function):
-    @staticmethod
-    def forward(ctx: Any, features: Tensor, index: Tensor, backend: Backend) -> Tensor:
-        ctx.save_for_backward(index)
-        ctx.n, ctx.backend = features.shape[0], backend
-        out: Tensor = implementation("neighbors", features.device, features.dtype, backend).gather_rows(
-            features, index.reshape(-1)
-        )
-        return out.reshape(*index.shape, features.shape[1])
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (index,) = ctx.saved_tensors
-        kernel = implementation("neighbors", grad.device, grad.dtype, ctx.backend)
-        return (
-            kernel.scatter_rows(grad.reshape(-1, grad.shape[-1]).contiguous(), index.reshape(-1), ctx.n),
-            None,
-            None,
-        )
 
 
 def check_rows(features: Tensor, index: Tensor) -> None:
@@ -148,6 +117,7 @@ def group(features: Tensor, index: Tensor, backend: Backend | None = None) -> Te
     Raises ValueError for wrong shapes and dtypes and for rows that do not exist.
     """
     check_rows(features, index)
-    name = choose("neighbors", features.device, features.dtype, backend).name
-    out: Tensor = _Group.apply(features.contiguous(), index.contiguous(), name)
-    return out
+    rows = pass_rows(
+        "neighbors", "gather_rows", "scatter_rows", features, index.contiguous().reshape(-1), backend=backend
+    )
+    return rows.reshape(*index.shape, features.shape[1])

@@ -9,6 +9,7 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
+from pointlift.ops._numba.counting_sort import counting_sort
 from pointlift.ops._numba.point_lanes import LANES, bits_in_ball, first
 from pointlift.ops._numba.simd import fetch_add
 from pointlift.ops._numba.threading import set_threads
@@ -147,17 +148,11 @@ def _balls(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
                     index[i, j] = index[i, 0]
 
 
-def _in_large(
-    query: np.ndarray,
-    points: np.ndarray,
-    squared: np.ndarray,
-    first_row: int,
-    index: np.ndarray,
-    threads: int,
-) -> np.ndarray:
-    """Fill index (Q, k) for one large cloud; returns the queries that a scan of all points answers sooner."""
-    if not in_ball_by_grid(query, points, squared, first_row, index, threads):
-        balls.in_ball_by_tree(query, points, squared, first_row, index, threads)
+def _in_large(asked: balls.Asked, threads: int) -> np.ndarray:
+    """Fill the index of one large cloud; returns the queries that a scan of all points answers sooner."""
+    if not in_ball_by_grid(asked, threads):
+        balls.in_ball_by_tree(asked, threads)
+    query, points, _, first_row, index = asked
     empty = np.flatnonzero(index[:, 0] == balls.EMPTY)
     if len(empty) >= _LOST:
         distance, near = np.empty((len(empty), 1), points.dtype), np.empty((len(empty), 1), np.int64)
@@ -192,13 +187,9 @@ def in_ball(
     left = [_tasks(asked, np.flatnonzero(~large))]
     for b in np.flatnonzero(large).tolist():
         rows = slice(int(asked[b]), int(asked[b + 1]))
+        cloud = xyz[ends[b] : ends[b + 1]]
         single = _in_large(
-            query.numpy()[rows],
-            xyz[ends[b] : ends[b + 1]],
-            squared,
-            int(ends[b]),
-            index.numpy()[rows],
-            threads,
+            balls.Asked(query.numpy()[rows], cloud, squared, int(ends[b]), index.numpy()[rows]), threads
         )
         single += int(asked[b])
         left.append(np.stack([np.full_like(single, b), single, single + 1], 1))
@@ -229,19 +220,6 @@ def gather_rows(features: Tensor, index: Tensor) -> Tensor:
     return out
 
 
-@njit(cache=True, boundscheck=False, error_model="numpy")
-def _entries_of_rows(index, start, entries):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # start (n + 1,) zeros -> where each row's entries begin in `entries`, which rise
-    for e in range(index.size):
-        start[index[e] + 1] += 1
-    for row in range(start.size - 1):
-        start[row + 1] += start[row]
-    at = start[:-1].copy()
-    for e in range(index.size):
-        entries[at[index[e]]] = e
-        at[index[e]] += 1
-
-
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
 def _sum_entries(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     values, start, entries, weight, share, out, block
@@ -267,7 +245,7 @@ def scatter_rows(values: Tensor, index: Tensor, n: int, weight: Tensor | None = 
     """
     out = values.new_empty(n, values.shape[1])
     start, entries = np.zeros(n + 1, np.int64), np.empty(index.numel(), np.int64)
-    _entries_of_rows(index.numpy(), start, entries)
+    counting_sort(index.numpy(), start, entries)
     if out.numel():
         set_threads()
         factors = np.empty(0, values.numpy().dtype) if weight is None else weight.numpy()

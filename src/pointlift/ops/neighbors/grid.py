@@ -9,10 +9,11 @@ import math
 import numpy as np
 from numba import njit, prange
 
+from pointlift.ops._numba.counting_sort import counting_sort
 from pointlift.ops._numba.point_lanes import LANES, bits_in_ball, first
 from pointlift.ops._numba.simd import fetch_add
 from pointlift.ops.neighbors import balls
-from pointlift.ops.neighbors.balls import EMPTY, UNDECIDED
+from pointlift.ops.neighbors.balls import UNDECIDED, Asked, write_ball
 
 __all__ = ["in_ball_by_grid"]
 
@@ -42,24 +43,14 @@ def _step(value, low, scale, cells):  # type: ignore[no-untyped-def]  # pragma: 
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
-def _put(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    points, low, scale, shape, start, places
-):
-    # places: the rows of points by cell, rising in each; start (cells + 1,) zeros -> where each cell begins
-    n = points.shape[0]
-    cell = np.empty(n, np.int32)
-    for i in range(n):
+def _cells(points, low, scale, shape):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    cell = np.empty(points.shape[0], np.int32)
+    for i in range(cell.size):
         a = _step(points[i, 0], low[0], scale, shape[0])
         b = _step(points[i, 1], low[1], scale, shape[1])
         c = _step(points[i, 2], low[2], scale, shape[2])
         cell[i] = (a * shape[1] + b) * shape[2] + c
-        start[cell[i] + 1] += 1
-    for v in range(start.size - 1):
-        start[v + 1] += start[v]
-    at = start[:-1].copy()
-    for i in range(n):
-        places[at[cell[i]]] = i
-        at[cell[i]] += 1
+    return cell
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
@@ -73,9 +64,10 @@ def _crowd(start):  # type: ignore[no-untyped-def]  # pragma: no cover - compile
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
 def _rows_in_ball(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    px, py, pz, squared, reach, low, scale, shape, start, planes, places, most, out
+    px, py, pz, squared, reach, grid, start, planes, places, most, out
 ):
     # the rows of a ball in any order: their number, or UNDECIDED when they are more than `most`
+    low, scale, shape = grid
     x, y, z = planes[0], planes[1], planes[2]
     behind, ahead = _step(pz - reach, low[2], scale, shape[2]), _step(pz + reach, low[2], scale, shape[2])
     found = 0
@@ -102,23 +94,9 @@ def _rows_in_ball(  # type: ignore[no-untyped-def]  # pragma: no cover - compile
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
 def _balls(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    query,
-    order,
-    squared,
-    reach,
-    low,
-    scale,
-    shape,
-    start,
-    points,
-    places,
-    first_row,
-    index,
-    most,
-    counter,
-    threads,
+    query, order, squared, reach, grid, start, points, places, first_row, index, most, counter, threads
 ):
-    k, n = index.shape[1], places.size
+    n = places.size
     planes = np.empty((3, n + LANES), points.dtype)
     for i in range(n):
         for c in range(3):
@@ -133,28 +111,15 @@ def _balls(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
             for p in range(begin, min(order.size, begin + _TASK)):
                 i = order[p]
                 px, py, pz = query[i, 0], query[i, 1], query[i, 2]
-                found = _rows_in_ball(
-                    px, py, pz, squared[0], reach, low, scale, shape, start, planes, places, most, held
-                )
-                if found <= 0:
-                    index[i, 0] = EMPTY if found == 0 else UNDECIDED
-                    continue
-                held[:found].sort()
-                for j in range(k):
-                    index[i, j] = first_row + (held[j] if j < found else held[0])
+                found = _rows_in_ball(px, py, pz, squared[0], reach, grid, start, planes, places, most, held)
+                write_ball(held, found, first_row, index[i])
 
 
-def in_ball_by_grid(
-    query: np.ndarray,
-    points: np.ndarray,
-    squared: np.ndarray,
-    first_row: int,
-    index: np.ndarray,
-    threads: int,
-) -> bool:
-    """As `balls.in_ball_by_tree`, by a grid. False, and index left as it is,
+def in_ball_by_grid(asked: Asked, threads: int) -> bool:
+    """As `balls.in_ball_by_tree`, by a grid. False, and the index left as it is,
     for a cloud that no grid of few cells cuts well.
     """
+    query, points, squared, first_row, index = asked
     low, high = np.empty(3), np.empty(3)
     _corners(points, low, high)
     # no point of a ball is farther along an axis: room for the rounding of squares,
@@ -165,28 +130,16 @@ def in_ball_by_grid(
     while float(np.prod(np.floor(extent / edge) + 1)) > most:
         edge *= 1.1
     shape = np.floor(extent / edge).astype(np.int64) + 1
+    grid = (low, 1 / edge, shape)
     start, places = np.zeros(int(np.prod(shape)) + 1, np.int32), np.empty(len(points), np.int32)
-    _put(points, low, 1 / edge, shape, start, places)
+    counting_sort(_cells(points, *grid), start, places)
     if edge > reach and _crowd(start) > _CROWDED:
         return False
-    begins, order = np.zeros_like(start), np.empty(len(query), np.int32)
-    _put(query, low, 1 / edge, shape, begins, order)
+    order = np.empty(len(query), np.int32)
+    counting_sort(_cells(query, *grid), np.zeros_like(start), order)
     counter = np.zeros(1, np.int64)
     _balls(
-        query,
-        order,
-        squared,
-        reach,
-        low,
-        1 / edge,
-        shape,
-        start,
-        points,
-        places,
-        first_row,
-        index,
-        balls.MANY,
-        counter,
+        query, order, squared, reach, grid, start, points, places, first_row, index, balls.MANY, counter,
         threads,
-    )
+    )  # fmt: skip
     return True

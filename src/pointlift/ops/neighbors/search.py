@@ -25,6 +25,9 @@ from pointlift.ops.neighbors.tree import Forest, gap, leaves_of, own_leaves
 
 __all__ = ["nearest"]
 
+# In the kernels `tree` is x, y, z and rows of leaves; `lists` are distances and rows of a leaf's queries,
+# and their width; `found_in` are the boxes that were collected, the stride between their sides, and leaves.
+
 _WIDEST = WIDTHS[-1]
 _SHARED = 256  # leaves up to which the queries of a leaf share one walk
 _CLOSER = 0.625  # share of a bound on a squared distance that on surfaces still holds enough points
@@ -53,9 +56,11 @@ def _hold_many(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
 
 @njit(cache=True, boundscheck=False, error_model="numpy", inline="always")
 def _look(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    x, y, z, rows, leaf, px, py, pz, d, near, who, slot, width
+    tree, leaf, px, py, pz, d, lists, slot
 ):
     # hold what one leaf has for one query
+    x, y, z, rows = tree
+    near, who, width = lists
     bits = bits_within(x, y, z, leaf * LANES, px, py, pz, near[slot + width - 1], d)
     if bits != 0:
         if width <= _WIDEST:
@@ -66,10 +71,12 @@ def _look(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
 def _collect(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    box, root, inner, first_leaf, home, away, low, high, bound, most, stack, boxes, stride, leaves
+    box, nodes, home, away, low, high, bound, most, stack, found_in
 ):
     # leaves outside home ... away whose boxes are not farther than the bound from a box of queries:
     # their number, or -1 if above `most`
+    root, inner, first_leaf = nodes
+    boxes, stride, leaves = found_in
     found, height = 0, 1
     stack[0] = 0
     while height > 0:
@@ -96,8 +103,10 @@ def _collect(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
 
 @njit(cache=True, boundscheck=False, error_model="numpy", inline="always")
 def _visit(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    x, y, z, rows, px, py, pz, boxes, stride, leaves, found, d, gaps, near, who, slot, width
+    tree, px, py, pz, found_in, found, d, gaps, lists, slot
 ):
+    boxes, stride, leaves = found_in
+    near, _, width = lists
     last = slot + width - 1
     for begin in range(0, found, LANES):
         bits = bits_at_most_gap(boxes, stride, begin, px, py, pz, near[last], gaps)
@@ -107,7 +116,7 @@ def _visit(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
             i = first(bits)
             bits &= bits - 1
             if gaps[i] <= near[last]:
-                _look(x, y, z, rows, leaves[begin + i], px, py, pz, d, near, who, slot, width)
+                _look(tree, leaves[begin + i], px, py, pz, d, lists, slot)
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy", inline="always")
@@ -121,10 +130,12 @@ def _nearer(d, few, wanted):  # type: ignore[no-untyped-def]  # pragma: no cover
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
 def _begin(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    query, places, begin, end, x, y, z, rows, home, away, present, d, near, who, width, low, high
+    query, places, begin, end, tree, home, away, present, d, lists, low, high
 ):
     # the queries begin ... end look at the leaves home ... away;
     # returns how far the k-th is at most, and low, high: the queries' box
+    x, y, z, rows = tree
+    near, who, width = lists
     farthest = query[0, 0] * 0
     # below 64: the power of two that tells a bound of the k-th in the leaf, which then has at least k points
     few = LANES
@@ -146,7 +157,7 @@ def _begin(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
             hold(_nearer(d, few, present), d, rows, home * LANES, near, who, slot, width)
         else:
             for leaf in range(home, away):
-                _look(x, y, z, rows, leaf, px, py, pz, d, near, who, slot, width)
+                _look(tree, leaf, px, py, pz, d, lists, slot)
         for c in range(3):
             low[c] = min(low[c], query[i, c])
             high[c] = max(high[c], query[i, c])
@@ -156,37 +167,20 @@ def _begin(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
 def _finish(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    query, places, begin, end, x, y, z, rows, boxes, stride, leaves, found, d, gaps, near, who, width, place
+    query, places, begin, end, tree, found_in, found, d, gaps, lists, place
 ):
     # the queries begin ... end, whose lists are `place` and following, look at the leaves that were collected
     for q in range(end - begin):
         i = places[begin + q]
         px, py, pz = query[i, 0], query[i, 1], query[i, 2]
-        _visit(
-            x,
-            y,
-            z,
-            rows,
-            px,
-            py,
-            pz,
-            boxes,
-            stride,
-            leaves,
-            found,
-            d,
-            gaps,
-            near,
-            who,
-            (place + q) * width,
-            width,
-        )
+        _visit(tree, px, py, pz, found_in, found, d, gaps, lists, (place + q) * lists[2])
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")
 def _write(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    places, begin, end, present, first_row, near, who, width, distance, index
+    places, begin, end, present, first_row, lists, distance, index
 ):
+    near, who, width = lists
     k = distance.shape[1]
     for q in range(end - begin):
         i = places[begin + q]
@@ -201,35 +195,19 @@ def _write(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
 def _search(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    query,
-    places,
-    groups,
-    depth,
-    first_node,
-    first_leaf,
-    ends,
-    box,
-    planes,
-    rows,
-    distance,
-    index,
-    width,
-    most,
-    counter,
-    threads,
+    query, places, groups, forest, distance, index, width, most, counter, threads
 ):
+    depth, first_node, first_leaf, ends, box, planes, rows = forest
     k = distance.shape[1]
-    x, y, z = planes[0], planes[1], planes[2]
+    tree = (planes[0], planes[1], planes[2], rows)
     deepest = depth.max()
     stride = max(most, 1 << deepest) + LANES
     for _ in prange(threads):
         d, gaps = np.empty(LANES, query.dtype), np.empty(LANES, query.dtype)
-        near, who = np.empty(LANES * width, query.dtype), np.empty(LANES * width, np.int32)
-        boxes, leaves, stack = (
-            np.empty(6 * stride, query.dtype),
-            np.empty(stride, np.int64),
-            np.empty(2 * deepest + 4, np.int64),
-        )
+        near = np.empty(LANES * width, query.dtype)
+        lists = (near, np.empty(LANES * width, np.int32), width)
+        found_in = (np.empty(6 * stride, query.dtype), stride, np.empty(stride, np.int64))
+        stack = np.empty(2 * deepest + 4, np.int64)
         low, high = np.empty(3, query.dtype), np.empty(3, query.dtype)
         while True:
             g = fetch_add(counter)
@@ -243,47 +221,11 @@ def _search(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
                 up += 1
             home = first_leaf[b] + ((leaf - first_leaf[b]) >> up << up)
             away = home + (1 << up)
-            inner = (1 << depth[b]) - 1
-            bound = _begin(
-                query, places, begin, end, x, y, z, rows, home, away, present, d, near, who, width, low, high
-            )
-            found = _collect(
-                box,
-                first_node[b],
-                inner,
-                first_leaf[b],
-                home,
-                away,
-                low,
-                high,
-                bound,
-                most,
-                stack,
-                boxes,
-                stride,
-                leaves,
-            )
+            nodes = (first_node[b], (1 << depth[b]) - 1, first_leaf[b])
+            bound = _begin(query, places, begin, end, tree, home, away, present, d, lists, low, high)
+            found = _collect(box, nodes, home, away, low, high, bound, most, stack, found_in)
             if found >= 0:
-                _finish(
-                    query,
-                    places,
-                    begin,
-                    end,
-                    x,
-                    y,
-                    z,
-                    rows,
-                    boxes,
-                    stride,
-                    leaves,
-                    found,
-                    d,
-                    gaps,
-                    near,
-                    who,
-                    width,
-                    0,
-                )
+                _finish(query, places, begin, end, tree, found_in, found, d, gaps, lists, 0)
             else:
                 for q in range(end - begin):
                     bound = near[(q + 1) * width - 1]
@@ -291,44 +233,10 @@ def _search(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
                         low[c] = query[places[begin + q], c]
                         high[c] = low[c]
                     every = 1 << deepest
-                    found = _collect(
-                        box,
-                        first_node[b],
-                        inner,
-                        first_leaf[b],
-                        home,
-                        away,
-                        low,
-                        high,
-                        bound,
-                        every,
-                        stack,
-                        boxes,
-                        stride,
-                        leaves,
-                    )
+                    found = _collect(box, nodes, home, away, low, high, bound, every, stack, found_in)
                     one = begin + q
-                    _finish(
-                        query,
-                        places,
-                        one,
-                        one + 1,
-                        x,
-                        y,
-                        z,
-                        rows,
-                        boxes,
-                        stride,
-                        leaves,
-                        found,
-                        d,
-                        gaps,
-                        near,
-                        who,
-                        width,
-                        q,
-                    )
-            _write(places, begin, end, present, ends[b], near, who, width, distance, index)
+                    _finish(query, places, one, one + 1, tree, found_in, found, d, gaps, lists, q)
+            _write(places, begin, end, present, ends[b], lists, distance, index)
 
 
 def _groups(start: np.ndarray, cloud: np.ndarray) -> np.ndarray:
@@ -359,4 +267,5 @@ def nearest(
     groups = _groups(start, cloud)
     k = min(distance.shape[1], int(np.diff(forest.ends).max()))
     width = next((w for w in WIDTHS if w >= k), k)
-    _search(query, places, groups, *forest, distance, index, width, _SHARED, np.zeros(1, np.int64), threads)
+    counter = np.zeros(1, np.int64)
+    _search(query, places, groups, tuple(forest), distance, index, width, _SHARED, counter, threads)

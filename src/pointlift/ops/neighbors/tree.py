@@ -13,6 +13,7 @@ import numpy as np
 from numba import get_num_threads, njit, prange
 
 from pointlift.ops._numba.blocks import morton_order
+from pointlift.ops._numba.counting_sort import counting_sort
 from pointlift.ops._numba.point_lanes import LANES
 from pointlift.ops._numba.simd import fetch_add
 
@@ -268,19 +269,6 @@ def _descend(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
             cloud[out[i]] = b
 
 
-@njit(cache=True, boundscheck=False, error_model="numpy")
-def _sorted(leaf, start, places):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # start (leaves + 1,) zeros -> where each leaf's queries begin in `places`
-    for i in range(leaf.size):
-        start[leaf[i] + 1] += 1
-    for i in range(start.size - 1):
-        start[i + 1] += start[i]
-    at = start[:-1].copy()
-    for i in range(leaf.size):
-        places[at[leaf[i]]] = i
-        at[leaf[i]] += 1
-
-
 def leaves_of(
     query: np.ndarray, asked: np.ndarray, forest: Forest
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -291,7 +279,7 @@ def leaves_of(
     leaf, cloud = np.empty(len(query), np.int64), np.zeros(leaves, np.int64)
     _descend(query, asked, cloud, forest.depth, forest.first_node, forest.first_leaf, forest.box, leaf, 512)
     places, start = np.empty(len(query), np.int64), np.zeros(leaves + 1, np.int64)
-    _sorted(leaf, start, places)
+    counting_sort(leaf, start, places)
     return places, start, cloud
 
 

@@ -21,12 +21,14 @@ import torch
 from torch import Tensor
 
 from pointlift.ops.backend import Backend, implementation
-from pointlift.ops.ragged import FLOATS, check_clouds, check_count
+from pointlift.ops.ragged import FLOATS, check_clouds, check_count, check_rotations, check_size
 
 __all__ = ["Cameras", "Fragments", "Light", "Paint", "rasterize", "shade", "splat_points"]
 
 LARGEST = 2**31 - 1  # faces and vertices are numbered with 32 bits
 FARTHEST = 1e37  # depths are float32
+
+Color = tuple[float, float, float]
 
 
 class Cameras(NamedTuple):
@@ -38,6 +40,14 @@ class Cameras(NamedTuple):
     distance: float
     focal: float = 1.0
     orthographic: bool = False
+
+
+class Frame(NamedTuple):
+    """What kernels are told of the cameras: with float64 rotations, and the size of their pictures."""
+
+    eyes: Cameras
+    height: int
+    width: int
 
 
 class Fragments(NamedTuple):
@@ -74,7 +84,7 @@ class Paint(NamedTuple):
     (F, 3), vertex_colors (N, 3), else `color`. uv is repeated beyond 0-1, v points up, and texels are
     interpolated."""
 
-    color: tuple[float, float, float] = (0.8, 0.8, 0.8)
+    color: Color = (0.8, 0.8, 0.8)
     face_colors: Tensor | None = None
     vertex_colors: Tensor | None = None
     uv: Tensor | None = None
@@ -98,12 +108,9 @@ def rasterize(
     Raises ValueError for wrong shapes and dtypes, a mesh without faces, faces that name missing vertices, NaN
     or infinite coordinates, and cameras that are no cameras.
     """
-    height, width = _frame(size)
-    vertices, faces = _check_mesh(vertices, faces)
-    eyes = check_cameras(cameras, vertices.device)
-    vertices, eyes, unit = _in_units(vertices, eyes)
+    vertices, faces, frame, unit = _prepared(vertices, faces, cameras, size)
     kernel = implementation("raster", vertices.device, vertices.dtype, backend)
-    found: Fragments = kernel.rasterize(vertices, faces, eyes, height, width, barycentric, normal)
+    found: Fragments = kernel.rasterize(vertices, faces, frame, barycentric, normal)
     return found if unit == 1 else found._replace(depth=found.depth * unit)
 
 
@@ -114,7 +121,7 @@ def shade(
     size: int | tuple[int, int] = 224,
     paint: Paint | None = None,
     light: Light | None = None,
-    background: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    background: Color = (1.0, 1.0, 1.0),
     backend: Backend | None = None,
 ) -> Tensor:
     """(V, 3, H, W) float32 in 0-1: pictures of a mesh in `paint` (default: grey) under `light`.
@@ -122,16 +129,13 @@ def shade(
 
     Raises ValueError as `rasterize` does, and for colours or a texture that do not fit the mesh.
     """
-    height, width = _frame(size)
-    vertices, faces = _check_mesh(vertices, faces)
-    eyes = check_cameras(cameras, vertices.device)
-    vertices, eyes, _ = _in_units(vertices, eyes)
+    vertices, faces, frame, _ = _prepared(vertices, faces, cameras, size)
     paint = _check_paint(paint if paint is not None else Paint(), len(vertices), len(faces))
     light = _check_light(light if light is not None else Light())
     if len(background) != 3 or not all(0 <= b <= 1 for b in background):
         raise ValueError(f"background must be three numbers in 0-1, got {background!r}.")
     kernel = implementation("raster", vertices.device, vertices.dtype, backend)
-    images: Tensor = kernel.shade(vertices, faces, eyes, height, width, paint, light, background)
+    images: Tensor = kernel.shade(vertices, faces, frame, paint, light, background)
     return images
 
 
@@ -156,7 +160,7 @@ def splat_points(
     Raises ValueError for wrong shapes and dtypes, NaN or infinite values, and options outside their range.
     """
     check_clouds("xyz", xyz, offsets)
-    height, width = _frame(size)
+    height, width = check_size(size)
     check_count("splat", splat)
     eyes = check_cameras(cameras, xyz.device)
     if values is not None:
@@ -176,9 +180,7 @@ def splat_points(
     images: Tensor = kernel.splat_points(
         xyz.detach().to(torch.float64).contiguous(),
         offsets,
-        eyes,
-        height,
-        width,
+        Frame(eyes, height, width),
         values,
         splat,
         float(background),
@@ -188,11 +190,7 @@ def splat_points(
 
 def check_cameras(cameras: Cameras, device: torch.device) -> Cameras:
     """The cameras with float64 rotations on `device`. Raises ValueError where they are no cameras."""
-    r = cameras.rotations
-    if r.ndim != 3 or r.shape[1:] != (3, 3) or not r.is_floating_point() or not bool(torch.isfinite(r).all()):
-        raise ValueError(
-            f"rotations must be finite floats of shape (V, 3, 3), got {tuple(r.shape)} of {r.dtype}."
-        )
+    check_rotations(cameras.rotations)
     if not abs(cameras.distance) < FARTHEST:
         raise ValueError(
             f"distance must be a number below {FARTHEST:g} in the units of the vertices, "
@@ -200,15 +198,19 @@ def check_cameras(cameras: Cameras, device: torch.device) -> Cameras:
         )
     if not (math.isfinite(cameras.focal) and cameras.focal > 0):
         raise ValueError(f"focal must be a positive number, got {cameras.focal!r}.")
-    turns = r.detach().to(device, torch.float64).contiguous()
+    turns = cameras.rotations.detach().to(device, torch.float64).contiguous()
     return Cameras(turns, float(cameras.distance), float(cameras.focal), bool(cameras.orthographic))
 
 
-def _frame(size: int | tuple[int, int]) -> tuple[int, int]:
-    height, width = (size, size) if isinstance(size, int) else size
-    check_count("height", height)
-    check_count("width", width)
-    return height, width
+def _prepared(
+    vertices: Tensor, faces: Tensor, cameras: Cameras, size: int | tuple[int, int]
+) -> tuple[Tensor, Tensor, Frame, float]:
+    """The mesh and its frame, checked, and the unit of `_in_units`."""
+    height, width = check_size(size)
+    vertices, faces = _check_mesh(vertices, faces)
+    eyes = check_cameras(cameras, vertices.device)
+    vertices, eyes, unit = _in_units(vertices, eyes)
+    return vertices, faces, Frame(eyes, height, width), unit
 
 
 def _check_mesh(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:

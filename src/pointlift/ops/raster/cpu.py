@@ -7,6 +7,8 @@ and written once.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numba import njit, prange
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from pointlift.ops._numba.simd import fetch_add
 from pointlift.ops._numba.threading import set_threads
-from pointlift.ops.raster.api import Cameras, Fragments, Light, Paint
+from pointlift.ops.raster.api import Cameras, Color, Fragments, Frame, Light, Paint
 from pointlift.ops.raster.triangles import depth_of, grid_bits, homogeneous_edges, project, z_buffer
 
 __all__ = ["rasterize", "shade", "splat_points"]
@@ -348,43 +350,38 @@ def _lens(eyes: Cameras, height: int, width: int) -> tuple[bool, float, float, f
     )
 
 
-def _bands(views: int, threads: int) -> int:
-    return -(-threads // views) if views else 1
+def _views(vertices: Tensor, faces: Tensor, frame: Frame, threads: int) -> tuple[Any, ...]:
+    """What both kernels of meshes begin with; bands of a view where there are more threads than views."""
+    eyes, height, width = frame
+    views = len(eyes.rotations)
+    bands = -(-threads // views) if views else 1
+    turns, lines = eyes.rotations.numpy(), grid_bits(height, width)
+    return vertices.numpy(), faces.numpy().view(np.uint32), turns, eyes.distance, _lens(*frame), lines, bands
 
 
-def rasterize(
-    vertices: Tensor, faces: Tensor, eyes: Cameras, height: int, width: int, barycentric: bool, normal: bool
-) -> Fragments:
+def rasterize(vertices: Tensor, faces: Tensor, frame: Frame, barycentric: bool, normal: bool) -> Fragments:
     """What every pixel sees of the triangles; arguments and result as in `api.rasterize`,
     which checks them.
     """
-    views, threads = len(eyes.rotations), set_threads()
-    depth, face = torch.empty(views, height, width), torch.empty(views, height, width, dtype=torch.int32)
-    weights = torch.empty(views, height, width, 3 if barycentric else 0)
-    normals = torch.empty(views, height, width, 3 if normal else 0)
+    shape = (len(frame.eyes.rotations), frame.height, frame.width)
+    depth, face = torch.empty(shape), torch.empty(shape, dtype=torch.int32)
+    weights = torch.empty(*shape, 3 if barycentric else 0)
+    normals = torch.empty(*shape, 3 if normal else 0)
+    threads = set_threads()
     _rasterize(
-        vertices.numpy(), faces.numpy().view(np.uint32), eyes.rotations.numpy(), eyes.distance,
-        _lens(eyes, height, width), grid_bits(height, width), _bands(views, threads), depth.numpy(),
-        face.numpy(), weights.numpy(), normals.numpy(), np.zeros(1, np.int64), threads,
+        *_views(vertices, faces, frame, threads), depth.numpy(), face.numpy(), weights.numpy(),
+        normals.numpy(), np.zeros(1, np.int64), threads,
     )  # fmt: skip
     return Fragments(depth, face, weights if barycentric else None, normals if normal else None)
 
 
 def shade(
-    vertices: Tensor,
-    faces: Tensor,
-    eyes: Cameras,
-    height: int,
-    width: int,
-    paint: Paint,
-    light: Light,
-    background: tuple[float, float, float],
+    vertices: Tensor, faces: Tensor, frame: Frame, paint: Paint, light: Light, background: Color
 ) -> Tensor:
     """Pictures of the triangles in their paint under the light;
     arguments and result as in `api.shade`, which checks them.
     """
-    views, threads = len(eyes.rotations), set_threads()
-    images = torch.empty(views, 3, height, width)
+    images = torch.empty(len(frame.eyes.rotations), 3, frame.height, frame.width)
     texture = np.zeros((1, 1, 3), np.uint8) if paint.texture is None else paint.texture.numpy()
     kind, table = _UNIFORM, torch.tensor([paint.color], dtype=torch.float32)
     if paint.uv is not None:
@@ -394,35 +391,29 @@ def shade(
     elif paint.vertex_colors is not None:
         kind, table = _VERTICES, paint.vertex_colors
     strengths = (light.ambient, light.key, light.head, light.specular, *light.direction)
+    threads = set_threads()
     _shade(
-        vertices.numpy(), faces.numpy().view(np.uint32), eyes.rotations.numpy(), eyes.distance,
-        _lens(eyes, height, width), grid_bits(height, width), _bands(views, threads),
-        (kind, table.numpy(), texture), tuple(float(s) for s in strengths), light.shininess,
-        tuple(float(b) for b in background), images.numpy(), np.zeros(1, np.int64), threads,
+        *_views(vertices, faces, frame, threads), (kind, table.numpy(), texture),
+        tuple(float(s) for s in strengths), light.shininess, tuple(float(b) for b in background),
+        images.numpy(), np.zeros(1, np.int64), threads,
     )  # fmt: skip
     return images
 
 
 def splat_points(
-    xyz: Tensor,
-    offsets: Tensor,
-    eyes: Cameras,
-    height: int,
-    width: int,
-    values: Tensor | None,
-    splat: int,
-    background: float,
+    xyz: Tensor, offsets: Tensor, frame: Frame, values: Tensor | None, splat: int, background: float
 ) -> Tensor:
     """The nearest point of every pixel, or its values; arguments and result as in `api.splat_points`,
     which checks them.
     """
+    eyes, height, width = frame
     threads = set_threads()
     drawn = torch.empty(len(xyz), 0) if values is None else values
     images = torch.empty(
         offsets.numel() - 1, len(eyes.rotations), 1 if values is None else values.shape[1], height, width
     )
     _splat(
-        xyz.numpy(), offsets.numpy(), eyes.rotations.numpy(), eyes.distance, _lens(eyes, height, width),
-        drawn.numpy(), splat, background, images.numpy(), np.zeros(1, np.int64), threads,
+        xyz.numpy(), offsets.numpy(), eyes.rotations.numpy(), eyes.distance, _lens(*frame), drawn.numpy(),
+        splat, background, images.numpy(), np.zeros(1, np.int64), threads,
     )  # fmt: skip
     return images

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pointlift.ops.raster.api import Cameras, Fragments, Light, Paint
+from pointlift.ops.raster.api import Cameras, Color, Fragments, Frame, Light, Paint
 from pointlift.ops.raster.triangles import SLIVER, grid_bits
 
 __all__ = ["rasterize", "shade", "splat_points"]
@@ -122,10 +122,9 @@ def _normals(vertices: Tensor, faces: Tensor) -> Tensor:
     return torch.where(length > 0, normal / length.clamp(min=1e-300), 0.0)
 
 
-def rasterize(
-    vertices: Tensor, faces: Tensor, eyes: Cameras, height: int, width: int, barycentric: bool, normal: bool
-) -> Fragments:
+def rasterize(vertices: Tensor, faces: Tensor, frame: Frame, barycentric: bool, normal: bool) -> Fragments:
     """See `pointlift.ops.raster.api.rasterize`."""
+    eyes, height, width = frame
     faces = faces.to(torch.int64)
     views = len(eyes.rotations)
     depth, face = (
@@ -180,16 +179,10 @@ def _colors(paint: Paint, faces: Tensor, owner: Tensor, weight: Tensor) -> Tenso
 
 
 def shade(
-    vertices: Tensor,
-    faces: Tensor,
-    eyes: Cameras,
-    height: int,
-    width: int,
-    paint: Paint,
-    light: Light,
-    background: tuple[float, float, float],
+    vertices: Tensor, faces: Tensor, frame: Frame, paint: Paint, light: Light, background: Color
 ) -> Tensor:
     """See `pointlift.ops.raster.api.shade`."""
+    eyes, height, width = frame
     faces = faces.to(torch.int64)
     normals = _normals(vertices, faces)
     images = vertices.new_empty(len(eyes.rotations), 3, height, width, dtype=torch.float32)
@@ -228,16 +221,10 @@ def shade(
 
 
 def splat_points(
-    xyz: Tensor,
-    offsets: Tensor,
-    eyes: Cameras,
-    height: int,
-    width: int,
-    values: Tensor | None,
-    splat: int,
-    background: float,
+    xyz: Tensor, offsets: Tensor, frame: Frame, values: Tensor | None, splat: int, background: float
 ) -> Tensor:
     """See `pointlift.ops.raster.api.splat_points`."""
+    eyes, height, width = frame
     clouds, pixels, n = offsets.numel() - 1, height * width, len(xyz)
     cloud = torch.repeat_interleave(
         torch.arange(clouds, device=xyz.device), (offsets[1:] - offsets[:-1]).to(xyz.device)

@@ -26,6 +26,7 @@ from pointlift.ops._numba.simd import ROWS, VECTOR_BYTES, VECTORS, fetch_add, ga
 from pointlift.ops._numba.threading import set_threads
 from pointlift.ops.kernel_map.api import Pairs
 from pointlift.ops.sparse_conv import depthwise
+from pointlift.ops.sparse_pool.cpu import sum_forward
 
 __all__ = ["forward", "input_gradient", "weight_gradient"]
 
@@ -148,7 +149,7 @@ def forward(x: Tensor, weight: Tensor, table: Tensor, groups: int) -> Tensor:
     if n == 0 or x.shape[0] == 0:
         return x.new_zeros(n, c_out)
     if groups == c_in == c_out and groups > 1:
-        return depthwise.forward(x, weight[:, 0], table)
+        return sum_forward(x, table, weight[:, 0])
     threads = set_threads()
     t = _tiling(c_in, c_out, groups, x.element_size())
     w = _pack(weight, groups, t)

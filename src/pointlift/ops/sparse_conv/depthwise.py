@@ -12,40 +12,10 @@ from pointlift.ops._numba.simd import fetch_add
 from pointlift.ops._numba.threading import set_threads
 from pointlift.ops.kernel_map.api import Pairs
 
-__all__ = ["forward", "weight_gradient"]
+__all__ = ["weight_gradient"]
 
-_BLOCK = 128  # output rows per task
 # pairs per partial sum of the weight gradient; fixed, so that results do not depend on the number of threads
 _CHUNK = 4096
-
-
-@njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _scale_rows(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    x, w, table, y, block, counter, threads
-):
-    kernel, n = table.shape
-    channels = x.shape[1]
-    for _ in prange(threads):
-        while True:
-            start = fetch_add(counter) * block
-            if start >= n:
-                break
-            for i in range(start, min(n, start + block)):
-                for c in range(channels):
-                    y[i, c] = 0
-                for k in range(kernel):
-                    v = table[k, i]
-                    if v >= 0:
-                        for c in range(channels):
-                            y[i, c] += x[v, c] * w[k, c]
-
-
-def forward(x: Tensor, weight: Tensor, table: Tensor) -> Tensor:
-    """(M_out, C) from x (M_in, C), weight (K, C), table (K, M_out) int32."""
-    y = x.new_empty(table.shape[1], x.shape[1])
-    w = weight.detach().contiguous().numpy()
-    _scale_rows(x.detach().numpy(), w, table.numpy(), y.numpy(), _BLOCK, np.zeros(1, np.int64), set_threads())
-    return y
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")

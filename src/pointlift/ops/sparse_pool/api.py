@@ -12,24 +12,9 @@ from torch.autograd.function import once_differentiable
 
 from pointlift.ops.backend import Backend, choose, implementation
 from pointlift.ops.kernel_map.api import KernelMap
+from pointlift.ops.rows import pass_rows
 
 __all__ = ["sparse_avg_pool", "sparse_max_pool"]
-
-
-class _MaxPool(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, kmap: KernelMap, backend: Backend) -> Tensor:
-        out, winner = implementation("sparse_pool", x.device, x.dtype, backend).max_forward(x, kmap.table)
-        ctx.save_for_backward(winner)
-        ctx.n_in, ctx.backend = x.shape[0], backend
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (winner,) = ctx.saved_tensors
-        kernel = implementation("sparse_pool", grad.device, grad.dtype, ctx.backend)
-        return kernel.max_backward(grad.contiguous(), winner, ctx.n_in), None, None
 
 
 class _SumPool(Function):
@@ -55,8 +40,7 @@ def sparse_max_pool(x: Tensor, kmap: KernelMap, backend: Backend | None = None) 
     the gradient goes to the first voxel that attains it.
     """
     _check(x, kmap)
-    out: Tensor = _MaxPool.apply(x.contiguous(), kmap, choose("sparse_pool", x.device, x.dtype, backend).name)
-    return out
+    return pass_rows("sparse_pool", "max_forward", "max_backward", x, kmap.table, backend=backend)
 
 
 def sparse_avg_pool(

@@ -90,7 +90,9 @@ def max_backward(grad: Tensor, winner: Tensor, n_in: int) -> Tensor:
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _sum(x, table, y, block, counter, threads):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _sum(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    x, weight, table, y, block, counter, threads
+):
     kernel, n = table.shape
     channels = x.shape[1]
     for _ in prange(threads):
@@ -105,12 +107,17 @@ def _sum(x, table, y, block, counter, threads):  # type: ignore[no-untyped-def] 
                     v = table[k, i]
                     if v >= 0:
                         for c in range(channels):
-                            y[i, c] += x[v, c]
+                            if weight is None:  # known to the compiler, which leaves one of both
+                                y[i, c] += x[v, c]
+                            else:
+                                y[i, c] += x[v, c] * weight[k, c]
 
 
-def sum_forward(x: Tensor, table: Tensor) -> Tensor:
-    """(M_out, C): sum of x (M_in, C) under the kernel."""
+def sum_forward(x: Tensor, table: Tensor, weight: Tensor | None = None) -> Tensor:
+    """(M_out, C): sum of x (M_in, C) under the kernel, times weight (K, C) where there is one."""
     y = x.new_empty(table.shape[1], x.shape[1])
+    factors = None if weight is None else weight.detach().contiguous().numpy()
     if y.numel():
-        _sum(x.detach().numpy(), table.numpy(), y.numpy(), _BLOCK, np.zeros(1, np.int64), set_threads())
+        counter = np.zeros(1, np.int64)
+        _sum(x.detach().numpy(), factors, table.numpy(), y.numpy(), _BLOCK, counter, set_threads())
     return y

@@ -9,6 +9,7 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
+from pointlift.ops._numba.counting_sort import counting_sort
 from pointlift.ops._numba.threading import set_threads
 
 __all__ = ["reduce_rows", "unique_rows"]
@@ -70,19 +71,6 @@ def unique_rows(key: Tensor) -> tuple[Tensor, Tensor]:
     return first[:count].clone(), inverse
 
 
-@njit(cache=True, boundscheck=False, error_model="numpy")
-def _group(inverse, start, rows):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    # start (count + 1,) zeros -> where each group's rows begin in `rows`, which are in input order
-    for i in range(inverse.size):
-        start[inverse[i] + 1] += 1
-    for m in range(start.size - 1):
-        start[m + 1] += start[m]
-    at = start[:-1].copy()
-    for i in range(inverse.size):
-        rows[at[inverse[i]]] = i
-        at[inverse[i]] += 1
-
-
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
 def _reduce(values, start, rows, out, mode):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     # mode 0: mean, 1: first, 2: max; a group without rows gives zeros
@@ -108,7 +96,7 @@ def reduce_rows(values: Tensor, inverse: Tensor, count: int, reduce: str) -> Ten
     """(count, C) from values (N, C): mean, first or max of the rows that share an `inverse`."""
     out = values.new_empty(count, values.shape[1])
     start, rows = np.zeros(count + 1, np.int64), np.empty(inverse.numel(), np.int64)
-    _group(inverse.numpy(), start, rows)
+    counting_sort(inverse.numpy(), start, rows)
     set_threads()
     _reduce(
         values.detach().contiguous().numpy(), start, rows, out.numpy(), ("mean", "first", "max").index(reduce)
