@@ -12,9 +12,9 @@ import pytest
 from file_writers import CASES, CLOUD, VERTICES, write_off
 from test_modelnet import h5_folder, off_folder, txt_folder
 
+from pointlift.data.check import check_dataset
 from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.sources import SOURCES
-from pointlift.data.check import check_dataset
 from pointlift.data.sources.folder import read_folder
 from pointlift.data.sources.open import describe_datasets, describe_source, open_dataset
 

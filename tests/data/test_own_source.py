@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from pointlift.commands.main import main
+from pointlift.data.check import check_dataset
 from pointlift.data.config import DataConfig
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.sources import SOURCES
-from pointlift.data.check import check_dataset
 from pointlift.data.sources.open import (
     available_splits,
     dataset_spec,

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from pointlift.data.check import check_dataset
 from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.images.image_set import ImageSet
 from pointlift.data.loader import make_loader
-from pointlift.data.check import check_dataset
 from pointlift.data.sources.open import available_splits, describe_source, open_dataset
 from pointlift.data.sources.pixels import PixelClouds, PixelCrop, pixel_cloud
 

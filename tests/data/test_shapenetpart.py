@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.check import check_dataset
+from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.sources.shapenetpart import (
     OFFICIAL,
     is_shapenetpart,

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from pointlift.core.mesh import Mesh
+from pointlift.data.check import check_dataset
 from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.procedural.writers.objects import (
     write_modelnet_h5,
@@ -18,7 +19,6 @@ from pointlift.data.procedural.writers.objects import (
 )
 from pointlift.data.procedural.writers.scans import write_scanobjectnn, write_scanobjectnn_raw
 from pointlift.data.procedural.writers.views import write_views
-from pointlift.data.check import check_dataset
 from pointlift.data.sources.open import available_splits, describe_source, open_dataset
 
 CLASSES = ("chair", "lamp", "mug")
