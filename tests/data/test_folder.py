@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -228,21 +229,44 @@ def test_check_of_sound_data(tmp_path: Path) -> None:
         {"bed": 2, "night_stand": 1, "sofa": 2},
         {"bed": 0, "night_stand": 2, "sofa": 0},
     ]
-    assert (
-        report.ok
-        and report.splits[0].points == (8, 8, 8)
-        and any("beyond the unit sphere" in w for w in report.warnings)
-    )
+    assert report.ok and report.splits[0].points == (8, 8, 8) and report.splits[0].up_axis == "y"
     assert any("no clouds of bed, sofa" in w for w in report.warnings)
     text = report.render()
     assert "modelnet (h5)" in text and "night_stand" in text and text.endswith("ok")
     own = check_dataset(f"folder:{flat_folder(tmp_path / 'f')}")
-    assert (
-        own.ok
-        and own.splits[0].split == "all"
-        and own.splits[0].voxels[2] <= 30
-        and own.splits[0].radius[2] <= 1 + 1e-6
-    )
+    assert own.ok and own.splits[0].split == "all" and own.splits[0].voxels[2] <= 30
+    assert "15 files (15 .npy), not split by the folder" in own.render()
+    assert "up axis not known" in own.render() and "in the units of the files" in own.render()
+
+
+def test_check_measures_clouds_as_their_files_have_them(tmp_path: Path) -> None:
+    for name, scale in (("mug", 0.1), ("tower", 5000.0)):
+        for i in range(5):
+            (tmp_path / name).mkdir(exist_ok=True)
+            np.save(tmp_path / name / f"{i}.npy", CLOUD * scale)
+    report = check_dataset(f"folder:{tmp_path}?up_axis=z")
+    low, _, high = report.splits[0].radius
+    assert high == pytest.approx(50_000 * low, rel=1e-4) and report.splits[0].up_axis == "z"
+    assert any("times as large as the smallest; are they in one unit?" in w for w in report.warnings)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (
+            lambda root: [save(root / "only" / f"{i}.npy") for i in range(4)],
+            "1 class .* at least 2 are expected",
+        ),
+        (lambda root: [save(root / "train" / c / "a.npy") for c in "ab"], "no split 'test', only train"),
+        (lambda root: [save(root / s / c / "a.npy") for s in ("train", "val") for c in "ab"], "split 'test'"),
+    ],
+)
+def test_check_says_ok_only_where_a_run_would_start(
+    tmp_path: Path, make: Callable[[Path], object], words: str
+) -> None:
+    make(tmp_path)
+    report = check_dataset(f"folder:{tmp_path}")
+    assert not report.ok and re.search(words, report.problems[0]), report.render()
 
 
 def test_check_finds_what_is_wrong(tmp_path: Path) -> None:

@@ -10,16 +10,20 @@ from typing import Any
 
 import numpy as np
 
+from pointlift.data.config import DataConfig
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError
 from pointlift.data.pictures.folders import ViewFolder
 from pointlift.data.sample import Sample
-from pointlift.data.sources.open import Source, available_splits, describe_source, open_dataset, parse_source
+from pointlift.data.sources.open import Source, available_splits, describe_source, open_clouds, parse_source
 from pointlift.data.sources.spec import DatasetSpec
+from pointlift.data.training_clouds import load_splits
+from pointlift.data.transforms import unit_sphere
 
 __all__ = ["CheckReport", "SplitReport", "check_dataset"]
 
 VOXEL = 0.05
+UNITS = 100  # between the largest and the smallest cloud, from where on units may be mixed
 SHOWN = 10
 VIEWS = "views:"
 
@@ -32,10 +36,12 @@ class SplitReport:
         split: its name.
         counts: clouds per class name.
         points: points per cloud.
-        radius: largest distance of a point from the origin, per cloud.
-        voxels: occupied voxels of side 0.05 per cloud, which is what a sparse network computes on.
+        radius: largest distance of a point from the middle of its cloud, per cloud, in the units of the
+            files.
+        voxels: occupied voxels of side 0.05 per cloud in the unit sphere, which is what a sparse network
+            computes on.
         repeated_points: clouds in which a point occurs more than once.
-        up_axis: of the dataset.
+        up_axis: of the dataset, None where nothing says so.
         faces: faces per mesh, where the dataset has meshes.
     """
 
@@ -45,7 +51,7 @@ class SplitReport:
     radius: tuple[float, float, float]
     voxels: tuple[float, float, float]
     repeated_points: int
-    up_axis: str
+    up_axis: str | None
     faces: tuple[float, float, float] | None = None
 
 
@@ -57,6 +63,7 @@ class CheckReport:
         source: what was checked.
         kind: what it was taken for.
         splits: what is in it.
+        account: what was read, what was passed over, how it is split; empty where the layout leaves no doubt.
         views: what is in a folder of views, a line per split.
         problems: what has to be mended before training.
         warnings: what works but is worth knowing.
@@ -64,6 +71,7 @@ class CheckReport:
 
     source: str
     kind: str
+    account: str = ""
     splits: list[SplitReport] = field(default_factory=list)
     views: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -77,14 +85,14 @@ class CheckReport:
     def render(self) -> str:
         """The report as text."""
         lines = [f"{self.source}: {self.kind}", *(f"  {line}" for line in self.views)]
+        lines += [f"  {self.account}"] if self.account else []
         for part in self.splits:
             counts = np.array(list(part.counts.values()))
             each = f"{counts.min()} to {counts.max()} per class"
-            lines.append(
-                f"  {part.split}: {counts.sum()} clouds, {len(counts)} classes, {each}, {part.up_axis} up"
-            )
+            up = f"{part.up_axis} up" if part.up_axis else "up axis not known (say it: ?up_axis=z)"
+            lines.append(f"  {part.split}: {counts.sum()} clouds, {len(counts)} classes, {each}, {up}")
             lines.append(f"    points per cloud  {_range(part.points, '.0f')}")
-            lines.append(f"    radius            {_range(part.radius, '.3g')}")
+            lines.append(f"    radius            {_range(part.radius, '.3g')} in the units of the files")
             lines.append(f"    voxels at {VOXEL}    {_range(part.voxels, '.0f')}")
             if part.faces is not None:
                 lines.append(f"    faces per mesh    {_range(part.faces, '.0f')}")
@@ -132,14 +140,29 @@ def check_dataset(source: str, n_points: int | None = None, **options: Any) -> C
     seen: dict[bytes, tuple[str, str]] = {}
     for split in splits:
         try:
-            dataset = open_dataset(source, split, n_points, **options)
+            dataset = open_clouds(source, split, "xyz", n_points, **options)
         except ValueError as error:
             report.problems.append(str(error))
         else:
-            _check_split(report, found.spec, dataset, split, seen)
+            report.account = report.account or dataset.account
+            up_given = "up_axis" in {**found.options, **options}
+            _check_split(report, found.spec, dataset, split, seen, up_given)
             _compare_size(report, found, dataset, split, options)
+    if not report.problems:
+        report.problems += _of_training(source, n_points, options)
     report.problems = list(dict.fromkeys(report.problems))  # the same problem in several splits is told once
     return report
+
+
+def _of_training(source: str, n_points: int | None, options: dict[str, Any]) -> list[str]:
+    """What keeps a run from starting though every cloud can be read."""
+    try:
+        for split in ("train", "test"):
+            open_clouds(source, split, "xyz", n_points, **options)
+        load_splits(DataConfig(source, n_points, in_memory=False), 0)
+    except ValueError as error:
+        return [str(error)]
+    return []
 
 
 def _check_split(
@@ -148,6 +171,7 @@ def _check_split(
     dataset: CloudDataset,
     split: str,
     seen: dict[bytes, tuple[str, str]],
+    up_given: bool,
 ) -> None:
     points, radii, voxels, faces, repeated, bad, twins = [], [], [], [], 0, 0, []
     for index, (path, sample) in enumerate(_clouds(report, dataset)):
@@ -163,8 +187,9 @@ def _check_split(
                 continue
         xyz = sample.xyz
         points.append(len(xyz))
-        radii.append(float(np.sqrt((xyz.astype(np.float64) ** 2).sum(axis=1).max())))
-        voxels.append(_distinct(np.floor(xyz / VOXEL))[1])
+        radii.append(float(np.sqrt(((xyz - xyz.mean(0, dtype=np.float64)) ** 2).sum(axis=1).max())))
+        seen_by_network = xyz if spec.grid else unit_sphere(xyz)
+        voxels.append(_distinct(np.floor(seen_by_network / VOXEL))[1])
         ordered, distinct = _distinct(xyz)
         repeated += distinct < len(xyz)
         if spec.grid and sample.features is not None:  # pictures of one size differ in colours alone
@@ -184,12 +209,11 @@ def _check_split(
     if not points:
         return
     counts = dict(zip(dataset.classes, (int(c) for c in dataset.counts())))
-    part = SplitReport(
-        split, counts, _summary(points), _summary(radii), _summary(voxels), repeated, dataset.up_axis
-    )
+    up = dataset.up_axis if spec.up_known or up_given else None
+    part = SplitReport(split, counts, _summary(points), _summary(radii), _summary(voxels), repeated, up)
     part.faces = _summary(faces) if faces else None
     report.splits.append(part)
-    _warn(report, part, len(points), twins, 1.5 if not spec.grid else np.inf)
+    _warn(report, part, len(points), twins)
 
 
 def _distinct(rows: np.ndarray) -> tuple[np.ndarray, int]:
@@ -222,12 +246,8 @@ def _summary(values: list[Any]) -> tuple[float, float, float]:
     return float(np.min(values)), float(np.median(values)), float(np.max(values))
 
 
-def _warn(
-    report: CheckReport, part: SplitReport, total: int, twins: list[tuple[str, str, str]], reach: float
-) -> None:
-    """``twins`` are (path, path of the same cloud, split of that). reach:
-    of clouds in the unit sphere, with some room.
-    """
+def _warn(report: CheckReport, part: SplitReport, total: int, twins: list[tuple[str, str, str]]) -> None:
+    """``twins`` are (path, path of the same cloud, split of that)."""
     split, points, radius, voxels = part.split, part.points, part.radius, part.voxels
     if part.repeated_points:
         report.warnings.append(
@@ -235,14 +255,15 @@ def _warn(
         )
     if points[0] == 1:
         report.warnings.append(f"{split}: there are clouds of a single point")
-    if radius[2] > reach:
+    if radius[2] > UNITS * max(radius[0], 1e-30):
         report.warnings.append(
-            f"{split}: clouds reach {radius[2]:.3g} from the origin, "
-            "beyond the unit sphere that the recipes expect"
+            f"{split}: the largest cloud is {radius[2] / max(radius[0], 1e-30):.3g} times as large as the "
+            "smallest; are they in one unit? (every cloud is scaled to the unit sphere unless data.normalise "
+            "is none)"
         )
     if voxels[0] == 1:
         report.warnings.append(
-            f"{split}: there are clouds that fill a single voxel of {VOXEL}; are they in the right unit?"
+            f"{split}: there are clouds that fill a single voxel of {VOXEL}: their points are in one place"
         )
     across = [t for t in twins if t[2] != split]
     if across:

@@ -105,7 +105,9 @@ def own_folder(name: str, content: str, what: str, layout: Layout, suffixes: Seq
     )  # fmt: skip
     title = f"a folder of your own {content} is expected"
     splits = partial(splits_of, suffixes=suffixes)
-    return DatasetSpec(name, "objects", {"": layout}, splits=splits, title=title, about=(about,))
+    return DatasetSpec(
+        name, "objects", {"": layout}, splits=splits, title=title, about=(about,), up_known=False
+    )
 
 
 SPEC = own_folder(

@@ -101,6 +101,7 @@ class DatasetSpec:
         parts_train: what part segmentation is trained on.
         published_size: of a split with some options, where there is one; ``published_size(split, options)``.
         partial: a copy with some of its classes keeps the labels of all.
+        up_known: which axis points up is known of all of its files; of the user's own it is not.
         grid: its clouds are pictures: in a plane, at integers, told apart by their features.
     """
 
@@ -117,6 +118,7 @@ class DatasetSpec:
     parts_train: str = "train"
     published_size: Callable[[str, Mapping[str, Any]], int | None] | None = None
     partial: bool = False
+    up_known: bool = True
     grid: bool = False
 
     def how_to_get(self, root: Path) -> str:
