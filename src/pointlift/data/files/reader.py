@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pointlift.data.errors import DataError
-from pointlift.data.files.points import read_points
+from pointlift.data.files.points import NONFINITE, read_points
 from pointlift.data.sample import Sample
 from pointlift.data.transforms import unit_sphere
 
@@ -30,6 +30,8 @@ class FileReader:
         seed: of the draws.
         normalize: ``"unit-sphere"`` (centroid at 0, farthest point at 1) or ``"none"``.
         use: columns that become features: any of ``"normals"``, ``"colors"``, ``"features"``.
+        nonfinite: ``"error"``, or ``"drop"`` to leave out points with NaN or infinite values, see
+            :func:`~pointlift.data.files.points.read_points`.
     """
 
     root: str
@@ -37,10 +39,13 @@ class FileReader:
     seed: int = 0
     normalize: str = "unit-sphere"
     use: tuple[str, ...] = ()
+    nonfinite: str = "error"
 
     def __post_init__(self) -> None:
         if self.normalize not in NORMALIZE:
             raise DataError(f"normalize is {self.normalize!r}, one of {', '.join(NORMALIZE)} is expected")
+        if self.nonfinite not in NONFINITE:
+            raise DataError(f"nonfinite is {self.nonfinite!r}, one of {', '.join(NONFINITE)} is expected")
 
     def __call__(self, path: str, label: int, index: int) -> Sample:
         below = Path(os.path.relpath(path, self.root)).as_posix()
@@ -49,4 +54,5 @@ class FileReader:
 
     def read(self, path: str, label: int, rng: np.random.Generator) -> Sample:
         """The cloud of a file, as it is there."""
-        return read_points(path, self.n_points, rng).sample(label, self.use)
+        cloud = read_points(path, self.n_points, rng, self.nonfinite, self.use)
+        return cloud.sample(label, self.use)
