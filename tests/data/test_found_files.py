@@ -18,7 +18,6 @@ from PIL import Image
 
 from pointlift.data.errors import DataError, DataWarning
 from pointlift.data.files import read_content, read_points
-from pointlift.data.files.formats.content import FileContent
 from pointlift.data.files.meshes import read_mesh
 from pointlift.data.files.reader import FileReader
 
@@ -112,6 +111,17 @@ def test_colours_and_normals_before_the_coordinates(tmp_path: Path) -> None:
     assert found.xyz.tolist() == [[1, 2, 3]] and found.features is None
     np.testing.assert_allclose(found.colors, [[1, 0, 0.2]])
     np.testing.assert_array_equal(found.normals, [[0, 0, 1]])
+
+
+def test_unlikely_coordinates_are_said(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    place, path = rng.random((20, 3)), tmp_path / "a.npy"
+    np.save(path, np.hstack([np.arange(20)[:, None], place]))
+    with pytest.warns(DataWarning, match="first column counts the rows"):
+        read_content(path)
+    np.savetxt(tmp_path / "a.xyz", np.hstack([rng.integers(0, 256, (20, 3)), place]))
+    with pytest.warns(DataWarning, match="look like colours"):
+        read_content(tmp_path / "a.xyz")
 
 
 def test_words_beside_numbers_are_left_out(tmp_path: Path) -> None:
@@ -544,5 +554,13 @@ def test_damaged_laz(tmp_path: Path) -> None:
             one_sentence(error, path)
 
 
-def test_what_a_file_holds_is_exported() -> None:
-    assert issubclass(DataWarning, UserWarning) and FileContent.__dataclass_fields__
+@quiet
+def test_colours_of_vertices_that_are_no_colours(tmp_path: Path) -> None:
+    corners = SQUARE.replace(" 0\n", " 0 1 0.5 0\n")
+    path = text(tmp_path / "a.obj", f"{corners}v 9 9 9 nan 0 0\nf 1 2 3\n")
+    mesh = read_mesh(path)  # no face has the vertex
+    assert mesh.vertex_colors is not None and bool(mesh.vertex_colors.isfinite().all())
+    with pytest.raises(DataError, match="colour of vertex 4"):
+        read_mesh(text(path, path.read_bytes() + b"f 1 2 5\n"))
+    with pytest.raises(DataError, match="1 of 5 vertices .* colors, the first at row 4"):
+        read_points(path)

@@ -62,8 +62,13 @@ def read_mesh(path: str | os.PathLike[str]) -> Mesh:
     data = text_bytes(path) if suffix == ".obj" else read_bytes(path)
     head = data[: data.find(b"end_header")] if suffix == ".ply" else data
     dressed = suffix not in GEOMETRY or (suffix in DRESSED and DRESSED[suffix].search(head) is not None)
-    parts = _trimesh_parts(path) if dressed else [_plain_part(path, GEOMETRY[suffix](path))]
-    parts = [p for p in parts if len(p.faces)]
+    # values that are no numbers are told about as an error
+    with np.errstate(invalid="ignore", over="ignore"):
+        parts = _trimesh_parts(path) if dressed else [_plain_part(path, GEOMETRY[suffix](path))]
+        return _joined(path, [p for p in parts if len(p.faces)])
+
+
+def _joined(path: Path, parts: list[Part]) -> Mesh:
     if not parts:
         raise DataError(
             f"{path}: is a mesh without faces, so it has no surface; if it is a cloud, read it as points"
@@ -74,6 +79,12 @@ def read_mesh(path: str | os.PathLike[str]) -> Mesh:
         raise DataError(
             f"{path}: {int(bad.sum())} of {len(used)} corners of faces are NaN or infinite, repair the mesh"
         )
+    for colors, faces in ((p.vertex_colors, p.faces) for p in parts):
+        if colors is not None and not np.isfinite(colors[faces]).all():
+            row = int(faces[~np.isfinite(colors[faces]).all(2)].min())
+            raise DataError(
+                f"{path}: the colour of vertex {row} (counted from 0) is NaN or infinite, repair it"
+            )
     origin = _origin(path, used)
     try:
         return join_parts([p.moved(origin) for p in parts])

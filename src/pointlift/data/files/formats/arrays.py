@@ -250,10 +250,7 @@ def _table(path: Path, array: npt.NDArray[Any], index: int | None) -> FileConten
     if len(table) == 3 and channels_first(table.shape):
         tell(path, f"has shape {table.shape}, which is read channels first, as {table.shape[1]} points")
         table = table.T
-    try:
-        return from_columns(table)
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from None
+    return from_columns(path, table)
 
 
 def _structured(path: Path, array: npt.NDArray[Any], index: int | None) -> FileContent:

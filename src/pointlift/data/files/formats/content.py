@@ -157,25 +157,29 @@ def channels_first(shape: tuple[int, ...]) -> bool:
     return len(shape) == 2 and shape[1] > CHANNELS_FIRST.get(shape[0], shape[1])
 
 
-def from_columns(table: Floats) -> FileContent:
+def from_columns(path: Path, table: Floats) -> FileContent:
     """A cloud from a table without column names.
 
     ``x y z`` come first. Exactly three more columns are taken as normals when their rows have unit length,
     else as colours when all are within 0-255, else as features; any other number of further columns is
-    features.
+    features. Where the first columns look like a running number or like colours, a warning says so.
 
     Raises:
-        ValueError: another shape than (N, 3 or more), or one that is stored channels first
+        DataError: another shape than (N, 3 or more), or one that is stored channels first
             (:func:`channels_first`).
     """
     if table.ndim != 2 or table.shape[1] < 3:
-        raise ValueError(f"a table of shape {table.shape}, (N, 3 or more) with x y z first is expected")
+        raise DataError(
+            f"{path}: a table of shape {table.shape}, (N, 3 or more) with x y z first is expected"
+        )
     if channels_first(table.shape):
         rows, columns = table.shape
-        raise ValueError(
-            f"a table of shape {table.shape} is most likely stored channels first, a row per coordinate; "
-            f"({columns}, {rows}) with a row per point is expected: save its transpose"
+        raise DataError(
+            f"{path}: a table of shape {table.shape} is most likely stored channels first, a row per "
+            f"coordinate; ({columns}, {rows}) with a row per point is expected: save its transpose"
         )
+    if len(table) >= 10 and table.shape[1] > 3:
+        _doubt(path, table)
     xyz, rest = table[:, :3], table[:, 3:]
     known = rest[np.isfinite(rest).all(axis=1)]
     if rest.shape[1] != 3 or not len(known):
@@ -186,3 +190,15 @@ def from_columns(table: Floats) -> FileContent:
     if known.min() >= 0 and known.max() <= 255:
         return FileContent(xyz, colors=scale_colors(rest))
     return FileContent(xyz, features=rest)
+
+
+def _doubt(path: Path, table: Floats) -> None:
+    """Warn where the first columns are hardly x y z."""
+    first = table[:, 0]
+    if first[0] in (0, 1) and (np.diff(first) == 1).all():
+        tell(path, "its first column counts the rows and is read as x; name the columns if it is an index")
+    elif table.shape[1] >= 6:
+        whole = [bool((table[:, i] == np.floor(table[:, i])).all()) for i in range(6)]
+        colors = table[:, :3]
+        if all(whole[:3]) and not any(whole[3:]) and colors.min() >= 0 and 1 < colors.max() <= 255:
+            tell(path, "its first three columns look like colours and are read as x y z; name the columns")

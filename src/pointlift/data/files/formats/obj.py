@@ -1,7 +1,7 @@
 """Wavefront OBJ: the vertices and faces of it.
 
-Not read through trimesh, which drops lines that it does not know, reads a truncated file without a word and
-gives a cloud without faces back as a scene of paths.
+Not read through trimesh, which passes over lines that are no OBJ, reads vertices of two numbers and faces
+that are cut off without a word, and drops vertices that no face names.
 """
 
 from __future__ import annotations

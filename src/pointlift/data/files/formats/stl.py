@@ -1,6 +1,7 @@
 """STL meshes, text and binary.
 
-Not read through trimesh, which takes a truncated text for a whole one and refuses bytes behind the triangles.
+Not read through trimesh, which takes bytes behind the triangles, and any wrong count, for damaged text, and
+reads a truncated text as an empty scene.
 """
 
 from __future__ import annotations

@@ -82,10 +82,7 @@ def read_text(path: Path, max_rows: int | None = None) -> FileContent:
     numbers = [i for i in range(len(first)) if i not in words]
     table = _table(path, lines, separator, len(first), numbers)
     if not names:
-        try:
-            return from_columns(table)
-        except ValueError as error:
-            raise DataError(f"{path}: {error}") from None
+        return from_columns(path, table)
     columns: dict[str, np.ndarray] = {}
     for i, name in enumerate(names):
         values = np.full(len(lines), b"") if i in words else table[:, numbers.index(i)]
