@@ -475,7 +475,7 @@ def test_one_bad_value_beside_good_coordinates(tmp_path: Path, name: str) -> Non
     values = np.full((50, 3), 0.5)
     values[7, 1] = np.nan
     path = _with(tmp_path / "a.npz", **{name: values})
-    with pytest.raises(DataError, match=f"1 of 50 points .* {name}, the first at row 7") as error:
+    with pytest.raises(DataError, match=rf"1 of 50 points .* {name}, the first at row 7") as error:
         read_points(path)
     assert "nonfinite=drop" in one_sentence(error, path)
     np.testing.assert_array_equal(read_points(path, nonfinite="drop").xyz, np.delete(CLOUD, 7, axis=0))
@@ -562,5 +562,5 @@ def test_colours_of_vertices_that_are_no_colours(tmp_path: Path) -> None:
     assert mesh.vertex_colors is not None and bool(mesh.vertex_colors.isfinite().all())
     with pytest.raises(DataError, match="colour of vertex 4"):
         read_mesh(text(path, path.read_bytes() + b"f 1 2 5\n"))
-    with pytest.raises(DataError, match="1 of 5 vertices .* colors, the first at row 4"):
+    with pytest.raises(DataError, match=r"1 of 5 vertices .* colors, the first at row 4"):
         read_points(path)

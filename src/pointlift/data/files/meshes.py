@@ -64,8 +64,11 @@ def read_mesh(path: str | os.PathLike[str]) -> Mesh:
     dressed = suffix not in GEOMETRY or (suffix in DRESSED and DRESSED[suffix].search(head) is not None)
     # values that are no numbers are told about as an error
     with np.errstate(invalid="ignore", over="ignore"):
-        parts = _trimesh_parts(path) if dressed else [_plain_part(path, GEOMETRY[suffix](path))]
-        return _joined(path, [p for p in parts if len(p.faces)])
+        try:
+            parts = _trimesh_parts(path) if dressed else [_plain_part(path, GEOMETRY[suffix](path))]
+            return _joined(path, [p for p in parts if len(p.faces)])
+        except MemoryError:
+            raise DataError(f"{path}: asks for more memory than there is, the file is damaged") from None
 
 
 def _joined(path: Path, parts: list[Part]) -> Mesh:

@@ -11,7 +11,7 @@ import numpy as np
 import trimesh
 
 from pointlift.data.errors import DataError
-from pointlift.data.files.formats.content import DAMAGED, text_bytes
+from pointlift.data.files.formats.content import text_bytes
 
 __all__ = ["scene_of"]
 
@@ -59,7 +59,9 @@ def scene_of(path: Path) -> list[Any]:
             f"{path}: cannot be read without the package {error.name}, most likely because its text, such as "
             f"names of materials, is not UTF-8; the file is damaged, or {error.name} has to be installed"
         ) from error
-    except (*DAMAGED, AssertionError) as error:
+    except DataError:
+        raise
+    except Exception as error:
         # what trimesh raises for damaged files is whatever went wrong first
         said = " ".join(str(error).split())[:120]
         raise DataError(
