@@ -65,6 +65,20 @@ def test_decimal_commas_are_read_with_a_warning(tmp_path: Path, separator: str) 
         assert xyz(path) == POINTS.tolist()
 
 
+@quiet
+@pytest.mark.parametrize("name", ["a.obj", "a.off", "a.ply", "a.pcd"])
+def test_decimal_commas_where_there_are_none(tmp_path: Path, name: str) -> None:
+    row = "0,5 2,5 3,25"
+    content = {
+        ".obj": f"v {row}\n",
+        ".off": f"OFF\n1 0 0\n{row}\n",
+        ".ply": PLY.replace("vertex 3", "vertex 1") + row,
+        ".pcd": PCD.format("x y z", "4 4 4", "F F F", "1 1 1", "ascii").replace("3\n", "1\n") + row,
+    }[name[1:]]
+    with pytest.raises(DataError, match="number"):
+        read_points(text(tmp_path / name, content))
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -194,6 +208,14 @@ def test_arrays_of_other_names(tmp_path: Path) -> None:
     assert xyz(path) == POINTS.tolist()
     np.savez(tmp_path / "a.npz", x=POINTS[:, 0], y=POINTS[:, 1], z=POINTS[:, 2])
     assert xyz(tmp_path / "a.npz") == POINTS.tolist()
+    np.savez(tmp_path / "a.npz", **{"scan/points": POINTS, "scan/normals": np.eye(3)})
+    assert xyz(tmp_path / "a.npz") == POINTS.tolist()
+    assert read_content(tmp_path / "a.npz").normals is not None
+    with h5py.File(path, "w") as file:
+        rows = np.zeros(3, [(n, "<f4") for n in ("Z", "Y", "X")])
+        rows["X"], rows["Y"], rows["Z"] = POINTS.T
+        file["table"] = rows
+    assert xyz(path) == POINTS.tolist()
     with h5py.File(path, "w") as file:
         file["incomplete"], file["labels"] = POINTS, np.arange(3)
     with pytest.raises(DataError, match=r"incomplete \(3, 3\), labels \(3,\)"):
@@ -380,6 +402,16 @@ def test_stl_that_is_longer_than_it_says(tmp_path: Path, head: bytes) -> None:
     text(path, whole[:80] + struct.pack("<I", len(FACES) + 2) + whole[84:])
     with pytest.raises(DataError, match="truncated"):
         read_points(path)
+
+
+@quiet
+def test_stl_whose_binary_header_begins_like_a_mark(tmp_path: Path) -> None:
+    path = tmp_path / "a.stl"
+    write_stl(path, VERTICES)
+    data = path.read_bytes()
+    for mark in (codecs.BOM_UTF8, codecs.BOM_UTF16_LE):
+        text(path, (mark + b"made").ljust(80) + data[80:])
+        assert len(read_content(path).faces) == len(FACES)
 
 
 @quiet

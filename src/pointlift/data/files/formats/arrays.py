@@ -83,7 +83,7 @@ def read_npz(path: Path, index: int | None = None) -> FileContent:
             known = {name: shape for name, shape in shapes.items() if shape is not None}
             if objects and known:
                 tell(path, f"Python objects are never loaded: {', '.join(objects)[:80]} left out")
-            arrays = {name: archive[name] for name in _wanted(path, known)} if known else {}
+            arrays = {n.rpartition("/")[2]: archive[n] for n in _wanted(path, known)} if known else {}
     except DataError:
         raise
     except DAMAGED_ARRAY as error:

@@ -111,7 +111,8 @@ def parse_numbers(text: bytes) -> Floats:
             )
         except (DeprecationWarning, ValueError):
             word = next((w for w in text.split() if not is_number(w)), b"")
-            raise ValueError(f"{word[:20].decode('latin-1')!r} is not a number") from None
+            hint = " (decimal points are expected)" if b"," in word else ""
+            raise ValueError(f"{word[:20].decode('latin-1')!r} is not a number{hint}") from None
 
 
 def is_number(word: bytes) -> bool:

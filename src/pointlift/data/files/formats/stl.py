@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pointlift.data.errors import DataError
-from pointlift.data.files.formats.content import FileContent, parse_numbers, tell, text_bytes
+from pointlift.data.files.formats.content import FileContent, parse_numbers, read_bytes, tell, text_bytes
 
 __all__ = ["read_stl"]
 
@@ -29,7 +29,9 @@ def read_stl(path: Path) -> FileContent:
     Raises:
         DataError: empty, truncated or garbage file.
     """
-    data = text_bytes(path)
+    data = read_bytes(path)
+    if not data[:84].isascii():  # a byte order mark before the word, or a binary header
+        data = text_bytes(path) if b"solid" in data[:16].lower().replace(b"\0", b"") else data
     text = data.lstrip()[:5].lower() == b"solid"
     if len(data) < 84:
         if text:
