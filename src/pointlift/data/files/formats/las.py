@@ -61,8 +61,9 @@ def _check_chunks(path: Path, data: bytes, compressed: Compressed) -> None:
 
 
 def _points(path: Path, laspy: Any, data: bytes) -> FileContent:
+    backend = laspy.LazBackend.Lazrs
     # one thread: loaders have their processes, and an error in a thread of the decompressor is none here
-    with laspy.open(io.BytesIO(data), laz_backend=laspy.LazBackend.Lazrs) as reader:
+    with laspy.open(io.BytesIO(data), laz_backend=backend, read_evlrs=False) as reader:
         announced = int(reader.header.point_count)
         names = set(reader.header.point_format.dimension_names)
         colored = {"red", "green", "blue"} <= names

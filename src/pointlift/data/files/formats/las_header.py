@@ -59,7 +59,12 @@ def check_header(path: Path, data: bytes) -> Compressed | None:
     header, points, records = struct.unpack_from("<HII", data, 94)
     kind, size, count = struct.unpack_from("<BHI", data, 104)
     needed = max(header + 54 * records, points)
-    if data[24:26] == b"\x01\x04" and len(data) >= 255:
+    major, minor = data[24:26]
+    if major != 1 or minor > 4:
+        raise DataError(f"{path}: is of version {major}.{minor}, or damaged; 1.0 to 1.4 are read")
+    if minor == 4 and len(data) < 375:
+        raise DataError(f"{path}: truncated, a header of version 1.4 takes 375 bytes, it has {len(data)}")
+    if minor == 4:
         start, extended, many = struct.unpack_from("<QIQ", data, 235)
         needed, count = max(needed, start + 60 * extended), many or count
     if not kind & 0xC0:
