@@ -267,7 +267,8 @@ def test_survey_coordinates_keep_their_precision(tmp_path: Path) -> None:
 
 def test_las_without_laspy_says_how_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "thing.las"
-    path.write_bytes((b"LASF" + bytes(20) + b"\1\2" + bytes(68) + struct.pack("<HII", 227, 227, 0)).ljust(300, bytes(1)))
+    header = b"LASF" + bytes(20) + b"\1\2" + bytes(68) + struct.pack("<HII", 227, 227, 0)
+    path.write_bytes(header.ljust(300, bytes(1)))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(DataError, match=r"pointlift\[las\]"):
         read_points(path)

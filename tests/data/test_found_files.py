@@ -573,7 +573,8 @@ def test_damaged_laz(tmp_path: Path) -> None:
         table = struct.unpack_from("<q", data, start)[0]
         absurd = struct.pack("<I", 2**32 - 1)
         record = data.index(b"laszip encoded") + 52
-        places = {"version": 24, "chunks": table + 4, "points": 247, "points before 1.4": 107, "compressor": record}
+        places = {"version": 24, "points": 247, "points before 1.4": 107}
+        places |= {"chunks": table + 4, "compressor": record}
         if kind == 7:
             places["layer"] = start + 8 + 36 + 4
         for what, at in places.items():
