@@ -253,6 +253,15 @@ def test_headers_of_ply(tmp_path: Path, header: str) -> None:
 
 
 @quiet
+@pytest.mark.parametrize("body", ["0.5 2 3.25 7\n1.5 0 4 7\n-2 1 0.125 7\n", "0.5 2 3.25\n1.5 0 4\n-2 1\n"])
+def test_ply_with_more_or_fewer_values_than_announced(tmp_path: Path, body: str) -> None:
+    path = text(tmp_path / "a.ply", PLY + body)
+    with pytest.raises(DataError, match="truncated or damaged") as error:
+        read_points(path)
+    one_sentence(error, path)
+
+
+@quiet
 def test_ply_whose_last_header_line_ends_otherwise(tmp_path: Path) -> None:
     head = PLY.replace("ascii", "binary_little_endian").encode()[:-1]
     assert xyz(text(tmp_path / "a.ply", head + b"\r\n" + POINTS.astype("<f4").tobytes())) == POINTS.tolist()
@@ -438,7 +447,7 @@ def test_rows_of_floats(tmp_path: Path) -> None:
 def test_rows_of_floats_that_may_be_two_things(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(np.random.default_rng(0).random((12, 4)).astype("<f4").tobytes())
-    with pytest.warns(DataWarning, match="x y z r g b would fit too"):
+    with pytest.warns(DataWarning, match="x y z r g b or x y z would fit too"):
         assert read_content(path).xyz.shape == (12, 3)
 
 

@@ -67,8 +67,13 @@ def read_mesh(path: str | os.PathLike[str]) -> Mesh:
         try:
             parts = _trimesh_parts(path) if dressed else [_plain_part(path, GEOMETRY[suffix](path))]
             return _joined(path, [p for p in parts if len(p.faces)])
-        except MemoryError:
-            raise DataError(f"{path}: asks for more memory than there is, the file is damaged") from None
+        except DataError:
+            raise
+        except DAMAGED as error:  # a reader should have said more
+            said = " ".join(str(error).split())[:120]
+            raise DataError(
+                f"{path}: cannot be read ({type(error).__name__}: {said}), the file is damaged"
+            ) from error
 
 
 def _joined(path: Path, parts: list[Part]) -> Mesh:

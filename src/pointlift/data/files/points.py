@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.files.formats.arrays import read_h5, read_npy, read_npz
-from pointlift.data.files.formats.content import FileContent, tell
+from pointlift.data.files.formats.content import DAMAGED, FileContent, tell
 from pointlift.data.files.formats.float_records import read_bin
 from pointlift.data.files.formats.gltf import read_gltf
 from pointlift.data.files.formats.las import read_las
@@ -170,6 +170,13 @@ def read_content(path: str | os.PathLike[str]) -> FileContent:
         ) from None
     except PermissionError:
         raise DataError(f"{file}: may not be read (permission denied)") from None
+    except DataError:
+        raise
+    except DAMAGED as error:  # a reader should have said more
+        said = " ".join(str(error).split())[:120]
+        raise DataError(
+            f"{file}: cannot be read ({type(error).__name__}: {said}), the file is damaged"
+        ) from error
 
 
 def read_points(

@@ -36,8 +36,6 @@ def read_bin(path: Path) -> FileContent:
     values = np.frombuffer(data, "<f4", len(data) // 4)
     fit = [columns for columns in LAYOUTS if len(data) % (4 * columns) == 0]
     possible = [c for c in fit if _plausible(values.reshape(-1, c))]
-    if 3 in possible and len(possible) > 1:
-        possible.remove(3)
     if not possible:
         names = "; ".join(LAYOUTS.values())
         raise DataError(
@@ -63,7 +61,7 @@ def _likeliest(values: npt.NDArray[np.float32], possible: list[int]) -> tuple[in
     same values, those of the right one vary less.
     """
     known = np.nan_to_num(values.astype(np.float64))
-    spread = [float(known.reshape(-1, c).var(axis=0).mean()) for c in possible]
+    spread = [float(known.reshape(-1, c).std(axis=0).mean()) for c in possible]
     order = np.argsort(spread)
     if len(possible) == 1 or spread[order[0]] < 0.95 * spread[order[1]]:
         return possible[order[0]], True

@@ -66,9 +66,10 @@ def read_elements(path: Path, data: bytes) -> dict[str, Rows]:
         DataError: not a .ply file, truncated or damaged.
     """
     kind, elements, start = _header(path, data)
-    read = _text_rows(path, data[start:], elements) if kind == "ascii" else _binary_rows(
-        path, data, start, FORMATS[kind], elements
-    )  # fmt: skip
+    if kind == "ascii":
+        read = list(_text_rows(path, data[start:], elements))
+    else:
+        read = list(_binary_rows(path, data, start, FORMATS[kind], elements))
     return {element.name.lower(): rows for element, rows in zip(elements, read)}
 
 
@@ -106,7 +107,9 @@ def _header(path: Path, data: bytes) -> tuple[str, list[Element], int]:
     if kind not in FORMATS:
         raise DataError(f"{path}: its format is {kind!r}, one of {', '.join(FORMATS)} is expected")
     for element in elements:
-        smallest = sum(2 if kind == "ascii" else int((p.count or p.kind)[1]) for p in element.properties)
+        smallest = 1
+        if element.properties:
+            smallest = sum(2 if kind == "ascii" else int((p.count or p.kind)[1]) for p in element.properties)
         if element.rows < 0 or element.rows * smallest > len(data) - start + 1:
             raise DataError(
                 f"{path}: truncated, it announces {element.rows} {element.name} elements but has "
