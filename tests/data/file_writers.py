@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import plyfile
 import pytest
+import trimesh
 
 from pointlift.data.errors import DataError
 
@@ -144,6 +145,28 @@ def write_h5(path: Path, points: np.ndarray) -> None:
         file["data"] = points.astype("f4")
 
 
+def write_csv(path: Path, points: np.ndarray) -> None:
+    rows = [f"{i},{z!r},{y!r},{x!r}\n" for i, (x, y, z) in enumerate(points.astype(float).tolist())]
+    path.write_text("index,z,y,x\n" + "".join(rows))
+
+
+def write_bin(path: Path, points: np.ndarray) -> None:
+    intensity = np.full((len(points), 1), 0.25)
+    path.write_bytes(np.hstack([points, intensity]).astype("<f4").tobytes())
+
+
+def write_glb(path: Path, vertices: np.ndarray) -> None:
+    trimesh.Trimesh(vertices, FACES, process=False).export(str(path))
+
+
+def fields(points: np.ndarray) -> np.ndarray:
+    """A structured array with fields Z, Y, X and red, green, blue."""
+    rows = np.zeros(len(points), [(n, "<f4") for n in "ZYX"] + [(n, "u1") for n in ("red", "green", "blue")])
+    rows["X"], rows["Y"], rows["Z"] = points.T
+    rows["red"] = 255
+    return rows
+
+
 # name of the case -> (extension, writer, is a mesh)
 CASES: dict[str, tuple[str, Writer, bool]] = {
     "off": (".off", write_off, True),
@@ -163,6 +186,11 @@ CASES: dict[str, tuple[str, Writer, bool]] = {
     "xyz": (".xyz", lambda p, x: np.savetxt(p, x), False),
     "txt": (".txt", lambda p, x: np.savetxt(p, x, delimiter=","), False),
     "h5": (".h5", write_h5, False),
+    "csv": (".csv", write_csv, False),
+    "pts": (".pts", lambda p, x: np.savetxt(p, x, header=str(len(x)), comments=""), False),
+    "bin": (".bin", write_bin, False),
+    "glb": (".glb", write_glb, True),
+    "npy-fields": (".npy", lambda p, x: np.save(p, fields(x)), False),
 }
 ALL = pytest.mark.parametrize("case", CASES)
 CLOUDS = pytest.mark.parametrize("case", [name for name, (_, _, mesh) in CASES.items() if not mesh])

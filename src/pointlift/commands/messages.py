@@ -25,7 +25,7 @@ def plain_warnings() -> Iterator[None]:
     def show(
         message: Warning | str, category: type[Warning], filename: str, *where: Any, **options: Any
     ) -> None:
-        if f"{os.sep}pointlift{os.sep}" in filename and category is UserWarning:
+        if f"{os.sep}pointlift{os.sep}" in filename and issubclass(category, UserWarning):
             print(f"pointlift: warning: {message}", file=sys.stderr)
         else:
             shown(message, category, filename, *where, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 
 from pointlift.data.config import DataConfig
 from pointlift.data.dataset import CloudDataset
-from pointlift.data.errors import DataError
+from pointlift.data.errors import DataError, DataWarning
 from pointlift.data.pictures.folders import ViewFolder
 from pointlift.data.sample import Sample
 from pointlift.data.sources.open import Source, available_splits, describe_source, open_clouds, parse_source
@@ -228,10 +229,13 @@ def _clouds(report: CheckReport, dataset: CloudDataset) -> Iterator[tuple[str, S
     """Path and content of every cloud, None in place of one that cannot be used;
     the first few reasons are reported.
     """
-    shown = 0
+    shown, guessed = 0, list[str]()
     for index, path in enumerate(dataset.paths):
         try:
-            sample = dataset[index]
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always", DataWarning)
+                sample = dataset[index]
+            guessed += [str(w.message) for w in told if issubclass(w.category, DataWarning)]
             if not len(sample) or not np.isfinite(sample.xyz).all():
                 raise DataError(f"{path}: has no points, or NaN or infinite coordinates")
             yield sample.path or path, sample
@@ -240,6 +244,9 @@ def _clouds(report: CheckReport, dataset: CloudDataset) -> Iterator[tuple[str, S
             if shown <= SHOWN:
                 report.problems.append(str(error))
             yield path, None
+    report.warnings += guessed[:SHOWN]
+    if len(guessed) > SHOWN:
+        report.warnings.append(f"{len(guessed) - SHOWN} more files were read with such a guess")
 
 
 def _summary(values: list[Any]) -> tuple[float, float, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["DataError", "MissingDataError", "worker_errors"]
+__all__ = ["DataError", "DataWarning", "MissingDataError", "worker_errors"]
 
 
 class DataError(ValueError):
@@ -19,6 +19,10 @@ class MissingDataError(DataError, FileNotFoundError):
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
+
+
+class DataWarning(UserWarning):
+    """Something in a file was guessed or left out; the message is one sentence that names the file."""
 
 
 @contextmanager

@@ -27,6 +27,7 @@ def open_task(
     up_axis: str | None = None,
     seed: int | None = None,
     draws: int = 1,
+    nonfinite: str = "error",
 ) -> Task:
     """A checkpoint at work in the task that its metadata name; the arguments are those of `Predictor`.
 
@@ -34,4 +35,4 @@ def open_task(
     """
     from pointlift.tasks.predictor import Predictor
 
-    return Predictor(checkpoint, image_model, up_axis, seed, draws).task
+    return Predictor(checkpoint, image_model, up_axis, seed, draws, nonfinite).task

@@ -71,6 +71,7 @@ class Predictor:
             that the evaluation in training drew.
         draws: answers of classifiers are the mean over so many draws of points; of clouds with fewer points
             than the training had, and of meshes, all draws are the same.
+        nonfinite: of files: "error", or "drop" to leave out points with NaN or infinite values.
 
     Attributes:
         net: the network. metadata: what the checkpoint says of it. classes: names, in the order of the
@@ -88,6 +89,7 @@ class Predictor:
         up_axis: str | None = None,
         seed: int | None = None,
         draws: int = 1,
+        nonfinite: str = "error",
     ) -> None:
         if draws < 1:
             raise ValueError(f"draws is {draws}, at least 1 is expected (1: a single draw of points)")
@@ -105,7 +107,7 @@ class Predictor:
         self.n_points: int | None = self.metadata.get("n_points")
         self.trained_up: str = self.metadata["up_axis"]
         self.up_axis = up_axis or self.trained_up
-        self.seed, self.draws = seed or 0, draws
+        self.seed, self.draws, self.nonfinite = seed or 0, draws, nonfinite
         self.mesh_seed: int = self.metadata.get("points_seed", 0) if seed is None else seed
         self._pick = PickFeatures(self.metadata["features"], int(self.metadata["in_channels"]))
 
@@ -184,7 +186,9 @@ class Predictor:
             found = cloud
         elif isinstance(cloud, (str, Path)):
             mesh = read_content(cloud).faces is not None
-            found = read_points(cloud, self.n_points if mesh else None, stream_of(str(cloud), self.mesh_seed))
+            rng = stream_of(str(cloud), self.mesh_seed)
+            use = () if self.metadata["features"] == "xyz" else self.metadata.get("columns") or None
+            found = read_points(cloud, self.n_points if mesh else None, rng, self.nonfinite, use)
         else:
             found = _cloud_of(cloud)
         if len(found) < 2:

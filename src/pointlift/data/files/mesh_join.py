@@ -40,7 +40,10 @@ class Part:
         used = np.zeros(len(self.vertices), bool)
         used[self.faces.reshape(-1)] = True
         vertices = np.where(used[:, None], self.vertices, self.vertices[self.faces[0, 0]]) - origin
-        return replace(self, vertices=vertices)
+        colors = self.vertex_colors
+        if colors is not None and not np.isfinite(colors).all():
+            colors = np.where(used[:, None], colors, colors[self.faces[0, 0]])
+        return replace(self, vertices=vertices, vertex_colors=colors)
 
     def apart(self) -> Part:
         """The same part with three vertices of its own for every face,

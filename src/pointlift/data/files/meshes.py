@@ -13,10 +13,11 @@ import trimesh
 
 from pointlift.core.mesh import Mesh
 from pointlift.data.errors import DataError, MissingDataError
-from pointlift.data.files.formats.content import DAMAGED, FileContent, read_bytes
+from pointlift.data.files.formats.content import DAMAGED, FileContent, read_bytes, text_bytes
 from pointlift.data.files.formats.obj import read_obj
 from pointlift.data.files.formats.off import read_off
 from pointlift.data.files.formats.ply import read_ply
+from pointlift.data.files.formats.scenes import scene_of
 from pointlift.data.files.formats.stl import read_stl
 from pointlift.data.files.mesh_join import GREY, Part, join_parts
 
@@ -58,11 +59,24 @@ def read_mesh(path: str | os.PathLike[str]) -> Mesh:
             f"{path}: {suffix or 'no extension'} is not read as a mesh, "
             f"one of {', '.join(MESH_SUFFIXES)} is expected"
         )
-    data = read_bytes(path)
+    data = text_bytes(path) if suffix == ".obj" else read_bytes(path)
     head = data[: data.find(b"end_header")] if suffix == ".ply" else data
     dressed = suffix not in GEOMETRY or (suffix in DRESSED and DRESSED[suffix].search(head) is not None)
-    parts = _trimesh_parts(path) if dressed else [_plain_part(path, GEOMETRY[suffix](path))]
-    parts = [p for p in parts if len(p.faces)]
+    # values that are no numbers are told about as an error
+    with np.errstate(invalid="ignore", over="ignore"):
+        try:
+            parts = _trimesh_parts(path) if dressed else [_plain_part(path, GEOMETRY[suffix](path))]
+            return _joined(path, [p for p in parts if len(p.faces)])
+        except DataError:
+            raise
+        except DAMAGED as error:  # a reader should have said more
+            said = " ".join(str(error).split())[:120]
+            raise DataError(
+                f"{path}: cannot be read ({type(error).__name__}: {said}), the file is damaged"
+            ) from error
+
+
+def _joined(path: Path, parts: list[Part]) -> Mesh:
     if not parts:
         raise DataError(
             f"{path}: is a mesh without faces, so it has no surface; if it is a cloud, read it as points"
@@ -73,6 +87,12 @@ def read_mesh(path: str | os.PathLike[str]) -> Mesh:
         raise DataError(
             f"{path}: {int(bad.sum())} of {len(used)} corners of faces are NaN or infinite, repair the mesh"
         )
+    for colors, faces in ((p.vertex_colors, p.faces) for p in parts):
+        if colors is not None and not np.isfinite(colors[faces]).all():
+            row = int(faces[~np.isfinite(colors[faces]).all(2)].min())
+            raise DataError(
+                f"{path}: the colour of vertex {row} (counted from 0) is NaN or infinite, repair it"
+            )
     origin = _origin(path, used)
     try:
         return join_parts([p.moved(origin) for p in parts])
@@ -101,28 +121,13 @@ def _plain_part(path: Path, content: FileContent) -> Part:
 
 
 def _trimesh_parts(path: Path) -> list[Part]:
+    pieces = [piece for piece in scene_of(path) if isinstance(piece, trimesh.Trimesh)]
     try:
-        loaded: Any = trimesh.load(str(path), process=False)  # maintain_order would drop the textures' places
-        if isinstance(loaded, trimesh.Scene):
-            pieces = []
-            for node in loaded.graph.nodes_geometry:
-                turn, name = loaded.graph[node]
-                if isinstance(loaded.geometry[name], trimesh.Trimesh):
-                    pieces.append(loaded.geometry[name].copy().apply_transform(turn))
-        else:
-            pieces = [loaded] if isinstance(loaded, trimesh.Trimesh) else []
         return [_dressed_part(piece) for piece in pieces]
-    except ImportError as error:
-        # trimesh guesses the encoding of text that is no UTF-8 with a package that is not required
-        raise DataError(
-            f"{path}: cannot be read without the package {error.name}, most likely because its text, such as "
-            f"names of materials, is not UTF-8; the file is damaged, or {error.name} has to be installed"
-        ) from error
     except (*DAMAGED, AssertionError) as error:
-        # what trimesh raises for damaged files is whatever went wrong first
+        said = " ".join(str(error).split())[:120]
         raise DataError(
-            f"{path}: cannot be read as a mesh ({type(error).__name__}: {str(error)[:120]}), "
-            "the file is damaged"
+            f"{path}: cannot be read as a mesh ({type(error).__name__}: {said}), the file is damaged"
         ) from error
 
 
@@ -140,6 +145,14 @@ def _dressed_part(mesh: Any) -> Part:
     return Part(vertices, faces)
 
 
+def _pixels(image: Any) -> Floats:
+    """(height, width, 3) in 0-255 of a picture with 8 or 16 bits a channel."""
+    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow's convert would cut at 255
+        grey = np.asarray(image, np.float64) / 257.0
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    return np.asarray(image.convert("RGB"), np.float64)
+
+
 def _textured_part(vertices: Floats, faces: npt.NDArray[np.int64], visual: Any) -> Part:
     material = visual.material
     if isinstance(material, trimesh.visual.material.PBRMaterial):
@@ -154,7 +167,7 @@ def _textured_part(vertices: Floats, faces: npt.NDArray[np.int64], visual: Any) 
             # .mtl files often give a black or white colour beside a texture, which viewers ignore
             tint = np.ones(3)
     if image is not None and visual.uv is not None and len(visual.uv) == len(vertices):
-        pixels = np.asarray(image.convert("RGB"), np.float64) * tint
+        pixels = _pixels(image) * tint
         uv = np.asarray(visual.uv, np.float64)[:, :2]
         if not np.isfinite(uv).all():
             raise ValueError("places in the texture are NaN or infinite")

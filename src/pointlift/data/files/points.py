@@ -7,24 +7,35 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.files.formats.arrays import read_h5, read_npy, read_npz
-from pointlift.data.files.formats.content import FileContent
+from pointlift.data.files.formats.content import DAMAGED, FileContent, tell
+from pointlift.data.files.formats.float_records import read_bin
+from pointlift.data.files.formats.gltf import read_gltf
 from pointlift.data.files.formats.las import read_las
 from pointlift.data.files.formats.obj import read_obj
 from pointlift.data.files.formats.off import read_off
 from pointlift.data.files.formats.pcd import read_pcd
 from pointlift.data.files.formats.ply import read_ply
 from pointlift.data.files.formats.stl import read_stl
-from pointlift.data.files.formats.text import read_text
+from pointlift.data.files.formats.text import read_pts, read_text
 from pointlift.data.files.mesh_sampling import blend_corners, face_normals, has_surface, sample_surface
 from pointlift.data.sample import Sample
 
-__all__ = ["DEFAULT_MESH_POINTS", "SUPPORTED", "PointFile", "is_supported", "read_content", "read_points"]
+__all__ = [
+    "DEFAULT_MESH_POINTS",
+    "NONFINITE",
+    "SUPPORTED",
+    "PointFile",
+    "is_supported",
+    "read_content",
+    "read_points",
+]
 
 Reader = Callable[[Path], FileContent]
 READERS: dict[str, Reader] = {
@@ -37,10 +48,15 @@ READERS: dict[str, Reader] = {
     ".pcd": read_pcd,
     ".xyz": read_text,
     ".txt": read_text,
+    ".csv": read_text,
+    ".pts": read_pts,
+    ".bin": read_bin,
     ".h5": read_h5,
     ".hdf5": read_h5,
     ".las": read_las,
     ".laz": read_las,
+    ".glb": read_gltf,
+    ".gltf": read_gltf,
 }
 STACKS: dict[str, Callable[[Path, int], FileContent]] = {
     ".npy": read_npy,
@@ -51,9 +67,11 @@ STACKS: dict[str, Callable[[Path, int], FileContent]] = {
 SUPPORTED = tuple(READERS)
 DEFAULT_MESH_POINTS = 2048
 FEATURE_SOURCES = ("normals", "colors", "features")
+NONFINITE = ("error", "drop")
 
 Origin = tuple[float, float, float]
 Float32 = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,8 +164,19 @@ def read_content(path: str | os.PathLike[str]) -> FileContent:
                 f"{path}: '#{index}' names a cloud of a stack, which only {' '.join(STACKS)} files can hold"
             )
         return STACKS[suffix](file, index)
+    except (MemoryError, RecursionError, OverflowError):
+        raise DataError(
+            f"{file}: asks for more memory than there is, the file is damaged or has to be thinned out"
+        ) from None
     except PermissionError:
         raise DataError(f"{file}: may not be read (permission denied)") from None
+    except DataError:
+        raise
+    except DAMAGED as error:  # a reader should have said more
+        said = " ".join(str(error).split())[:120]
+        raise DataError(
+            f"{file}: cannot be read ({type(error).__name__}: {said}), the file is damaged"
+        ) from error
 
 
 def read_points(
@@ -155,6 +184,7 @@ def read_points(
     n_points: int | None = None,
     rng: np.random.Generator | None = None,
     nonfinite: str = "error",
+    use: Sequence[str] | None = None,
 ) -> PointFile:
     """Read a cloud, or sample the surface of a mesh.
 
@@ -165,7 +195,11 @@ def read_points(
             all).
         rng: where the draws come from; None is a generator with seed 0,
             so that the same file gives the same points.
-        nonfinite: ``"error"``, or ``"drop"`` to leave out points with NaN or infinite coordinates.
+        nonfinite: ``"error"``, or ``"drop"`` to leave out points with NaN or infinite coordinates, normals,
+            colours or features, and faces of a mesh with such corners. Columns that are such in every row,
+            as of normals that were never computed, are left out with a warning either way.
+        use: columns to read beside the coordinates, any of ``"normals"``, ``"colors"``, ``"features"``, so
+            that what is wrong with the others does not matter; None: all that the file has.
 
     Raises:
         MissingDataError: there is no such file.
@@ -173,29 +207,45 @@ def read_points(
     """
     if n_points is not None and n_points < 1:
         raise ValueError(f"n_points is {n_points}, at least 1 is expected")
-    if nonfinite not in ("error", "drop"):
+    if nonfinite not in NONFINITE:
         raise ValueError(f"nonfinite is {nonfinite!r}, 'error' or 'drop' is expected")
-    content, origin = _rebased(read_content(path))
-    generator = np.random.default_rng(0) if rng is None else rng
-    if content.faces is None:
-        cloud = _finite_cloud(str(path), content, nonfinite)
-        if n_points is not None and len(cloud.xyz) > n_points:
-            cloud = _take(cloud, np.sort(generator.choice(len(cloud.xyz), n_points, replace=False)))
-    else:
-        cloud = _sampled(str(path), content, origin, n_points or DEFAULT_MESH_POINTS, generator)
-    largest, limit = np.abs(cloud.xyz).max(), np.finfo(np.float32).max
+    content = read_content(path)
+    if use is not None:
+        content = _without(content, [n for n in FEATURE_SOURCES if n not in use])
+    with np.errstate(invalid="ignore", over="ignore"):
+        content, origin = _rebased(content)
+        generator = np.random.default_rng(0) if rng is None else rng
+        if content.faces is None:
+            cloud = _finite_cloud(str(path), content, nonfinite)
+            if n_points is not None and len(cloud.xyz) > n_points:
+                cloud = _take(cloud, np.sort(generator.choice(len(cloud.xyz), n_points, replace=False)))
+        else:
+            mesh = _finite_mesh(str(path), content, nonfinite)
+            cloud = _sampled(str(path), mesh, origin, n_points or DEFAULT_MESH_POINTS, generator)
+    columns = {n: _single(path, getattr(cloud, n), n) for n in FEATURE_SOURCES}
+    return PointFile(
+        str(path),
+        cloud.xyz.astype(np.float32),
+        from_mesh=content.faces is not None,
+        origin=origin,
+        **columns,
+    )
+
+
+def _single(path: str | os.PathLike[str], values: Floats | None, what: str) -> Float32 | None:
+    if values is None:
+        return None
+    _check_size(path, values, what)
+    return values.astype(np.float32)
+
+
+def _check_size(path: str | os.PathLike[str], values: Floats, what: str) -> None:
+    largest, limit = float(np.abs(values).max(initial=0.0)), float(np.finfo(np.float32).max)
     if largest > limit:
         raise DataError(
-            f"{path}: coordinates as large as {largest:.3g} do not fit float32 (up to {limit:.3g}), "
+            f"{path}: {what} as large as {largest:.3g} do not fit float32 (up to {limit:.3g}), "
             "scale them down"
         )
-    columns = {
-        n: None if getattr(cloud, n) is None else getattr(cloud, n).astype(np.float32)
-        for n in FEATURE_SOURCES
-    }
-    return PointFile(
-        str(path), cloud.xyz.astype(np.float32), from_mesh=content.faces is not None, origin=origin, **columns
-    )
 
 
 def _rebased(content: FileContent) -> tuple[FileContent, Origin]:
@@ -216,23 +266,72 @@ def _rebased(content: FileContent) -> tuple[FileContent, Origin]:
 def _finite_cloud(path: str, cloud: FileContent, nonfinite: str) -> FileContent:
     if not len(cloud.xyz):
         raise DataError(f"{path}: has 0 points, at least 1 is expected")
-    good = np.asarray(np.isfinite(cloud.xyz).all(axis=1))
-    if good.all():
-        return cloud
-    if nonfinite == "drop" and good.any():
-        return _take(cloud, np.flatnonzero(good))
-    raise DataError(
-        _bad_rows(path, good, "points")
-        + ("remove them, or read with nonfinite='drop'" if good.any() else "no point is left")
-    )
+    everywhere = np.ones(len(cloud.xyz), dtype=bool)
+    cloud, kept = _finite_rows(path, cloud, "points", everywhere, nonfinite)
+    if not kept.all():
+        cloud = _take(cloud, np.flatnonzero(kept))
+    _check_size(path, cloud.xyz, "coordinates")
+    return cloud
 
 
-def _bad_rows(path: str, good: npt.NDArray[np.bool_], what: str) -> str:
+def _finite_mesh(path: str, mesh: FileContent, nonfinite: str) -> FileContent:
+    """The mesh without faces that cannot be used, or an error; vertices without a face may be anything."""
+    if mesh.faces is None or not len(mesh.faces):
+        return mesh
+    used = np.zeros(len(mesh.xyz), dtype=bool)
+    used[mesh.faces.reshape(-1)] = True
+    mesh, kept = _finite_rows(path, mesh, "vertices", used, nonfinite)
+    faces = mesh.faces if mesh.faces is not None else np.empty((0, 3), np.int64)
+    good = kept[faces].all(axis=1)
+    if not good.any():
+        raise DataError(f"{path}: every face has a corner that is NaN or infinite, so there is no surface")
+    mesh = replace(mesh, faces=faces[good])
+    _check_size(path, mesh.xyz[faces[good]], "coordinates")
+    return mesh
+
+
+def _finite_rows(
+    path: str,
+    content: FileContent,
+    what: str,
+    used: npt.NDArray[np.bool_],
+    nonfinite: str,
+) -> tuple[FileContent, npt.NDArray[np.bool_]]:
+    """The content without columns that are nowhere finite, and the rows in which all is finite."""
+    kept = np.asarray(np.isfinite(content.xyz).all(axis=1))
+    left = bool((kept & used).any())
+    if not kept[used].all() and (nonfinite == "error" or not left):
+        raise DataError(_bad_rows(path, kept, what, "coordinates", left))
+    for name in FEATURE_SOURCES:
+        values: Floats | None = getattr(content, name)
+        if values is None:
+            continue
+        finite = np.asarray(np.isfinite(values).all(axis=1))
+        needed = kept & used
+        if not finite[needed].any():
+            tell(Path(path), f"its {name} are NaN or infinite in every row and are left out")
+            content = _without(content, [name])
+        elif not finite[needed].all():
+            if nonfinite == "error":
+                raise DataError(_bad_rows(path, finite, what, name, True))
+            kept = kept & finite
+    if not (kept & used).any():
+        raise DataError(f"{path}: every row has something that is NaN or infinite, no point is left")
+    return content, kept
+
+
+def _bad_rows(path: str, good: npt.NDArray[np.bool_], what: str, columns: str, some_left: bool) -> str:
     bad = np.flatnonzero(~good)
+    fix = "repair the file, or leave them out with nonfinite='drop' (source?nonfinite=drop, --nonfinite drop)"
     return (
-        f"{path}: {len(bad)} of {len(good)} {what} have NaN or infinite coordinates, the first at row "
-        f"{bad[0]} (counted from 0); "
+        f"{path}: {len(bad)} of {len(good)} {what} have NaN or infinite {columns}, the first at row "
+        f"{bad[0]} (counted from 0); {fix if some_left else 'no point is left'}"
     )
+
+
+def _without(content: FileContent, names: list[str]) -> FileContent:
+    left: dict[str, Any] = dict.fromkeys(names)
+    return replace(content, **left)
 
 
 def _take(cloud: FileContent, rows: npt.NDArray[np.int64]) -> FileContent:
@@ -249,10 +348,6 @@ def _sampled(
         raise DataError(
             f"{path}: is a mesh without faces, so it has no surface to sample; "
             "save it as .ply or .xyz to use its vertices"
-        )
-    if not np.isfinite(mesh.xyz[faces]).all():
-        raise DataError(
-            _bad_rows(path, np.asarray(np.isfinite(mesh.xyz).all(axis=1)), "vertices") + "repair the mesh"
         )
     if not has_surface(mesh.xyz, faces, float(np.abs(mesh.xyz[faces] + origin).max())):
         raise DataError(

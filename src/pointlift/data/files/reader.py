@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pointlift.data.errors import DataError
-from pointlift.data.files.points import FEATURE_SOURCES, read_content, read_points
+from pointlift.data.files.points import FEATURE_SOURCES, NONFINITE, read_content, read_points
 from pointlift.data.sample import Sample
 from pointlift.data.transforms import unit_sphere
 
@@ -32,23 +32,26 @@ class FileReader:
     """Reads, samples and normalises one file; picklable.
 
     Attributes:
-        root: folder that the paths are under.
         n_points: see :func:`~pointlift.data.files.points.read_points`.
         seed: of the draws.
         normalize: ``"unit-sphere"`` (centroid at 0, farthest point at 1) or ``"none"``.
         use: columns that become features: any of ``"normals"``, ``"colors"``, ``"features"``; or ``"own"``
             alone, see :meth:`with_columns`.
+        nonfinite: ``"error"``, or ``"drop"`` to leave out points with NaN or infinite values, see
+            :func:`~pointlift.data.files.points.read_points`.
     """
 
-    root: str
     n_points: int | None = 1024
     seed: int = 0
     normalize: str = "unit-sphere"
     use: tuple[str, ...] = ()
+    nonfinite: str = "error"
 
     def __post_init__(self) -> None:
         if self.normalize not in NORMALIZE:
             raise DataError(f"normalize is {self.normalize!r}, one of {', '.join(NORMALIZE)} is expected")
+        if self.nonfinite not in NONFINITE:
+            raise DataError(f"nonfinite is {self.nonfinite!r}, one of {', '.join(NONFINITE)} is expected")
 
     def __call__(self, path: str, label: int, index: int) -> Sample:
         sample = self.read(path, label, stream_of(path, self.seed))
@@ -56,7 +59,8 @@ class FileReader:
 
     def read(self, path: str, label: int, rng: np.random.Generator) -> Sample:
         """The cloud of a file, as it is there."""
-        return read_points(path, self.n_points, rng).sample(label, self.use)
+        cloud = read_points(path, self.n_points, rng, self.nonfinite, self.use)
+        return cloud.sample(label, self.use)
 
     def with_columns(self, paths: Sequence[str]) -> FileReader:
         """The same reader, with the names of the columns in place of ``"own"``: those of the first file.

@@ -249,7 +249,7 @@ def _collect(root: Path, places: dict[str, Path], may_lack: bool = False) -> tup
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise MissingDataError(f"{path}: no such file; it belongs to the dataset, unpack it again") from None
     except UnicodeDecodeError:

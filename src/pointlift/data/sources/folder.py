@@ -26,6 +26,7 @@ def read_folder(
     normalize: str = "unit-sphere",
     use: Sequence[str] = (),
     up_axis: str = "y",
+    nonfinite: str = "error",
 ) -> CloudDataset:
     """A dataset of every supported file under ``class/...``, ``split/class/...`` or ``class/split/...``.
 
@@ -46,13 +47,15 @@ def read_folder(
         use: columns that become features, side by side in this order: any of ``"normals"``, ``"colors"``,
             ``"features"``; or ``"own"``: all that the first file of the training split has.
         up_axis: of the files; nothing is rotated.
+        nonfinite: ``"error"``, or ``"drop"`` to leave out points with NaN or infinite values, see
+            :func:`~pointlift.data.files.points.read_points`.
 
     Raises:
         MissingDataError: no such folder, or no such split in it.
         DataError: as :func:`~pointlift.data.sources.folder_tree.read_tree`; when a cloud is read: anything
             wrong with its file, a column that it lacks among them.
     """
-    reader = FileReader(str(root), n_points, seed, normalize, tuple(use))
+    reader = FileReader(n_points, seed, normalize, tuple(use), nonfinite)
     return labelled_files(root, split, reader, SUPPORTED, holdout, up_axis, f"folder {root.name or root}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from pointlift.data.errors import DataError
+from pointlift.data.errors import DataError, DataWarning
+from pointlift.data.files.formats.content import channels_first
 
 __all__ = ["first_or_random", "read_mask", "read_stack"]
 
@@ -35,6 +37,14 @@ def read_stack(
     """
     found = _arrays(file, ("data", "label"))
     data, labels = found["data"], found["label"]
+    if isinstance(data, np.ndarray) and data.ndim == 3 and channels_first(data.shape[1:]):
+        warnings.warn(
+            f"{file}: 'data' has shape {data.shape}, its clouds are read as stored channels first, "
+            f"{data.shape[2]} points each",
+            DataWarning,
+            stacklevel=2,
+        )
+        data = data.swapaxes(1, 2)
     if (
         not isinstance(data, np.ndarray)
         or data.ndim != 3

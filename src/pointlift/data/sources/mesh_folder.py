@@ -142,7 +142,7 @@ def read_mesh_folder(
         DataError: as :func:`~pointlift.data.sources.folder.read_folder`, and, when an object is asked for,
             for a mesh without faces or area and whatever else is wrong with its file.
     """
-    reader = MeshReader(str(root), n_points, seed, normalize, tuple(use))
+    reader = MeshReader(n_points, seed, normalize, tuple(use))
     dataset = labelled_files(
         root, split, reader, MESH_SUFFIXES, holdout, up_axis, f"meshes {root.name or root}"
     )

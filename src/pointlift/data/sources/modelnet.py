@@ -134,7 +134,7 @@ def _object_names(file: Path, count: int) -> list[str] | None:
     if not listing.is_file():
         return None
     try:
-        names = json.loads(listing.read_text(encoding="utf-8"))
+        names = json.loads(listing.read_text(encoding="utf-8-sig"))
     except (ValueError, OSError) as error:
         raise DataError(
             f"{listing}: not readable ({str(error).splitlines()[0]}); it may be removed, only names are lost"
@@ -271,7 +271,7 @@ def read_modelnet_off(
             )
         paths += [str(p) for p in files]
         labels += [label] * len(files)
-    read = FileReader(str(root), n_points, seed, normalize)
+    read = FileReader(n_points, seed, normalize)
     title = f"ModelNet off, {root.name}/{split}"
     return CloudDataset.from_paths(
         paths, labels, read, [p.name for p in folders], title, up_axis, FileMeshes(tuple(paths))
@@ -283,7 +283,7 @@ def _lines(path: Path, what: str) -> list[str]:
     if not path.is_file():
         raise MissingDataError(f"{path}: no such file; it should hold {what}")
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError:
         raise DataError(f"{path}: is not text; it should hold {what}") from None
     lines = [line for line in lines if line]

@@ -147,7 +147,7 @@ def _categories(root: Path) -> dict[str, str]:
             "shapenetcore_partanno_segmentation_benchmark_v0_normal, unpacked"
         )
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{file}: is damaged, lines such as 'Airplane 02691156' are expected ({error.reason})"
@@ -175,7 +175,7 @@ def _listed(root: Path, split: str, names: dict[str, str]) -> list[tuple[str, Pa
             f"{file}: no such file; it names the shapes of the split {split}, the folder is incomplete"
         )
     try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
+        entries = json.loads(file.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"{file}: is damaged, a JSON list of 'shape_data/<synset>/<id>' is expected ({error})"

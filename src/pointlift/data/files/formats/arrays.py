@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tokenize
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +14,35 @@ import numpy as np
 import numpy.typing as npt
 
 from pointlift.data.errors import DataError
+from pointlift.data.files.formats.columns import from_named, named_coordinates
 from pointlift.data.files.formats.content import (
     DAMAGED,
     FileContent,
     Floats,
+    channels_first,
     from_columns,
     read_bytes,
     scale_colors,
+    tell,
 )
 
 __all__ = ["read_h5", "read_npy", "read_npz"]
 
-POINTS = ("xyz", "points", "pos", "coords", "coordinates", "pc", "data", "arr_0")
+POINTS = (
+    "xyz", "points", "pos", "coords", "coordinates", "pc", "data", "arr_0",
+    "coord", "point", "pts", "vertices", "position", "positions", "point_cloud", "pointcloud", "pcd",
+)  # fmt: skip
 NORMALS = ("normals", "normal")
 COLORS = ("colors", "color", "rgb")
 FEATURES = ("features", "feature", "feat")
+AXES = ("x", "y", "z")
 # what numpy, zipfile and h5py raise besides (numpy parses the header of an array as a Python literal)
 DAMAGED_ARRAY = (*DAMAGED, tokenize.TokenError, zipfile.BadZipFile)
 
 
 def read_npy(path: Path, index: int | None = None) -> FileContent:
-    """Read ``.npy``: an ``(N, 3 or more)`` table, or cloud ``index`` of a ``(B, N, 3 or more)`` stack.
+    """Read ``.npy``: an ``(N, 3 or more)`` table, cloud ``index`` of a ``(B, N, 3 or more)`` stack, or a
+    structured array with fields x, y, z.
 
     Raises:
         DataError: empty, truncated or garbage file, Python objects (never unpickled),
@@ -54,11 +63,14 @@ def read_npy(path: Path, index: int | None = None) -> FileContent:
 
 
 def read_npz(path: Path, index: int | None = None) -> FileContent:
-    """Read ``.npz``: points under ``xyz`` (or points, pos, coords, pc, data, arr_0,
-    or the only array), optional normals, colors, features.
+    """Read ``.npz``: points under ``xyz`` (or another of :data:`POINTS`, or the only array), optional
+    normals, colors, features; or a structured array, or arrays x, y, z.
+
+    Only what is needed is read. Python objects beside the points are left out with a warning.
 
     Raises:
-        DataError: empty, truncated or garbage file, Python objects, no array that could be points.
+        DataError: empty, truncated or garbage file, points that are Python objects, no array that could be
+            points.
     """
     data = read_bytes(path)
     if not data.startswith(b"PK"):
@@ -66,35 +78,56 @@ def read_npz(path: Path, index: int | None = None) -> FileContent:
     try:
         # from memory: numpy leaves the file open when the archive is damaged
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+            shapes = {name: _npy_shape(archive, name) for name in archive.files}
+            objects = [name for name, shape in shapes.items() if shape is None]
+            known = {name: shape for name, shape in shapes.items() if shape is not None}
+            if objects and known:
+                tell(path, f"Python objects are never loaded: {', '.join(objects)[:80]} left out")
+            arrays = {n.rpartition("/")[2]: archive[n] for n in _wanted(path, known)} if known else {}
+    except DataError:
+        raise
     except DAMAGED_ARRAY as error:
         raise DataError(f"{path}: not a readable .npz file ({_reason(error)})") from None
+    if not arrays:
+        raise DataError(
+            f"{path}: not a readable .npz file, it holds no array of numbers (found: "
+            f"{', '.join(shapes)[:80] or 'nothing'})"
+        )
     return _named(path, arrays, index)
 
 
+def _npy_shape(archive: Any, name: str) -> tuple[int, ...] | None:
+    """The shape that an array's header tells, None for Python objects and for what is no array."""
+    member = name if name in archive.zip.namelist() else f"{name}.npy"
+    with archive.zip.open(member) as file:
+        head = file.read(8)
+        if head[:6] != b"\x93NUMPY":
+            return None
+        size = int.from_bytes(file.read(2 if head[6] == 1 else 4), "little")
+        stream = io.BytesIO(head + size.to_bytes(2 if head[6] == 1 else 4, "little") + file.read(size))
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        shape, _, kind = np.lib.format.read_array_header_1_0(stream)
+    else:
+        shape, _, kind = np.lib.format.read_array_header_2_0(stream)
+    return None if kind.hasobject else shape
+
+
 def read_h5(path: Path, index: int | None = None) -> FileContent:
-    """Read ``.h5``: the same names as :func:`read_npz`, at the top level.
+    """Read ``.h5``: the same names as :func:`read_npz`, at the top level, or in the one group that has them.
 
     Raises:
         DataError: empty, truncated or garbage file, no dataset that could be points.
     """
     if not path.stat().st_size:
         raise DataError(f"{path}: the file is empty (0 bytes)")
-    arrays: dict[str, npt.NDArray[Any]] = {}
     try:
         with h5py.File(path, "r") as file:
-            for name, item in file.items():
-                if isinstance(item, h5py.Dataset) and name.lower() in POINTS + NORMALS + COLORS + FEATURES:
-                    # only the wanted cloud of a stack is read, these files can be large
-                    arrays[name] = (
-                        item[index][None]
-                        if item.ndim == 3 and index is not None and 0 <= index < len(item)
-                        else item[()]
-                    )
-                    if item.ndim == 3 and index is not None and not 0 <= index < len(item):
-                        raise DataError(
-                            f"{path}: has no cloud {index}, it holds {len(item)} (0 to {len(item) - 1})"
-                        )
+            found: dict[str, h5py.Dataset] = {}
+            file.visititems(lambda n, d: found.__setitem__(n, d) if isinstance(d, h5py.Dataset) else None)
+            # only the wanted cloud of a stack is read, these files can be large
+            wanted = _wanted(path, {name: item.shape for name, item in found.items() if item.shape})
+            arrays = {name.rpartition("/")[2]: _h5_array(path, found[name], index) for name in wanted}
     except DataError:
         raise
     except DAMAGED_ARRAY as error:
@@ -102,21 +135,64 @@ def read_h5(path: Path, index: int | None = None) -> FileContent:
     return _named(path, arrays, None if index is None else 0)
 
 
+def _h5_array(path: Path, item: Any, index: int | None) -> npt.NDArray[Any]:
+    if item.nbytes > 2**20 and item.chunks is None and item.nbytes > path.stat().st_size:
+        raise DataError(
+            f"{path}: truncated or damaged, its array {item.name!r} of shape {item.shape} takes "
+            f"{item.nbytes} bytes but the file has {path.stat().st_size}"
+        )
+    if item.ndim != 3 or index is None:
+        return np.asarray(item[()])
+    if not 0 <= index < len(item):
+        raise DataError(f"{path}: has no cloud {index}, it holds {len(item)} (0 to {len(item) - 1})")
+    return np.asarray(item[index])[None]
+
+
+def _wanted(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Names of the arrays to read, the points' first; names may have groups before them (``scan/points``).
+
+    Raises:
+        DataError: which array holds the points is unclear; all are named.
+    """
+    listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())[:200] or "no arrays"
+    groups: dict[str, dict[str, str]] = {}
+    for name in shapes:
+        group, _, last = name.rpartition("/")
+        groups.setdefault(group, {}).setdefault(last.lower(), name)
+    having = {g: [names[n] for n in POINTS if n in names] for g, names in groups.items()}
+    having = {g: names for g, names in having.items() if names}
+    if "" in having:
+        having = {"": having[""]}
+    if len(having) > 1:
+        raise DataError(f"{path}: holds {listed}; points in one group are expected, keep one cloud per file")
+    if having:
+        group, points = next(iter(having.items()))
+        beside = [groups[group][n] for n in NORMALS + COLORS + FEATURES if n in groups[group]]
+        return [points[0], *beside]
+    for names in groups.values():
+        if all(axis in names and len(shapes[names[axis]]) == 1 for axis in AXES):
+            alike = [n for n in names.values() if shapes[n] == shapes[names["x"]]]
+            return alike
+    if len(shapes) == 1:
+        return list(shapes)
+    raise DataError(
+        f"{path}: holds {listed}; which one has the points is unclear, "
+        f"rename it to one of {', '.join(POINTS[:7])}"
+    )
+
+
 def _reason(error: BaseException) -> str:
     return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
 
 
 def _named(path: Path, arrays: dict[str, npt.NDArray[Any]], index: int | None) -> FileContent:
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise DataError(f"{path}: {name!r} is no array, the file is damaged")
     lowered = {name.lower(): array for name, array in arrays.items()}
-    key = next((name for name in POINTS if name in lowered), None)
-    if key is None and len(lowered) == 1:
-        key = next(iter(lowered))
-    if key is None:
-        found = ", ".join(sorted(arrays)) or "none"
-        raise DataError(
-            f"{path}: no array is called {', '.join(POINTS[:-1])}, "
-            f"so which one holds the points is unclear (found: {found})"
-        )
+    key = next(iter(lowered))
+    if key not in POINTS and all(axis in lowered for axis in AXES):
+        return from_named(path, arrays, "arrays", packed=True)
     content = _table(path, lowered[key], index)
 
     def beside(names: tuple[str, ...], width: int | None) -> npt.NDArray[Any] | None:
@@ -124,6 +200,8 @@ def _named(path: Path, arrays: dict[str, npt.NDArray[Any]], index: int | None) -
         if name is None:
             return None
         array = _pick(path, lowered[name], index) if lowered[name].ndim == 3 else lowered[name]
+        if array.ndim == 1 and width is None:
+            array = array[:, None]
         if (
             array.ndim != 2
             or len(array) != len(content.xyz)
@@ -165,9 +243,34 @@ def _pick(path: Path, array: npt.NDArray[Any], index: int | None) -> npt.NDArray
 
 
 def _table(path: Path, array: npt.NDArray[Any], index: int | None) -> FileContent:
+    if array.dtype.names:
+        return _structured(path, array, index)
     _numeric(path, array)
     table: Floats = (_pick(path, array, index) if array.ndim == 3 else array).astype(np.float64)
-    try:
-        return from_columns(table)
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from None
+    if len(table) == 3 and channels_first(table.shape):
+        tell(path, f"has shape {table.shape}, which is read channels first, as {table.shape[1]} points")
+        table = table.T
+    return from_columns(path, table)
+
+
+def _structured(path: Path, array: npt.NDArray[Any], index: int | None) -> FileContent:
+    """A cloud from fields x, y, z, or from fields of three values each (``points``, ``normals``)."""
+    rows = array.reshape(-1) if index is None else _pick(path, np.atleast_2d(array), index).reshape(-1)
+    columns: dict[str, npt.NDArray[Any]] = {}
+    triples = dict.fromkeys(POINTS, AXES) | dict.fromkeys(NORMALS, ("nx", "ny", "nz"))
+    triples |= dict.fromkeys(COLORS, ("red", "green", "blue"))
+    for name in rows.dtype.names or ():
+        values = rows[name]
+        if values.ndim == 1:
+            columns[name] = values
+            continue
+        flat = values.reshape(len(values), -1)
+        known = triples.get(name.lower(), ()) if flat.shape[1] == 3 else ()
+        for i in range(flat.shape[1]):
+            columns[known[i] if known else f"{name}_{i}"] = flat[:, i]
+    if not named_coordinates(list(columns)):
+        raise DataError(
+            f"{path}: its structured array has the fields {', '.join(list(columns)[:20])}, "
+            "x, y and z are expected"
+        )
+    return from_named(path, columns, "fields", packed=True)

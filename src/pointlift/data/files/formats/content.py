@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import struct
 import warnings
 import zlib
@@ -12,20 +13,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pointlift.data.errors import DataError
+from pointlift.data.errors import DataError, DataWarning
 
 __all__ = [
     "DAMAGED",
     "FileContent",
+    "channels_first",
     "fan_triangles",
     "from_columns",
+    "is_number",
     "parse_numbers",
     "read_bytes",
     "scale_colors",
+    "tell",
+    "text_bytes",
 ]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+# numbers of values per point in tables that are stored channels first; with so few rows and this many columns
+CHANNELS_FIRST = {3: 8, 4: 64, 6: 64, 7: 64, 9: 64}
 # what parsers raise of damaged files; a SyntaxError comes from Pillow and numpy
 DAMAGED = (
     ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError,
@@ -65,6 +72,31 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
+def text_bytes(path: Path) -> bytes:
+    """The whole of a text file without its byte order mark; UTF-16, which some editors call Unicode,
+    becomes UTF-8.
+
+    Raises:
+        DataError: the file is empty, or begins with the mark of UTF-16 and is something else.
+    """
+    data = read_bytes(path)
+    if data.startswith(codecs.BOM_UTF8):
+        data = data[len(codecs.BOM_UTF8) :]
+    elif data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            data = data.decode("utf-16").encode()
+        except UnicodeError:
+            raise DataError(f"{path}: begins like UTF-16 text but is not, the file is damaged") from None
+    if not data.strip():
+        raise DataError(f"{path}: the file is empty (a byte order mark alone)")
+    return data
+
+
+def tell(path: Path, sentence: str) -> None:
+    """Say what was guessed or left out of a file, as a DataWarning."""
+    warnings.warn(f"{path}: {sentence}", DataWarning, stacklevel=3)
+
+
 def parse_numbers(text: bytes) -> Floats:
     """White-space separated numbers.
 
@@ -78,56 +110,96 @@ def parse_numbers(text: bytes) -> Floats:
                 text, dtype=np.float64, sep=" "
             )
         except (DeprecationWarning, ValueError):
-            word = next((w for w in text.split() if not _is_number(w)), b"")
-            raise ValueError(f"{word[:20].decode('latin-1')!r} is not a number") from None
+            word = next((w for w in text.split() if not is_number(w)), b"")
+            hint = " (decimal points are expected)" if b"," in word else ""
+            raise ValueError(f"{word[:20].decode('latin-1')!r} is not a number{hint}") from None
 
 
-def _is_number(word: bytes) -> bool:
+def is_number(word: bytes) -> bool:
+    """Whether a word is a number as C and numpy read it: Python's underscores within digits are none."""
     try:
         float(word)
     except ValueError:
         return False
-    return True
+    return b"_" not in word
 
 
-def fan_triangles(polygon: Ints) -> Ints:
-    """``(k,)`` corners to ``(k - 2, 3)`` triangles around the first corner;
-    nothing for fewer than three corners.
+def fan_triangles(corners: Ints, counts: Ints) -> Ints:
+    """Polygons to triangles around their first corners, in order.
+
+    Args:
+        corners: ``(sum of counts,)`` vertex indices of all polygons, one after the other.
+        counts: ``(F,)`` corners of each; those of fewer than three give no triangle.
+
+    Returns:
+        ``(T, 3)`` vertex indices.
     """
-    k = len(polygon)
-    if k < 3:
-        return np.empty((0, 3), dtype=np.int64)
-    return np.stack([np.full(k - 2, polygon[0]), polygon[1:-1], polygon[2:]], axis=1)
+    start, fans = np.cumsum(counts) - counts, np.maximum(counts - 2, 0)
+    first = np.repeat(start, fans)
+    step = np.arange(len(first)) - np.repeat(np.cumsum(fans) - fans, fans) + first
+    return np.stack([corners[first], corners[step + 1], corners[step + 2]], axis=1)
 
 
 def scale_colors(colors: npt.NDArray[Any]) -> Floats:
-    """Colours as 0-1: integers are divided by 255 (16 bit:
-    65535), floats by 255 where one of them exceeds 1.
+    """Colours as 0-1: integers are divided by 255 (16 bit: 65535), floats by 255 where one of them exceeds 1
+    and by 65535 where one exceeds 255.
     """
     result = np.asarray(colors, dtype=np.float64)
-    if np.issubdtype(colors.dtype, np.integer):
-        return result / (65535.0 if len(result) and result.max() > 255 else 255.0)
-    return result / 255.0 if len(result) and np.nanmax(result, initial=0.0) > 1 else result
+    top = result[np.isfinite(result)].max(initial=0.0)
+    if np.issubdtype(colors.dtype, np.integer) or top > 1:
+        return result / (65535.0 if top > 255 else 255.0)
+    return result
 
 
-def from_columns(table: Floats) -> FileContent:
+def channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether a table of this shape is a cloud with a row per coordinate: few rows of many values.
+    Read by rows it would be three points, say.
+    """
+    return len(shape) == 2 and shape[1] > CHANNELS_FIRST.get(shape[0], shape[1])
+
+
+def from_columns(path: Path, table: Floats) -> FileContent:
     """A cloud from a table without column names.
 
     ``x y z`` come first. Exactly three more columns are taken as normals when their rows have unit length,
     else as colours when all are within 0-255, else as features; any other number of further columns is
-    features.
+    features. Where the first columns look like a running number or like colours, a warning says so.
 
     Raises:
-        ValueError: fewer than three columns.
+        DataError: another shape than (N, 3 or more), or one that is stored channels first
+            (:func:`channels_first`).
     """
     if table.ndim != 2 or table.shape[1] < 3:
-        raise ValueError(f"a table of shape {table.shape}, (N, 3 or more) with x y z first is expected")
+        raise DataError(
+            f"{path}: a table of shape {table.shape}, (N, 3 or more) with x y z first is expected"
+        )
+    if channels_first(table.shape):
+        rows, columns = table.shape
+        raise DataError(
+            f"{path}: a table of shape {table.shape} is most likely stored channels first, a row per "
+            f"coordinate; ({columns}, {rows}) with a row per point is expected: save its transpose"
+        )
+    if len(table) >= 10 and table.shape[1] > 3:
+        _doubt(path, table)
     xyz, rest = table[:, :3], table[:, 3:]
-    if rest.shape[1] != 3 or not len(rest):
+    known = rest[np.isfinite(rest).all(axis=1)]
+    if rest.shape[1] != 3 or not len(known):
         return FileContent(xyz, features=rest if rest.shape[1] else None)
-    lengths = np.linalg.norm(rest, axis=1)
+    lengths = np.linalg.norm(known, axis=1)
     if np.mean(np.abs(lengths - 1) < 0.02) > 0.95:
         return FileContent(xyz, normals=rest)
-    if rest.min() >= 0 and rest.max() <= 255:
+    if known.min() >= 0 and known.max() <= 255:
         return FileContent(xyz, colors=scale_colors(rest))
     return FileContent(xyz, features=rest)
+
+
+def _doubt(path: Path, table: Floats) -> None:
+    """Warn where the first columns are hardly x y z."""
+    first = table[:, 0]
+    if first[0] in (0, 1) and (np.diff(first) == 1).all():
+        tell(path, "its first column counts the rows and is read as x; name the columns if it is an index")
+    elif table.shape[1] >= 6:
+        whole = [bool((table[:, i] == np.floor(table[:, i])).all()) for i in range(6)]
+        colors = table[:, :3]
+        if all(whole[:3]) and not any(whole[3:]) and colors.min() >= 0 and 1 < colors.max() <= 255:
+            tell(path, "its first three columns look like colours and are read as x y z; name the columns")

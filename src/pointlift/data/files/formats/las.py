@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import struct
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pointlift.data.errors import DataError
-from pointlift.data.files.formats.content import FileContent, read_bytes, scale_colors
+from pointlift.data.files.formats.content import DAMAGED, FileContent, read_bytes, scale_colors
+from pointlift.data.files.formats.las_header import Compressed, check_header, check_layers
 
 __all__ = ["read_las"]
+
+BLOCK = 100_000  # points decompressed at a time: a damaged count of points asks for no memory
 
 
 def read_las(path: Path) -> FileContent:
@@ -26,60 +29,63 @@ def read_las(path: Path) -> FileContent:
     data = read_bytes(path)
     if data[:4] != b"LASF":
         raise DataError(f"{path}: not a {path.suffix} file, its first four bytes should be LASF")
-    _check_header(path, data)
-    if importlib.util.find_spec("laspy") is None:
+    compressed = check_header(path, data)
+    packages = ("laspy",) if compressed is None else ("laspy", "lazrs")
+    if any(importlib.util.find_spec(package) is None for package in packages):
         raise DataError(
-            f"{path}: reading {path.suffix} files needs the package laspy; install it with: "
-            "pip install 'pointlift[las]'"
+            f"{path}: reading {path.suffix} files needs the package {' and '.join(packages)}; "
+            "install it with: pip install 'pointlift[las]'"
         )
     laspy: Any = importlib.import_module("laspy")
     try:
-        las = laspy.read(path)
-        xyz = np.asarray(las.xyz, dtype=np.float64)
-        names = set(las.point_format.dimension_names)
-        colors = (
-            np.stack([las.red, las.green, las.blue], axis=1) if {"red", "green", "blue"} <= names else None
-        )
-        intensity = np.asarray(las.intensity, dtype=np.float64)[:, None] if "intensity" in names else None
-        announced = int(las.header.point_count)
-    except (
-        laspy.errors.LaspyException,
-        ValueError,
-        EOFError,
-        OSError,
-        RuntimeError,
-        IndexError,
-        KeyError,
-    ) as error:
+        if compressed is not None:
+            _check_chunks(path, data, compressed)
+        return _points(path, laspy, data)
+    except DataError:
+        raise
+    except (laspy.errors.LaspyException, *DAMAGED) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path}: truncated or damaged {path.suffix} file ({reason})") from None
-    if len(xyz) < announced:
-        raise DataError(f"{path}: truncated, it announces {announced} points but has {len(xyz)}")
+    except BaseException as error:
+        # what the decompressor, which is written in Rust, raises is no Exception
+        if type(error).__name__ != "PanicException":
+            raise
+        reason = "its compressed points cannot be decompressed"
+    raise DataError(f"{path}: truncated or damaged {path.suffix} file ({reason[:160]})")
+
+
+def _check_chunks(path: Path, data: bytes, compressed: Compressed) -> None:
+    lazrs: Any = importlib.import_module("lazrs")
+    source = io.BytesIO(data)
+    source.seek(compressed.start)
+    check_layers(path, data, compressed, lazrs.read_chunk_table(source, lazrs.LazVlr(compressed.vlr)))
+
+
+def _points(path: Path, laspy: Any, data: bytes) -> FileContent:
+    backend = laspy.LazBackend.Lazrs
+    # one thread: loaders have their processes, and an error in a thread of the decompressor is none here
+    with laspy.open(io.BytesIO(data), laz_backend=backend, read_evlrs=False) as reader:
+        announced = int(reader.header.point_count)
+        names = set(reader.header.point_format.dimension_names)
+        colored = {"red", "green", "blue"} <= names
+        blocks: list[tuple[np.ndarray, ...]] = []
+        for points in reader.chunk_iterator(BLOCK):
+            blocks.append(
+                (
+                    np.stack([np.asarray(points[n], np.int32) for n in "XYZ"], axis=1),
+                    np.stack([np.asarray(points[n]) for n in ("red", "green", "blue")], axis=1)
+                    if colored
+                    else np.empty(0),
+                    np.asarray(points["intensity"], np.float64),
+                )
+            )
+        scale, offset = np.asarray(reader.header.scales), np.asarray(reader.header.offsets)
+    if not blocks:
+        return FileContent(np.empty((0, 3)))
+    stored, colors, intensity = (np.concatenate(parts) for parts in zip(*blocks))
+    if len(stored) < announced:
+        raise DataError(f"{path}: truncated, it announces {announced} points but has {len(stored)}")
     return FileContent(
-        xyz, colors=None if colors is None else scale_colors(colors.astype(np.int64)), features=intensity
+        stored * scale + offset,
+        colors=scale_colors(colors.astype(np.int64)) if colored else None,
+        features=intensity[:, None],
     )
-
-
-def _check_header(path: Path, data: bytes) -> None:
-    """Refuse announced sizes that the file cannot hold:
-    laspy would read records that are not there for minutes.
-
-    Offsets are those of the ASPRS LAS 1.4 specification, table 3.
-
-    Raises:
-        DataError: truncated or damaged.
-    """
-    if len(data) < 227:
-        raise DataError(
-            f"{path}: truncated, a {path.suffix} header takes at least 227 bytes but the file has {len(data)}"
-        )
-    header, points, records = struct.unpack_from("<HII", data, 94)
-    needed = max(header + 54 * records, points)
-    if data[24:26] == b"\x01\x04" and len(data) >= 247:
-        start, extended = struct.unpack_from("<QI", data, 235)
-        needed = max(needed, start + 60 * extended)
-    if header < 227 or header + 54 * records > points or needed > len(data):
-        raise DataError(
-            f"{path}: truncated or damaged, its header announces at least {needed} bytes but the file has "
-            f"{len(data)}"
-        )

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pointlift.data.errors import DataError
-from pointlift.data.files.formats.content import FileContent, Floats, read_bytes, scale_colors
+from pointlift.data.files.formats.columns import from_named
+from pointlift.data.files.formats.content import FileContent, text_bytes
 
 __all__ = ["lzf_decompress", "read_pcd"]
 
@@ -38,34 +39,15 @@ class _Header:
 def read_pcd(path: Path) -> FileContent:
     """Read ``.pcd`` (version 0.5 to 0.7), organised or not.
 
-    ``normal_x normal_y normal_z`` are normals, ``rgb`` or ``rgba`` (packed) colours; further scalar fields
-    become feature columns in the order of the file.
+    ``normal_x normal_y normal_z`` are normals, ``rgb`` or ``rgba`` (packed) or ``red green blue`` colours, in
+    letters of whatever case; further scalar fields become feature columns in the order of the file.
 
     Raises:
         DataError: empty, truncated or garbage file; no fields x, y, z.
     """
-    header = _header(path, read_bytes(path))
-    missing = [axis for axis in "xyz" if axis not in header.names]
-    if missing:
-        raise DataError(
-            f"{path}: lacks the fields {', '.join(missing)}, x, y, "
-            f"z are expected (it has {' '.join(header.names)})"
-        )
+    header = _header(path, text_bytes(path))
     rows = {"ascii": _ascii, "binary": _binary, "binary_compressed": _compressed}[header.data](path, header)
-    used = set("xyz")
-    xyz = np.stack([rows[n] for n in "xyz"], axis=1).astype(np.float64)
-    normals = None
-    if all(f"normal_{n}" in header.names for n in "xyz"):
-        normals = np.stack([rows[f"normal_{n}"] for n in "xyz"], axis=1).astype(np.float64)
-        used |= {f"normal_{n}" for n in "xyz"}
-    packed = next((n for n in ("rgb", "rgba") if n in header.names), None)
-    colors = None
-    if packed is not None:
-        colors = _unpack_colors(rows[packed])
-        used.add(packed)
-    rest = [n for n, c in zip(header.names, header.counts) if n not in used and n != "_" and c == 1]
-    features = np.stack([rows[n].astype(np.float64) for n in rest], axis=1) if rest else None
-    return FileContent(xyz, None, normals, colors, features)
+    return from_named(path, rows, "fields", packed=True)
 
 
 def _header(path: Path, data: bytes) -> _Header:
@@ -76,7 +58,7 @@ def _header(path: Path, data: bytes) -> _Header:
         line, at = (data[at:], len(data)) if end < 0 else (data[at:end], end + 1)
         words = line.decode("latin-1").split("#", 1)[0].split()
         if words:
-            entries[words[0].upper()] = words[1:]
+            entries["FIELDS" if words[0].upper() == "COLUMNS" else words[0].upper()] = words[1:]
         if end < 0 or len(entries) > 20:
             break
     needed = ("FIELDS", "SIZE", "TYPE", "DATA")
@@ -89,6 +71,7 @@ def _header(path: Path, data: bytes) -> _Header:
     try:
         sizes = [int(s) for s in entries["SIZE"]]
         types = [f"<{KINDS[t.upper()]}{s}" for t, s in zip(entries["TYPE"], sizes)]
+        names = _distinct(names)
         counts = [int(c) for c in entries.get("COUNT") or ["1"] * len(names)]
         extent = int(entries.get("WIDTH", ["0"])[0]) * int(entries.get("HEIGHT", ["1"])[0])
         points = int(entries["POINTS"][0]) if entries.get("POINTS") else extent
@@ -104,6 +87,10 @@ def _header(path: Path, data: bytes) -> _Header:
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise DataError(f"{path}: damaged .pcd header ({error})") from None
     return header
+
+
+def _distinct(names: list[str]) -> list[str]:
+    return [n if n == "_" or n not in names[:i] else f"{n}_{i}" for i, n in enumerate(names)]
 
 
 def _ascii(path: Path, header: _Header) -> dict[str, npt.NDArray[Any]]:
@@ -218,16 +205,3 @@ def lzf_decompress(data: bytes, size: int) -> bytes:
     if len(out) != size:
         raise ValueError(f"it unpacks to {len(out)} bytes, {size} are expected")
     return bytes(out)
-
-
-def _unpack_colors(packed: npt.NDArray[Any]) -> Floats:
-    """``(N, 3)`` in 0-1 from one 32-bit word 0xAARRGGBB per point,
-    which PCL also stores reinterpreted as a float.
-    """
-    words = (
-        packed.astype("<f4").view("<u4")
-        if packed.dtype.kind == "f"
-        else packed.astype(np.int64).astype("<u4")
-    )
-    channels = np.stack([(words >> shift) & 255 for shift in (16, 8, 0)], axis=1)
-    return scale_colors(channels.astype(np.int64))

@@ -2,132 +2,83 @@
 
 from __future__ import annotations
 
-import re
-import warnings
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import plyfile
 
 from pointlift.data.errors import DataError
-from pointlift.data.files.formats.content import FileContent, Ints, fan_triangles, read_bytes, scale_colors
+from pointlift.data.files.formats.columns import from_named
+from pointlift.data.files.formats.content import FileContent, Ints, fan_triangles, tell, text_bytes
+from pointlift.data.files.formats.ply_elements import Rows, read_elements
 
 __all__ = ["read_ply"]
 
-DAMAGED = (
-    plyfile.PlyParseError,
-    ArithmeticError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    TypeError,
-    ValueError,
-    UserWarning,
-)
 FACE_LISTS = ("vertex_indices", "vertex_index")
 
 
 def read_ply(path: Path) -> FileContent:
-    """Read ``.ply``: with faces a mesh, without (or with zero) faces a cloud.
+    """Read ``.ply``: with faces or triangle strips a mesh, without (or with zero) a cloud.
 
-    Vertex properties ``nx ny nz`` are normals, ``red green blue`` (also ``r g b`` and ``diffuse_*``) colours;
-    further scalar properties become feature columns in the order of the file.
+    Vertex properties ``nx ny nz`` are normals, ``red green blue`` (also ``r g b`` and ``diffuse_*``) colours,
+    in letters of whatever case; further scalar properties become feature columns in the order of the file.
+    Polygons become triangle fans; faces with fewer than three corners are left out with a warning.
 
     Raises:
         DataError: empty, truncated or garbage file; no vertex element with x, y, z;
             a face that names a missing vertex.
     """
-    data = read_bytes(path)
-    if data.split(None, 1)[0] != b"ply":
-        raise DataError(f"{path}: not a .ply file, its first line should be 'ply'")
-    ply = _parse(path, data)
-    if "vertex" not in ply:
-        raise DataError(f"{path}: has no 'vertex' element, got {[e.name for e in ply.elements]}")
-    rows = ply["vertex"].data
-    names = [n for n in rows.dtype.names or () if rows.dtype[n].kind != "O"]
-    missing = [axis for axis in "xyz" if axis not in names]
-    if missing:
+    elements = read_elements(path, text_bytes(path))
+    if "vertex" not in elements:
+        raise DataError(f"{path}: has no 'vertex' element, got {list(elements)}")
+    vertices = from_named(path, elements["vertex"].columns, "vertices")
+    faces = [_faces(path, elements["face"])] if "face" in elements else []
+    strips = [_strips(path, elements["tristrips"])] if "tristrips" in elements else []
+    triangles = np.concatenate([np.empty((0, 3), np.int64), *faces, *strips])
+    if not len(triangles):
+        return vertices
+    if triangles.min() < 0 or triangles.max() >= len(vertices.xyz):
         raise DataError(
-            f"{path}: its vertices lack {', '.join(missing)}, the properties x, y, "
-            f"z are expected (it has {', '.join(names)})"
+            f"{path}: a face names a vertex that does not exist (there are {len(vertices.xyz)}), "
+            "the file is damaged"
         )
-    used = set("xyz")
-    normals = _columns(rows, names, ("nx", "ny", "nz"), used)
-    colors = None
-    for prefix in (
-        ("red", "green", "blue"),
-        ("diffuse_red", "diffuse_green", "diffuse_blue"),
-        ("r", "g", "b"),
-    ):
-        if colors is None:
-            colors = _columns(rows, names, prefix, used)
-    rest = [n for n in names if n not in used]
-    features = np.stack([rows[n] for n in rest], axis=1).astype(np.float64) if rest else None
-    xyz = np.stack([rows[n] for n in "xyz"], axis=1).astype(np.float64)
-    return FileContent(
-        xyz,
-        _faces(path, ply, len(xyz)),
-        None if normals is None else normals.astype(np.float64),
-        None if colors is None else scale_colors(colors),
-        features,
-    )
+    return replace(vertices, faces=triangles)
 
 
-def _parse(path: Path, data: bytes) -> plyfile.PlyData:
-    """plyfile reads lists of a known length thousands of times faster,
-    and refuses where the length is another.
-    """
-    header, found, body = data.partition(b"end_header")
-    if not found:
-        raise DataError(f"{path}: truncated or damaged .ply, its header has no 'end_header'")
-    elements = re.findall(rb"^[ \t]*element[ \t]+(\w+)[ \t]+(\d+)", header, re.MULTILINE)
-    for name, count in elements:
-        if int(count) > len(body):
-            what = f"{int(count)} {name.decode('latin-1')} elements"
-            raise DataError(f"{path}: truncated, it announces {what} but has {len(body)} bytes of them")
-    lists = re.findall(rb"^[ \t]*property[ \t]+list[ \t].*[ \t](\w+)\s*$", header, re.MULTILINE)
-    triangles = [name for name in FACE_LISTS if name.encode() in lists]
-    known = {"face": dict.fromkeys(triangles, 3)} if triangles else {}
-    reason = ""
-    for lengths in (known, {}):
-        try:
-            with warnings.catch_warnings():
-                # plyfile lets numpy warn about lines without numbers
-                warnings.simplefilter("error", UserWarning)
-                return plyfile.PlyData.read(str(path), known_list_len=lengths)
-        except DAMAGED as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    raise DataError(f"{path}: truncated or damaged .ply ({reason})")
-
-
-def _columns(
-    rows: npt.NDArray[Any], names: list[str], wanted: tuple[str, ...], used: set[str]
-) -> npt.NDArray[Any] | None:
-    if not all(name in names for name in wanted):
-        return None
-    used.update(wanted)
-    return np.stack([rows[name] for name in wanted], axis=1)
-
-
-def _faces(path: Path, ply: plyfile.PlyData, n_vertices: int) -> Ints | None:
-    if "face" not in ply or not len(ply["face"].data):
-        return None
-    table = ply["face"].data
-    name = next((n for n in FACE_LISTS if n in (table.dtype.names or ())), None)
+def _corners(path: Path, rows: Rows, what: str) -> tuple[Ints, Ints]:
+    """Vertex indices of every row, one row's after the other's, and how many each has."""
+    if not rows.lists and not any(map(len, rows.columns.values())):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    name = next((n for n in rows.lists if n.lower() in FACE_LISTS), None)
     if name is None:
         raise DataError(
-            f"{path}: its faces have no property {' or '.join(FACE_LISTS)}, got "
-            f"{', '.join(table.dtype.names or ())}"
+            f"{path}: its {what} have no list property {' or '.join(FACE_LISTS)}, got "
+            f"{', '.join([*rows.lists, *rows.columns])}"
         )
-    corners = table[name]
-    if corners.dtype.kind == "O":
-        triangles = np.concatenate([fan_triangles(np.asarray(row, dtype=np.int64)) for row in corners])
-    else:
-        triangles = corners.astype(np.int64).reshape(-1, 3)
-    if triangles.size and (triangles.min() < 0 or triangles.max() >= n_vertices):
-        raise DataError(
-            f"{path}: a face names a vertex that does not exist (there are {n_vertices}), the file is damaged"
-        )
-    return triangles
+    values, counts = rows.lists[name]
+    with np.errstate(invalid="ignore"):
+        return values.astype(np.int64), counts
+
+
+def _faces(path: Path, rows: Rows) -> Ints:
+    corners, counts = _corners(path, rows, "faces")
+    few = int((counts < 3).sum())
+    if few:
+        tell(path, f"{few} of {len(counts)} faces have fewer than three corners and are left out")
+    return fan_triangles(corners, counts)
+
+
+def _strips(path: Path, rows: Rows) -> Ints:
+    """Triangles of strips, which -1 or the end of a list ends; every second one turns the other way."""
+    corners, counts = _corners(path, rows, "strips")
+    flat = np.insert(corners, np.cumsum(counts), -1)
+    places = np.arange(len(flat))
+    first = np.maximum.accumulate(np.where(flat == -1, places + 1, 0)) if len(flat) else places
+    triangles = (
+        np.stack([flat[:-2], flat[1:-1], flat[2:]], axis=1) if len(flat) > 2 else np.empty((0, 3), int)
+    )
+    turned = (places - first)[: len(triangles)] % 2 == 1
+    triangles[turned] = triangles[turned][:, [1, 0, 2]]
+    a, b, c = triangles.T
+    real = (triangles != -1).all(axis=1) & (a != b) & (b != c) & (a != c)
+    return triangles[real].astype(np.int64)

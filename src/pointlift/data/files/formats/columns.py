@@ -1,0 +1,125 @@
+"""What the columns of a file mean, by their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pointlift.data.errors import DataError
+from pointlift.data.files.formats.content import FileContent, Floats, scale_colors, tell
+
+__all__ = ["from_named", "named_coordinates", "plain_name"]
+
+Triple = tuple[str, str, str]
+COORDINATES: tuple[Triple, ...] = (
+    ("x", "y", "z"),
+    ("points_0", "points_1", "points_2"),
+    ("point_x", "point_y", "point_z"),
+    ("position_x", "position_y", "position_z"),
+    ("pos_x", "pos_y", "pos_z"),
+    ("coord_x", "coord_y", "coord_z"),
+)
+NORMALS: tuple[Triple, ...] = (
+    ("nx", "ny", "nz"),
+    ("normal_x", "normal_y", "normal_z"),
+    ("normalx", "normaly", "normalz"),
+    ("normals_0", "normals_1", "normals_2"),
+)
+COLORS: tuple[Triple, ...] = (
+    ("red", "green", "blue"),
+    ("diffuse_red", "diffuse_green", "diffuse_blue"),
+    ("r", "g", "b"),
+    ("rf", "gf", "bf"),
+    ("color_r", "color_g", "color_b"),
+    ("colors_0", "colors_1", "colors_2"),
+    ("rgb_0", "rgb_1", "rgb_2"),
+)
+PACKED = ("rgb", "rgba")
+UNIT = re.compile(r"\s*[(\[].*[)\]]\s*$")  # "x [m]"
+
+
+def plain_name(name: str) -> str:
+    """A column's name in lower case, without quotes, units in brackets and marks between its parts."""
+    return re.sub(r"[\s:.]+", "_", UNIT.sub("", name.strip().strip("\"'").strip())).lower()
+
+
+def named_coordinates(names: list[str]) -> bool:
+    """Whether columns of these names hold x, y and z."""
+    return _first({plain_name(n): n for n in names}, COORDINATES) is not None
+
+
+def from_named(
+    path: Path,
+    columns: Mapping[str, npt.NDArray[Any]],
+    what: str,
+    packed: bool = False,
+) -> FileContent:
+    """A cloud from columns with names, in whatever order and letters of whatever case.
+
+    Args:
+        path: of the file, for messages.
+        columns: names to ``(N,)`` values. Beside x y z, normals and colours are known by their names; every
+            other column of numbers is a feature, in order; one without numbers is left out with a warning.
+        what: has these columns: "vertices", "fields".
+        packed: whether ``rgb`` and ``rgba`` are colours in a 32-bit word, as PCL writes them.
+
+    Raises:
+        DataError: no x, y or z.
+    """
+    words = [n for n, c in columns.items() if c.dtype.kind not in "fiub"]
+    if words:
+        tell(path, f"its columns {', '.join(words)} hold no numbers and are left out")
+    names: dict[str, str] = {}
+    for name in columns:
+        if name not in words and (plain_name(name) not in names or name == plain_name(name)):
+            names[plain_name(name)] = name
+    places = _first(names, COORDINATES)
+    if places is None:
+        missing = [axis for axis in "xyz" if axis not in names]
+        raise DataError(
+            f"{path}: its {what} lack {', '.join(missing)}; x, y and z are expected by name "
+            f"(it has {', '.join(list(columns)[:20]) or 'none'})"
+        )
+    used = {*places}
+    xyz = _side_by_side(columns, places)
+    normals, colors = None, None
+    found = _first(names, NORMALS)
+    if found is not None:
+        normals = _side_by_side(columns, found)
+        used |= {*found}
+    word = next((names[n] for n in PACKED if packed and n in names), None)
+    found = _first(names, COLORS)
+    if word is not None and columns[word].dtype.itemsize >= 4:
+        colors = _unpacked(columns[word])
+        used.add(word)
+    elif found is not None:
+        colors = scale_colors(np.stack([columns[n] for n in found], axis=1))
+        used |= {*found}
+    rest = [n for n in columns if n not in used and n not in words]
+    return FileContent(xyz, None, normals, colors, _side_by_side(columns, rest) if rest else None)
+
+
+def _first(names: Mapping[str, str], known: tuple[Triple, ...]) -> list[str] | None:
+    return next(([names[n] for n in triple] for triple in known if all(n in names for n in triple)), None)
+
+
+def _side_by_side(columns: Mapping[str, npt.NDArray[Any]], names: list[str]) -> Floats:
+    return np.stack([columns[n].astype(np.float64) for n in names], axis=1)
+
+
+def _unpacked(packed: npt.NDArray[Any]) -> Floats:
+    """``(N, 3)`` in 0-1 from one 32-bit word 0xAARRGGBB per point,
+    which PCL also stores reinterpreted as a float.
+    """
+    words = (
+        packed.astype("<f4").view("<u4")
+        if packed.dtype.kind == "f"
+        else packed.astype(np.int64).astype("<u4")
+    )
+    channels = np.stack([(words >> shift) & 255 for shift in (16, 8, 0)], axis=1)
+    return scale_colors(channels.astype(np.int64))
