@@ -604,3 +604,19 @@ def test_colours_of_vertices_that_are_no_colours(tmp_path: Path) -> None:
         read_mesh(text(path, path.read_bytes() + b"f 1 2 5\n"))
     with pytest.raises(DataError, match=r"1 of 5 vertices .* colors, the first at row 4"):
         read_points(path)
+
+
+def test_pixels_without_a_measurement_are_left_out_of_organised_clouds(tmp_path: Path) -> None:
+    xyz = np.random.default_rng(0).normal(size=(12, 3)).astype("<f4")
+    xyz[::3] = np.nan
+    for name, width, height in (("organised.pcd", 4, 3), ("loose.pcd", 12, 1)):
+        head = (
+            "VERSION 0.7\nFIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\n"
+            f"WIDTH {width}\nHEIGHT {height}\nPOINTS 12\nDATA binary\n"
+        )
+        (tmp_path / name).write_bytes(head.encode() + xyz.tobytes())
+    with pytest.warns(DataWarning, match="4 of 12 pixels of this organised cloud have no measurement"):
+        cloud = read_points(tmp_path / "organised.pcd")
+    assert np.array_equal(cloud.xyz, xyz[np.isfinite(xyz).all(1)])
+    with pytest.raises(DataError, match="4 of 12 points have NaN"):
+        read_points(tmp_path / "loose.pcd")

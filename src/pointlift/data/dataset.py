@@ -41,6 +41,7 @@ class CloudDataset(Dataset[Sample]):
             where points are labelled; set by readers.
         columns: what the features of the points are, side by side, such as ``("colors", "normals")``;
             empty where readers do not say.
+        mesh_points: how many points are drawn on a mesh, where files may be meshes.
         account: what was read and passed over, and which split this is, in a line; empty where the layout
             leaves no doubt.
 
@@ -51,6 +52,7 @@ class CloudDataset(Dataset[Sample]):
     meshes: Callable[[int], Mesh] | None
     part_labels: PartLabels | None = None
     columns: tuple[str, ...] = ()
+    mesh_points: int | None = None
     account: str = ""
 
     def __init__(
@@ -182,7 +184,8 @@ class CloudDataset(Dataset[Sample]):
 
     def _like(self, other: CloudDataset) -> CloudDataset:
         """Itself, with what a reader said of the dataset that it is made from."""
-        self.part_labels, self.columns, self.account = other.part_labels, other.columns, other.account
+        self.part_labels, self.columns = other.part_labels, other.columns
+        self.mesh_points, self.account = other.mesh_points, other.account
         return self
 
     def counts(self) -> npt.NDArray[np.int64]:

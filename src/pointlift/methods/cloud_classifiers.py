@@ -125,6 +125,7 @@ def cloud_config(clouds: CloudData) -> dict[str, Any]:
         "n_points": data.n_points,
         "thinning": data.thinning,
         "points_seed": clouds.splits.seed,
+        "mesh_points": train.mesh_points or data.n_points,
         "up_axis": train.up_axis,
     }
 

@@ -188,7 +188,8 @@ class Predictor:
             mesh = read_content(cloud).faces is not None
             rng = stream_of(str(cloud), self.mesh_seed)
             use = () if self.metadata["features"] == "xyz" else self.metadata.get("columns") or None
-            found = read_points(cloud, self.n_points if mesh else None, rng, self.nonfinite, use)
+            drawn = self.metadata.get("mesh_points", self.n_points) if mesh else None
+            found = read_points(cloud, drawn, rng, self.nonfinite, use)
         else:
             found = _cloud_of(cloud)
         if len(found) < 2:

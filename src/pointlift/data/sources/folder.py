@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError, MissingDataError
-from pointlift.data.files.points import SUPPORTED
+from pointlift.data.files.points import DEFAULT_MESH_POINTS, SUPPORTED
 from pointlift.data.files.reader import OWN, FileReader
 from pointlift.data.sources.folder_tree import SPLIT_NAMES, read_tree
 from pointlift.data.sources.spec import DatasetSpec, KnownDataset, Layout
@@ -87,6 +87,7 @@ def labelled_files(
     paths, labels = [path for path, _ in files], [label for _, label in files]
     dataset = CloudDataset.from_paths(paths, labels, reader, tree.classes, f"{title}/{name}", up_axis)
     dataset.columns, dataset.account = reader.use, tree.describe()
+    dataset.mesh_points = reader.n_points or DEFAULT_MESH_POINTS
     if not drawn:
         return dataset
     kept, held = hold_out(dataset.labels, holdout, reader.seed, dataset.classes)

@@ -25,6 +25,7 @@ from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.files.formats.text import read_text
 from pointlift.data.files.mesh_files import FileMeshes, modelnet_meshes
+from pointlift.data.files.points import DEFAULT_MESH_POINTS
 from pointlift.data.files.reader import FileReader
 from pointlift.data.sample import Sample
 from pointlift.data.sources.h5_stacks import first_or_random, read_stack
@@ -273,9 +274,11 @@ def read_modelnet_off(
         labels += [label] * len(files)
     read = FileReader(n_points, seed, normalize)
     title = f"ModelNet off, {root.name}/{split}"
-    return CloudDataset.from_paths(
+    dataset = CloudDataset.from_paths(
         paths, labels, read, [p.name for p in folders], title, up_axis, FileMeshes(tuple(paths))
     )
+    dataset.mesh_points = n_points or DEFAULT_MESH_POINTS
+    return dataset
 
 
 def _lines(path: Path, what: str) -> list[str]:

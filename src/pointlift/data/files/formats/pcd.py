@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pointlift.data.errors import DataError
+from pointlift.data.errors import DataError, DataWarning
 from pointlift.data.files.formats.columns import from_named
 from pointlift.data.files.formats.content import FileContent, text_bytes
 
@@ -25,6 +26,7 @@ class _Header:
     types: list[str]
     counts: list[int]
     points: int
+    organised: bool
     data: str
     body: bytes
 
@@ -40,14 +42,31 @@ def read_pcd(path: Path) -> FileContent:
     """Read ``.pcd`` (version 0.5 to 0.7), organised or not.
 
     ``normal_x normal_y normal_z`` are normals, ``rgb`` or ``rgba`` (packed) or ``red green blue`` colours, in
-    letters of whatever case; further scalar fields become feature columns in the order of the file.
+    letters of whatever case; further scalar fields become feature columns in the order of the file. Of an
+    organised cloud, one with a HEIGHT, the pixels without a measurement (NaN in x, y and z) are left out,
+    with a warning.
 
     Raises:
         DataError: empty, truncated or garbage file; no fields x, y, z.
     """
     header = _header(path, text_bytes(path))
     rows = {"ascii": _ascii, "binary": _binary, "binary_compressed": _compressed}[header.data](path, header)
-    return from_named(path, rows, "fields", packed=True)
+    return from_named(path, _measured(path, rows) if header.organised else rows, "fields", packed=True)
+
+
+def _measured(path: Path, rows: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """The pixels of a depth camera that it measured; others have NaN for coordinates."""
+    axes = [column for name, column in rows.items() if name.lower() in ("x", "y", "z")]
+    empty = np.isnan(np.stack([axis.astype(np.float64) for axis in axes])).all(0) if axes else np.empty(0)
+    if not empty.any() or empty.all():
+        return rows
+    warnings.warn(
+        f"{path}: {int(empty.sum())} of {len(empty)} pixels of this organised cloud have no measurement "
+        "(NaN), they are left out",
+        DataWarning,
+        stacklevel=2,
+    )
+    return {name: column[~empty] for name, column in rows.items()}
 
 
 def _header(path: Path, data: bytes) -> _Header:
@@ -73,7 +92,8 @@ def _header(path: Path, data: bytes) -> _Header:
         types = [f"<{KINDS[t.upper()]}{s}" for t, s in zip(entries["TYPE"], sizes)]
         names = _distinct(names)
         counts = [int(c) for c in entries.get("COUNT") or ["1"] * len(names)]
-        extent = int(entries.get("WIDTH", ["0"])[0]) * int(entries.get("HEIGHT", ["1"])[0])
+        height = int(entries.get("HEIGHT", ["1"])[0])
+        extent = int(entries.get("WIDTH", ["0"])[0]) * height
         points = int(entries["POINTS"][0]) if entries.get("POINTS") else extent
         if (
             not len(names) == len(sizes) == len(types) == len(counts)
@@ -82,7 +102,7 @@ def _header(path: Path, data: bytes) -> _Header:
             or len(set(names) - {"_"}) < 1
         ):
             raise ValueError("FIELDS, SIZE, TYPE and COUNT differ in length")
-        header = _Header(names, types, counts, points, kind, data[at:])
+        header = _Header(names, types, counts, points, height > 1, kind, data[at:])
         header.dtype()
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise DataError(f"{path}: damaged .pcd header ({error})") from None
