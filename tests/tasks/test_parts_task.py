@@ -150,7 +150,7 @@ def test_files_are_predicted(trained: Path, tmp_path: Path, capsys: pytest.Captu
     }
     assert counts == good["parts"] and np.allclose(vertex["x"], sample.xyz[:, 0], atol=1e-5)
     said = capsys.readouterr().err
-    assert "warning" not in said and "1 of 3 files could not be read" in said
+    assert "warning" not in said and "1 of 3 files could not be used" in said
     assert predict(str(trained), files[:1], out=out) == 0
     said = capsys.readouterr().err
     assert (

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -51,7 +52,8 @@ def explain(error: BaseException) -> str | None:
     full_name = f"{kind.__module__}.{kind.__qualname__}"
     if kind.__name__ in ("SafetensorError", "UnpicklingError"):
         return f"a file of weights cannot be read: {text}"
-    if kind.__name__ == "OutOfMemoryError" or kind is MemoryError:
+    full = kind is RuntimeError and re.search("not enough memory|can't allocate memory", text)
+    if kind.__name__ == "OutOfMemoryError" or isinstance(error, MemoryError) or full:
         return f"out of memory: use smaller batches, fewer points or a larger voxel size ({text[:120]})"
     if kind.__name__ == "MisconfigurationException" or full_name.endswith("backend.BackendError"):
         return text

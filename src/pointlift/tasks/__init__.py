@@ -22,12 +22,20 @@ TASKS: dict[str, str] = {
 
 
 def open_task(
-    checkpoint: str, image_model: str | None = None, up_axis: str | None = None, seed: int = 0
+    checkpoint: str,
+    image_model: str | None = None,
+    up_axis: str | None = None,
+    seed: int = 0,
+    device: str | None = None,
 ) -> Task:
-    """A checkpoint at work in the task that its metadata name; the arguments are those of `Predictor`.
+    """A checkpoint at work in the task that its metadata name; the arguments are those of `Predictor`, and
+    the device of its network (default: the first GPU where there is one).
 
-    Raises what that raises.
+    Raises what that raises, and ValueError for a device that is not there.
     """
     from pointlift.tasks.predictor import Predictor
 
-    return Predictor(checkpoint, image_model, up_axis, seed).task
+    predictor = Predictor(checkpoint, image_model, up_axis, seed)
+    if device is not None:
+        predictor.use_device(device)
+    return predictor.task
