@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,24 @@ def test_colours_of_small_clouds_are_those_of_all_features_and_of_large_ones_nea
     assert drawn.min() == 0 and drawn.max() == 1 and abs(np.corrcoef(drawn[:, 0], at_once[:, 0])[0, 1]) > 0.99
     narrow = some(3000, 60, 2, 8).colors()  # fewer channels than colours
     assert narrow.shape == (3000, 3) and not narrow[:, 2].any() and narrow[:, :2].any()
+
+
+def test_many_points_take_less_than_200_bytes_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all neighbours' features at once would be 6 kB a point."""
+    monkeypatch.setattr(point_features, "BLOCK", 2**20)
+    found = some(100_000, 50, 64, 8)
+    held = found.points.nbytes
+    tracemalloc.start()
+    try:
+        for _ in found.blocks():
+            pass
+        of_blocks = tracemalloc.get_traced_memory()[1]
+        colors = found.colors()
+        of_colors = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(colors) * found.channels > point_features.WHOLE  # none of the small clouds
+    assert of_blocks < 2**22 and held + of_colors < 200 * len(colors)
 
 
 def test_maps_of_points_are_interpolated_as_pointnet2_does() -> None:

@@ -106,7 +106,8 @@ def read_and_answer(
                 outcome[i] = None, None, sentence
             else:
                 read_ones[i] = content
-        outcome |= _answered(files, read_ones, answer)
+        answered = _answered(files, read_ones, answer)
+        outcome.update(answered)
         read_ones.clear()
         for i in sorted(outcome):
             if outcome[i][2]:

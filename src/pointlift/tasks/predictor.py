@@ -147,6 +147,7 @@ class Predictor:
     def embed(self, cloud: Cloud, per: Literal["cloud", "point"] = "cloud") -> Float32:
         """(C,): features of a cloud, what the classifier sees; or (N, C) of its points, the last feature map.
 
+        `task.embed_points` gives the second in blocks, for clouds whose (N, C) is too large.
         Raises ValueError for networks without such features.
         """
         self.task.check_embed(per)
