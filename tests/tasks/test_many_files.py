@@ -290,8 +290,8 @@ def test_view_goes_on_after_a_bad_file(
     checkpoint: str, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "v.html"
-    for more in ({}, {"checkpoint": checkpoint}):
-        assert view([str(scans)], out=str(out), **more) == 2
+    for judge in (None, checkpoint):
+        assert view([str(scans)], out=str(out), checkpoint=judge) == 2
         assert all(name in out.read_text() for name in ("a.npy", "b.NPY", "c.npy"))
         assert "bad.ply: " in capsys.readouterr().err
 

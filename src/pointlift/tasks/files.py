@@ -49,7 +49,7 @@ def write_cloud(
 ) -> Path:
     """A binary .ply of points, or a .las (version 1.2, point format 2) where `path` ends so.
 
-    A .las holds coordinates as whole steps of at most 1e-9 of the cloud's extent, and the first of `labels`
+    A .las holds coordinates as whole steps of at most 5e-9 of the cloud's extent, and the first of `labels`
     up to 255 as user data.
     """
     if path.suffix.lower() == ".las":
@@ -85,7 +85,7 @@ def _write_las(
     """ASPRS' LAS 1.2, sections 2.2 (header) and 2.6 (point data record format 2)."""
     low = xyz.min(0).astype(np.float64)
     extent = float((xyz.max(0) - low).max())
-    # a power of ten, so that the steps are short decimals: a billion to ten billion of them would overflow
+    # a power of ten, so that coordinates are short decimals; at most 2e9 of them, which int32 can count
     step = 10.0 ** np.ceil(np.log10(extent / 2e9)) if extent > 0 else 1e-3
     offset = low + origin
     steps = np.zeros((2, 3), dtype=np.int64)

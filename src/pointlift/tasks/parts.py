@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.spatial import cKDTree
 
 from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.config import DataConfig
@@ -24,7 +23,7 @@ from pointlift.evaluate.parts import PartResult, part_metrics, predicted_parts
 from pointlift.evaluate.voting import Voting
 from pointlift.report import ViewCloud
 from pointlift.system.environment import environment
-from pointlift.tasks.point_features import PointFeatures, interpolated
+from pointlift.tasks.point_features import PointFeatures, interpolated, nearest
 from pointlift.tasks.task import Evaluation, Float32, Prediction, Task
 
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ class Parts(Task):
         samples = [replace(self.predictor.prepare(cloud), label=number) for cloud in clouds]
         found: list[Prediction] = []
         for cloud, sample, seen in zip(clouds, samples, self.choose(self.probabilities(samples), samples)):
-            labels = seen[np.asarray(cKDTree(sample.xyz).query(self.predictor.every_point(cloud))[1])]
+            labels = seen[nearest(self.predictor.every_point(cloud), sample.xyz)]
             found.append(PartPrediction(labels, self.labels.names))
         return found
 

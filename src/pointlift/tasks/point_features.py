@@ -15,7 +15,7 @@ from pointlift.core.sparse_tensor import PointBatch, SparseTensor
 from pointlift.nn import CloudNetwork
 from pointlift.tasks.task import Float32
 
-__all__ = ["PointFeatures", "feature_colors", "interpolated", "point_map"]
+__all__ = ["PointFeatures", "feature_colors", "interpolated", "nearest", "point_map"]
 
 BLOCK = 2**25  # bytes that the work on one block of points may take
 WHOLE = 2**22  # up to so many features the colours are computed of all of them at once
@@ -133,6 +133,13 @@ def interpolated(points: Float32, centres: npt.NDArray[np.floating[Any]], values
     (PointNet++, section 3.4, equation 2).
     """
     return PointFeatures(points, centres, values, CENTRES, lambda d: 1.0 / (d**2 + EPS))
+
+
+def nearest(points: Float32, centres: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int64]:
+    """(N,): for each of points (N, 3) the row of the nearest of centres (M, 3), searched in blocks."""
+    tree, step = cKDTree(centres), BLOCK // 64
+    found = [np.asarray(tree.query(points[i : i + step])[1]) for i in range(0, len(points), step)]
+    return np.concatenate(found)
 
 
 def feature_colors(features: Float32) -> Float32:
