@@ -160,7 +160,11 @@ def test_errors_alone_never_take_the_place_of_earlier_results(
 
 
 def test_an_interrupted_run_leaves_what_was_done(
-    checkpoint: str, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: str,
+    scans: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     plain = Predictor.read
 
@@ -172,6 +176,7 @@ def test_an_interrupted_run_leaves_what_was_done(
     monkeypatch.setattr(Predictor, "read", stopped)
     out, features = tmp_path / "p.json", tmp_path / "e.npz"
     assert main(["predict", checkpoint, str(scans), "--out", str(out)]) == 130
+    assert f"interrupted after 3 of 4 files; {out} has what was done" in capsys.readouterr().err
     assert [Path(p["file"]).name for p in json.loads(out.read_text())["predictions"]] == [
         "a.npy", "b.NPY", "bad.ply"
     ]  # fmt: skip

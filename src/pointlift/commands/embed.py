@@ -85,6 +85,9 @@ def embed(
             done, sentence = in_one_sentence(file, write, (file, cloud))
             if done is None:
                 progress.fail(sentence)
+    except KeyboardInterrupt:
+        written.close()
+        raise progress.interrupted(written.target) from None
     finally:
         written.close()
     if not written.files:

@@ -69,6 +69,11 @@ class Progress:
             return ValueError(f"{self.failures[-1].rstrip('.')} ({out} was not written{stays})")
         return ValueError(f"none of the {self.total} files could be used, so {out} was not written{stays}")
 
+    def interrupted(self, out: str | os.PathLike[str]) -> KeyboardInterrupt:
+        """What Ctrl-C ends with, once what was done is written."""
+        kept = f"; {out} has what was done" if self.done > len(self.failures) else ""
+        return KeyboardInterrupt(f"interrupted after {self.done:,} of {self.total:,} files{kept}")
+
     def exit_code(self) -> int:
         """0, or 2 where files failed, of which it is said how many, or why the only one did."""
         if self.total == 1 and self.failures:

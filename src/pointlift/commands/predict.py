@@ -113,6 +113,9 @@ def predict(
                 continue
             write_cloud(coloured[i], cloud.xyz, *shades, cloud.origin)
             clouds_written += 1
+    except KeyboardInterrupt:
+        written.close()
+        raise progress.interrupted(out) from None
     finally:
         written.close()
     if not (clouds_written if alone else written.answered):
