@@ -19,7 +19,7 @@ from pointlift.data.procedural.fractals.fractal_images import FractalImages
 from pointlift.data.procedural.fractals.systems import search_categories
 from pointlift.data.procedural.shapes import make_shapes
 from pointlift.models.images.fractal_resnet import fractal_resnet
-from pointlift.tasks.classify import feature_colors
+from pointlift.tasks.point_features import feature_colors
 
 CLASSES = ("chair", "aeroplane", "lamp", "mug")
 

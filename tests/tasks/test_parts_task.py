@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from plyfile import PlyData
 from tiny_checkpoints import PART_DATA, classifier, fitted_parts
 
+from pointlift.commands.embed import embed
 from pointlift.commands.evaluate import evaluate
 from pointlift.commands.predict import predict
 from pointlift.commands.view import view
@@ -150,7 +152,7 @@ def test_files_are_predicted(trained: Path, tmp_path: Path, capsys: pytest.Captu
     }
     assert counts == good["parts"] and np.allclose(vertex["x"], sample.xyz[:, 0], atol=1e-5)
     said = capsys.readouterr().err
-    assert "warning" not in said and "1 of 3 files could not be read" in said
+    assert "warning" not in said and "1 of 3 files could not be used" in said
     assert predict(str(trained), files[:1], out=out) == 0
     said = capsys.readouterr().err
     assert (
@@ -182,3 +184,38 @@ def test_colors_are_those_of_the_labels() -> None:
     table = part_colors(np.arange(50))
     assert len(np.unique(table, axis=0)) == 50 and np.array_equal(table[3], colors[0])
     assert np.linalg.norm(np.diff(table, axis=0), axis=1).min() > 0.3
+
+
+def test_parts_as_a_table_as_arrays_and_features_of_points(trained: Path, tmp_path: Path) -> None:
+    files = []
+    for n in (200, 70):
+        files.append(str(tmp_path / f"{n}.xyz"))
+        np.savetxt(files[-1], make_shapes(1, n, 3, "val", classes=("mug",))[0].xyz)
+    parts = open_task(str(trained))
+    assert isinstance(parts, Parts)
+    clouds = [parts.predictor.read(file) for file in files]
+    labels = [found.labels for found in parts.predict(clouds, "mug") if isinstance(found, PartPrediction)]
+    for ending in ("csv", "npz"):
+        assert predict(str(trained), files, out=str(tmp_path / f"p.{ending}"), category="mug") == 0
+    with (tmp_path / "p.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == ["file", "points", *parts.labels.names, "error"] and rows[1]["points"] == "70"
+    assert [int(rows[1][name]) for name in parts.labels.names] == np.bincount(
+        labels[1], minlength=len(parts.labels.names)
+    ).tolist()
+    arrays = np.load(tmp_path / "p.npz")
+    assert arrays["offsets"].tolist() == [0, 200, 270] and arrays["names"].tolist() == list(
+        parts.labels.names
+    )
+    assert np.array_equal(arrays["labels"], np.concatenate(labels))
+    out = tmp_path / "e.npz"
+    assert embed(str(trained), files, out=str(out), per="point", category="mug") == 0
+    features = np.load(out)["features"]
+    assert features.shape == (270, 32) and np.isfinite(features).all()
+    # of a cloud that the network sees whole, every point has what its classifier saw
+    sample = replace(parts.predictor.prepare(clouds[1]), label=parts.category_number("mug"))
+    seen = parts.predictor.net.forward_features(parts.predictor.batch([sample])).detach().numpy()
+    assert np.allclose(features[200:], seen, atol=1e-3 * np.abs(seen).max())
+    assert parts.predictor.embed(clouds[1], "point").shape == (70, 32)
+    with pytest.raises(ValueError, match="no features of a whole cloud: use --per point"):
+        embed(str(trained), files, out=str(out))

@@ -23,7 +23,7 @@ from pointlift.runs.result import RunResult
 from pointlift.system.own_code import named
 from pointlift.tasks import TASKS, open_task
 from pointlift.tasks.classify import Classification, Classify
-from pointlift.tasks.files import ply_names
+from pointlift.tasks.files import cloud_names
 from pointlift.tasks.predictor import Predictor
 from pointlift.tasks.report import RunSummary, write_report
 from pointlift.weights.checkpoints import task_of
@@ -131,8 +131,7 @@ def test_predictor_answers_for_files_arrays_and_lists(cloud: Path, tmp_path: Pat
         and both[1].points == 40
     )
     assert predictor.embed(cloud).shape == (64,)
-    with pytest.raises(DataError, match="has no features on voxels"):
-        predictor.embed(cloud, per="point")
+    assert predictor.embed(cloud, per="point").shape == (150, 48)
     with pytest.raises(ValueError, match="--category mug"):
         predictor(cloud, category="mug")
 
@@ -166,7 +165,7 @@ def test_further_columns_of_an_array_are_features(tmp_path: Path) -> None:
 
 
 def test_files_of_one_stem_are_numbered() -> None:
-    names = ply_names(["a/x.ply", "b/x.off", "s.h5#1", "s.h5#1", "y.xyz"], "out")
+    names = cloud_names(["a/x.ply", "b/x.off", "s.h5#1", "s.h5#1", "y.xyz"], "out")
     assert names == [Path("out") / f"{name}.ply" for name in ("x", "x_2", "s", "s_2", "y")]
 
 

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -76,7 +77,8 @@ def explain(error: BaseException) -> str | None:
     full_name = f"{kind.__module__}.{kind.__qualname__}"
     if kind.__name__ in ("SafetensorError", "UnpicklingError"):
         return f"a file of weights cannot be read: {text}"
-    if kind.__name__ == "OutOfMemoryError" or kind is MemoryError:
+    full = kind is RuntimeError and re.search("not enough memory|can't allocate memory", text)
+    if kind.__name__ == "OutOfMemoryError" or isinstance(error, MemoryError) or full:
         return f"out of memory: use smaller batches, fewer points or a larger voxel size ({text[:120]})"
     if kind.__name__ == "MisconfigurationException" or full_name.endswith("backend.BackendError"):
         return text

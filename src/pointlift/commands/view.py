@@ -1,13 +1,12 @@
-"""`pointlift view`: clouds in one html file, with what a checkpoint thinks of them.
-
-Any file that cannot be read is an error, and nothing is written.
-"""
+"""`pointlift view`: clouds in one html file, with what a checkpoint thinks of them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from pointlift.data.files.points import PointFile
     from pointlift.report import ViewCloud
 
@@ -22,17 +21,26 @@ def view(
     up_axis: Literal["x", "y", "z"] = "y",
     image_model: str | None = None,
     category: str | None = None,
+    device: str | None = None,
+    seed: int | None = None,
+    nonfinite: Literal["error", "drop"] = "error",
 ) -> int:
-    """A 3D viewer of clouds as one html file that needs no network.
+    """A 3D viewer of clouds as one html file that needs no network. A file that cannot be used is named, the
+    others are shown.
 
     Args:
-        files: clouds or meshes.
-        out: the html file to write.
+        files: clouds or meshes; folders, of which every such file is taken; patterns in quotes, such as
+            "scans/**/*.ply".
+        out: the html file to write. Where no file could be used an earlier one stays.
         checkpoint: colours the points by their features, or by their parts, and captions the clouds with what
             was predicted.
         up_axis: which axis of the files points up.
         image_model: name or file.py:function of the image model, for checkpoints made from one of your own.
         category: what the files show, for checkpoints of part segmentation.
+        device: of the checkpoint's network: cpu, cuda or cuda:1, say (default: a GPU where there is one).
+        seed: of the points drawn from clouds that have more than the training had, and on meshes (default:
+            those that the evaluation in training drew).
+        nonfinite: drop leaves out points with NaN or infinite values; else such a file is an error.
 
     Examples:
         pointlift view scan.ply chair.off
@@ -40,28 +48,42 @@ def view(
     """
     from pathlib import Path
 
+    from pointlift.commands.file_loop import Progress, read_and_answer
+    from pointlift.commands.file_words import check_outputs, named_files
     from pointlift.data.files.points import read_points
     from pointlift.report import write_view
 
-    clouds = [read_points(f) for f in files]
+    if seed is not None and seed < 0:
+        raise ValueError(f"--seed is {seed}, 0 or more is expected")
+    named, problems = named_files(files)
+    check_outputs([out], named)
+    read: Callable[[str], PointFile] = read_points
+    show: Callable[[PointFile], ViewCloud] = _plain
     if checkpoint is not None:
         from pointlift.tasks import open_task
         from pointlift.tasks.files import warn
 
-        task = open_task(checkpoint, image_model, up_axis)
+        task = open_task(checkpoint, image_model, up_axis, seed, device, nonfinite=nonfinite)
         task.check_category(category)
-        views = [task.view(cloud, category) for cloud in clouds]
+        read, show = task.predictor.read, lambda cloud: task.view(cloud, category)
         warn(task.doubt(category))
     elif category is not None:
         raise ValueError(
             f"--category {category} is given without a --checkpoint of part segmentation: leave it out"
         )
-    else:
-        views = [_plain(cloud) for cloud in clouds]
-    title = Path(files[0]).name if len(files) == 1 else f"{len(files)} clouds"
+
+    def answer(clouds: Sequence[PointFile]) -> Sequence[ViewCloud]:
+        return [show(cloud) for cloud in clouds]
+
+    progress = Progress(len(named), quiet=True)
+    found = read_and_answer(named, read, answer, progress, problems=problems)
+    views = [shown for _, _, shown, _ in found if shown is not None]
+    if not views:
+        raise progress.nothing_done(out)
+    title = Path(named[0]).name if len(named) == 1 else f"{len(views)} clouds"
     write_view(out, views, title, up_axis)
     print(f"wrote {out}: open it in a browser, it needs no network")
-    return 0
+    return progress.exit_code()
 
 
 def _plain(cloud: PointFile) -> ViewCloud:

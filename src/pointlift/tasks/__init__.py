@@ -26,13 +26,18 @@ def open_task(
     image_model: str | None = None,
     up_axis: str | None = None,
     seed: int | None = None,
+    device: str | None = None,
     draws: int = 1,
     nonfinite: str = "error",
 ) -> Task:
-    """A checkpoint at work in the task that its metadata name; the arguments are those of `Predictor`.
+    """A checkpoint at work in the task that its metadata name; the arguments are those of `Predictor`, and
+    the device of its network (default: the first GPU where there is one).
 
-    Raises what that raises.
+    Raises what that raises, and ValueError for a device that is not there.
     """
     from pointlift.tasks.predictor import Predictor
 
-    return Predictor(checkpoint, image_model, up_axis, seed, draws, nonfinite).task
+    predictor = Predictor(checkpoint, image_model, up_axis, seed, draws, nonfinite)
+    if device is not None:
+        predictor.use_device(device)
+    return predictor.task

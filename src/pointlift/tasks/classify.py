@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -34,7 +34,7 @@ from pointlift.tasks.report import (
 )
 from pointlift.tasks.task import Evaluation, Float32, Prediction, Task
 
-__all__ = ["Classification", "Classify", "feature_colors"]
+__all__ = ["Classification", "Classify"]
 
 logger = logging.getLogger(__name__)
 
@@ -98,18 +98,28 @@ class Classify(Task):
     def heading(self, category: str | None) -> dict[str, Any]:
         return {"classes": list(self.predictor.classes)}
 
+    def arrays(self, found: Sequence[Prediction]) -> dict[str, npt.NDArray[Any]]:
+        """probabilities (F, classes) with the names of the classes, class (F,) by name, points (F,)."""
+        said = [one for one in found if isinstance(one, Classification)]
+        return {
+            "probabilities": np.stack([one.probabilities for one in said]),
+            "classes": np.array(self.predictor.classes),
+            "class": np.array([one.label for one in said]),
+            "points": np.array([one.points for one in said], dtype=np.int64),
+        }
+
     def check_colors(self) -> None:
         self.predictor.check_point_features()
 
     def colors(self, cloud: PointFile, found: Prediction) -> tuple[Float32, dict[str, npt.NDArray[np.int64]]]:
         """The principal components of the features of its points."""
-        return feature_colors(self.predictor.point_features(cloud, 8)), {}
+        return self.predictor.features_of_points(cloud, 8).colors(), {}
 
     def view(self, cloud: PointFile, category: str | None = None) -> ViewCloud:
         """The cloud, coloured by the features of its points if there are any, with the likeliest classes."""
         (found,) = self.predict([cloud])
         name, said = Path(cloud.path).name, found.describe()
-        if self.predictor.net.takes == "points":
+        if not self.predictor.has_point_features:
             return ViewCloud(name, cloud.xyz, caption=said)
         return ViewCloud(
             name,
@@ -125,7 +135,13 @@ class Classify(Task):
     def embed(self, cloud: PointFile, per: Literal["cloud", "point"] = "cloud") -> Float32:
         if per == "point":
             return self.predictor.point_features(cloud)
-        return np.asarray(self._answers([cloud]).features[0])
+        return self.embed_clouds([cloud])[0]
+
+    def embed_clouds(self, clouds: Sequence[PointFile]) -> list[Float32]:
+        return list(self._answers(clouds).features)
+
+    def embed_points(self, cloud: PointFile, category: str | None = None) -> Iterator[Float32]:
+        return self.predictor.features_of_points(cloud).blocks()
 
     def _answers(self, clouds: Sequence[PointFile]) -> Output:
         return self.predictor.run_draws(
@@ -318,19 +334,3 @@ class Classify(Task):
             viewer_clouds(predictor, samples, output), "Test clouds, wrong ones first.", predictor.trained_up
         )
         return True
-
-
-def feature_colors(features: Float32) -> Float32:
-    """(N, 3) in 0-1: the three principal components of features (N, C), each stretched from its 2nd to its
-    98th percentile.
-    """
-    centred = features.astype(np.float64) - features.mean(0, dtype=np.float64)
-    _, _, directions = np.linalg.svd(
-        centred.T @ centred if len(centred) > centred.shape[1] else centred, full_matrices=False
-    )
-    parts = np.zeros((len(features), 3))
-    found = centred @ directions[:3].T
-    parts[:, : found.shape[1]] = found
-    low, high = np.percentile(parts, 2, axis=0), np.percentile(parts, 98, axis=0)
-    span = np.where(high > low, high - low, 1.0)
-    return np.asarray(np.clip((parts - low) / span, 0.0, 1.0), dtype=np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.spatial import cKDTree
 
+from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.config import DataConfig
 from pointlift.data.errors import DataError
 from pointlift.data.files.points import PointFile
@@ -23,6 +23,7 @@ from pointlift.evaluate.parts import PartResult, part_metrics, predicted_parts
 from pointlift.evaluate.voting import Voting
 from pointlift.report import ViewCloud
 from pointlift.system.environment import environment
+from pointlift.tasks.point_features import PointFeatures, interpolated, nearest
 from pointlift.tasks.task import Evaluation, Float32, Prediction, Task
 
 if TYPE_CHECKING:
@@ -33,13 +34,15 @@ __all__ = ["PartPrediction", "Parts", "part_colors"]
 
 @dataclass(frozen=True, eq=False)
 class PartPrediction(Prediction):
-    """Parts of one cloud. labels: (N,) part of every point; names: of all labels; colors: (N, 3) in 0-1, one
-    colour per part.
-    """
+    """Parts of one cloud. labels: (N,) part of every point; names: of all labels."""
 
     labels: npt.NDArray[np.int64]
     names: tuple[str, ...]
-    colors: Float32
+
+    @property
+    def colors(self) -> Float32:
+        """(N, 3) in 0-1, one colour per part."""
+        return part_colors(self.labels)
 
     def counts(self) -> dict[str, int]:
         """Points of every part that was found."""
@@ -51,6 +54,10 @@ class PartPrediction(Prediction):
 
     def to_dict(self) -> dict[str, Any]:
         return {"points": len(self.labels), "parts": self.counts()}
+
+    def row(self) -> dict[str, Any]:
+        """Points, and how many of them are of every part, also of those that were not found."""
+        return {"points": len(self.labels), **dict.fromkeys(self.names, 0), **self.counts()}
 
 
 class Parts(Task):
@@ -119,12 +126,23 @@ class Parts(Task):
         samples = [replace(self.predictor.prepare(cloud), label=number) for cloud in clouds]
         found: list[Prediction] = []
         for cloud, sample, seen in zip(clouds, samples, self.choose(self.probabilities(samples), samples)):
-            labels = seen[np.asarray(cKDTree(sample.xyz).query(self.predictor.every_point(cloud))[1])]
-            found.append(PartPrediction(labels, self.labels.names, part_colors(labels)))
+            labels = seen[nearest(self.predictor.every_point(cloud), sample.xyz)]
+            found.append(PartPrediction(labels, self.labels.names))
         return found
 
     def heading(self, category: str | None) -> dict[str, Any]:
         return {"parts": list(self.labels.names), "category": category}
+
+    def arrays(self, found: Sequence[Prediction]) -> dict[str, npt.NDArray[Any]]:
+        """labels: of the points of all clouds, one after another; cloud i has rows offsets[i]:offsets[i + 1];
+        names: of all labels.
+        """
+        labels = [one.labels for one in found if isinstance(one, PartPrediction)]
+        return {
+            "labels": np.concatenate(labels),
+            "offsets": np.cumsum([0, *(len(one) for one in labels)]),
+            "names": np.array(self.labels.names),
+        }
 
     def colors(self, cloud: PointFile, found: Prediction) -> tuple[Float32, dict[str, npt.NDArray[np.int64]]]:
         """A colour per part, with the label of every point as "part"."""
@@ -141,9 +159,29 @@ class Parts(Task):
         )
 
     def check_embed(self, per: Literal["cloud", "point"]) -> None:
-        raise ValueError(
-            f"{self.predictor.checkpoint} is a network of parts, whose features embed does not give: "
-            "use a classifier's checkpoint"
+        if per == "cloud":
+            raise ValueError(
+                f"{self.predictor.checkpoint} is a network of parts, which has no features of a whole cloud: "
+                "use --per point (from Python: per='point'), or a classifier's checkpoint"
+            )
+
+    def embed(self, cloud: PointFile, per: Literal["cloud", "point"] = "cloud") -> Float32:
+        self.check_embed(per)
+        return self._features(cloud, None).array()
+
+    def embed_points(self, cloud: PointFile, category: str | None = None) -> Iterator[Float32]:
+        return self._features(cloud, category).blocks()
+
+    def _features(self, cloud: PointFile, category: str | None) -> PointFeatures:
+        """What the classifier of points sees of those that the network saw; of the others the mean over the
+        three nearest of these, weighted as in `point_map`.
+        """
+        number = self.category_number(category)
+        sample = replace(self.predictor.prepare(cloud), label=number)
+        with torch.no_grad():
+            features = self.predictor.net.forward_features(self._batch([sample], [number]))
+        return interpolated(
+            self.predictor.every_point(cloud), np.asarray(sample.xyz), features.float().cpu().numpy()
         )
 
     # ---------------------------------------------------------------------- labelled clouds
@@ -156,11 +194,16 @@ class Parts(Task):
         """
         found = []
         for start in range(0, len(samples), batch_size):
-            cloud = self.predictor.batch(samples[start : start + batch_size])
-            if all(s.label < 0 for s in samples):
-                del cloud.labels["class"]
+            cloud = self._batch(samples[start : start + batch_size], [s.label for s in samples])
             found.append(self.predictor.net(cloud).float().softmax(1).cpu())
         return np.asarray(torch.cat(found).numpy())
+
+    def _batch(self, samples: Sequence[Sample], categories: Sequence[int]) -> PointBatch:
+        """Prepared clouds; without categories where all that are known are -1."""
+        cloud = self.predictor.batch(samples)
+        if all(number < 0 for number in categories):
+            del cloud.labels["class"]
+        return cloud
 
     def choose(
         self, probabilities: npt.NDArray[Any], samples: Sequence[Sample]

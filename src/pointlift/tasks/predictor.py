@@ -11,10 +11,9 @@ from typing import Any, Literal, TypeAlias, cast, overload
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
-from pointlift.core.sparse_tensor import PointBatch, SparseTensor
+from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.dataset import CloudDataset, collate
 from pointlift.data.errors import DataError
 from pointlift.data.files.points import PointFile, read_content, read_points
@@ -25,6 +24,7 @@ from pointlift.models import image_network
 from pointlift.nn import CloudNetwork
 from pointlift.system.own_code import load_own, named, names_own_code
 from pointlift.tasks import TASKS
+from pointlift.tasks.point_features import PointFeatures, point_map
 from pointlift.tasks.task import Float32, Prediction, Task
 from pointlift.weights.checkpoints import load, read_metadata, task_of
 
@@ -157,6 +157,7 @@ class Predictor:
     def embed(self, cloud: Cloud, per: Literal["cloud", "point"] = "cloud") -> Float32:
         """(C,): features of a cloud, what the classifier sees; or (N, C) of its points, the last feature map.
 
+        `task.embed_points` gives the second in blocks, for clouds whose (N, C) is too large.
         Raises ValueError for networks without such features.
         """
         self.task.check_embed(per)
@@ -289,40 +290,65 @@ class Predictor:
         means = [np.mean([getattr(o, name) for o in found], axis=0) for name in ("probabilities", "features")]
         return Output(means[0], means[1], found[0].labels)
 
+    @cached_property
+    def has_point_features(self) -> bool:
+        """Whether the last map of the network has centres: tried on a small cloud where it takes points."""
+        if self.net.takes == "voxels":
+            return True
+        tried = np.random.default_rng(0).uniform(-0.5, 0.5, (64, max(3, self.net.in_channels)))
+        rows = torch.from_numpy(tried.astype(np.float32))
+        cloud = PointBatch.from_list([rows[:, :3]], [rows]).to(self.device)
+        xyz = tried[:, :3].astype(np.float32)
+        return point_map(self.net, cloud, xyz, xyz) is not None
+
     def check_point_features(self) -> None:
-        """Raises DataError for a network that takes the points themselves and has no map of features."""
-        if self.net.takes == "points":
+        """Raises DataError for a network that takes the points themselves and has no features of them."""
+        if not self.has_point_features:
             raise DataError(
                 f"{type(self.net).__name__} has no features on voxels, so none per point: leave --ply out of "
                 "predict, or embed --per cloud"
             )
 
-    @torch.no_grad()
-    def point_features(self, cloud: PointFile, neighbours: int = 1) -> Float32:
-        """(N, C): features of the last map for every point of the file.
+    def features_of_points(self, cloud: PointFile, neighbours: int = 1) -> PointFeatures:
+        """Features of the last map for every point of the file, to be had in blocks
+        (`pointlift.tasks.point_features`).
 
-        The network sees as many points as in training; each point takes the feature of the nearest voxel
-        centre, or the inverse distance mean over several. Raises DataError where the image network pools
-        within its own forward, so that no map is left, and for networks that take the points themselves.
+        The network sees as many points as in training. Of a network on voxels each point takes the feature of
+        the nearest voxel centre, or the inverse distance mean over `neighbours`; of one on points the mean
+        over the three nearest centres of its last level. Raises DataError where the image network pools
+        within its own forward, so that no map is left, and for networks without features of points.
         """
         self.check_point_features()
-        sample, edge = self.prepare(cloud), self.net.voxel_size
-        out = self.net.forward_map(self.batch([sample]))
-        if not isinstance(out, SparseTensor):
+        sample = self.prepare(cloud)
+        seen = np.asarray(sample.xyz, dtype=np.float32)
+        found = point_map(self.net, self.batch([sample]), seen, self.every_point(cloud), neighbours)
+        if found is None:
             raise DataError(
                 "this network pools before its last layer, so it has no features per point; "
                 "use features per cloud"
             )
-        low = np.floor(sample.xyz.astype(np.float64) / edge).min(0)
-        centres = (out.coords[:, 1:].cpu().numpy() + low + out.stride / 2) * edge
-        k = min(neighbours, len(centres))
-        distance, row = (
-            np.asarray(found).reshape(-1, k) for found in cKDTree(centres).query(self.every_point(cloud), k=k)
-        )
-        weight = 1.0 / (distance + 0.1 * edge)
-        weight /= weight.sum(1, keepdims=True)
-        features = out.features.float().cpu().numpy()
-        return np.asarray((features[row] * weight[:, :, None]).sum(1), dtype=np.float32)
+        return found
+
+    def point_features(self, cloud: PointFile, neighbours: int = 1) -> Float32:
+        """(N, C): `features_of_points` in one array."""
+        return self.features_of_points(cloud, neighbours).array()
+
+    def use_device(self, device: str) -> None:
+        """Move the network to a device: "cpu", "cuda" or "cuda:1", say.
+
+        Raises ValueError for one that torch does not know, or that is not there.
+        """
+        try:
+            self.net.to(torch.zeros(0, device=device).device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            count = torch.cuda.device_count()
+            there = "cpu" if not count else f"cpu, cuda or one of cuda:0 to cuda:{count - 1}"
+            raise ValueError(
+                f"--device {device} cannot be used ({reason[:120]}), expected {there}: name another one, or "
+                "leave it out"
+            ) from None
+        self.device = torch.device(device)
 
 
 def _cloud_of(values: npt.NDArray[Any] | Tensor) -> PointFile:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Protocol
 
@@ -41,6 +41,16 @@ class Prediction(ABC):
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """For predictions.json."""
+
+    def row(self) -> dict[str, Any]:
+        """For a line of predictions.csv, value by column: of `to_dict`, dicts laid out flat."""
+        plain = {name: value for name, value in self.to_dict().items() if not isinstance(value, Mapping)}
+        columns = dict(plain)
+        for name, values in self.to_dict().items():
+            if isinstance(values, Mapping):
+                for key, value in values.items():
+                    columns[f"{name}.{key}" if key in (*plain, "file", "error") else str(key)] = value
+        return columns
 
 
 @dataclass(frozen=True)
@@ -102,8 +112,16 @@ class Task:
         """What predictions.json says before the predictions themselves."""
         return {}
 
+    def arrays(self, found: Sequence[Prediction]) -> dict[str, npt.NDArray[Any]]:
+        """For predictions.npz: what was said of F clouds, by default the columns of their rows, each (F,)."""
+        rows = [one.row() for one in found]
+        names = dict.fromkeys(name for row in rows for name in row)
+        return {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
+
     def check_colors(self) -> None:
-        """Raises DataError for a network that cannot colour points."""
+        """Raises ValueError for a task or a network that cannot colour points."""
+        if type(self).colors is Task.colors:
+            self._refuse("predict --ply")
 
     def colors(self, cloud: PointFile, found: Prediction) -> tuple[Float32, dict[str, npt.NDArray[np.int64]]]:
         """Colours of the points, (N, 3) in 0-1, and labels of theirs by name, each (N,); what predict writes
@@ -116,11 +134,23 @@ class Task:
         self._refuse("view --checkpoint")
 
     def check_embed(self, per: Literal["cloud", "point"]) -> None:
-        """Raises ValueError for a network without such features."""
+        """Raises ValueError for a task or a network without such features."""
+        if type(self).embed is Task.embed:
+            self._refuse("embed")
 
     def embed(self, cloud: PointFile, per: Literal["cloud", "point"] = "cloud") -> Float32:
         """(C,) features of a cloud, or (N, C) of its points."""
         self._refuse("embed")
+
+    def embed_clouds(self, clouds: Sequence[PointFile]) -> list[Float32]:
+        """(C,) features of each cloud."""
+        return [self.embed(cloud) for cloud in clouds]
+
+    def embed_points(self, cloud: PointFile, category: str | None = None) -> Iterator[Float32]:
+        """Blocks (n, C) of the features of its points, one after another, for clouds whose (N, C) would not
+        fit into memory. category: what it shows, for networks that are told.
+        """
+        yield self.embed(cloud, "point")
 
     # ---------------------------------------------------------------------- labelled clouds
 
