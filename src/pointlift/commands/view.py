@@ -46,6 +46,7 @@ def view(
         pointlift view scan.ply chair.off
         pointlift view *.ply --checkpoint runs/mine/model.safetensors
     """
+    from functools import partial
     from pathlib import Path
 
     from pointlift.commands.file_loop import Progress, read_and_answer
@@ -57,7 +58,7 @@ def view(
         raise ValueError(f"--seed is {seed}, 0 or more is expected")
     named, problems = named_files(files)
     check_outputs([out], named)
-    read: Callable[[str], PointFile] = read_points
+    read: Callable[[str], PointFile] = partial(read_points, nonfinite=nonfinite)
     show: Callable[[PointFile], ViewCloud] = _plain
     if checkpoint is not None:
         from pointlift.tasks import open_task
