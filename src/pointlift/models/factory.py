@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ __all__ = [
     "create_model",
     "image_network",
     "is_own_code",
+    "leads_elsewhere",
     "list_models",
     "network_kind",
     "resolve",
@@ -55,6 +57,25 @@ LIFTED_NETWORKS: dict[str, str] = {
     "simpleview": "pointlift.models.points.simpleview:SimpleView",
 }
 TORCHVISION = "torchvision:"
+# timm's own names: an architecture, and behind dots a tag. Versions of timm differ in what else they follow:
+# schemes (hf-hub:, local-dir:) lead to the network or to a folder, whose pickles some of them open
+TIMM_NAME = re.compile(r"\w+(\.[\w-]+)*")
+# keyword arguments with which timm and torchvision open files or fetch some
+INSTEAD = (
+    "use timm's own name (resnet18.a1_in1k), torchvision:NAME or path/to/file.py:function, "
+    "and give a file of weights as weights"
+)
+OPENING = (
+    "cache_dir",
+    "checkpoint_path",
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "pretrained_strict",
+    "progress",
+    "weights",
+    "weights_backbone",
+)
 # create_model's own, not among a network's arguments
 GIVEN = ("image_model", "image_options", "pretrained", "num_classes", "in_channels", "voxel_size")
 
@@ -71,16 +92,25 @@ def image_network(name: str, pretrained: bool = False, options: Mapping[str, Any
 
     options: keyword arguments of whatever makes it, e.g. {"layers": [1, 1, 1, 1]} for timm's ResNets. The
     user's function returns an nn.Module with whatever weights it wants; a `CloudNetwork` is used as it is.
-    Only timm and torchvision download weights, and only when `pretrained`.
-    Raises ValueError for an unknown name or option, FileNotFoundError for a missing file.
+    Only timm and torchvision download weights, and only when `pretrained`. Names with a scheme of timm's or a
+    path in them, and options with which timm opens files itself, are refused whatever its version makes of
+    them. Raises ValueError for an unknown name or option, FileNotFoundError for a missing file.
     """
     options = dict(options or {})
+    own = is_own_code(name)
+    if opening := [] if own else [o for o in options if o in OPENING]:
+        raise ValueError(
+            f"{name} is given the option {opening[0]}, with which files are opened or fetched, expected "
+            "options of its layers: name a file of weights as weights."
+        )
     if name in IMAGE_NETWORKS:
         return _made(name, lambda: resolve(IMAGE_NETWORKS[name])(pretrained=pretrained, **options), options)
     if name.startswith(TORCHVISION):
         return _from_torchvision(name.removeprefix(TORCHVISION), pretrained, options)
-    if ":" in name and name.rpartition(":")[0].endswith(".py"):
+    if own:
         return _from_file(name, options)
+    if not TIMM_NAME.fullmatch(name):
+        raise ValueError(f"There is no model named {name!r}: {leads_elsewhere(name)}; {INSTEAD}.")
     base = name.split(".")[0]
     if not timm.is_model(base):
         near = difflib.get_close_matches(base, [*IMAGE_NETWORKS, *POINT_NETWORKS, *timm.list_models()], 3)
@@ -95,7 +125,19 @@ def image_network(name: str, pretrained: bool = False, options: Mapping[str, Any
 
 def is_own_code(name: str) -> bool:
     """Whether `name` is a file of the user's own, which would be run to make the network."""
-    return ":" in name and not name.startswith(TORCHVISION)
+    return ":" in name and name.rpartition(":")[0].endswith(".py")
+
+
+def leads_elsewhere(name: str) -> str | None:
+    """What is wrong with a name that is none of ours, of torchvision's, of timm's or of the user's own code:
+    a scheme or a path in it. None for names that have neither.
+    """
+    known = name in IMAGE_NETWORKS or name in POINT_NETWORKS or is_own_code(name)
+    if known or TIMM_NAME.fullmatch(name.removeprefix(TORCHVISION)):
+        return None
+    scheme, colon, _ = name.partition(":")
+    what = f"the scheme {scheme!r}" if colon else "a path, or signs that no network's name has,"
+    return f"the image model {name!r} has {what} in its name, which pointlift does not follow"
 
 
 def _made(name: str, make: Callable[[], nn.Module], options: Mapping[str, Any]) -> nn.Module:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pointlift.models import image_network
 from pointlift.models.config import ModelConfig
-from pointlift.models.factory import is_own_code
+from pointlift.models.factory import is_own_code, leads_elsewhere
 from pointlift.teachers.image_features import NO_CLASSIFIER
 from pointlift.teachers.statistics import image_statistics
 from pointlift.teachers.view_network import SimpleViewBackbone, ViewNetwork, ViewPooling
@@ -156,11 +156,13 @@ def open_teacher(path: str | Path, config: TeacherConfig | None = None) -> tuple
     path = Path(path)
     content, tensors = _read(path)
     name, options = content["image_model"], content["image_options"]
-    if is_own_code(name) and (config is None or config.image_model != name):
+    if is_own_code(str(name)) and (config is None or config.image_model != name):
         raise CheckpointError(
             f"{path} was made from the image model {name}, and a file never runs code: "
             "name it (teacher.image_model)."
         )
+    if elsewhere := leads_elsewhere(str(name)):
+        raise CheckpointError(f"{path}: {elsewhere}: train the teacher again from a file of weights.")
     try:
         with torch.random.fork_rng(devices=[]):
             image = (

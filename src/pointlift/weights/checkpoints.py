@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from pointlift.core.sparse_tensor import PointBatch, SparseTensor
 from pointlift.inflation import set_finetune
 from pointlift.models import create_model
-from pointlift.models.factory import POINT_NETWORKS, is_own_code
+from pointlift.models.factory import POINT_NETWORKS, is_own_code, leads_elsewhere
 from pointlift.nn import CloudNetwork
 from pointlift.weights.archive import digest, read_archive, write_archive
 from pointlift.weights.image_weights import ImageWeightsReport, load_image_weights
@@ -48,6 +48,8 @@ RELATED = {  # pointlift's files that are no checkpoints, by kind
     "teacher": "an image network, which sees pictures (teacher.checkpoint)",
     "generator": "a point generator, which sees features (generator.checkpoint)",
 }
+# keywords of `create_model` that no network has among its arguments: they name, fetch or bring an image model
+NO_ARGUMENTS = ("name", "pretrained", "network", "image_model", "image_options", "voxel_size")
 REQUIRED = (
     "image_model",
     "inflate",
@@ -271,6 +273,11 @@ def _build(path: Path, config: dict[str, Any], image_model: nn.Module | None) ->
         "in_channels": config["in_channels"],
     }
     arguments.pop("fixed", None)  # found again from the image model
+    if odd := [k for k in arguments if k in NO_ARGUMENTS]:
+        raise CheckpointError(
+            f"{path}: the metadata of this pointlift checkpoint are damaged (the network is made with "
+            f"{odd[0]}, which a checkpoint may not ask for): use another copy."
+        )
     if isinstance(arguments.get("rule"), list):
         arguments["rule"] = torch.tensor(arguments["rule"])
     if image_model is not None:
@@ -286,6 +293,8 @@ def _build(path: Path, config: dict[str, Any], image_model: nn.Module | None) ->
             f"{path} was made from {origin}, and a checkpoint never runs code: pass image_model=... "
             "to load it."
         )
+    elif elsewhere := leads_elsewhere(str(name)):
+        raise CheckpointError(f"{path}: {elsewhere}: pass image_model=... to load it.")
     else:
         network = "auto" if name in POINT_NETWORKS else config.get("network") or "inflated"
         net = create_model(name, network=network, image_options=config.get("image_options"), **arguments)
