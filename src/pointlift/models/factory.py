@@ -57,9 +57,9 @@ LIFTED_NETWORKS: dict[str, str] = {
     "simpleview": "pointlift.models.points.simpleview:SimpleView",
 }
 TORCHVISION = "torchvision:"
-# timm's own names: an architecture, and behind dots a tag. Versions of timm differ in what else they follow:
-# schemes (hf-hub:, local-dir:) lead to the network or to a folder, whose pickles some of them open
-TIMM_NAME = re.compile(r"\w+(\.[\w-]+)*")
+# no name of timm's or ours has other signs. Versions of timm differ in what they follow beside names: schemes
+# (hf-hub:, local-dir:) lead to the network or to a folder, whose pickles some of them open
+PLAIN_NAME = re.compile(r"[\w.-]*")
 # keyword arguments with which timm and torchvision open files or fetch some
 INSTEAD = (
     "use timm's own name (resnet18.a1_in1k), torchvision:NAME or path/to/file.py:function, "
@@ -109,8 +109,8 @@ def image_network(name: str, pretrained: bool = False, options: Mapping[str, Any
         return _from_torchvision(name.removeprefix(TORCHVISION), pretrained, options)
     if own:
         return _from_file(name, options)
-    if not TIMM_NAME.fullmatch(name):
-        raise ValueError(f"There is no model named {name!r}: {leads_elsewhere(name)}; {INSTEAD}.")
+    if elsewhere := leads_elsewhere(name):
+        raise ValueError(f"There is no model named {name!r}: {elsewhere}; {INSTEAD}.")
     base = name.split(".")[0]
     if not timm.is_model(base):
         near = difflib.get_close_matches(base, [*IMAGE_NETWORKS, *POINT_NETWORKS, *timm.list_models()], 3)
@@ -129,11 +129,10 @@ def is_own_code(name: str) -> bool:
 
 
 def leads_elsewhere(name: str) -> str | None:
-    """What is wrong with a name that is none of ours, of torchvision's, of timm's or of the user's own code:
-    a scheme or a path in it. None for names that have neither.
+    """What is wrong with a name that is none of a network: a scheme or a path in it. None for names that have
+    neither, and for the user's own code.
     """
-    known = name in IMAGE_NETWORKS or name in POINT_NETWORKS or is_own_code(name)
-    if known or TIMM_NAME.fullmatch(name.removeprefix(TORCHVISION)):
+    if is_own_code(name) or PLAIN_NAME.fullmatch(name.removeprefix(TORCHVISION)):
         return None
     scheme, colon, _ = name.partition(":")
     what = f"the scheme {scheme!r}" if colon else "a path, or signs that no network's name has,"
