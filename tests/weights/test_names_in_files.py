@@ -111,9 +111,7 @@ def test_names_in_a_checkpoint(trap: Path, tmp_path: Path, written: Archive) -> 
     assert not (tmp_path / "it-ran").exists()
 
 
-def test_what_a_checkpoint_asks_for_beside_the_name(
-    trap: Path, tmp_path: Path, written: Archive
-) -> None:
+def test_what_a_checkpoint_asks_for_beside_the_name(trap: Path, tmp_path: Path, written: Archive) -> None:
     """Options with which timm opens files or fetches some, and arguments that bring another image model."""
     pickled = str(trap / "pytorch_model.bin")
     values = {"checkpoint_path": pickled, "pretrained_cfg": {"file": pickled}, "weights": pickled}

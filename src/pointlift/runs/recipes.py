@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
+import textwrap
 import types
 import typing
 from collections.abc import Sequence
@@ -113,15 +114,42 @@ def method_class(method: str) -> type[Experiment]:
 
 
 def recipe_help(name: str) -> str:
-    """Every key of a recipe, its type and its value there, for `pointlift fit RECIPE --help`."""
+    """Every key of a recipe, its type, its value there and what it means, for `pointlift fit RECIPE --help`."""
     recipe = resolve_recipe(name)
     kinds = argument_types(recipe.method)
     values = flatten(recipe.resolved, leaves=kinds)
     width = max(len(k) for k in kinds) + 2
-    lines = [
-        f"  --{key:<{width}} {_shorten(values.get(key))}   ({describe(kind)})" for key, kind in kinds.items()
-    ]
+    texts = _texts(recipe.method)
+    lines: list[str] = []
+    for key, kind in kinds.items():
+        lines.append(f"  --{key:<{width}} {_shorten(values.get(key))}   ({describe(kind)})")
+        lines += textwrap.wrap(texts.get(key, ""), 100, initial_indent=" " * 8, subsequent_indent=" " * 8)
     return f"keys of {recipe.source}, each with its value there:\n" + "\n".join(lines) + "\n"
+
+
+def _texts(method: str) -> dict[str, str]:
+    """{dotted key: what the docstring of its dataclass says of it}; "Attributes: a, b: text" is of both."""
+    kind = method_class(method)
+    hints = typing.get_type_hints(kind)
+    groups = {f.name: hints[f.name] for f in dataclasses.fields(kind)}
+    found = {"out": "folder of the run.", **_attributes(kind)}
+    for name, group in groups.items():
+        if dataclasses.is_dataclass(group):
+            found |= {f"{name}.{key}": text for key, text in _attributes(typing.cast(type, group)).items()}
+    return found
+
+
+def _attributes(kind: type) -> dict[str, str]:
+    """{attribute: text} of a class's docstring and of those it is derived from."""
+    import docstring_parser
+
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        parsed = docstring_parser.parse(base.__dict__.get("__doc__") or "", docstring_parser.DocstringStyle.GOOGLE)
+        for item in parsed.params:
+            text = " ".join((item.description or "").split())
+            found |= dict.fromkeys(item.arg_name.replace(",", " ").split(), text)
+    return found
 
 
 def _shorten(value: Any) -> str:

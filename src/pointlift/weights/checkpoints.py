@@ -25,6 +25,7 @@ from pointlift.models import create_model
 from pointlift.models.factory import POINT_NETWORKS, is_own_code, leads_elsewhere
 from pointlift.nn import CloudNetwork
 from pointlift.weights.archive import digest, read_archive, write_archive
+from pointlift.weights.files import what_instead
 from pointlift.weights.image_weights import ImageWeightsReport, load_image_weights
 from pointlift.weights.kernel_orders import KernelSource, kernel_order
 
@@ -253,6 +254,8 @@ def _check_header(path: Path) -> None:
             f"{path} is a torch pickle, not a pointlift checkpoint: "
             "image weights are loaded with load_image_weights."
         )
+    if instead := None if safetensors else what_instead(path):
+        raise CheckpointError(f"{path} {instead}.")
     if not safetensors:
         raise CheckpointError(
             f"{path} is not a pointlift checkpoint: expected a .safetensors file written by pointlift."

@@ -93,7 +93,9 @@ def image_with_weights(
     if classifier_may_differ:
         classifier = getattr(image, "default_cfg", {}).get("classifier") or ()
         allowed += (classifier,) if isinstance(classifier, str) else tuple(classifier)
-    report = load_image_weights(config.weights, image, allowed, config.weights_scheme, config.weights_part)
+    report = load_image_weights(
+        config.weights, image, allowed, config.weights_scheme, config.weights_part, config.weights_rename
+    )
     return image, report.render()
 
 
