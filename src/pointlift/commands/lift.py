@@ -41,8 +41,8 @@ def lift(
             or file.py:function of your own image model.
         out: the checkpoint to write (.safetensors).
         weights: file with weights of the image model (.safetensors, .pth); without it see --pretrained.
-        scheme: whose names the file of weights uses; 'auto' recognises them, 'order' takes tensor by tensor as
-            they come (docs/own_models.md lists the others).
+        scheme: whose names the file of weights uses; 'auto' recognises them, 'order' takes tensor by tensor
+            as they come (docs/own_models.md lists the others).
         rename: a YAML or JSON file with one 'old name: new name' per tensor of the file of weights.
         pretrained: whether timm downloads the model's weights (default: yes, unless --weights is given or the
             model is your own).
