@@ -33,6 +33,7 @@ NETWORKS = ("auto", "inflated", "point-vit", "simpleview")
 # What makes a network is imported when it is first asked for
 IMAGE_NETWORKS: dict[str, str] = {
     "fractal_resnet": "pointlift.models.images.fractal_resnet:fractal_resnet",
+    "efficientnet_lite0_imagenet": "pointlift.models.images.efficientnet_lite0:efficientnet_lite0_imagenet",
     "pointcontrast_resnet34": "pointlift.models.images.pointcontrast_resnet:pointcontrast_resnet34",
     "bagnet9": "pointlift.models.images.bagnet:bagnet9",
     "bagnet17": "pointlift.models.images.bagnet:bagnet17",
@@ -220,6 +221,7 @@ def create_model(
     network: what is made of an image model, see `network_kind`. image_options: keyword arguments of the image
     model. image_model: the image model itself, where it is already there.
     voxel_size: edge of the voxels that the network makes of clouds, in their units.
+    num_classes: 0 leaves the classifier out, so that the network gives embeddings.
     arguments: of `pointlift.inflate`, or of the network's class; and `seed`, from which new layers are drawn.
     Raises ValueError for an unknown name or argument,
     InflationError for an image model that cannot be inflated.
@@ -236,7 +238,9 @@ def create_model(
         if image_model is not None
         else image_network(name, pretrained, image_options)
     )
-    shape: dict[str, Any] = {"num_classes": num_classes, "in_channels": in_channels}
+    if num_classes < 0:
+        raise ValueError(f"num_classes is {num_classes}, expected 0 (no classifier) or more.")
+    shape: dict[str, Any] = {"num_classes": max(num_classes, 1), "in_channels": in_channels}
     kind = network_kind(name, network, image)
     build: Callable[..., nn.Module]
     if isinstance(image, CloudNetwork):  # a network of the user's own, made again with other arguments
@@ -257,6 +261,10 @@ def create_model(
             net = build(*(() if image is None else (image,)), **{**shape, **arguments})
     net.voxel_size = float(voxel_size)
     made: CloudNetwork = net
+    if num_classes == 0:
+        made.reset_classifier(0)
+    if name and image_model is None:
+        made.image_model, made.image_options = name, dict(image_options) if image_options else None
     return made
 
 

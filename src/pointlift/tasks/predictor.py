@@ -21,7 +21,6 @@ from pointlift.data.files.points import PointFile, read_content, read_points
 from pointlift.data.sample import Sample
 from pointlift.data.transforms import PickFeatures, Resample, turned, unit_sphere
 from pointlift.models import image_network
-from pointlift.nn import CloudNetwork
 from pointlift.system.own_code import load_own, named, names_own_code
 from pointlift.tasks import TASKS
 from pointlift.tasks.task import Float32, Prediction, Task
@@ -90,8 +89,8 @@ class Predictor:
             if image_model is None
             else image_network(image_model, options=read_metadata(checkpoint).get("image_options"))
         )
-        self.net = cast(CloudNetwork, load(checkpoint, own))
-        self.metadata = cast(dict[str, Any], self.net.metadata)
+        self.net = load(checkpoint, own)
+        self.metadata = self.net.metadata
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.net.to(self.device)
         self.classes: tuple[str, ...] = tuple(self.metadata["classes"])
