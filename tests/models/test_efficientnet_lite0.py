@@ -1,4 +1,4 @@
-"""ImageNet weights that come as a package: with a stand-in laid out alike, and with the package where it is."""
+"""ImageNet weights that come as a package: with a stand-in laid out alike, and with the package itself."""
 
 from __future__ import annotations
 

