@@ -30,8 +30,8 @@ def demo(
         epochs: passes over the training examples.
         test_per_class: test examples per class.
         regimes: any of io, io+stats, io+bn, all, scratch (default: io, io+bn, all, scratch).
-        weights: fractals (embedded) or imagenet (EfficientNet-Lite0 of the extra pointlift[imagenet]; a larger
-            network, which takes longer).
+        weights: fractals (embedded) or imagenet (EfficientNet-Lite0 of the extra pointlift[imagenet], a
+            larger network, which takes longer).
 
     Examples:
         pointlift demo
