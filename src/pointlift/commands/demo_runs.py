@@ -19,6 +19,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -30,7 +31,7 @@ from pointlift.inflation import REGIMES
 from pointlift.methods.image2point import Image2Point
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.trainer_config import TrainerConfig
-from pointlift.models.config import ModelConfig
+from pointlift.models.config import ModelConfig, Regime
 from pointlift.models.images.efficientnet_lite0 import weights_file
 from pointlift.models.images.fractal_resnet import read_weights
 from pointlift.ops._numba.threading import set_threads
@@ -72,7 +73,7 @@ class Job:
 
     def run(self) -> RunResult:
         """Train, go on with an interrupted run, or return the result of a finished one."""
-        model = ModelConfig(self.image, pretrained=True, regime=self.regime)
+        model = ModelConfig(self.image, pretrained=True, regime=cast(Regime, self.regime))
         optim = OptimConfig(lr=0.1, momentum=0.9, weight_decay=1e-4, epochs=self.epochs)
         trainer = TrainerConfig(accelerator="cpu", enable_progress_bar=False)
         resume = (self.folder / "last.ckpt").is_file()

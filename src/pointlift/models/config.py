@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["ModelConfig"]
+__all__ = ["ModelConfig", "Regime"]
+
+Regime = Literal["io", "io+stats", "io+bn", "all", "scratch"]
 
 
 @dataclass(frozen=True)
@@ -75,4 +77,4 @@ class ModelConfig:
     load_stages: list[int] | None = None
     start: Literal["default", "random"] = "default"
     in_channels: int = 3
-    regime: Literal["io", "io+stats", "io+bn", "all", "scratch"] = "all"
+    regime: Regime = "all"

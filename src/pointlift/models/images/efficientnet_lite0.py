@@ -73,11 +73,12 @@ def efficientnet_lite0_imagenet(
     if lacking or odd:
         raise ValueError(_damaged(path, f"{len(lacking)} tensors are missing and {len(odd)} do not fit"))
     net.load_state_dict(state, strict=False)
-    net.weights_origin = (
+    origin: Any = (
         f"ImageNet weights of EfficientNet-Lite0, {len(state.keys() - {*counters})} of "
         f"{len(expected) - len(counters)} tensors, "
         f"from the package {PACKAGE} {_version()} (Apache-2.0, {SOURCE})"
     )
+    net.weights_origin = origin
     return net
 
 
