@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pointlift.ops.voxelize import voxelize
     from pointlift.runs.fit import fit
     from pointlift.tasks.predictor import Predictor
-    from pointlift.weights.checkpoints import load
+    from pointlift.weights.checkpoints import load, save
 
 __version__ = version("pointlift")
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "open_dataset",
     "ops",
     "read_points",
+    "save",
     "set_finetune",
     "voxelize",
 ]
@@ -54,6 +55,7 @@ _HOME = {
     "create_model": "pointlift.models",
     "list_models": "pointlift.models",
     "load": "pointlift.weights.checkpoints",
+    "save": "pointlift.weights.checkpoints",
     "backend": "pointlift.ops.backend",
     "voxelize": "pointlift.ops.voxelize",
     "open_dataset": "pointlift.data.sources.open",

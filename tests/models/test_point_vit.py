@@ -346,7 +346,7 @@ def test_other_models_are_refused_in_one_sentence() -> None:
     with pytest.raises(InflationError, match="no position embeddings to interpolate"):
         PointViT(image(pos_embed="none"), position="interpolated")
     assert "told nothing of their place" in str(PointViT(image(pos_embed="none")).report)
-    with pytest.raises(ValueError, match="timm has no model named 'vit_tiny'"):
+    with pytest.raises(ValueError, match="There is no model named 'vit_tiny'"):
         PointViT("vit_tiny")
     with pytest.raises(ValueError, match="for image models that are given by name"):
         PointViT(image(), pretrained=True)

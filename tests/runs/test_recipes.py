@@ -219,6 +219,21 @@ def test_help_names_every_key_with_its_value() -> None:
         assert f"--{key} " in text
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_help_explains_every_key(method: str) -> None:
+    name = next(n for n in list_recipes() if load_recipe(n)[1] == method)
+    lines = recipe_help(name).splitlines()
+    keys = [i for i, line in enumerate(lines) if line.startswith("  --")]
+    assert len(keys) == len(argument_types(method))
+    assert not [lines[i] for i in keys if not "".join(lines[i + 1 : i + 2]).startswith(" " * 8)]
+
+
+def test_help_names_the_choices() -> None:
+    text = " ".join(recipe_help("image2point/demo.yaml").split())
+    assert "--model.stem linear (one of linear, three-conv, inflate) the input layers: linear (one" in text
+    assert "--optim.momentum 0.9 (a number) of SGD; Adam's are 0.9 and 0.999. --optim.weight_decay" in text
+
+
 def test_shipped_recipes_are_those_of_the_script() -> None:
     tool = Path(__file__).resolve().parents[2] / "tools" / "write_recipes.py"
     spec = importlib.util.spec_from_file_location("write_recipes", tool)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 __all__ = ["demo"]
 
 
@@ -13,6 +15,7 @@ def demo(
     epochs: int = 12,
     test_per_class: int = 15,
     regimes: list[str] | None = None,
+    weights: Literal["fractals", "imagenet"] = "fractals",
 ) -> int:
     """Show the whole idea on embedded data: offline, a few minutes on two cores.
 
@@ -27,11 +30,14 @@ def demo(
         epochs: passes over the training examples.
         test_per_class: test examples per class.
         regimes: any of io, io+stats, io+bn, all, scratch (default: io, io+bn, all, scratch).
+        weights: fractals (embedded) or imagenet (EfficientNet-Lite0 of the extra pointlift[imagenet], a
+            larger network, which takes longer).
 
     Examples:
         pointlift demo
         pointlift demo --seeds 1 --regimes io+bn scratch --out /tmp/demo
+        pointlift demo --weights imagenet --out pointlift-demo-imagenet
     """
     from pointlift.commands.demo_runs import run_demo
 
-    return run_demo(out, seeds, shots, epochs, test_per_class, regimes)
+    return run_demo(out, seeds, shots, epochs, test_per_class, regimes, weights=weights)

@@ -57,6 +57,8 @@ class DemoResults:
     shots: int
     test_per_class: int
     data: DataConfig
+    image: str = "fractal_resnet"
+    seen: str = "pictures of fractals"
 
     def of(self, regime: str) -> list[RunOutcome]:
         """The runs of a regime, one per seed."""
@@ -253,7 +255,7 @@ def _share_picture(results: DemoResults) -> bytes:
 
 def _story(results: DemoResults) -> str:
     return f"""
-The image network `fractal_resnet` was trained on pictures of fractals and never saw a point cloud. Its 2D
+The image network `{results.image}` was trained on {results.seen} and never saw a point cloud. Its 2D
 filters were repeated along a third axis (Image2Point), its input and output layers were replaced, and the
 result was fine-tuned on **{results.shots} examples per class** of procedural 3D shapes.
 

@@ -14,11 +14,12 @@ import multiprocessing
 import shutil
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -30,7 +31,8 @@ from pointlift.inflation import REGIMES
 from pointlift.methods.image2point import Image2Point
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.trainer_config import TrainerConfig
-from pointlift.models.config import ModelConfig
+from pointlift.models.config import ModelConfig, Regime
+from pointlift.models.images.efficientnet_lite0 import weights_file
 from pointlift.models.images.fractal_resnet import read_weights
 from pointlift.ops._numba.threading import set_threads
 from pointlift.report import write_csv
@@ -45,6 +47,11 @@ from pointlift.system.processes import end_with_parent, interrupts_held
 __all__ = ["DEFAULT_REGIMES", "Job", "run_demo"]
 
 DEFAULT_REGIMES = ("io", "io+bn", "all", "scratch")
+# image network, what its weights were trained on, and what raises where they are missing, by --weights
+IMAGES: dict[str, tuple[str, str, Callable[[], object]]] = {
+    "fractals": ("fractal_resnet", "pictures of fractals", read_weights),
+    "imagenet": ("efficientnet_lite0_imagenet", "photographs (ImageNet)", weights_file),
+}
 POINTS = 512
 VOXEL = 0.1
 BATCH = 10
@@ -62,10 +69,11 @@ class Job:
     data: DataConfig
     epochs: int
     threads: int | None
+    image: str = "fractal_resnet"
 
     def run(self) -> RunResult:
         """Train, go on with an interrupted run, or return the result of a finished one."""
-        model = ModelConfig("fractal_resnet", pretrained=True, regime=self.regime)
+        model = ModelConfig(self.image, pretrained=True, regime=cast(Regime, self.regime))
         optim = OptimConfig(lr=0.1, momentum=0.9, weight_decay=1e-4, epochs=self.epochs)
         trainer = TrainerConfig(accelerator="cpu", enable_progress_bar=False)
         resume = (self.folder / "last.ckpt").is_file()
@@ -80,36 +88,38 @@ def run_demo(
     test_per_class: int,
     regimes: list[str] | None,
     workers: int | None = None,
+    weights: str = "fractals",
 ) -> int:
-    """Train, compare, report. workers: processes; 1 trains in this one. Raises ValueError for settings out of
-    range and FileNotFoundError where the embedded image network is missing: it is never replaced by random
-    weights."""
+    """Train, compare, report. workers: processes; 1 trains in this one. weights: one of IMAGES. Raises
+    ValueError for settings out of range and FileNotFoundError where the weights are missing: they are never
+    replaced by random ones.
+    """
     chosen = tuple(dict.fromkeys(regimes or DEFAULT_REGIMES))
     _check(chosen, seeds=seeds, shots=shots, epochs=epochs, test_per_class=test_per_class)
-    read_weights()
+    image, seen, check = IMAGES[weights]
+    check()
     started = time.perf_counter()
     folder = Path(out)
     data = _data(folder, shots, test_per_class)
     runs = [(regime, seed) for seed in range(seeds) for regime in chosen]
     workers = min(len(runs), available_cores(), MAX_WORKERS) if workers is None else workers
     threads = 1 if workers > 1 else None
+    runs_in = "runs" if weights == "fractals" else f"runs_{weights}"
     jobs = [
-        Job(r, s, folder / "runs" / f"{r.replace('+', '-')}_seed{s}", data, epochs, threads) for r, s in runs
+        Job(r, s, folder / runs_in / f"{r.replace('+', '-')}_seed{s}", data, epochs, threads, image)
+        for r, s in runs
     ]
     print(
         f"{len(CLASSES)} classes of 3D shapes; of each, {shots} examples to learn from and {test_per_class} "
         "unseen ones to be tested on"
     )
-    print(
-        "fractal_resnet, which has only ever seen pictures of fractals, "
-        "becomes a 3D network and is fine-tuned in each regime"
-    )
+    print(f"{image}, which has only ever seen {seen}, becomes a 3D network and is fine-tuned in each regime")
     print(
         f"{len(jobs)} runs of {epochs} epochs in {workers} process{'es' if workers > 1 else ''}; "
         "the first waits for its kernels\n"
     )
     outcomes = _train(jobs, workers)
-    results = DemoResults(folder, chosen, outcomes, shots, test_per_class, data)
+    results = DemoResults(folder, chosen, outcomes, shots, test_per_class, data, image, seen)
     _copy(results.showcase.result.checkpoint, folder / "model.safetensors")
     write_csv(folder / "results.csv", *results.rows_per_run())
     write_demo_report(results)

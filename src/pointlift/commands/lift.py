@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,12 +11,16 @@ if TYPE_CHECKING:
 
 __all__ = ["lift"]
 
+RECIPE = "image2point/your_own_folder.yaml"  # what is trained next
+
 
 def lift(
     model: str,
     *,
     out: str,
     weights: str | None = None,
+    scheme: str = "auto",
+    rename: str | None = None,
     pretrained: bool | None = None,
     rule: Literal["repeat", "mean", "center", "T1", "T2", "T3", "learned", "learned-shared"] = "repeat",
     axis: Literal["x", "y", "z"] = "z",
@@ -36,6 +41,9 @@ def lift(
             or file.py:function of your own image model.
         out: the checkpoint to write (.safetensors).
         weights: file with weights of the image model (.safetensors, .pth); without it see --pretrained.
+        scheme: whose names the file of weights uses; 'auto' recognises them, 'order' takes tensor by tensor
+            as they come (docs/own_models.md lists the others).
+        rename: a YAML or JSON file with one 'old name: new name' per tensor of the file of weights.
         pretrained: whether timm downloads the model's weights (default: yes, unless --weights is given or the
             model is your own).
         rule: how a 2D kernel becomes a 3D kernel.
@@ -56,6 +64,7 @@ def lift(
         pointlift lift resnet18.a1_in1k --out r18.safetensors
         pointlift lift vit_base_patch16_224.augreg_in21k --out vit.safetensors
         pointlift lift my_model.py:build --weights my_weights.pth --rule mean --out mine.safetensors
+        pointlift lift tf_efficientnet_lite0 --weights theirs.pth --scheme order --out lite0.safetensors
     """
     from pointlift.models import create_model
     from pointlift.models.factory import POINT_NETWORKS, network_kind
@@ -68,7 +77,7 @@ def lift(
     )
     if model in POINT_NETWORKS:
         raise ValueError(itself)
-    image, origin = _image_network(model, pretrained, weights)
+    image, origin = _image_network(model, pretrained, weights, scheme, rename)
     if isinstance(image, CloudNetwork):
         raise ValueError(itself)
     kind = network_kind(model, network, image)
@@ -94,13 +103,28 @@ def lift(
     _print_report(image, net)
     save_checkpoint(Path(out), net, _config(net, model, kind, num_classes, in_channels, origin))
     print(f"wrote {out}: its input and output layers are new, so train them before you predict:")
-    chosen = "" if network == "auto" else f" --model.network {kind}"
-    start_with = f"--model.image_model {model}{chosen} --data.source folder:YOUR_FOLDER"
-    print(f"  pointlift fit image2point/your_own_folder.yaml {start_with}")
+    made = {"network": network, "in_channels": in_channels, **(inflation if kind == "inflated" else {})}
+    print(f"  pointlift fit {RECIPE} {_start_with(model, out, made)} --data.source folder:YOUR_FOLDER")
     return 0
 
 
-def _image_network(name: str, pretrained: bool | None, weights: str | None) -> tuple[nn.Module, str]:
+def _start_with(model: str, out: str, made: dict[str, Any]) -> str:
+    """The options with which the recipe makes the same network and starts from the file that was written."""
+    from pointlift.runs.recipes import resolve_recipe
+
+    there = resolve_recipe(RECIPE).resolved["model"]
+    wanted = {"image_model": model, "pretrained": False, "cloud_weights": out, **made}
+    options: list[str] = []
+    for name, value in wanted.items():
+        if name in ("image_model", "cloud_weights") or value != there[name]:
+            text = "[" + ",".join(map(str, value)) + "]" if isinstance(value, list) else str(value)
+            options += [f"--model.{name}", "false" if value is False else text]
+    return shlex.join(options)
+
+
+def _image_network(
+    name: str, pretrained: bool | None, weights: str | None, scheme: str, rename: str | None
+) -> tuple[nn.Module, str]:
     """The image model with its weights, and where they come from in words.
 
     pretrained None means yes, unless weights are given or the model is the user's own (whose function brings
@@ -116,7 +140,9 @@ def _image_network(name: str, pretrained: bool | None, weights: str | None) -> t
         raise ValueError(
             "both pretrained weights and a file of weights are asked for: leave one of them out."
         )
-    config = ModelConfig(image_model=name, weights=weights)
+    if weights is None and (scheme != "auto" or rename is not None):
+        raise ValueError("--scheme and --rename are about a file of weights: name it with --weights.")
+    config = ModelConfig(image_model=name, weights=weights, weights_scheme=scheme, weights_rename=rename)
     return image_with_weights(
         config, pretrained, True, "give --weights FILE, or use --pretrained false for random ones"
     )

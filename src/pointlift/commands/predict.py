@@ -39,7 +39,7 @@ def predict(
     Args:
         checkpoint: a .safetensors file that pointlift wrote.
         files: clouds or meshes (.ply .off .obj .stl .glb .gltf .pcd .las .laz .pts .xyz .txt .csv .bin .npy
-            .npz .h5); folders, of which every such file is taken; patterns in quotes, such as "scans/**/*.ply".
+            .npz .h5); folders, of which every such file is taken; patterns in quotes: "scans/**/*.ply".
         out: the file with all predictions, .json, .csv (a row per file, a column per class) or .npz; of a
             single file also .ply or .las, which is then its coloured cloud. Where no file could be used an
             earlier one stays.

@@ -44,7 +44,8 @@ def inflate(
     "random". 1x1 convolutions are copied.
     stem: "linear" (v2: one k3 convolution + BN in place of the image stem),
     "three-conv" (v1) or "inflate" (keep the image stem).
-    head: "linear", "linear-bn" (v2's listing) or "mlp" (v1). shortcut_kernel:
+    head: "linear", "linear-bn" (v2's listing) or "mlp" (v1).
+    num_classes: 0 leaves the classifier out, so that the network gives embeddings. shortcut_kernel:
     1, or 2 for the released code's shortcuts.
     load_stages: numbers (from 1) of the stages that keep image weights,
     the others are drawn anew (v2 table 9); None: all.
@@ -84,7 +85,9 @@ def inflate(
         net = InflatedNetwork(new_stem, backbone, nn.Identity(), report, arguments, inputs)
         width = trial(net, in_channels, map_modules(image_model, structure))
         torch.manual_seed(seeds[2])
-        net.head = make_head(head, width, num_classes)
+        net.head = make_head(head, width, max(num_classes, 1))
+        if num_classes == 0:
+            net.reset_classifier(0)
         _complete(report, image_model, net, swapper)
     report.notes += swapper.remarks()
     net.voxel_size = voxel_size
@@ -167,9 +170,10 @@ def _check_options(
 
 
 def _check_numbers(in_channels: int, num_classes: int, seed: int) -> None:
-    if in_channels < 1 or num_classes < 1:
+    if in_channels < 1 or num_classes < 0:
         raise ValueError(
-            f"in_channels and num_classes must be at least 1, got {in_channels} and {num_classes}."
+            "in_channels must be at least 1 and num_classes 0 (no classifier) or more, "
+            f"got {in_channels} and {num_classes}."
         )
     if not 0 <= seed < 2**63:
         raise ValueError(f"seed must be from 0 to 2**63 - 1, got {seed}.")

@@ -107,8 +107,11 @@ class CollapseDataConfig:
 
 @dataclass(frozen=True)
 class CollapseRunConfig:
-    """device: "cpu", "cuda", "cuda:1", ... or "auto". save_every:
-    batches between two notes of where the run is, for --resume.
+    """Where it runs.
+
+    Attributes:
+        device: "cpu", "cuda", "cuda:1", ... or "auto".
+        save_every: batches between two notes of where the run is, for --resume.
     """
 
     device: str = "auto"

@@ -32,6 +32,8 @@ class OptimConfig:
             final_lr; RS-CNN's, facts 5.4), "plateau" (half after every 10 epochs without a lower training
             loss, down to 1e-5; SimpleView's protocol, facts 5.6), "released" (the released code's
             oscillation, facts T1) or "constant".
+        final_lr: where cosine and decay end.
+        decay_factor, decay_epochs: of the schedule decay.
         bn_momentum: share of the newest batch in the statistics of batch normalisation;
             null leaves the network's own, mostly 0.1.
         bn_decay, bn_floor: what bn_momentum is multiplied by after every decay_epochs epochs, and where it

@@ -13,10 +13,16 @@ RUNNERS = ("early_stop_patience", "early_stop_metric", "evaluate_every", "checkp
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """How Lightning runs it; see the Lightning documentation for accelerator, devices, strategy,
-    num_nodes and precision.
+    """How Lightning runs it.
 
     Attributes:
+        devices: how many devices of each machine train together.
+        accelerator: "auto" (a GPU where there is one), "cpu", "gpu" or another of Lightning's.
+        strategy: how several devices work together, "auto" or "ddp", ... as Lightning has it.
+        num_nodes: machines.
+        precision: of the arithmetic: 32-true, or mixed with 16-bit floats.
+        log_every_n_steps: steps between two rows of the step log.
+        enable_progress_bar: whether a bar shows how far an epoch is.
         accumulate_grad_batches: batches per optimizer step, each of `data.batch_size` clouds.
         early_stop_patience: stop after so many epochs without a better `early_stop_metric` (losses:
             lower is better); null never.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-__all__ = ["ModelConfig"]
+__all__ = ["ModelConfig", "Regime"]
+
+Regime = Literal["io", "io+stats", "io+bn", "all", "scratch"]
 
 
 @dataclass(frozen=True)
@@ -14,50 +16,65 @@ class ModelConfig:
 
     Attributes:
         image_model: a timm name, "torchvision:NAME", "fractal_resnet" (embedded weights),
+            "efficientnet_lite0_imagenet" (ImageNet weights of the package pointlift[imagenet]),
             "path/to/net.py:function" (your own), or a network of clouds by its name: "pointnet2-ssg",
-            "pointnet2-msg", "simpleview", "linear-network".
+            "pointnet2-msg", "dgcnn", "rscnn", "pointmlp", "simpleview", "linear-network".
         image_options: keyword arguments of the image model's constructor, e.g. {layers:
             [1, 1, 1, 1]} for timm's ResNets.
-        network: what becomes of the image model: "inflated", "point-vit" (vision transformers), "simpleview",
+        network: what becomes of the image model: "inflated", "point-vit" (vision transformers), "simpleview"
+            (ResNets on depth pictures),
             or "auto", which lifts vision transformers to point-vit and inflates everything else.
         options: keyword arguments of a network that is not inflated, e.g. {npoint: [256, 64]}.
         pretrained: start from the weights that belong to the name;
             a function of your own decides that itself.
         weights: a file of image weights (.safetensors .pth .pt .th .t7) to load instead.
         weights_scheme: whose names the file uses ("moco", "csail", ...;
-            docs/own_models.md lists them); "auto" recognises them.
+            docs/own_models.md lists them); "auto" recognises them, "plain" takes the network's own, "order"
+            takes tensor by tensor as they come, all of whose shapes must be the network's.
         weights_part: which network of a file with several, e.g. "state_dict" beside "state_dict_ema";
             null takes the one to evaluate.
+        weights_rename: a YAML or JSON file with one "old name: new name" per tensor of `weights`, or per
+            beginning of names that ends with a dot; null as new name leaves it out.
         weights_may_differ: modules of the image model that `weights` may lack or hold in another shape,
             e.g. ["fc"].
         cloud_weights: a file of weights of the whole network to start from: a checkpoint of pointlift's,
             whose input and output layers may differ, or PointContrast's. The regime scratch does not look at
             it.
-        cloud_weights_order: of the kernels in PointContrast's file: "geometric" (every matrix at its offset)
-            or "released" (as Image2Point's released code loads them, scrambled; facts T8).
-        rule: a name, or a matrix T as a list of its K*K rows; this, axis, stem, head, shortcut_kernel,
-            load_stages and start: see `pointlift.inflate`.
+        cloud_weights_order: of the kernels in PointContrast's file: "geometric" (every matrix at its offset),
+            "hypercube" (of networks trained with MinkowskiEngine 0.5 or later) or "released" (as
+            Image2Point's released code loads them, scrambled; facts T8).
+        rule: how a 2D kernel becomes a 3D one: repeat, mean, center, T1, T2, T3, learned (one matrix per
+            layer), learned-shared (one for all), or a matrix T as a list of its K*K rows.
+        axis: along which repeat, mean and center stack the 2D kernel.
+        stem: the input layers: linear (one convolution), three-conv, or inflate (the image model's own).
+        head: the output layers: linear, linear-bn (with batch normalisation) or mlp.
+        shortcut_kernel: of shortcut convolutions: 1, or 2 as in the released code.
+        load_stages: numbers (from 1) of the stages that keep image weights; null: all.
+        start: of learned rules: default (at repeat) or random.
         in_channels: channels per point; must be what `data.features` delivers.
-        regime: io, io+stats, io+bn, all or scratch; see `pointlift.set_finetune`.
+        regime: what learns: io (input and output layers), io+stats (and the statistics of normalisation),
+            io+bn (and its weights), all, or scratch (all, from random weights); see
+            `pointlift.set_finetune`.
     """
 
     image_model: str = "fractal_resnet"
     image_options: dict[str, Any] | None = None
-    network: str = "auto"
+    network: Literal["auto", "inflated", "point-vit", "simpleview"] = "auto"
     options: dict[str, Any] | None = None
     pretrained: bool = True
     weights: str | None = None
     weights_scheme: str = "auto"
     weights_part: str | None = None
+    weights_rename: str | None = None
     weights_may_differ: list[str] | None = None
     cloud_weights: str | None = None
-    cloud_weights_order: str = "geometric"
+    cloud_weights_order: Literal["geometric", "hypercube", "released"] = "geometric"
     rule: str | list[list[float]] = "repeat"
-    axis: str = "z"
-    stem: str = "linear"
-    head: str = "linear-bn"
+    axis: Literal["x", "y", "z"] = "z"
+    stem: Literal["linear", "three-conv", "inflate"] = "linear"
+    head: Literal["linear", "linear-bn", "mlp"] = "linear-bn"
     shortcut_kernel: int = 1
     load_stages: list[int] | None = None
-    start: str = "default"
+    start: Literal["default", "random"] = "default"
     in_channels: int = 3
-    regime: str = "all"
+    regime: Regime = "all"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ __all__ = [
     "create_model",
     "image_network",
     "is_own_code",
+    "leads_elsewhere",
     "list_models",
     "network_kind",
     "resolve",
@@ -31,6 +33,7 @@ NETWORKS = ("auto", "inflated", "point-vit", "simpleview")
 # What makes a network is imported when it is first asked for
 IMAGE_NETWORKS: dict[str, str] = {
     "fractal_resnet": "pointlift.models.images.fractal_resnet:fractal_resnet",
+    "efficientnet_lite0_imagenet": "pointlift.models.images.efficientnet_lite0:efficientnet_lite0_imagenet",
     "pointcontrast_resnet34": "pointlift.models.images.pointcontrast_resnet:pointcontrast_resnet34",
     "bagnet9": "pointlift.models.images.bagnet:bagnet9",
     "bagnet17": "pointlift.models.images.bagnet:bagnet17",
@@ -55,6 +58,25 @@ LIFTED_NETWORKS: dict[str, str] = {
     "simpleview": "pointlift.models.points.simpleview:SimpleView",
 }
 TORCHVISION = "torchvision:"
+# no name of timm's or ours has other signs. Versions of timm differ in what they follow beside names: schemes
+# (hf-hub:, local-dir:) lead to the network or to a folder, whose pickles some of them open
+PLAIN_NAME = re.compile(r"[\w.-]*")
+# keyword arguments with which timm and torchvision open files or fetch some
+INSTEAD = (
+    "use timm's own name (resnet18.a1_in1k), torchvision:NAME or path/to/file.py:function, "
+    "and give a file of weights as weights"
+)
+OPENING = (
+    "cache_dir",
+    "checkpoint_path",
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "pretrained_strict",
+    "progress",
+    "weights",
+    "weights_backbone",
+)
 # create_model's own, not among a network's arguments
 GIVEN = ("image_model", "image_options", "pretrained", "num_classes", "in_channels", "voxel_size")
 
@@ -66,21 +88,31 @@ def resolve(entry: str | Callable[..., nn.Module]) -> Callable[..., nn.Module]:
 
 
 def image_network(name: str, pretrained: bool = False, options: Mapping[str, Any] | None = None) -> nn.Module:
-    """The 2D network `name`: "fractal_resnet" (embedded weights), a timm name, "torchvision:squeezenet1_1" or
-    "file.py:function" of the user's own.
+    """The 2D network `name`: "fractal_resnet" (embedded weights), "efficientnet_lite0_imagenet" (those of the
+    extra pointlift[imagenet]), a timm name, "torchvision:squeezenet1_1" or "file.py:function"
+    of the user's own.
 
     options: keyword arguments of whatever makes it, e.g. {"layers": [1, 1, 1, 1]} for timm's ResNets. The
     user's function returns an nn.Module with whatever weights it wants; a `CloudNetwork` is used as it is.
-    Only timm and torchvision download weights, and only when `pretrained`.
-    Raises ValueError for an unknown name or option, FileNotFoundError for a missing file.
+    Only timm and torchvision download weights, and only when `pretrained`. Names with a scheme of timm's or a
+    path in them, and options with which timm opens files itself, are refused whatever its version makes of
+    them. Raises ValueError for an unknown name or option, FileNotFoundError for a missing file.
     """
     options = dict(options or {})
+    own = is_own_code(name)
+    if opening := [] if own else [o for o in options if o in OPENING]:
+        raise ValueError(
+            f"{name} is given the option {opening[0]}, with which files are opened or fetched, expected "
+            "options of its layers: name a file of weights as weights."
+        )
     if name in IMAGE_NETWORKS:
         return _made(name, lambda: resolve(IMAGE_NETWORKS[name])(pretrained=pretrained, **options), options)
     if name.startswith(TORCHVISION):
         return _from_torchvision(name.removeprefix(TORCHVISION), pretrained, options)
-    if ":" in name and name.rpartition(":")[0].endswith(".py"):
+    if own:
         return _from_file(name, options)
+    if elsewhere := leads_elsewhere(name):
+        raise ValueError(f"There is no model named {name!r}: {elsewhere}; {INSTEAD}.")
     base = name.split(".")[0]
     if not timm.is_model(base):
         like = near(base, [*IMAGE_NETWORKS, *POINT_NETWORKS, *timm.list_models()], 3)
@@ -95,7 +127,18 @@ def image_network(name: str, pretrained: bool = False, options: Mapping[str, Any
 
 def is_own_code(name: str) -> bool:
     """Whether `name` is a file of the user's own, which would be run to make the network."""
-    return ":" in name and not name.startswith(TORCHVISION)
+    return ":" in name and name.rpartition(":")[0].endswith(".py")
+
+
+def leads_elsewhere(name: str) -> str | None:
+    """What is wrong with a name that is none of a network: a scheme or a path in it. None for names that have
+    neither, and for the user's own code.
+    """
+    if is_own_code(name) or PLAIN_NAME.fullmatch(name.removeprefix(TORCHVISION)):
+        return None
+    scheme, colon, _ = name.partition(":")
+    what = f"the scheme {scheme!r}" if colon else "a path, or signs that no network's name has,"
+    return f"the image model {name!r} has {what} in its name, which pointlift does not follow"
 
 
 def _made(name: str, make: Callable[[], nn.Module], options: Mapping[str, Any]) -> nn.Module:
@@ -179,6 +222,7 @@ def create_model(
     network: what is made of an image model, see `network_kind`. image_options: keyword arguments of the image
     model. image_model: the image model itself, where it is already there.
     voxel_size: edge of the voxels that the network makes of clouds, in their units.
+    num_classes: 0 leaves the classifier out, so that the network gives embeddings.
     arguments: of `pointlift.inflate`, or of the network's class; and `seed`, from which new layers are drawn.
     Raises ValueError for an unknown name or argument,
     InflationError for an image model that cannot be inflated.
@@ -195,7 +239,9 @@ def create_model(
         if image_model is not None
         else image_network(name, pretrained, image_options)
     )
-    shape: dict[str, Any] = {"num_classes": num_classes, "in_channels": in_channels}
+    if num_classes < 0:
+        raise ValueError(f"num_classes is {num_classes}, expected 0 (no classifier) or more.")
+    shape: dict[str, Any] = {"num_classes": max(num_classes, 1), "in_channels": in_channels}
     kind = network_kind(name, network, image)
     build: Callable[..., nn.Module]
     if isinstance(image, CloudNetwork):  # a network of the user's own, made again with other arguments
@@ -216,6 +262,10 @@ def create_model(
             net = build(*(() if image is None else (image,)), **{**shape, **arguments})
     net.voxel_size = float(voxel_size)
     made: CloudNetwork = net
+    if num_classes == 0:
+        made.reset_classifier(0)
+    if name and image_model is None:
+        made.image_model, made.image_options = name, dict(image_options) if image_options else None
     return made
 
 

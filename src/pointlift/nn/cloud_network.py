@@ -34,6 +34,9 @@ class CloudNetwork(nn.Module):
             "point-vit", "simpleview").
         voxel_size: edge of its voxels, in the units of the clouds. Not among `arguments`:
             it belongs to the clouds.
+        image_model, image_options: by which name `create_model` made it, and with which keyword arguments of
+            the image model; None for networks that were made in another way.
+        metadata: what the checkpoint says that `pointlift.load` made it from; empty for others.
         head: the output layer.
         maps_of: name of the ModuleList whose outputs are the intermediate maps; "" for networks that say
             otherwise what these are, or have none.
@@ -55,6 +58,9 @@ class CloudNetwork(nn.Module):
         self.in_channels = int(arguments.get("in_channels", 3))
         self.num_classes = int(arguments.get("num_classes", 0))
         self.voxel_size = 0.05
+        self.metadata: dict[str, Any] = {}
+        self.image_model: str | None = None
+        self.image_options: dict[str, Any] | None = None
         self.fixed: frozenset[str] = frozenset()
         self.regime = "all"
         self.frozen_statistics = False

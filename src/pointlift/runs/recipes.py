@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
+import textwrap
 import types
 import typing
 from collections.abc import Sequence
@@ -113,15 +114,50 @@ def method_class(method: str) -> type[Experiment]:
 
 
 def recipe_help(name: str) -> str:
-    """Every key of a recipe, its type and its value there, for `pointlift fit RECIPE --help`."""
+    """Every key of a recipe, its value there, its type or choices and what it means,
+    for `pointlift fit RECIPE --help`.
+    """
     recipe = resolve_recipe(name)
     kinds = argument_types(recipe.method)
     values = flatten(recipe.resolved, leaves=kinds)
     width = max(len(k) for k in kinds) + 2
-    lines = [
-        f"  --{key:<{width}} {_shorten(values.get(key))}   ({describe(kind)})" for key, kind in kinds.items()
-    ]
+    texts = _texts(recipe.method)
+    lines: list[str] = []
+    for key, kind in kinds.items():
+        lines.append(f"  --{key:<{width}} {_shorten(values.get(key))}   ({describe(kind)})")
+        lines += textwrap.wrap(texts.get(key, ""), 100, initial_indent=" " * 8, subsequent_indent=" " * 8)
     return f"keys of {recipe.source}, each with its value there:\n" + "\n".join(lines) + "\n"
+
+
+def _texts(method: str) -> dict[str, str]:
+    """{dotted key: what the docstring of its dataclass says of it}."""
+    kind = method_class(method)
+    groups = typing.get_type_hints(kind)
+    seed = "of everything that is drawn at random; the same seed gives the same numbers."
+    found = {"out": "folder of the run.", "seed": seed, **_attributes(kind)}
+    for name in (f.name for f in dataclasses.fields(kind)):
+        if dataclasses.is_dataclass(group := groups[name]):
+            found |= {f"{name}.{key}": text for key, text in _attributes(typing.cast(type, group)).items()}
+    return found
+
+
+def _attributes(kind: type) -> dict[str, str]:
+    """{field: text} of a dataclass's docstring and of those it is derived from; "a, b: text" is of both, and
+    "a: text. b: text" on one line of each.
+    """
+    import docstring_parser
+
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        written = base.__dict__.get("__doc__") or ""
+        for item in docstring_parser.parse(written, docstring_parser.DocstringStyle.GOOGLE).params:
+            text = " ".join((item.description or "").split())
+            found |= dict.fromkeys(item.arg_name.replace(",", " ").split(), text)
+    for name in (f.name for f in dataclasses.fields(kind) if f.name not in found):
+        inside = (re.search(rf"\. (?:\w+, )*{name}(?:, \w+)*: (.*)", text) for text in list(found.values()))
+        if (match := next(filter(None, inside), None)) is not None:
+            found[name] = match[1]
+    return found
 
 
 def _shorten(value: Any) -> str:

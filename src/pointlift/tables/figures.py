@@ -289,7 +289,7 @@ def _transforms(folder: Path) -> dict[str, Any]:
     layers = {n: m for n, m in net.named_modules() if isinstance(m, TransformedConv3d)}
     if not layers:
         return {}
-    first = build_network(model, int(net.metadata["num_classes"]), int(recipe["seed"]))  # type: ignore[index]
+    first = build_network(model, int(net.metadata["num_classes"]), int(recipe["seed"]))
     starts = {
         n.removeprefix("backbone."): m.transform
         for n, m in first.named_modules()

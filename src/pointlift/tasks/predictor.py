@@ -21,7 +21,6 @@ from pointlift.data.files.reader import stream_of
 from pointlift.data.sample import Sample
 from pointlift.data.transforms import PickFeatures, Thin, turned, unit_sphere
 from pointlift.models import image_network
-from pointlift.nn import CloudNetwork
 from pointlift.system.own_code import load_own, named, names_own_code
 from pointlift.tasks import TASKS
 from pointlift.tasks.point_features import PointFeatures, point_map
@@ -99,8 +98,8 @@ class Predictor:
             if image_model is None
             else image_network(image_model, options=read_metadata(checkpoint).get("image_options"))
         )
-        self.net = cast(CloudNetwork, load(checkpoint, own))
-        self.metadata = cast(dict[str, Any], self.net.metadata)
+        self.net = load(checkpoint, own)
+        self.metadata = self.net.metadata
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.net.to(self.device)
         self.classes: tuple[str, ...] = tuple(self.metadata["classes"])

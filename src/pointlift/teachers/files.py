@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from pointlift.models import image_network
 from pointlift.models.config import ModelConfig
-from pointlift.models.factory import is_own_code
+from pointlift.models.factory import is_own_code, leads_elsewhere
 from pointlift.teachers.image_features import NO_CLASSIFIER
 from pointlift.teachers.statistics import image_statistics
 from pointlift.teachers.view_network import SimpleViewBackbone, ViewNetwork, ViewPooling
 from pointlift.weights.archive import digest, read_archive, write_archive
 from pointlift.weights.checkpoints import CheckpointError
+from pointlift.weights.files import what_instead
 from pointlift.weights.network import load_image_network
 
 __all__ = ["TeacherConfig", "build_teacher", "open_teacher", "save_teacher", "teacher_identity"]
@@ -38,8 +39,8 @@ class TeacherConfig:
         image_options: keyword arguments of what makes the image model.
         pretrained: start from the weights that belong to the name; false begins from scratch.
             A function of your own decides that itself.
-        weights, weights_scheme, weights_part, weights_may_differ: a file of image weights, as in `model` of
-            other recipes; the classifier plays no part, so that weights_may_differ may name it.
+        weights, weights_scheme, weights_part, weights_rename, weights_may_differ: a file of image weights, as
+            in `model` of other recipes; the classifier plays no part, so that weights_may_differ may name it.
         pooling: over the views, "max" (the paper) or "mean".
         width: null keeps the image model's features, which must then be as wide as the student's (512;
             the paper's ResNet-18 has that).
@@ -57,6 +58,7 @@ class TeacherConfig:
     weights: str | None = None
     weights_scheme: str = "auto"
     weights_part: str | None = None
+    weights_rename: str | None = None
     weights_may_differ: list[str] | None = None
     pooling: ViewPooling = "max"
     width: int | None = None
@@ -74,6 +76,7 @@ class TeacherConfig:
             "weights",
             "weights_scheme",
             "weights_part",
+            "weights_rename",
             "weights_may_differ",
         )
         return ModelConfig(**{name: getattr(self, name) for name in shared})
@@ -156,11 +159,13 @@ def open_teacher(path: str | Path, config: TeacherConfig | None = None) -> tuple
     path = Path(path)
     content, tensors = _read(path)
     name, options = content["image_model"], content["image_options"]
-    if is_own_code(name) and (config is None or config.image_model != name):
+    if is_own_code(str(name)) and (config is None or config.image_model != name):
         raise CheckpointError(
             f"{path} was made from the image model {name}, and a file never runs code: "
             "name it (teacher.image_model)."
         )
+    if elsewhere := leads_elsewhere(str(name)):
+        raise CheckpointError(f"{path}: {elsewhere}: train the teacher again from a file of weights.")
     try:
         with torch.random.fork_rng(devices=[]):
             image = (
@@ -186,6 +191,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"No teacher at {path}: check the path (view_teacher runs write model.safetensors into their "
             "folder)."
         )
+    if instead := what_instead(path):
+        raise CheckpointError(f"{path} {instead}.")
     try:
         archive = read_archive(path)
     except SafetensorError as error:

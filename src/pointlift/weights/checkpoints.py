@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from pointlift.core.sparse_tensor import PointBatch, SparseTensor
 from pointlift.inflation import set_finetune
 from pointlift.models import create_model
-from pointlift.models.factory import POINT_NETWORKS, is_own_code
+from pointlift.models.factory import POINT_NETWORKS, is_own_code, leads_elsewhere
 from pointlift.nn import CloudNetwork
 from pointlift.weights.archive import digest, read_archive, write_archive
+from pointlift.weights.files import what_instead
 from pointlift.weights.image_weights import ImageWeightsReport, load_image_weights
 from pointlift.weights.kernel_orders import KernelSource, kernel_order
 
@@ -37,6 +38,7 @@ __all__ = [
     "load_image_weights",
     "read_metadata",
     "read_weights",
+    "save",
     "save_checkpoint",
     "task_of",
 ]
@@ -48,6 +50,8 @@ RELATED = {  # pointlift's files that are no checkpoints, by kind
     "teacher": "an image network, which sees pictures (teacher.checkpoint)",
     "generator": "a point generator, which sees features (generator.checkpoint)",
 }
+# keywords of `create_model` that no network has among its arguments: they name, fetch or bring an image model
+NO_ARGUMENTS = ("name", "pretrained", "network", "image_model", "image_options", "voxel_size")
 REQUIRED = (
     "image_model",
     "inflate",
@@ -104,6 +108,75 @@ def save_checkpoint(path: str | Path, net: nn.Module, config: Mapping[str, Any])
     return write_archive(path, "network", content, tensors)
 
 
+def save(
+    net: nn.Module,
+    path: str | Path,
+    classes: Sequence[str] | None = None,
+    image_model: str | None = None,
+    image_options: Mapping[str, Any] | None = None,
+    features: str = "xyz",
+    up_axis: str = "y",
+    normalisation: str = "unit-sphere",
+    **more: Any,
+) -> Path:
+    """Write a network that was lifted or trained in one's own loop; `load` and `Predictor` read it.
+
+    Args:
+        net: a network of clouds, also compiled or wrapped for several devices; it stays as it is.
+        path: the file (.safetensors), which appears whole or not at all.
+        classes: names, in the order of the logits; None takes those of the checkpoint that it was loaded
+            from, else numbers them ("class 0", ...).
+        image_model, image_options: what the network was made from, by name; None takes what `create_model`
+            was given. Without a name, `load` needs the module.
+        features, up_axis, normalisation: of the clouds it learned from ("xyz", "own" or "xyz+own"; "x", "y"
+            or "z"; "unit-sphere" or "none"), which the commands prepare others like. For a network from a
+            checkpoint, what that says where these are left out.
+        more: further facts as JSON, e.g. protocol={"epochs": 20}, n_points=1024.
+
+    Returns:
+        The path.
+
+    Raises:
+        TypeError: for what is no network of clouds.
+        ValueError: for another number of classes than the network has, and for what JSON cannot hold.
+        OSError: where the file cannot be written.
+    """
+    while not isinstance(net, CloudNetwork):  # a compiled one, or one wrapped for several devices
+        inner = getattr(net, "_orig_mod", getattr(net, "module", None))
+        if not isinstance(inner, nn.Module):
+            break
+        net = inner
+    if not isinstance(net, CloudNetwork):
+        raise TypeError(
+            f"pointlift.save writes networks of clouds, got {type(net).__name__}: "
+            "weights of image networks are written with torch.save(net.state_dict(), path)."
+        )
+    known = dict(net.metadata)
+    known_classes = known.pop("classes", None)
+    if classes is None and known_classes is not None and len(known_classes) == net.num_classes:
+        classes = known_classes
+    names = [f"class {i}" for i in range(net.num_classes)] if classes is None else list(classes)
+    arguments = dict(net.arguments)
+    named, options = arguments.pop("image_model", None), arguments.pop("image_options", None)
+    clouds = {"features": features, "up_axis": up_axis, "normalisation": normalisation}
+    defaults = {"features": "xyz", "up_axis": "y", "normalisation": "unit-sphere"}
+    config = {
+        **{k: v for k, v in known.items() if k not in ("sha256", "format", "pointlift")},
+        **{k: v for k, v in clouds.items() if k not in known or v != defaults[k]},
+        "image_model": image_model or net.image_model or named,
+        "image_options": image_options or net.image_options or options,
+        "network": net.kind,
+        "inflate": arguments,
+        "num_classes": net.num_classes,
+        "classes": [str(name) for name in names],
+        "in_channels": net.in_channels,
+        "voxel_size": net.voxel_size,
+        "regime": net.regime,
+        **more,
+    }
+    return save_checkpoint(path, net, config)
+
+
 def read_metadata(path: str | Path) -> dict[str, Any]:
     """The config of a checkpoint without its weights. Raises like `load`."""
     return _read(Path(path), weights=False)[0]
@@ -118,7 +191,7 @@ def task_of(metadata: Mapping[str, Any]) -> str:
     )
 
 
-def load(path: str | Path, image_model: nn.Module | None = None, verify: bool = True) -> nn.Module:
+def load(path: str | Path, image_model: nn.Module | None = None, verify: bool = True) -> CloudNetwork:
     """The network of a checkpoint, in eval mode on the CPU, with its config as `.metadata`.
 
     image_model: needed for networks that were inflated from a model of the user's own (code is never taken
@@ -142,7 +215,7 @@ def load(path: str | Path, image_model: nn.Module | None = None, verify: bool = 
             ) from error
     _fill(path, net, tensors, config)
     net.eval()
-    net.metadata = config  # type: ignore[assignment]  # documented attribute, plain data
+    net.metadata = config
     if verify:
         _check_golden(path, net, golden, config)
     return net
@@ -251,6 +324,8 @@ def _check_header(path: Path) -> None:
             f"{path} is a torch pickle, not a pointlift checkpoint: "
             "image weights are loaded with load_image_weights."
         )
+    if instead := None if safetensors else what_instead(path):
+        raise CheckpointError(f"{path} {instead}.")
     if not safetensors:
         raise CheckpointError(
             f"{path} is not a pointlift checkpoint: expected a .safetensors file written by pointlift."
@@ -263,7 +338,7 @@ def _check_header(path: Path) -> None:
         )
 
 
-def _build(path: Path, config: dict[str, Any], image_model: nn.Module | None) -> nn.Module:
+def _build(path: Path, config: dict[str, Any], image_model: nn.Module | None) -> CloudNetwork:
     name = config["image_model"]
     arguments = {
         **config["inflate"],
@@ -271,6 +346,11 @@ def _build(path: Path, config: dict[str, Any], image_model: nn.Module | None) ->
         "in_channels": config["in_channels"],
     }
     arguments.pop("fixed", None)  # found again from the image model
+    if odd := [k for k in arguments if k in NO_ARGUMENTS]:
+        raise CheckpointError(
+            f"{path}: the metadata of this pointlift checkpoint are damaged (the network is made with "
+            f"{odd[0]}, which a checkpoint may not ask for): use another copy."
+        )
     if isinstance(arguments.get("rule"), list):
         arguments["rule"] = torch.tensor(arguments["rule"])
     if image_model is not None:
@@ -286,10 +366,13 @@ def _build(path: Path, config: dict[str, Any], image_model: nn.Module | None) ->
             f"{path} was made from {origin}, and a checkpoint never runs code: pass image_model=... "
             "to load it."
         )
+    elif elsewhere := leads_elsewhere(str(name)):
+        raise CheckpointError(f"{path}: {elsewhere}: pass image_model=... to load it.")
     else:
         network = "auto" if name in POINT_NETWORKS else config.get("network") or "inflated"
         net = create_model(name, network=network, image_options=config.get("image_options"), **arguments)
     net.voxel_size = float(config["voxel_size"])
+    net.image_model, net.image_options = name, config.get("image_options")
     if config["regime"] is not None:
         set_finetune(net, config["regime"])
     return net

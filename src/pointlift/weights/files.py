@@ -26,10 +26,12 @@ __all__ = [
     "CONTAINERS",
     "WeightsError",
     "choose_section",
+    "is_safetensors",
     "read_content",
     "refuse_non_finite",
     "sections",
     "training_states",
+    "what_instead",
 ]
 
 # moving averages of the weights, which are what was evaluated
@@ -144,6 +146,8 @@ def read_content(path: str | Path) -> Any:
         start = file.read(9)
     if not start:
         raise WeightsError(f"{path} is empty: use another copy.")
+    if instead := what_instead(path):
+        raise WeightsError(f"{path} {instead}.")
     if start[8:9] == b"{":  # behind the header's length; in a zip archive the compression method is there
         try:
             return load_file(path)
@@ -154,6 +158,38 @@ def read_content(path: str | Path) -> Any:
     if path.suffix == ".safetensors" and not _is_torch_file(path):
         raise WeightsError(f"{path} is not a safetensors file, whatever its name says: use another copy.")
     return _read_pickle(path)
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether it starts as safetensors do: a header of JSON behind its length."""
+    with path.open("rb") as file:
+        return file.read(9)[8:9] == b"{"
+
+
+def what_instead(path: Path) -> str | None:
+    """What lies in the place of weights that were not fetched, or not unpacked, and what to do: "is a ...".
+    None for everything else.
+    """
+    with path.open("rb") as file:
+        start = file.read(1024)
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith(b"version https://git-lfs"):
+        size = re.search(rb"^size (\d+)", text, re.MULTILINE)
+        of = f" ({int(size[1]):,} bytes)" if size else ""
+        return f"is a pointer of Git LFS and not the file{of} that it stands for: fetch it with git lfs pull"
+    if text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<error")):
+        title = re.search(rb"<title[^>]*>\s*([^<]{1,80})", start, re.IGNORECASE)
+        said = f" ({' '.join(title[1].decode(errors='replace').split())})" if title else ""
+        return (
+            f"is a web page{said} and not a file of weights: download the file itself, "
+            "whose link usually has raw or resolve in it"
+        )
+    if text.startswith((b"{", b"[")) and start[8:9] != b"{":
+        said = " ".join(text[:80].decode(errors="replace").split())
+        return f"is a text of JSON ({said}) and not a file of weights: download the file itself"
+    if start.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf")) or start[257:262] == b"ustar":
+        return "is packed: unpack it first and give the file of weights that is in it"
+    return None
 
 
 def sections(content: Any) -> dict[str, dict[str, Tensor]]:

@@ -21,10 +21,25 @@ from pointlift.weights.files import (
     training_states,
 )
 from pointlift.weights.naming import SCHEMES, Naming, WeightFile, recognise
+from pointlift.weights.renaming import Pairs, in_order, read_rename, renamed
 
 __all__ = ["ImageWeightsReport", "WeightsError", "load_image_weights", "read_tensors", "save_image_model"]
 
-PREFIXES = ("module.", "backbone.", "model.")
+COMPILED = "_orig_mod."  # what torch.compile puts before the names of whatever it compiled
+PREFIXES = (
+    "module.",
+    "backbone.",
+    "model.",
+    "encoder_q.",
+    "encoder.",
+    "base_model.",
+    "feature_extractor.",
+    "image_encoder.",
+    "net.",
+    "network.",
+    "trunk.",
+    "visual.",
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +51,8 @@ class ImageWeightsReport:
     where the scheme says that such files have none or another, and names that the caller allowed to differ.
     prefixes: what was stripped from the file's names. scheme and why: whose naming the file follows and how
     that was recognised. dropped: (name in the file, why) of tensors that have no place in the network: heads,
-    copies, queues, decoders. ignored: parts of the file that hold states of training.
+    copies, queues, decoders. ignored: parts of the file that hold states of training. pairs: (name in the
+    file, name in the network), of every tensor that was read by order or renamed by the user's map.
     """
 
     path: str
@@ -49,6 +65,7 @@ class ImageWeightsReport:
     why: str = ""
     dropped: tuple[tuple[str, str], ...] = ()
     ignored: tuple[str, ...] = ()
+    pairs: Pairs = ()
 
     def render(self) -> str:
         """One line for what was loaded, one per group of what was not."""
@@ -75,6 +92,7 @@ class ImageWeightsReport:
             lines.append(f"  states of training, not read: {', '.join(self.ignored)}")
         if self.prefixes:
             lines.append(f"  stripped from the names: {', '.join(self.prefixes)}")
+        lines += [f"  {old} -> {new}" for old, new in self.pairs]
         return "\n".join(lines)
 
 
@@ -88,37 +106,56 @@ def load_image_weights(
     allow: Sequence[str] = (),
     scheme: str = "auto",
     part: str | None = None,
+    rename: str | Path | Mapping[str, str | None] | None = None,
 ) -> ImageWeightsReport:
     """Load the weights in `path` into `model`, strictly, and report.
 
     scheme: whose naming the file follows, one of `pointlift.weights.naming.SCHEMES` ("moco", "dino",
-    "mmsegmentation", ...), "plain" for the network's own names, or "auto", which recognises it from all names
-    of the file. What a scheme adds to the network (projection head, momentum copy, decoder) is dropped and
-    reported; of recognised files alone the classifier may be missing or of another size. Otherwise a
-    dictionary under "state_dict", "model" or the like is unwrapped, and the prefixes "module.", "backbone."
-    and "model." are stripped where the model does not have them. part: which dictionary of the file to read,
-    where it holds several; by default a moving average of the weights, then "state_dict" and the like. allow:
-    names of modules that may be missing, unexpected or of another shape, usually the classifier (("fc",));
-    they keep the model's own values.
+    "mmsegmentation", ...), "plain" for the network's own names, "auto", which recognises it from all names of
+    the file, or "order", which takes the tensors one by one as they come (`in_order`). What a scheme adds to
+    the network (projection head, momentum copy, decoder) is dropped and reported; of recognised files alone
+    the classifier may be missing or of another size. Otherwise a dictionary under "state_dict", "model" or
+    the like is unwrapped, and what wrappers put before names ("module.", "model.", "encoder_q." and others of
+    PREFIXES) is stripped where the model does not have it; "_orig_mod." of torch.compile always is.
+    part: which dictionary of the file to read, where it holds several; by default a moving average of the
+    weights, then "state_dict" and the like.
+    rename: a map of the user's own from the file's names to the model's, or a file with one (`read_rename`).
+    allow: names of modules that may be missing, unexpected or of another shape, usually the classifier
+    (("fc",)); they keep the model's own values.
 
     Raises FileNotFoundError for a missing file, ValueError for an unknown scheme, WeightsError for a file
     that is truncated, holds Python objects besides tensors and settings (nothing in it is ever executed),
     holds NaN, or does not fit; the model is then unchanged.
     """
     path = Path(path)
+    model = getattr(model, "_orig_mod", model)  # of a compiled network, which has its weights
     content = read_content(path)
-    found = sections(content)
+    found, compiled = _uncompiled(path, sections(content))
     expected = model.state_dict()
-    naming = _naming(path, content, found, expected, scheme, part)
-    if naming is None:
+    naming: Naming | None = None
+    pairs: Pairs = ()
+    left_out: tuple[tuple[str, str], ...] = ()
+    if rename is not None or scheme == "order":
+        if rename is not None and scheme not in ("auto", "plain"):
+            raise ValueError(f"A rename map is given beside the scheme {scheme!r}: leave one of them out.")
+        section = choose_section(path, found, part)
+        if rename is None:
+            tensors, pairs = in_order(path, found[section], expected, _allowed(allow))
+            prefixes: tuple[str, ...] = ()
+        else:
+            tensors, pairs, dropped = renamed(path, found[section], read_rename(rename))
+            tensors, prefixes = _strip(path, tensors, expected)
+            left_out = tuple((name, "left out by the rename map") for name in dropped)
+        word, why = ("order", "as asked for") if rename is None else ("renamed", "by the map that was given")
+        naming = Naming(word, why, section, {}, head=(), others="not the weights that are used")
+    elif (known := _naming(path, content, found, expected, scheme, part)) is not None:
+        naming = known
+        tensors = {new: found[naming.section][old] for old, new in naming.names.items()}
+        prefixes = _removed(naming)
+    else:
         section = choose_section(path, found, part)
         tensors, prefixes = _strip(path, found[section], expected)
         naming = Naming("plain", "", section, {}, head=(), others="not the weights that are used")
-    else:
-        tensors, prefixes = (
-            {new: found[naming.section][old] for old, new in naming.names.items()},
-            _removed(naming),
-        )
     fit = _Fit.of(
         tensors, expected, _allowed((*allow, *naming.head, *(_classifier(model) if naming.head else ())))
     )
@@ -131,9 +168,35 @@ def load_image_weights(
     loaded = {n: tensors[n] for n in fit.matched}
     refuse_non_finite(path, loaded)
     model.load_state_dict(loaded, strict=False)
-    groups = (fit.matched, fit.missing, fit.unexpected, fit.mismatched)
-    said = (naming.scheme, naming.why, _dropped(naming, found), training_states(content))
-    return ImageWeightsReport(str(path), *groups, prefixes, *said)
+    return ImageWeightsReport(
+        str(path),
+        fit.matched,
+        fit.missing,
+        fit.unexpected,
+        fit.mismatched,
+        (COMPILED,) * compiled + prefixes,
+        naming.scheme,
+        naming.why,
+        (*_dropped(naming, found), *left_out),
+        training_states(content),
+        pairs,
+    )
+
+
+def _uncompiled(
+    path: Path, found: Mapping[str, Mapping[str, Tensor]]
+) -> tuple[dict[str, dict[str, Tensor]], bool]:
+    """The sections without what torch.compile puts into names, before or within them, and whether there was
+    any.
+    """
+    plain = {s: {n.replace(COMPILED, ""): t for n, t in tensors.items()} for s, tensors in found.items()}
+    for section, tensors in found.items():
+        if len(plain[section]) < len(tensors):
+            raise WeightsError(
+                f"{path} holds tensors twice, with and without {COMPILED} in their names: "
+                "remove one of the two."
+            )
+    return plain, any(COMPILED in n for tensors in found.values() for n in tensors)
 
 
 def read_tensors(path: str | Path, part: str | None = None) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
+from pointlift.models.images.efficientnet_names import timm_names
 from pointlift.weights.tensor_names import (
     Naming,
     WeightFile,
@@ -284,6 +285,23 @@ def _training_script(file: WeightFile, expected: Collection[str]) -> Naming | No
     return Naming("stylized-imagenet", why, file.main, kept, head=("fc", "classifier"))
 
 
+def _efficientnet(file: WeightFile, expected: Collection[str]) -> Naming | None:
+    p = _wrapped(file.tensors)
+    names = timm_names([n.removeprefix(p) for n in file.tensors], expected)
+    if file.main is None or names is None:
+        return None
+    blocks = len({n.split(".")[1] for n in names if n.startswith("_blocks.")})
+    why = f"it consists of a stem, {blocks} blocks and a head in the names of efficientnet-pytorch"
+    return Naming(
+        "efficientnet-pytorch",
+        why,
+        file.main,
+        {p + old: new for old, new in names.items()},
+        head=("classifier",),
+        hint="timm's tf_efficientnet_lite0, tf_efficientnet_b0, ... have its layers",
+    )
+
+
 def _view_teacher(file: WeightFile, expected: Collection[str]) -> Naming | None:
     """The image network of a view_teacher run: the image model without its classifier,
     and what it classifies objects with.
@@ -320,6 +338,7 @@ SCHEMES: dict[str, Recogniser] = {
     "torchvision-segmentation": _torchvision_segmentation,
     "hrnet-semseg": _hrnet_semseg,
     "csail": _csail,
+    "efficientnet-pytorch": _efficientnet,
     "bagnet": _bagnet,
     "miil-21k": _miil,
     "fractaldb": _fractaldb,

@@ -87,13 +87,16 @@ def image_with_weights(
         image = _named_image_network(name, pretrained, config.image_options, remedy)
         if is_own_code(name):
             return image, f"the weights that {name} brings"
-        return image, "pretrained weights" if pretrained else "random weights (--pretrained false)"
+        known = getattr(image, "weights_origin", "pretrained weights")
+        return image, str(known) if pretrained else "random weights (--pretrained false)"
     image = image_network(name, options=config.image_options)
     allowed = tuple(config.weights_may_differ or ())
     if classifier_may_differ:
         classifier = getattr(image, "default_cfg", {}).get("classifier") or ()
         allowed += (classifier,) if isinstance(classifier, str) else tuple(classifier)
-    report = load_image_weights(config.weights, image, allowed, config.weights_scheme, config.weights_part)
+    report = load_image_weights(
+        config.weights, image, allowed, config.weights_scheme, config.weights_part, config.weights_rename
+    )
     return image, report.render()
 
 

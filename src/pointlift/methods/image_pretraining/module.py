@@ -49,11 +49,17 @@ ImageDataset = Dataset[tuple[Tensor, int]]
 
 @dataclass(frozen=True)
 class FractalDataConfig:
-    """Fractal pictures: how many categories, training and held-out pictures of each, side in pixels,
-    and the seed of all of them.
+    """Fractal pictures.
 
     The network sees crops of 7/8 of the side. Held-out pictures share neither patch patterns nor trajectories
     with training pictures.
+
+    Attributes:
+        categories: of the embedded fractals: how many there are.
+        instances_per_class: training pictures of each.
+        image_size: side in pixels.
+        seed: of all of them.
+        val_instances: held-out pictures of each.
     """
 
     categories: int = 100
@@ -65,8 +71,15 @@ class FractalDataConfig:
 
 @dataclass(frozen=True)
 class ImageOptimConfig:
-    """SGD. ``schedule``: one ``cosine`` over the run, ``step`` (a tenth after 1/3 and again after 2/3;
-    facts 6.3) or ``constant``.
+    """SGD.
+
+    Attributes:
+        lr, momentum, weight_decay: of SGD.
+        epochs: length of the run.
+        batch_size: pictures per step and device.
+        schedule: one "cosine" over the run, "step" (a tenth after 1/3 and again after 2/3; facts 6.3) or
+            "constant".
+        label_smoothing: share of the target that all classes get.
     """
 
     lr: float = 0.1

@@ -31,6 +31,7 @@ from pointlift.methods.optim import OptimConfig
 from pointlift.methods.pointcmt.taught_clouds import FEATURES
 from pointlift.ops.distances import earth_movers_distance
 from pointlift.weights.archive import read_archive, write_archive
+from pointlift.weights.files import what_instead
 
 __all__ = [
     "CloudDistance",
@@ -264,6 +265,8 @@ def load_generator(path: str | Path) -> tuple[PointGenerator, dict[str, Any]]:
             f"No point generator at {path}: stage II writes model.safetensors into its folder "
             "(out/generator)."
         )
+    if instead := what_instead(path):
+        raise GeneratorError(f"{path} {instead}.")
     try:
         archive = read_archive(path)
     except SafetensorError as error:

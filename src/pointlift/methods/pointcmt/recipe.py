@@ -213,7 +213,12 @@ def _try_networks(run: PointCMT) -> None:
         width, identity = net.embed_dim, str(content["identity"])
     else:
         untrained = replace(
-            run.teacher, pretrained=False, weights=None, weights_part=None, weights_may_differ=None
+            run.teacher,
+            pretrained=False,
+            weights=None,
+            weights_part=None,
+            weights_rename=None,
+            weights_may_differ=None,
         )
         width, identity = build_teacher(untrained, 2, run.views.size, run.seed).embed_dim, None
     if run.transfer.method == "pointcmt" and width != student:

@@ -9,7 +9,6 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-import timm
 import torch
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models import checkpoint_seq
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from pointlift.core.sparse_tensor import PointBatch
 from pointlift.inflation import InflationError, InflationReport, TensorFate
+from pointlift.models.factory import image_network
 from pointlift.nn import CloudNetwork
 from pointlift.nn.cloud_network import level_feature
 from pointlift.ops.neighbors import group, knn
@@ -103,7 +103,7 @@ class PointViT(CloudNetwork):
         }  # fmt: skip
         if isinstance(image_model, str):
             arguments |= {"image_model": image_model, "image_options": dict(image_options or {}) or None}
-            image_model = _made(image_model, pretrained, image_options)
+            image_model = image_network(image_model, pretrained, image_options)
         elif image_options or pretrained:
             raise ValueError(
                 "image_options and pretrained are for image models that are given by name: "
@@ -336,12 +336,6 @@ def _image_grid(vit: VisionTransformer, patches: int) -> tuple[int, int]:
             "patches."
         )
     return grid
-
-
-def _made(name: str, pretrained: bool, options: Mapping[str, Any] | None) -> nn.Module:
-    if not timm.is_model(name.split(".")[0]):
-        raise ValueError(f"timm has no model named {name!r}: pointlift.list_models('vit*') lists names.")
-    return timm.create_model(name, pretrained=pretrained, **(options or {}))
 
 
 def _copy_of(image_model: nn.Module) -> VisionTransformer:
