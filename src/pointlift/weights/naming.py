@@ -286,7 +286,7 @@ def _training_script(file: WeightFile, expected: Collection[str]) -> Naming | No
 
 
 def _efficientnet(file: WeightFile, expected: Collection[str]) -> Naming | None:
-    p = _wrapped(file.tensors)
+    p = wrapper_of(file.tensors)
     names = timm_names([n.removeprefix(p) for n in file.tensors], expected)
     if file.main is None or names is None:
         return None
