@@ -11,6 +11,7 @@ import lightning
 
 from pointlift.data.config import DataConfig
 from pointlift.data.dataset import CloudDataset
+from pointlift.data.likeness import outline_ranges
 from pointlift.data.training_clouds import CloudData, CloudSplits, load_splits
 from pointlift.methods.base import Best, Experiment, Training, optimizer_steps
 from pointlift.methods.classification import Classification
@@ -127,6 +128,7 @@ def cloud_config(clouds: CloudData) -> dict[str, Any]:
         "points_seed": clouds.splits.seed,
         "mesh_points": train.mesh_points or data.n_points,
         "up_axis": train.up_axis,
+        "seen": outline_ranges(train, scaled=data.normalise != "none"),
     }
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError
 from pointlift.data.files.points import PointFile
+from pointlift.data.likeness import unlike
 from pointlift.data.sample import Sample
 from pointlift.data.sources.open import available_splits, open_clouds
 from pointlift.evaluate import ClassificationResult, cdnv, classification_metrics, tsne
@@ -42,12 +43,13 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True, eq=False)
 class Classification(Prediction):
     """What one cloud is. probabilities: (classes,), which sum to one; classes: their names; points: of the
-    cloud.
+    cloud; unlike: in what it differs from all clouds of the training, in words, None where it does not.
     """
 
     probabilities: Float32
     classes: tuple[str, ...]
     points: int
+    unlike: str | None = None
 
     @property
     def label(self) -> str:
@@ -55,11 +57,13 @@ class Classification(Prediction):
         return self.classes[int(self.probabilities.argmax())]
 
     def describe(self, top: int = 3) -> str:
-        return likeliest(self.classes, self.probabilities, top)
+        said = likeliest(self.classes, self.probabilities, top)
+        return said if self.unlike is None else f"{said}  (unlike the training clouds: {self.unlike})"
 
     def to_dict(self) -> dict[str, Any]:
         shares = {name: round(float(p), 6) for name, p in zip(self.classes, self.probabilities)}
-        return {"class": self.label, "points": self.points, "probabilities": shares}
+        doubt = {} if self.unlike is None else {"unlike_training": self.unlike}
+        return {"class": self.label, "points": self.points, "probabilities": shares, **doubt}
 
 
 class Classify(Task):
@@ -89,9 +93,9 @@ class Classify(Task):
         return f"{up} was taken for up, as in training; --up_axis {other} turns files that stand on {other}"
 
     def predict(self, clouds: Sequence[PointFile], category: str | None = None) -> list[Prediction]:
-        found = self._answers(clouds)
+        found, seen = self._answers(clouds), self.predictor.metadata.get("seen") or {}
         return [
-            Classification(p, self.predictor.classes, len(cloud))
+            Classification(p, self.predictor.classes, len(cloud), unlike(cloud.xyz, seen))
             for p, cloud in zip(found.probabilities, clouds)
         ]
 
