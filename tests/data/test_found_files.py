@@ -19,6 +19,7 @@ from PIL import Image
 from pointlift.data.errors import DataError, DataWarning
 from pointlift.data.files import read_content, read_points
 from pointlift.data.files.meshes import read_mesh
+from pointlift.data.files.points import usual_up
 from pointlift.data.files.reader import FileReader
 
 POINTS = np.array([[0.5, 2.0, 3.25], [1.5, 0.0, 4.0], [-2.0, 1.0, 0.125]])
@@ -620,3 +621,18 @@ def test_pixels_without_a_measurement_are_left_out_of_organised_clouds(tmp_path:
     assert np.array_equal(cloud.xyz, xyz[np.isfinite(xyz).all(1)])
     with pytest.raises(DataError, match="4 of 12 points have NaN"):
         read_points(tmp_path / "loose.pcd")
+
+
+@pytest.mark.parametrize(
+    ("names", "up"),
+    [
+        (["a.las", "b.ply"], "z"),
+        (["a.GLB"], "y"),
+        (["a.ply", "b.npy"], "y"),
+        (["a.obj", "b.stl", "c.pcd"], "z"),
+        ([], "y"),
+    ],
+)
+def test_the_axis_that_is_up_is_guessed_by_format(names: list[str], up: str) -> None:
+    found, why = usual_up(names)
+    assert found == up and (".las" in why if "a.las" in names else True)

@@ -18,7 +18,7 @@ def view(
     *,
     out: str = "view.html",
     checkpoint: str | None = None,
-    up_axis: Literal["x", "y", "z"] = "y",
+    up_axis: Literal["x", "y", "z"] | None = None,
     image_model: str | None = None,
     category: str | None = None,
     device: str | None = None,
@@ -34,7 +34,8 @@ def view(
         out: the html file to write. Where no file could be used an earlier one stays.
         checkpoint: colours the points by their features, or by their parts, and captions the clouds with what
             was predicted.
-        up_axis: which axis of the files points up.
+        up_axis: which axis of the files points up (default: as in the training data; without a checkpoint as
+            is usual in files of that format).
         image_model: name or file.py:function of the image model, for checkpoints made from one of your own.
         category: what the files show, for checkpoints of part segmentation.
         device: of the checkpoint's network: cpu, cuda or cuda:1, say (default: a GPU where there is one).
@@ -51,7 +52,7 @@ def view(
 
     from pointlift.commands.file_loop import Progress, read_and_answer
     from pointlift.commands.file_words import check_outputs, named_files
-    from pointlift.data.files.points import read_points
+    from pointlift.data.files.points import read_points, usual_up
     from pointlift.report import write_view
 
     if seed is not None and seed < 0:
@@ -60,6 +61,7 @@ def view(
     check_outputs([out], named)
     read: Callable[[str], PointFile] = partial(read_points, nonfinite=nonfinite)
     show: Callable[[PointFile], ViewCloud] = _plain
+    up, why = usual_up(named)
     if checkpoint is not None:
         from pointlift.tasks import open_task
         from pointlift.tasks.files import warn
@@ -67,6 +69,7 @@ def view(
         task = open_task(checkpoint, image_model, up_axis, seed, device, nonfinite=nonfinite)
         task.check_category(category)
         read, show = task.predictor.read, lambda cloud: task.view(cloud, category)
+        up, why = task.predictor.up_axis, "as in training"
         warn(task.doubt(category))
     elif category is not None:
         raise ValueError(
@@ -82,8 +85,10 @@ def view(
     if not views:
         raise progress.nothing_done(out)
     title = Path(named[0]).name if len(named) == 1 else f"{len(views)} clouds"
-    write_view(out, views, title, up_axis)
+    write_view(out, views, title, up_axis or up)
     print(f"wrote {out}: open it in a browser, it needs no network")
+    if up_axis is None:
+        print(f"{up} was taken for up, {why}; --up_axis {'y' if up == 'z' else 'z'} says otherwise")
     return progress.exit_code()
 
 

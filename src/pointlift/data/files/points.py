@@ -35,6 +35,7 @@ __all__ = [
     "is_supported",
     "read_content",
     "read_points",
+    "usual_up",
 ]
 
 Reader = Callable[[Path], FileContent]
@@ -66,6 +67,12 @@ STACKS: dict[str, Callable[[Path, int], FileContent]] = {
 }
 SUPPORTED = tuple(READERS)
 DEFAULT_MESH_POINTS = 2048
+# by what writes such files: surveys, vehicles and robots, machine tools; modellers and games
+USUAL_UP = {".las": "z", ".laz": "z", ".pts": "z", ".bin": "z", ".pcd": "z", ".stl": "z"} | {
+    ".obj": "y",
+    ".glb": "y",
+    ".gltf": "y",
+}
 FEATURE_SOURCES = ("normals", "colors", "features")
 NONFINITE = ("error", "drop")
 
@@ -124,6 +131,18 @@ class PointFile:
                 raise DataError(f"{self.path}: has no {name}, so they cannot be used as features")
             columns.append(found)
         return Sample(self.xyz, label, np.concatenate(columns, axis=1) if columns else None, self.path)
+
+
+def usual_up(paths: Sequence[str | os.PathLike[str]]) -> tuple[str, str]:
+    """Which axis points up in most files of these formats, and why, in words: no format says it of itself but
+    glTF; z where surveyors, scanners and machines write files, y where modellers do, y where nothing tells.
+    """
+    votes = [USUAL_UP[suffix] for path in paths if (suffix := Path(path).suffix.lower()) in USUAL_UP]
+    if not votes:
+        return "y", "since these files do not tell"
+    up = max("zy", key=votes.count)
+    known = sorted({s for path in paths if USUAL_UP.get(s := Path(path).suffix.lower()) == up})
+    return up, f"as is usual in {', '.join(known)} files"
 
 
 def is_supported(path: str | os.PathLike[str]) -> bool:
