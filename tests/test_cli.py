@@ -226,7 +226,14 @@ def test_evaluate_states_the_protocol(
         == 0
     )
     text = capsys.readouterr().out
-    for words in ("overall accuracy", "CDNV", "split test", "first 64", "voxel size 0.1", "votes 1"):
+    for words in (
+        "overall accuracy",
+        "CDNV",
+        "split test",
+        "64 random points",
+        "voxel size 0.1",
+        "votes 1",
+    ):
         assert words in text
     content = json.loads((out / "metrics.json").read_text())
     last = (run / "metrics.csv").read_text().splitlines()

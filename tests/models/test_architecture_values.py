@@ -136,7 +136,8 @@ DROPOUT = {
 
 
 def test_every_network_of_points_is_pinned() -> None:
-    assert set(DROPOUT) == set(POINT_NETWORKS) and set(MOMENTUM) == set(IMAGE_NETWORKS)
+    from_a_package = {"efficientnet_lite0_imagenet"}  # timm's network, strictly filled with released weights
+    assert set(DROPOUT) == set(POINT_NETWORKS) and set(MOMENTUM) == set(IMAGE_NETWORKS) - from_a_package
 
 
 @pytest.mark.parametrize("name", DROPOUT)
@@ -191,7 +192,7 @@ def test_image_networks(name: str) -> None:
 
 
 def test_input_and_output_layers_of_inflated_networks() -> None:
-    """Image2Point v1, listing 3 and v2, listing 1: facts 1.2 and 1.11."""
+    """Image2Point v1, listing 3 and v2, listing 1: facts 1.11."""
     three: Any = make_stem("three-conv", 3, 64)
     assert [(m.kernel_size, m.stride) for m in three if hasattr(m, "kernel_size")] == [(3, 1), (3, 1), (3, 2)]
     assert [type(m).__name__ for m in three] == ["SparseConv3d", "SparseBatchNorm", "ReLU"] * 3

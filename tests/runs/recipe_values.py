@@ -33,6 +33,7 @@ USUAL: dict[str, Values] = {
     "data": {
         "normalise": "unit-sphere", "features": "xyz", "voxel_size": 0.05, "shots": None, "share": None,
         "split_seed": None, "val_fraction": None, "augment": True, "augmentation": "image2point",
+        "thinning": "random",
         "train_per_class": 64, "test_per_class": 32, "shapes_seed": 0, "fps_points": None,
         "read_points": None, "classes": None, "limit_per_class": None,
     },
@@ -63,7 +64,7 @@ def group(name: str, **values: Any) -> Values:
 # ---------------------------------------------------------------------------------------- Image2Point
 V2: Part = (
     "Image2Point v2, appendix A: SGD, momentum 0.9, weight decay 1e-4, 0.1 along a cosine, batches of "
-    "32, 300 epochs, voxels of 0.05, x, y, z; facts 1.7: all 2,048 points",
+    "32, 300 epochs, voxels of 0.05, x, y, z; the released script: all 2,048 points",
     {
         **group("optim", lr=0.1, momentum=0.9, weight_decay=1e-4, epochs=300, schedule="cosine"),
         **group("data", batch_size=32, voxel_size=0.05, n_points=2048),

@@ -311,6 +311,7 @@ def test_real_caps_are_trained_on(real_data: Path, tmp_path: Path) -> None:
 
 def test_bad_recipes(tmp_path: Path) -> None:
     out = tmp_path / "run"
+    (tmp_path / "empty").mkdir()
     parts = write_shapenetpart(tmp_path / "parts", 1, 1, 1, (90, 130), classes=("mug", "table"))
     for words, changes in (
         ("no parts", {"data": replace(DATA, classes=None, source=f"folder:{tmp_path}")}),

@@ -19,7 +19,8 @@ from pointlift.weights.network import image_with_weights, load_image_network
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
-    lines = capsys.readouterr().err.strip().splitlines()
+    noted = capsys.readouterr().err.strip().splitlines()
+    lines = [line for line in noted if not line.startswith("data: ")]
     assert len(lines) == 1 and lines[0].startswith("pointlift: "), lines
     return lines[0]
 
