@@ -80,8 +80,8 @@ def accuracies(metrics: Mapping[str, float], best: Mapping[str, float]) -> str:
     metrics, best: of its `RunResult`.
     """
     if not best:
-        last = metrics.get("test_accuracy", metrics["val_accuracy"])
-        return f"accuracy {100 * last:.1f} % after the last epoch"
+        only = metrics.get("test_accuracy", metrics["val_accuracy"])
+        return f"accuracy {100 * only:.1f} % after the last epoch"
     epoch, chosen = f"epoch {best['epoch'] + 1:.0f}", f"{100 * best['val_accuracy']:.1f} %"
     if "test_accuracy" not in metrics:
         last = f"accuracy on the test split {100 * metrics['val_accuracy']:.1f} % after the last epoch"

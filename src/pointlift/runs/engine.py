@@ -179,7 +179,7 @@ def _weights_of(net: torch.nn.Module, record: RunRecord, trainer: lightning.Trai
         return
     last = {name: value.clone() for name, value in net.state_dict().items()}
     read = read_archive(record.folder.best).tensors if trainer.is_global_zero else None
-    found: dict[str, torch.Tensor] = trainer.strategy.broadcast(read)
+    found: Any = trainer.strategy.broadcast(read or {})
     net.load_state_dict({name: found[name] for name in last})
     try:
         yield

@@ -25,7 +25,7 @@ class Asked(NamedTuple):
     points: np.ndarray  # (N, 3)
     squared: np.ndarray  # (1,) of the radius, in the dtype of points
     first_row: int  # of the cloud
-    index: np.ndarray  # (Q, k)
+    rows: np.ndarray  # (Q, k)
 
 
 @njit(cache=True, boundscheck=False, error_model="numpy")

@@ -350,7 +350,9 @@ def _lens(eyes: Cameras, height: int, width: int) -> tuple[bool, float, float, f
     )
 
 
-def _views(vertices: Tensor, faces: Tensor, frame: Frame, threads: int) -> tuple[Any, ...]:
+def _views(
+    vertices: Tensor, faces: Tensor, frame: Frame, threads: int
+) -> tuple[Any, Any, Any, Any, Any, Any, Any]:
     """What both kernels of meshes begin with; bands of a view where there are more threads than views."""
     eyes, height, width = frame
     views = len(eyes.rotations)

@@ -56,8 +56,8 @@ def read_pcd(path: Path) -> FileContent:
 
 def _measured(path: Path, rows: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
     """The pixels of a depth camera that it measured; others have NaN for coordinates."""
-    axes = [column for name, column in rows.items() if name.lower() in ("x", "y", "z")]
-    empty = np.isnan(np.stack([axis.astype(np.float64) for axis in axes])).all(0) if axes else np.empty(0)
+    axes = [column.astype(np.float64) for name, column in rows.items() if name.lower() in ("x", "y", "z")]
+    empty = np.asarray(np.isnan(np.array(axes)).all(axis=0)) if axes else np.zeros(0, np.bool_)
     if not empty.any() or empty.all():
         return rows
     warnings.warn(
