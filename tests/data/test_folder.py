@@ -142,7 +142,7 @@ def test_sources(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         (own, 12, "folder"),
     ):
         prefix = kind.split()[0]
-        with caplog.at_level(logging.INFO, "pointlift"):
+        with caplog.at_level(logging.DEBUG, "pointlift"):
             for source in (str(root), f"{prefix}:{root}"):
                 dataset = open_dataset(source, "train", points)
                 assert len(dataset) == size and len(dataset[0].xyz) == points

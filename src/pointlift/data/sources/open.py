@@ -231,7 +231,7 @@ def parse_source(source: str) -> Source:
             f"unknown kind of source {kind!r} in {source!r}, {hint} (known: {', '.join(SOURCES)})"
         )
     found = detect_source(Path(head).expanduser())
-    logger.info("%s: detected as %s", head, found)
+    logger.debug("%s: detected as %s", head, found)
     return Source(dataset_spec(found.split()[0]), head, options)
 
 
