@@ -118,7 +118,9 @@ def _convert(source: str, out: Path, points: int, seed: int) -> dict[str, int]:
     # without folders: a seeded hold-out
     splits = [s for s in available_splits(source) if s in ("train", "test")] or ["train", "test"]
     datasets = {s: open_clouds(source, s, None, points, seed) for s in splits}
-    classes = next(iter(datasets.values())).classes
+    classes, account = next(iter(datasets.values())).classes, next(iter(datasets.values())).account
+    if account:
+        print(f"{source}: {account}")
     if len(classes) > 256:
         raise DataError(f"{source} has {len(classes)} classes, but this layout holds labels up to 255")
     with atomic_folder(out) as folder:
