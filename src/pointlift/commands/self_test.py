@@ -5,7 +5,7 @@ numbers against torch's own and against the references.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,7 +43,7 @@ class Check:
     passed: bool
 
 
-def self_test(seed: int = 0) -> list[Check]:
+def self_test(seed: int = 0, dtypes: Sequence[torch.dtype] = tuple(TOLERANCE)) -> list[Check]:
     """Convolution and pooling on a full grid against torch's dense ones, with gradients;
     voxelization against a plain mean.
 
@@ -51,7 +51,7 @@ def self_test(seed: int = 0) -> list[Check]:
     the assignment of the auction against the exact one.
     """
     checks = []
-    for dtype in (torch.float32, torch.float64):
+    for dtype in dtypes:
         name = str(dtype).removeprefix("torch.")
         for kernel, stride, groups in ((3, 1, 1), (3, 2, 1), (2, 2, 1), (5, 1, 2), (1, 1, 1)):
             errors = _conv_errors(kernel, stride, groups, dtype, seed)
@@ -231,14 +231,14 @@ def _relative(value: Tensor, expected: Tensor) -> float:
     return float((value.detach().double() - want).abs().max() / want.abs().max().clamp(min=1e-30))
 
 
-def warm_kernels() -> float:
-    """Compile every numba kernel for the types that training and inference use;
+def warm_kernels(dtypes: Sequence[torch.dtype] = tuple(TOLERANCE)) -> float:
+    """Compile every numba kernel for the types that training and inference use, in the order of `dtypes`;
     returns the seconds it took.
     """
     start = time.perf_counter()
-    self_test()
+    self_test(dtypes=dtypes)
     modes: tuple[Reduce, ...] = ("mean", "first", "max")
-    for dtype in (torch.float32, torch.float64):
+    for dtype in dtypes:
         cloud = PointBatch.from_list([torch.rand(64, 3, generator=torch.Generator().manual_seed(0))])
         for mode in modes:
             voxelize(cloud, 0.1, mode, features=cloud.xyz.to(dtype), origin="cloud")
