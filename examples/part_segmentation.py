@@ -13,7 +13,7 @@ from pointlift.data import DataConfig
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.segmentation.recipe import PartModelConfig, PartSegmentation
 from pointlift.methods.trainer_config import TrainerConfig
-from pointlift.tasks.files import write_ply
+from pointlift.tasks.files import write_cloud
 
 SMALL = {
     "npoint": [64, 16],
@@ -47,7 +47,7 @@ def main() -> None:
     mug = pl.open_dataset("procedural:shapes?classes=mug&test=1", "test", n_points=1024)[0]
     found = pl.Predictor(result.checkpoint)(mug.xyz, category="mug")
     print(f"a mug of {len(mug)} points: {found.describe()}")
-    write_ply(out / "mug.ply", mug.xyz, found.colors, {"part": found.labels})
+    write_cloud(out / "mug.ply", mug.xyz, found.colors, {"part": found.labels})
     print(f"{out / 'mug.ply'} shows them")
 
 

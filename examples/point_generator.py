@@ -18,7 +18,7 @@ from pointlift.methods.pointcmt.generator import load_generator
 from pointlift.methods.pointcmt.generator_recipe import GeneratorConfig, PointGeneration
 from pointlift.methods.pointcmt.teacher import ViewTeacher
 from pointlift.methods.trainer_config import TrainerConfig
-from pointlift.tasks.files import write_ply
+from pointlift.tasks.files import write_cloud
 from pointlift.teachers.files import TeacherConfig, open_teacher
 
 DATA = DataConfig(
@@ -52,7 +52,7 @@ def main() -> None:
     generator, _ = load_generator(result.checkpoint)
     with torch.inference_mode():
         cloud = generator(network.embed(load_views(VIEWS, DATA, recipe.seed).val.images([0])))[0]
-    write_ply(out / "generated.ply", cloud.numpy(), torch.full((64, 3), 0.5).numpy(), {})
+    write_cloud(out / "generated.ply", cloud.numpy(), torch.full((64, 3), 0.5).numpy(), {})
     print(f"{out / 'generated.ply'}: {len(cloud)} points drawn from six pictures")
 
 
