@@ -322,3 +322,13 @@ def test_broken_pipe_is_no_error() -> None:
     command = f'{sys.executable} -c "{code}" | head -1; exit ${{PIPESTATUS[0]}}'
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and done.stderr == "" and done.stdout.startswith("usage: pointlift fit")
+
+
+def test_draws_are_refused_where_they_would_change_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["embed", "any.safetensors", "any.ply", "--per", "point", "--draws", "3"]
+    assert (
+        main([*words, "--out", str(tmp_path / "e")]) == 2
+        and "those of points are of one" in capsys.readouterr().err
+    )

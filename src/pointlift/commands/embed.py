@@ -56,6 +56,8 @@ def embed(
     from pointlift.tasks import open_task
     from pointlift.tasks.files import warn
 
+    if draws > 1 and per == "point":
+        raise ValueError(f"--draws {draws} is for features of clouds, points have those of one: leave it out")
     if batch_size < 1:
         raise ValueError(f"--batch_size is {batch_size}, at least 1 is expected")
     if seed is not None and seed < 0:

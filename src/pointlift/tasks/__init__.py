@@ -40,4 +40,9 @@ def open_task(
     predictor = Predictor(checkpoint, image_model, up_axis, seed, draws, nonfinite)
     if device is not None:
         predictor.use_device(device)
+    if draws > 1 and predictor.task.name != "classify":
+        raise ValueError(
+            f"--draws {draws}: {checkpoint} is of the task {predictor.task.name}, whose answers are of one "
+            "draw of points: leave it out"
+        )
     return predictor.task

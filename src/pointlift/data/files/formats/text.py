@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 from dataclasses import replace
@@ -204,7 +205,8 @@ def _table(
     width: int,
     numbers: list[int],
 ) -> Floats:
-    try:
+    # what is wrong with a table that numpy cannot read is found line by line
+    with contextlib.suppress(ValueError, IndexError, MemoryError):
         table = np.loadtxt(
             io.BytesIO(b"\n".join(lines)),
             dtype=np.float64,
@@ -215,8 +217,6 @@ def _table(
         )
         if len(table) == len(lines) and table.shape[1] == len(numbers):
             return table
-    except (ValueError, IndexError, MemoryError):
-        pass
     for row, line in enumerate(lines):
         fields = _fields(line, separator)
         if len(fields) != width:
