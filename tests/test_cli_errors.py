@@ -330,5 +330,5 @@ def test_draws_are_refused_where_they_would_change_nothing(
     words = ["embed", "any.safetensors", "any.ply", "--per", "point", "--draws", "3"]
     assert (
         main([*words, "--out", str(tmp_path / "e")]) == 2
-        and "those of points are of one" in capsys.readouterr().err
+        and "points have those of one" in capsys.readouterr().err
     )
