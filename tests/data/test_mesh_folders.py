@@ -300,6 +300,9 @@ def test_real_meshes(tmp_path: Path, real_data: Path) -> None:
         many = sample_mesh(mesh, 20_000, np.random.default_rng(0))[0]
         extent = float((mesh.vertices.max(0).values - mesh.vertices.min(0).values).max())
         assert len(mesh.faces) > 100 and np.max(cKDTree(many).query(dataset[i].xyz)[0]) < 0.05 * extent
+    report = check_dataset(f"meshes:{tmp_path / 'own'}")
+    assert [problem.split(",")[0] for problem in report.problems] == ["class 'airplane' has 1 cloud"]
+    shutil.rmtree(tmp_path / "own" / "airplane")
     assert check_dataset(f"meshes:{tmp_path / 'own'}").ok
 
 
