@@ -124,6 +124,22 @@ _VALUES: dict[str, dict[str, Values]] = {
         "optim": {"optimizer": "adam", "lr": 0.002, "weight_decay": 0.0, "epochs": 4, "schedule":
             "cosine", "label_smoothing": 0.2, "smoothing": "others", "final_lr": 1e-05},
     },
+    "pointcmt/your_own_folder": {
+        "model": {"image_model": "pointnet2-ssg", "options.npoint": [128, 32], "options.radii":
+            [0.25, 0.5], "options.nsample": [16, 16], "options.mlps": [[32, 64], [64, 128]],
+            "options.global_mlp": [128, 256], "options.head": [128], "options.dropout": 0.0,
+            "pretrained": False, "regime": "scratch"},
+        "data": {"n_points": 1024, "augmentation": "scale-shift", "batch_size": 16},
+        "views": {"kind": "auto", "size": 48, "splat": 2, "shade": "closeness"},
+        "teacher": {"image_model": "fractal_resnet", "pretrained": True, "width": 128},
+        "teacher_optim": {"lr": 0.02, "weight_decay": 0.0005, "epochs": 20, "schedule": "cosine"},
+        "generator": {"hidden": [256, 256], "n_points": 128, "batch_size": 16},
+        "generator_optim": {"optimizer": "adam", "lr": 0.001, "weight_decay": 0.0, "epochs": 20,
+            "schedule": "constant"},
+        "transfer": {"teacher_batch_size": 16, "compare": True},
+        "optim": {"optimizer": "adam", "lr": 0.002, "weight_decay": 0.0, "epochs": 60, "schedule":
+            "cosine", "label_smoothing": 0.2, "smoothing": "others", "final_lr": 1e-05},
+    },
     "pretrain/fractal": {
         "model": {"name": "fractal_resnet", "num_classes": 60, "half": False},
         "data": {"categories": 60, "instances_per_class": 500, "image_size": 48, "seed": 1,

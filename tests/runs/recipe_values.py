@@ -47,11 +47,11 @@ USUAL: dict[str, Values] = {
     },
     "transfer": {
         "method": "pointcmt", "alpha": 30.0, "beta": 0.3, "kl_reduction": "mean", "temperature": 4.0,
-        "weight": None, "label_weight": None,
+        "weight": None, "label_weight": None, "compare": False,
     },
     "trainer": {
         "precision": "32-true", "accumulate_grad_batches": 1, "max_steps": -1, "gradient_clip_val": None,
-        "early_stop_patience": None,
+        "early_stop_patience": None, "ema": None,
     },
     "": {"seed": 0},
 }  # fmt: skip

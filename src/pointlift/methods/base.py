@@ -15,6 +15,8 @@ from pointlift.methods.trainer_config import TrainerConfig
 
 if TYPE_CHECKING:
     import lightning
+    import numpy as np
+    import numpy.typing as npt
 
     from pointlift.data.dataset import CloudDataset
     from pointlift.data.loader import Loaders
@@ -140,6 +142,18 @@ class Experiment(ABC):
     def judged(self) -> CloudDataset | None:
         """The clouds that the report of a run shows and is measured on; None where there is no report."""
         return None
+
+    def beside(self, folder: Path) -> dict[str, Path]:
+        """The folders of the networks that the report compares, by name, that of the finished run in `folder`
+        first; empty where there is nothing to compare.
+        """
+        return {}
+
+    def pictures(self, folder: Path) -> dict[str, npt.NDArray[np.float32]]:
+        """For the report of the finished run in `folder`: an object of every class as an image network saw
+        it, (V, H, W, 3) in 0-1 by what stands below; empty where none saw any.
+        """
+        return {}
 
     def opening(self, out: Path) -> str | None:
         """What is printed before a run begins; None for nothing."""

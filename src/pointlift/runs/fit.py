@@ -91,5 +91,7 @@ def _write_report(recipe: Recipe, result: RunResult) -> Path | None:
             batch_size=experiment.data.batch_size,
             seed=experiment.seed,
             protocol=read_json(result.checkpoint.parent / "protocol.json"),
+            beside=experiment.beside(result.checkpoint.parent),
+            pictures=experiment.pictures(result.checkpoint.parent),
         )
     )

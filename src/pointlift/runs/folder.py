@@ -98,8 +98,12 @@ class RunFolder:
         if not isinstance(stored, dict):
             raise RunFolderError(f"{self.recipe} is not a recipe: without it the run cannot be resumed.")
         there, here = dict(_flatten(stored)), dict(_flatten(_plain(recipe)))
+        # an option that came later, and is off
+        new = {k for k, value in here.items() if k not in there and (value is None or value is False)}
         keys = [
-            k for k in sorted(there.keys() | here.keys()) if k not in FREE and there.get(k) != here.get(k)
+            k
+            for k in sorted(there.keys() | here.keys())
+            if k not in (*FREE, *new) and there.get(k) != here.get(k)
         ]
         return [f"{k} is {there.get(k, 'absent')} there and {here.get(k, 'absent')} here" for k in keys]
 

@@ -24,6 +24,7 @@ from pointlift.report.embedding import plot_tsne
 from pointlift.report.plots import confusion_matrix
 from pointlift.report.tables import read_rows
 from pointlift.system.environment import environment
+from pointlift.tasks.comparison import add_comparison, add_pictures
 from pointlift.tasks.predictor import Output
 from pointlift.tasks.report import (
     RunSummary,
@@ -255,9 +256,11 @@ class Classify(Task):
     def _protocol(self, data: str, split: str, dataset: CloudDataset, seed: int) -> dict[str, Any]:
         """What a reader needs to judge the numbers."""
         metadata = self.predictor.metadata
+        weights = metadata.get("protocol", {}).get("weights")
         return {
             "checkpoint": self.predictor.checkpoint,
             "regime": metadata["regime"],
+            **({"weights": weights} if weights else {}),
             "data": data,
             "dataset": dataset.name,
             "split": split,
@@ -330,8 +333,12 @@ class Classify(Task):
         if teacher is not None:
             said = f"{100 * teacher:.2f} %"
             report.text(f"It learned from another network, whose own accuracy on these objects is {said}.")
+        if summary.beside:
+            add_comparison(report, summary)
+        add_pictures(report, summary.pictures)
         report.section("Curves")
-        add_curves(report, {metadata["regime"]: [read_rows(result.csv)]}, None)
+        runs = {name: [read_rows(folder / "metrics.csv")] for name, folder in summary.beside.items()}
+        add_curves(report, runs or {metadata["regime"]: [read_rows(result.csv)]}, None)
         add_measurements(report, metrics, output, summary.seed)
         report.section("Clouds and predictions")
         report.cloud_viewer(

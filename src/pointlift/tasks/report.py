@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.sample import Sample
@@ -44,6 +45,7 @@ class RunSummary:
         image_model: file.py:function of an image model of the user's own, else None.
         judged: the clouds that it is measured on. source: where all its data are.
         batch_size: clouds per step of that measurement. seed: of the t-SNE picture.
+        beside, pictures: what the method has to compare and to show, see `Experiment`.
     """
 
     result: Any
@@ -54,6 +56,8 @@ class RunSummary:
     batch_size: int
     seed: int
     protocol: dict[str, Any]
+    beside: Mapping[str, Path] = field(default_factory=dict)
+    pictures: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
 
 
 def write_report(summary: RunSummary) -> Path | None:

@@ -15,7 +15,8 @@ class ViewConfig:
     Attributes:
         kind: "rendered", its mesh with shading (the paper on ModelNet40, for data with meshes); "projected",
             depth pictures of its cloud (the paper on ScanObjectNN); "projected-color", its cloud with the
-            colours of its points; "folder", ready-made pictures.
+            colours of its points; "folder", ready-made pictures; "auto", rendered where the data have
+            meshes, else projected.
         rig: the cameras: "rotationnet-20", "mvcnn-12", "simpleview-6" or "axis-3", see `pointlift.views.rig`.
         size: height and width in pixels. Pictures of a folder are resized to it.
         splat: pixels that a point covers along each axis; with mode "harmonic" 1 or an even number.
@@ -34,7 +35,7 @@ class ViewConfig:
             names no augmentation.
     """
 
-    kind: Literal["rendered", "projected", "projected-color", "folder"] = "projected"
+    kind: Literal["auto", "rendered", "projected", "projected-color", "folder"] = "projected"
     rig: str = "simpleview-6"
     size: int = 128
     splat: int = 1
@@ -49,7 +50,7 @@ class ViewConfig:
     def __post_init__(self) -> None:
         if self.size < 1 or self.splat < 1:
             raise ValueError(f"views: size is {self.size} and splat {self.splat}, expected at least 1 pixel.")
-        if self.augment and not self.kind.startswith("projected"):
+        if self.augment and not self.kind.startswith(("projected", "auto")):
             raise ValueError(
                 f"views: augment is for projected clouds, but kind is {self.kind!r}: leave it out."
             )

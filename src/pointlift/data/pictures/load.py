@@ -45,6 +45,8 @@ def load_views(views: ViewConfig, data: DataConfig, seed: int, cache: str | Path
     and as `load_splits` does.
     """
     splits = load_splits(replace(data, features="own" if views.kind == "projected-color" else "xyz"), seed)
+    if views.kind == "auto":
+        views = replace(views, kind="projected" if splits.train.meshes is None else "rendered")
     kept = views.cache if views.cache is not None else cache
 
     def source(dataset: CloudDataset, split: str) -> ViewSource:

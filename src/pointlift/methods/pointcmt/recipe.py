@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
 from torch import nn
 
 from pointlift.data.config import DataConfig
@@ -27,16 +29,19 @@ from pointlift.methods.pointcmt.taught_student import TeacherJudgement, student_
 from pointlift.methods.pointcmt.teacher import ViewTeacher
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models.config import ModelConfig
+from pointlift.system.atomic import read_json
 from pointlift.teachers.files import TeacherConfig, build_teacher, open_teacher, teacher_identity
 from pointlift.weights.network import build_network
 
 __all__ = ["PointCMT", "TransferConfig"]
 
+ALONE = "without_images"  # the stage that transfer.compare adds
+
 
 @dataclass(frozen=True)
 class PointCMT(CloudClassifier):
     """Train the image network (in out/teacher), the point generator (out/generator) and the student `model`
-    (out itself).
+    (out itself); with transfer.compare also the same student without images (out/without_images).
 
     The image network's features of all clouds are made once, in out/features; renderings are kept in
     out/teacher/views or views.cache. `teacher.checkpoint` and `generator.checkpoint` take a finished network
@@ -91,7 +96,7 @@ class PointCMT(CloudClassifier):
             load_views(self.views, self.data, self.seed)
 
     def stages(self) -> dict[str, Experiment]:
-        """Stage I and stage II, where they are not given."""
+        """Stage I and stage II, where they are not given, and the student to compare with."""
         found: dict[str, Experiment] = {}
         if self.taught and self.teacher.checkpoint is None:
             data = replace(self.data, batch_size=self.transfer.teacher_batch_size, features="xyz")
@@ -109,6 +114,8 @@ class PointCMT(CloudClassifier):
                 self.seed,
             )
             found["generator"] = PointGeneration(*settings)
+        if self.transfer.compare:
+            found[ALONE] = replace(self, transfer=replace(self.transfer, method="none", compare=False))
         return found
 
     def origins(self, place: Place) -> dict[str, str]:
@@ -138,11 +145,43 @@ class PointCMT(CloudClassifier):
             "feature_channels": teaching.width,
         }
         judge = {"teacher": TeacherJudgement(teaching.classifier, classes)}
-        return classifier_training(module, clouds, self.model, self.optim, {"pointcmt": told}, judge)
+        training = classifier_training(module, clouds, self.model, self.optim, {"pointcmt": told}, judge)
+        if self.transfer.compare:
+            alone = read_json(place.stages[ALONE].parent / "result.json")["metrics"]
+            return replace(training, told={ALONE: alone})
+        return training
+
+    def beside(self, folder: Path) -> dict[str, Path]:
+        if not self.transfer.compare:
+            return {}
+        return {f"with images ({self.transfer.method})": folder, "without images": folder / ALONE}
+
+    def pictures(self, folder: Path) -> dict[str, npt.NDArray[np.float32]]:
+        """The first training object of every class."""
+        if not self.taught:
+            return {}
+        kept = folder / ("teacher/views" if self.teacher.checkpoint is None else "views")
+        seen = load_views(self.views, self.data, self.seed, kept).train
+        numbers, first = np.unique(seen.dataset.labels, return_index=True)
+        return {
+            f"{seen.dataset.classes[label]}: {Path(seen.names[index]).name}": seen.images([int(index)])[0]
+            .permute(0, 2, 3, 1)
+            .numpy()
+            for label, index in zip(numbers, first)
+        }
+
+    def summary(self, result: Any) -> str:
+        said = super().summary(result)
+        if (alone := result.facts.get(ALONE)) is None:
+            return said
+        share = alone.get("test_accuracy", alone["val_accuracy"])
+        return f"{said}\naccuracy of the same student without images {100 * share:.1f} %"
 
     def opening(self, out: Path) -> str:
         """What is trained and where, before the lines that every stage prints."""
         said = [f"student ({self.transfer.method}) in {out}"]
+        if self.transfer.compare:
+            said.insert(0, f"the same student without images in {out / ALONE}")
         if self.transfer.generates:
             given = self.generator.checkpoint
             said.insert(

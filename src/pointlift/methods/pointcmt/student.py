@@ -54,6 +54,8 @@ class TransferConfig:
         temperature: hinton's. weight, label_weight: of the other methods' own term and of the cross entropy;
             null takes the method's.
         teacher_batch_size: objects per step of stage I; the paper's.
+        compare: train the same student without images too, with the same seed and schedule, in
+            out/without_images; the report shows both.
     """
 
     method: Transfer = "pointcmt"
@@ -64,6 +66,7 @@ class TransferConfig:
     weight: float | None = None
     label_weight: float | None = None
     teacher_batch_size: int = 128
+    compare: bool = False
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta", "weight", "label_weight"):
@@ -76,6 +79,11 @@ class TransferConfig:
             )
         if self.kl_reduction not in ("mean", "sum"):
             raise ValueError(f"transfer: kl_reduction is {self.kl_reduction!r}, expected mean or sum.")
+        if self.compare and self.method == "none":
+            raise ValueError(
+                "transfer: compare is true and method none, so both students would learn without images: "
+                "leave compare false, or choose another method."
+            )
         if self.method == "pointcmt" and self.alpha == 0 == self.beta:
             raise ValueError(
                 "transfer: alpha and beta are both 0, so that nothing is transferred: that is method none."
