@@ -8,7 +8,14 @@ from typing import Any, Literal
 __all__ = ["TrainerConfig"]
 
 # what the runner does itself; everything else is a keyword argument of lightning.Trainer by the same name
-RUNNERS = ("early_stop_patience", "early_stop_metric", "evaluate_every", "checkpoint_every_n_steps", "wandb")
+RUNNERS = (
+    "early_stop_patience",
+    "early_stop_metric",
+    "evaluate_every",
+    "checkpoint_every_n_steps",
+    "wandb",
+    "ema",
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,9 @@ class TrainerConfig:
         evaluate_every: evaluate after every so many epochs, and after the last.
         max_steps: stop after so many optimizer steps; -1 never. A cosine then ends there.
         gradient_clip_val: largest norm of the gradient; null does not clip.
+        ema: evaluate and save a moving average of the weights over the steps in place of the last ones, each
+            step keeping so much of it, such as 0.999 (less in the first steps; running statistics of batch
+            normalisation are averaged too; of every stage); null does not.
         deterministic: only deterministic algorithms, bit for bit repeatable.
         checkpoint_every_n_steps: write last.ckpt also within epochs; null after every epoch only.
         wandb: also log to Weights & Biases (extra pointlift[wandb]).
@@ -47,6 +57,7 @@ class TrainerConfig:
     evaluate_every: int = 1
     max_steps: int = -1
     gradient_clip_val: float | None = None
+    ema: float | None = None
     deterministic: bool = False
     checkpoint_every_n_steps: int | None = None
     log_every_n_steps: int = 50
@@ -69,6 +80,11 @@ class TrainerConfig:
         if self.max_steps < -1 or self.max_steps == 0:
             raise ValueError(
                 f"trainer: max_steps is {self.max_steps}, expected at least 1, or -1 for no limit."
+            )
+
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ValueError(
+                f"trainer: ema is {self.ema}, expected a number between 0 and 1 such as 0.999, or null."
             )
 
     def of_lightning(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from pointlift.methods.base import Training
 from pointlift.methods.trainer_config import TrainerConfig
+from pointlift.runs.averaging import WeightAverage
 from pointlift.runs.folder import RunFolder, RunFolderError
 from pointlift.runs.record import AtomicCheckpointIO, RunRecord
 from pointlift.weights.archive import read_archive
@@ -50,15 +51,17 @@ class RunInterrupted(KeyboardInterrupt):
         self.exit_code = exit_code
 
 
-def make_trainer(config: TrainerConfig, training: Training, record: RunRecord) -> lightning.Trainer:
+def make_trainer(
+    config: TrainerConfig, training: Training, record: RunRecord, average: WeightAverage | None = None
+) -> lightning.Trainer:
     """A Trainer that logs to TensorBoard (and W&B where asked),
-    records the run and leaves sampling to pointlift's loaders.
+    records the run and leaves sampling to pointlift's loaders. average: of the weights, None for none.
 
     Raises ValueError for an early_stop_metric that is not measured, or not after every epoch, and for a W&B
     extra that is not installed, and Lightning's own errors for devices that do not exist.
     """
     folder = record.folder
-    callbacks: list[Callback] = [record]
+    callbacks: list[Callback] = [record] if average is None else [average, record]
     if config.early_stop_patience is not None and training.stops_early:
         callbacks.insert(0, _early_stopping(config, record))
     return lightning.Trainer(
@@ -137,11 +140,12 @@ def fit(
     training: Training,
     record: RunRecord,
     resume: bool,
+    average: WeightAverage | None = None,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Train, from last.ckpt with `resume`, and evaluate: on the test split where the data have one of their
     own, and on the validation split where the run ended within an epoch. The modules of `training.also` are
     evaluated on both, untrained; what they log is returned under their name (name_val_accuracy) and not
-    logged.
+    logged. The network ends with `average`, where there is one.
 
     Returns what these evaluations logged, and what the test split gives with the weights of the best epoch
     (empty without a test split of its own). Raises RunInterrupted after Ctrl-C or SIGTERM.
@@ -154,6 +158,8 @@ def fit(
         for message in UNREMARKABLE:
             warnings.filterwarnings("ignore", message)
         trainer.fit(module, datamodule=data, ckpt_path=folder.last if resume else None, weights_only=True)
+        if average is not None:
+            average.settle(module.net)
         if not record.validated:
             measured.update(trainer.validate(module, **given)[0])
         if data.test is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 
 from pointlift.methods.base import Experiment, Measurement, Place, Training
 from pointlift.methods.method import DivergenceError
+from pointlift.runs.averaging import WeightAverage
 from pointlift.runs.engine import fit, make_trainer, settings_restored
 from pointlift.runs.folder import RunFolder, RunFolderError
 from pointlift.runs.record import RunRecord
@@ -130,20 +132,25 @@ def _train(
 ) -> RunResult:
     protocol = {**_protocol(experiment, training, recipe), **({"origins": dict(origins)} if origins else {})}
     trainer = experiment.trainer  # type: ignore[attr-defined]  # every method that trains has this group
+    average = None
+    if trainer.ema is not None:
+        average = WeightAverage(trainer.ema)
+        protocol["weights"] = f"moving average over the steps (ema {trainer.ema:g})"
 
     def export(path: Path, epoch: int) -> None:
-        with folder.writing(path.name) as temporary:
+        lent = nullcontext() if average is None else average.lent(training.module.net)
+        with lent, folder.writing(path.name) as temporary:
             training.save(temporary, {**protocol, "epoch": epoch})
 
     columns = training.module.columns
     record = RunRecord(folder, export, columns, experiment.best, trainer.checkpoint_every_n_steps)
     with settings_restored():
-        engine = make_trainer(trainer, training, record)
+        engine = make_trainer(trainer, training, record, average)
         if process_rank() == 0:
             folder.start(recipe, protocol)
             if hasattr(training.module.net, "report"):
                 print(training.module.net.report)
-        measured, best_measured = fit(engine, training, record, resume)
+        measured, best_measured = fit(engine, training, record, resume, average)
     last = record.rows[-1]
     metrics = {**{k: v for k, v in last.items() if k not in ("epoch", "step", "seconds")}, **measured}
     _check_finite(metrics, int(last["epoch"]))
