@@ -18,7 +18,7 @@ from pointlift.runs.recipes import resolve_recipe
 MACHINE = re.compile(
     r"out|method|run\.\w+|data\.(num_workers|in_memory)|views\.(cache|folder|colors)|data\.(mean|std)"
     r"|trainer\.(devices|accelerator|strategy|num_nodes|evaluate_every|deterministic|checkpoint_every_n_steps"
-    r"|log_every_n_steps|enable_progress_bar|wandb|early_stop_metric)"
+    r"|log_every_n_steps|enable_progress_bar|wandb|early_stop_metric|continue_from)"
     r"|.*\.(weights|weights_\w+|cloud_weights|cloud_weights_order|classifier|mean|std|checkpoint|\w+_checkpoint)"
 )
 PINNED: dict[str, list[Part]] = {**RECIPES, **OWN_RECIPES}

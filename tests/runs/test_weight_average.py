@@ -1,4 +1,4 @@
-"""`trainer.ema`: what is evaluated and saved is the average of the weights, also of a run that was stopped."""
+"""`trainer.ema`: what is evaluated and saved is the average of the weights, stopped or not."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ RUNNERS = (
     "checkpoint_every_n_steps",
     "wandb",
     "ema",
+    "continue_from",
 )
 
 
@@ -41,6 +42,8 @@ class TrainerConfig:
         ema: evaluate and save a moving average of the weights over the steps in place of the last ones, each
             step keeping so much of it, such as 0.999 (less in the first steps; running statistics of batch
             normalisation are averaged too; of every stage); null does not.
+        continue_from: folder of a finished run whose last weights this one starts with, in a folder of its
+            own; its schedule is over its own optim.epochs. Stages with the same recipe are taken over.
         deterministic: only deterministic algorithms, bit for bit repeatable.
         checkpoint_every_n_steps: write last.ckpt also within epochs; null after every epoch only.
         wandb: also log to Weights & Biases (extra pointlift[wandb]).
@@ -58,6 +61,7 @@ class TrainerConfig:
     max_steps: int = -1
     gradient_clip_val: float | None = None
     ema: float | None = None
+    continue_from: str | None = None
     deterministic: bool = False
     checkpoint_every_n_steps: int | None = None
     log_every_n_steps: int = 50

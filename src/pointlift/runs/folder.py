@@ -27,6 +27,7 @@ FREE = (
     "trainer.wandb",
     "views.cache",
 )
+TIMELESS = ("constant", "plateau", "decay")  # schedules whose first steps are those of any longer run
 RESULTS = ("last.ckpt", "best.safetensors", "model.safetensors", "metrics.csv", "result.json")
 
 
@@ -70,13 +71,35 @@ class RunFolder:
         self.check_same(recipe)
 
     def check_same(self, recipe: Mapping[str, Any]) -> None:
-        """Raises RunFolderError where recipe.yaml is another one than `recipe`, or cannot be read."""
+        """Raises RunFolderError where recipe.yaml is another one than `recipe`, or cannot be read; more epochs
+        are none where the schedule does not depend on their number.
+        """
         differing = self.differences(recipe)
-        if differing:
+        if differing and not self.is_longer(recipe):
             raise RunFolderError(
                 f"The run in {self.path} has another recipe ({'; '.join(differing)}): resume with its "
                 "recipe.yaml, or choose another one."
             )
+
+    def is_longer(self, recipe: Mapping[str, Any]) -> bool:
+        """Whether `recipe` is recipe.yaml with more epochs, and a run of it begins as the one here did.
+
+        Raises RunFolderError where it has more epochs, but another schedule from its first step on.
+        """
+        differing = self.differing(recipe)
+        there, here = differing.get("optim.epochs", (0, 0))
+        if set(differing) != {"optim.epochs"} or not here > there:
+            return False
+        flat = dict(_flatten(_plain(recipe)))
+        schedule, end = flat.get("optim.schedule"), flat.get("trainer.max_steps", -1)
+        if schedule in TIMELESS and end == -1:
+            return True
+        what = f"the schedule {schedule} is over all of them" if end == -1 else f"max_steps {end} ends it"
+        raise RunFolderError(
+            f"The run in {self.path} had {there} epochs and cannot go on as one of {here}, as {what}: train "
+            f"on from its weights with a schedule of its own, pointlift fit {self.recipe} --trainer.continue_from "
+            f"{self.path} --optim.epochs {here - there} --out ANOTHER_FOLDER."
+        )
 
     def _stopped_in_first_epoch(self) -> bool:
         """Whether what is here was written while the first epoch ended, before last.ckpt:
@@ -88,6 +111,21 @@ class RunFolder:
 
     def differences(self, recipe: Mapping[str, Any]) -> list[str]:
         """'key is ..., here ...' for every key whose value matters and differs from recipe.yaml's."""
+        return [f"{k} is {a} there and {b} here" for k, (a, b) in self.differing(recipe).items()]
+
+    def differing(self, recipe: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """{key: (there, here)} of every key whose value matters and differs from recipe.yaml's."""
+        there, here = dict(_flatten(self.stored())), dict(_flatten(_plain(recipe)))
+        # an option that came later, and is off
+        new = {k for k, value in here.items() if k not in there and (value is None or value is False)}
+        return {
+            k: (there.get(k, "absent"), here.get(k, "absent"))
+            for k in sorted(there.keys() | here.keys())
+            if k not in (*FREE, *new) and there.get(k) != here.get(k)
+        }
+
+    def stored(self) -> dict[str, Any]:
+        """recipe.yaml. Raises RunFolderError where it cannot be read."""
         try:
             stored = yaml.safe_load(self.recipe.read_text(encoding="utf-8"))
         except (OSError, ValueError, yaml.YAMLError) as error:
@@ -97,15 +135,7 @@ class RunFolder:
             ) from None
         if not isinstance(stored, dict):
             raise RunFolderError(f"{self.recipe} is not a recipe: without it the run cannot be resumed.")
-        there, here = dict(_flatten(stored)), dict(_flatten(_plain(recipe)))
-        # an option that came later, and is off
-        new = {k for k, value in here.items() if k not in there and (value is None or value is False)}
-        keys = [
-            k
-            for k in sorted(there.keys() | here.keys())
-            if k not in (*FREE, *new) and there.get(k) != here.get(k)
-        ]
-        return [f"{k} is {there.get(k, 'absent')} there and {here.get(k, 'absent')} here" for k in keys]
+        return stored
 
     def start(self, recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> None:
         """Write recipe.yaml and protocol.json, and remove what a killed run left half written.
@@ -117,6 +147,7 @@ class RunFolder:
         self._check_data(protocol.get("data"))
         self.path.mkdir(parents=True, exist_ok=True)
         self.clean()
+        self.result.unlink(missing_ok=True)  # of a finished run that becomes a longer one
         if not self.last.is_file():
             self.best.unlink(missing_ok=True)
             self.metrics.unlink(missing_ok=True)

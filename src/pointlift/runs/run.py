@@ -22,6 +22,7 @@ from pointlift.methods.method import DivergenceError
 from pointlift.runs.averaging import WeightAverage
 from pointlift.runs.engine import fit, make_trainer, settings_restored
 from pointlift.runs.folder import RunFolder, RunFolderError
+from pointlift.runs.longer import check_start, own_start, start_of, start_weights, taken_over
 from pointlift.runs.record import RunRecord
 from pointlift.runs.result import RunResult
 from pointlift.system.atomic import read_json
@@ -50,7 +51,8 @@ def run(
         experiment: a recipe with its values, such as `pointlift.methods.image2point.Image2Point(...)`.
         out: folder of the run.
         resume: go on from last.ckpt; the weights end as if the run had never stopped, in whatever stage that
-            was. A finished run is not repeated: its result is returned.
+            was. A finished run is not repeated: its result is returned, unless the experiment has more epochs
+            and a schedule that does not depend on their number (`pointlift.runs.longer`).
         method: the name in recipe.yaml where it is not the method's own: "my_method.py:MyMethod".
 
     The last epoch is what is reported and exported; the best one is kept beside it.
@@ -70,11 +72,13 @@ def _run(
     if _is_finished(folder, recipe, resume, tuple(stages)):
         return RunResult.read(folder.path)
     experiment.check(place)
+    going_on = resume and folder.last.is_file()
+    if (start := start_of(experiment)) is not None and (stages or not going_on):
+        check_start(start, recipe)
     if stages:
         if process_rank() == 0 and not folder.last.is_file():
             folder.start(recipe, {"recipe": recipe, "stage": f"training {' and '.join(stages)}"})
-        place = _run_stages(stages, folder, place)
-    going_on = resume and folder.last.is_file()
+        place = _run_stages(stages, folder, place, start)
     origins = experiment.origins(place)
     if going_on and process_rank() == 0:
         _check_origins(folder, origins)
@@ -99,17 +103,23 @@ def _is_finished(folder: RunFolder, recipe: dict[str, Any], resume: bool, stages
         folder.check(recipe, resume)
         for stage in () if resume else stages:
             RunFolder(folder.path / stage).check(recipe, resume)
-    if not resume or not folder.result.is_file():
+    if not resume or not folder.result.is_file() or folder.is_longer(recipe):
         return False
     print(f"The run in {folder.path} is already complete.")
     return True
 
 
-def _run_stages(stages: Mapping[str, Experiment], folder: RunFolder, place: Place) -> Place:
-    """Train every stage as far as it is not yet; whether the run may go on has been checked.
-    The place, with their files.
+def _run_stages(
+    stages: Mapping[str, Experiment], folder: RunFolder, place: Place, start: Path | None
+) -> Place:
+    """Train every stage as far as it is not yet; whether the run may go on has been checked. start: the run
+    that this one continues, whose finished stages are taken. The place, with their files.
     """
     for name, stage in stages.items():
+        stage = own_start(stage, start)
+        if (found := taken_over(start, name, recipe_of(stage))) is not None:
+            place = Place(place.folder, place.root, {**place.stages, name: found / "model.safetensors"})
+            continue
         inner = RunFolder(folder.path / name)
         there = Place(inner.path, place.root, place.stages)
         finished = inner.result.is_file()
@@ -131,6 +141,12 @@ def _train(
     origins: Mapping[str, str],
 ) -> RunResult:
     protocol = {**_protocol(experiment, training, recipe), **({"origins": dict(origins)} if origins else {})}
+    if (start := start_of(experiment)) is not None:
+        protocol["continued"] = (
+            read_json(folder.path / "protocol.json").get("continued")
+            if resume
+            else start_weights(start, training.module)
+        )
     trainer = experiment.trainer  # type: ignore[attr-defined]  # every method that trains has this group
     average = None
     if trainer.ema is not None:

@@ -115,7 +115,11 @@ class PointCMT(CloudClassifier):
             )
             found["generator"] = PointGeneration(*settings)
         if self.transfer.compare:
-            found[ALONE] = replace(self, transfer=replace(self.transfer, method="none", compare=False))
+            trainer = self.trainer
+            if trainer.continue_from is not None:  # the students stay alike
+                trainer = replace(trainer, continue_from=str(Path(trainer.continue_from) / ALONE))
+            transfer = replace(self.transfer, method="none", compare=False)
+            found[ALONE] = replace(self, transfer=transfer, trainer=trainer)
         return found
 
     def origins(self, place: Place) -> dict[str, str]:
