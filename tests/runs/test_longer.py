@@ -1,4 +1,4 @@
-"""Finished runs that are trained on: with more epochs where the schedule allows it, else from their weights."""
+"""Finished runs that are trained on: with more epochs where that is possible, or from their weights."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_cosine_has_ended(short: Path) -> None:
     with pytest.raises(RunFolderError, match="the schedule cosine is over all of them") as found:
         fit(short, 5, resume=True, optim=OptimConfig(lr=0.05), trainer=averaged)
     assert f"fit {short}/recipe.yaml --trainer.continue_from {short} --optim.epochs 3" in str(found.value)
-    with pytest.raises(RunFolderError, match="optim.epochs is 2 there and 1 here"):
+    with pytest.raises(RunFolderError, match=r"optim\.epochs is 2 there and 1 here"):
         fit(short, 1, resume=True, optim=OptimConfig(lr=0.05), trainer=averaged)
     assert (short / "result.json").is_file()
 
@@ -121,7 +121,7 @@ def test_what_cannot_be_continued(short: Path, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"holds no finished run \(no recipe.yaml\)"):
         fit(tmp_path / "run", trainer=trainer)
     trainer = replace(TRAINER, continue_from=str(short))
-    with pytest.raises(RunFolderError, match="trained another network .model.rule is repeat there and mean"):
+    with pytest.raises(RunFolderError, match=r"another network .model\.rule is repeat there and mean"):
         fit(tmp_path / "run", trainer=trainer, model=ModelConfig(NAME, rule="mean"))
     with pytest.raises(RunFolderError, match=r"of another network than this run's: \d+ of \d+ tensors"):
         fit(tmp_path / "run", trainer=trainer, data=replace(CLOUDS, classes=["table", "mug"]))

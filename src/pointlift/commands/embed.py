@@ -50,6 +50,8 @@ def embed(
     Examples:
         pointlift embed runs/mine/model.safetensors *.ply --out features.npz
     """
+    import json
+
     from pointlift.commands.feature_files import FeatureFile
     from pointlift.commands.file_loop import Progress, in_one_sentence, read_and_answer
     from pointlift.commands.file_words import check_outputs, named_files
@@ -69,6 +71,13 @@ def embed(
     task.check_category(category)
     task.check_embed(per)
     warn(task.doubt(category))
+    metadata = task.predictor.metadata
+    written.made_by = {
+        "checkpoint": metadata["sha256"],
+        "name": checkpoint,
+        "columns": [metadata["features"], *(metadata.get("columns") or [])],
+        "preparation": json.dumps(task.predictor.preprocessing),
+    }
 
     def answer(clouds: Sequence[PointFile]) -> Sequence[Float32 | None]:
         if per == "point":  # worked out while it is written

@@ -5,6 +5,7 @@ block.
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 import tempfile
 import zipfile
@@ -63,17 +64,20 @@ class _Rows:
 class FeatureFile:
     """Features of files, one row per cloud or per point.
 
-    .npz: features (R, C), files (F,); per point also xyz (R, 3) and offsets (F + 1,): file i has rows
-    offsets[i]:offsets[i + 1]. .csv: the columns file, per point x, y, z, then feature_0, ... The rows wait on
-    the disk beside `out`, which is written whole at once: at the first chance, then now and then, and by
-    `close`; without a row it is not written.
+    .npz: features (R, C), files (F,), made_by; per point also xyz (R, 3) and offsets (F + 1,): file i has
+    rows offsets[i]:offsets[i + 1]. .csv: the columns file, per point x, y, z, then feature_0, ... The rows
+    wait on the disk beside `out`, which is written whole at once: at the first chance, then now and then, and
+    by `close`; without a row it is not written.
 
     Args:
         out: the file; another ending than .csv and .npz gets ".npz" appended.
         per: "cloud" or "point".
+
+    made_by: what made them, as JSON also in the .npz: the checksum of the checkpoint, columns, preparation.
     """
 
     def __init__(self, out: str, per: Literal["cloud", "point"]) -> None:
+        self.made_by: dict[str, Any] = {}
         self.per = per
         known = Path(out).suffix.lower() in (".csv", ".npz")
         self.target = Path(out) if known else Path(f"{out}.npz")
@@ -126,7 +130,8 @@ class FeatureFile:
         assert self._rows is not None
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             self._rows[0].copy_into(archive, "features")
-            arrays: dict[str, npt.NDArray[Any]] = {"files": np.array(self.files)}
+            made = np.array(json.dumps({**self.made_by, "per": self.per}))
+            arrays: dict[str, npt.NDArray[Any]] = {"files": np.array(self.files), "made_by": made}
             if self.per == "point":
                 self._rows[1].copy_into(archive, "xyz")
                 arrays["offsets"] = np.array(self.offsets)

@@ -20,6 +20,7 @@ from pointlift.commands.lift import lift
 from pointlift.commands.messages import explain, notes_shown, plain_warnings
 from pointlift.commands.parsing import Commands, parse, summary
 from pointlift.commands.predict import predict
+from pointlift.commands.probe import probe
 from pointlift.commands.table import table
 from pointlift.commands.view import view
 
@@ -32,6 +33,7 @@ COMMANDS: Commands = {
     "evaluate": evaluate,
     "predict": predict,
     "embed": embed,
+    "probe": probe,
     "view": view,
     "table": table,
     "data list": data_list,

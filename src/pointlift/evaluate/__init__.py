@@ -13,6 +13,7 @@ from pointlift.evaluate.curves import (
     summarize,
 )
 from pointlift.evaluate.embedding import tsne
+from pointlift.evaluate.probe import ProbeResult, knn, linear_probe
 from pointlift.evaluate.rademacher import (
     RademacherEstimate,
     halfspace_rademacher_bound,
@@ -32,6 +33,7 @@ __all__ = [
     "ClassificationResult",
     "PairError",
     "PairedDifference",
+    "ProbeResult",
     "RademacherEstimate",
     "Summary",
     "TransferBound",
@@ -41,6 +43,8 @@ __all__ = [
     "epochs_to_target",
     "halfspace_rademacher_bound",
     "halfspace_rademacher_estimate",
+    "knn",
+    "linear_probe",
     "linear_rademacher_estimate",
     "nearest_mean_error",
     "paired_difference",

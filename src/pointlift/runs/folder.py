@@ -71,8 +71,8 @@ class RunFolder:
         self.check_same(recipe)
 
     def check_same(self, recipe: Mapping[str, Any]) -> None:
-        """Raises RunFolderError where recipe.yaml is another one than `recipe`, or cannot be read; more epochs
-        are none where the schedule does not depend on their number.
+        """Raises RunFolderError where recipe.yaml is another one than `recipe`, or cannot be read; more
+        epochs are allowed where the schedule does not depend on their number.
         """
         differing = self.differences(recipe)
         if differing and not self.is_longer(recipe):
@@ -97,8 +97,8 @@ class RunFolder:
         what = f"the schedule {schedule} is over all of them" if end == -1 else f"max_steps {end} ends it"
         raise RunFolderError(
             f"The run in {self.path} had {there} epochs and cannot go on as one of {here}, as {what}: train "
-            f"on from its weights with a schedule of its own, pointlift fit {self.recipe} --trainer.continue_from "
-            f"{self.path} --optim.epochs {here - there} --out ANOTHER_FOLDER."
+            f"on from its weights with a schedule of its own, pointlift fit {self.recipe} "
+            f"--trainer.continue_from {self.path} --optim.epochs {here - there} --out ANOTHER_FOLDER."
         )
 
     def _stopped_in_first_epoch(self) -> bool:

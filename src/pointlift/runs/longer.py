@@ -1,13 +1,13 @@
 """A finished run that is trained on, in one of two ways.
 
 In its own folder, `--resume` with more epochs: where the schedule of the learning rate does not know how long
-the run is (constant, plateau, decay), the run goes on as if it had had that many from the start, to the bit.
+the run is (constant, plateau, decay), it goes on as if it had had that many from the start, to the bit.
 
-In another folder, `trainer.continue_from`: a cosine has ended, its last steps were those of a learning rate of
-about zero, and no step of it belongs to a longer run. So this is a run of its own, with a new optimizer and a
-schedule of its own over its `optim.epochs`, whose network starts as the other one ended: with its last epoch's
-weights, or their average under `trainer.ema`. The stages of the other run are taken over where their recipes
-are the same. It says in its protocol where it comes from.
+In another folder, `trainer.continue_from`: a cosine has ended, its last steps were those of a learning rate
+of about zero, and no step of it belongs to a longer run. So this is a run of its own, with a new optimizer
+and a schedule of its own over its `optim.epochs`, whose network starts as the other one ended: with the
+weights of its last epoch, or their average under `trainer.ema`. The stages of the other run are taken over
+where their recipes are the same. It says in its protocol where it comes from.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def check_start(run: Path, recipe: Mapping[str, Any]) -> None:
     for file in (folder.recipe, folder.result, folder.last):
         if not file.is_file():
             raise RunFolderError(
-                f"trainer.continue_from: {run} holds no finished run (no {file.name}): name the folder of one, "
-                "or go on with an unfinished one by --resume."
+                f"trainer.continue_from: {run} holds no finished run (no {file.name}): name the folder of "
+                "one, or go on with an unfinished one by --resume."
             )
     differing = folder.differing(recipe)
     odd = [key for key in differing if key == "method" or key.startswith("model.")]
@@ -83,8 +83,8 @@ def taken_over(run: Path | None, name: str, recipe: Mapping[str, Any]) -> Path |
 def start_weights(run: Path, module: nn.Module) -> dict[str, Any]:
     """Give a method, network and whatever it trains beside it, the weights that the run in `run` ended with.
 
-    Returns what the protocol says of it. Raises RunFolderError for a damaged last.ckpt, and for one of another
-    network.
+    Returns what the protocol says of it. Raises RunFolderError for a damaged last.ckpt, and for one of
+    another network.
     """
     folder = RunFolder(run)
     try:
@@ -94,8 +94,8 @@ def start_weights(run: Path, module: nn.Module) -> dict[str, Any]:
         average: dict[str, Tensor] = content["callbacks"].get("WeightAverage", {}).get("average", {})
     except Exception as error:  # whatever a damaged archive makes torch, pickle or zipfile raise
         raise RunFolderError(
-            f"trainer.continue_from: {folder.last} is damaged ({type(error).__name__}): restore it, or continue "
-            "another run."
+            f"trainer.continue_from: {folder.last} is damaged ({type(error).__name__}): restore it, or "
+            "continue another run."
         ) from None
     stored |= {f"net.{name}": value for name, value in average.items()}
     metrics = tuple(f"{name}." for name, part in module.named_modules() if name and isinstance(part, Metric))
