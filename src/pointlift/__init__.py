@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pointlift.runs.fit import fit
     from pointlift.tasks.predictor import Predictor
     from pointlift.weights.checkpoints import load, save
+    from pointlift.weights.sharing import push_to_hub
 
 __version__ = version("pointlift")
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "nn",
     "open_dataset",
     "ops",
+    "push_to_hub",
     "read_points",
     "save",
     "set_finetune",
@@ -56,6 +58,7 @@ _HOME = {
     "list_models": "pointlift.models",
     "load": "pointlift.weights.checkpoints",
     "save": "pointlift.weights.checkpoints",
+    "push_to_hub": "pointlift.weights.sharing",
     "backend": "pointlift.ops.backend",
     "voxelize": "pointlift.ops.voxelize",
     "open_dataset": "pointlift.data.sources.open",

@@ -75,7 +75,7 @@ def test_one_command_shows_both_students_and_the_views(
     assert "the same student without images in" in said
     assert re.search(r"accuracy of the same student without images \d+\.\d %", said)
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "with images (pointcmt) against without images" in page and "the image network itself" in page
+    assert "With images (pointcmt) against without images" in page and "the image network itself" in page
     assert "What the image network saw" in page and 'alt="Views of chair: ' in page
     assert ("rendered" if kind == "meshes" else "projected") in (
         out / "teacher" / "protocol.json"

@@ -41,13 +41,15 @@ def evaluate(
     from pointlift.report import console_table, write_csv
     from pointlift.system.atomic import atomic_write, write_json
     from pointlift.tasks import open_task
+    from pointlift.weights.hub import on_hub
 
     if batch_size < 1:
         raise ValueError(f"--batch_size is {batch_size}, at least 1 is expected")
     if votes < 1:
         raise ValueError(f"--votes is {votes}, at least 1 is expected (1: no voting)")
     task = open_task(checkpoint, image_model, seed=seed, draws=draws)
-    folder = Path(out) if out is not None else Path(checkpoint).resolve().parent / f"evaluation_{split}"
+    beside = Path() if on_hub(checkpoint) else Path(checkpoint).resolve().parent
+    folder = Path(out) if out is not None else beside / f"evaluation_{split}"
     found = task.evaluate(data, split, batch_size, seed, votes)
     print(f"{checkpoint} on {data}, split {split}\n")
     print(console_table(found.header, found.rows))

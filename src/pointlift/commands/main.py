@@ -21,6 +21,7 @@ from pointlift.commands.messages import explain, notes_shown, plain_warnings
 from pointlift.commands.parsing import Commands, parse, summary
 from pointlift.commands.predict import predict
 from pointlift.commands.probe import probe
+from pointlift.commands.push import push
 from pointlift.commands.table import table
 from pointlift.commands.view import view
 
@@ -35,6 +36,7 @@ COMMANDS: Commands = {
     "embed": embed,
     "probe": probe,
     "view": view,
+    "push": push,
     "table": table,
     "data list": data_list,
     "data check": data_check,

@@ -50,10 +50,12 @@ def add_comparison(report: Report, summary: RunSummary) -> None:
             )
             break
     names = list(summary.beside)
-    report.section(" and ".join(names[:1]) + " against " + names[1])
+    heading = f"{names[0]} against {names[1]}"
+    report.section(heading[0].upper() + heading[1:])
     header = ["", "accuracy %", "class mean %", "best epoch %", "seconds"]
     report.table(header, rows, f"After the last epoch, on {judged.name} ({len(judged)} clouds).", digits=2)
     report.text(paired(names[0], names[1], right[0], right[1]))
+    report.text("Their training losses are sums of different terms: compare the accuracies.")
 
 
 def paired(

@@ -26,6 +26,7 @@ from pointlift.models.factory import POINT_NETWORKS, is_own_code, leads_elsewher
 from pointlift.nn import CloudNetwork
 from pointlift.weights.archive import digest, read_archive, write_archive
 from pointlift.weights.files import what_instead
+from pointlift.weights.hub import located
 from pointlift.weights.image_weights import ImageWeightsReport, load_image_weights
 from pointlift.weights.kernel_orders import KernelSource, kernel_order
 
@@ -179,7 +180,7 @@ def save(
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
     """The config of a checkpoint without its weights. Raises like `load`."""
-    return _read(Path(path), weights=False)[0]
+    return _read(located(path), weights=False)[0]
 
 
 def task_of(metadata: Mapping[str, Any]) -> str:
@@ -194,13 +195,15 @@ def task_of(metadata: Mapping[str, Any]) -> str:
 def load(path: str | Path, image_model: nn.Module | None = None, verify: bool = True) -> CloudNetwork:
     """The network of a checkpoint, in eval mode on the CPU, with its config as `.metadata`.
 
+    path: a file, or "hf-hub:user/repository" with the extra [hub] (`pointlift.weights.hub`).
     image_model: needed for networks that were inflated from a model of the user's own (code is never taken
         from a checkpoint); only its architecture matters. The user's own networks of clouds are given the
         same way.
     verify: check the checksum and the golden logits.
-    Raises FileNotFoundError for a missing file and CheckpointError for everything else that is wrong with it.
+    Raises FileNotFoundError for a missing file, HubError for a repository that cannot be had, and
+    CheckpointError for everything else that is wrong with it.
     """
-    path = Path(path)
+    path = located(path)
     config, tensors, golden = _read_verified(path, verify)
     # the random start is overwritten, and the caller's random numbers stay as they are
     with torch.random.fork_rng(devices=[]):
@@ -223,7 +226,7 @@ def load(path: str | Path, image_model: nn.Module | None = None, verify: bool = 
 
 def read_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Config and tensors of a checkpoint, the checksum verified; no network is made. Raises like `load`."""
-    config, tensors, _ = _read_verified(Path(path), verify=True)
+    config, tensors, _ = _read_verified(located(path), verify=True)
     return config, tensors
 
 
