@@ -48,7 +48,11 @@ def fit(
                 "overrides are for recipes that are files: set the fields of the method's dataclass instead."
             )
         return run(recipe, out or recipe.out, resume)
-    changes = [f"--{key}={json.dumps(value)}" for key, value in (overrides or {}).items()]
+    # a text as it would stand on the command line; a quoted one is none of a key's choices
+    changes = [
+        f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in (overrides or {}).items()
+    ]
     result: RunResult = resolve_recipe(str(recipe), changes).run(out, resume)
     return result
 
