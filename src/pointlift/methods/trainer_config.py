@@ -60,13 +60,13 @@ class TrainerConfig:
     evaluate_every: int = 1
     max_steps: int = -1
     gradient_clip_val: float | None = None
-    ema: float | None = None
-    continue_from: str | None = None
     deterministic: bool = False
     checkpoint_every_n_steps: int | None = None
     log_every_n_steps: int = 50
     enable_progress_bar: bool = True
     wandb: bool = False
+    ema: float | None = None
+    continue_from: str | None = None
 
     def __post_init__(self) -> None:
         for name in (
