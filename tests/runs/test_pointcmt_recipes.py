@@ -74,7 +74,7 @@ def test_the_papers_protocol_is_in_the_recipes() -> None:
             "kind": "mlp",
             "n_points": 1024,
             "batch_size": 32,
-            "box": "centred",
+            "box": "none",
             "reduction": "mean",
         },
         "generator_optim": {"optimizer": "adam", "epochs": 50},
@@ -82,7 +82,8 @@ def test_the_papers_protocol_is_in_the_recipes() -> None:
     modelnet40 = {
         "data": {"batch_size": 32, "n_points": 1024, "augmentation": "scale-shift"},
         "teacher": {"image_model": "torchvision:resnet18", "pooling": "max", "pretrained": True},
-        "teacher_optim": {"optimizer": "sgd", "lr": 0.01, "epochs": 50},
+        "teacher_optim": {"optimizer": "sgd", "lr": 0.01, "epochs": 50, "schedule": "constant"},
+        "model": {"options": {"dropout": 0.5}},
         "views": {"kind": "folder", "n_views": 20, "size": 224},
     }
     for name in [n for n in MODELNET40 if not n.endswith("released")]:
@@ -117,7 +118,7 @@ def test_the_papers_protocol_is_in_the_recipes() -> None:
             "teacher_optim": {
                 "optimizer": "adam",
                 "lr": 1e-3,
-                "weight_decay": 1e-4,
+                "weight_decay": 1e-4 / 4,
                 "schedule": "constant",
                 "epochs": 50,
             },
@@ -132,7 +133,7 @@ def test_the_papers_protocol_is_in_the_recipes() -> None:
                 **paper,
                 "optim": long,
                 "teacher_optim": long,
-                "teacher": {"pretrained": False},
+                "teacher": {"image_model": "simpleview", "pooling": "fusion", "pretrained": False},
                 "data": {"batch_size": 32},
             },
         )

@@ -35,16 +35,18 @@ class TeacherConfig:
     Attributes:
         image_model: a timm name, "torchvision:NAME", "fractal_resnet" (embedded weights),
             "path/to/net.py:function" (your own), or "simpleview", SimpleView's ResNet-18 of 16 channels for
-            depth pictures, which has no image weights.
+            depth pictures (image_options {channels: 3} for coloured ones), which has no image weights.
         image_options: keyword arguments of what makes the image model.
         pretrained: start from the weights that belong to the name; false begins from scratch.
             A function of your own decides that itself.
         weights, weights_scheme, weights_part, weights_rename, weights_may_differ: a file of image weights, as
             in `model` of other recipes; the classifier plays no part, so that weights_may_differ may name it.
-        pooling: over the views, "max" (the paper) or "mean".
+        pooling: over the views, "max" (the paper with renderings), "mean", or "fusion": SimpleView's, which
+            the paper follows with projected views; it joins the features of all views in their order.
         width: null keeps the image model's features, which must then be as wide as the student's (512;
             the paper's ResNet-18 has that).
-            A number adds Linear + ReLU behind the pooling, so that any image model can teach, e.g. 512.
+            A number adds Linear + ReLU behind the pooling, so that any image model can teach, e.g. 512;
+            with "fusion" it is the width of the joined feature.
         classifier: dotted name of the image model's classifier, "none" where it has none; null finds it.
         mean, std: of the channels, pixels in 0-1; null takes what the weights were trained with, where their
             file or timm says so, ImageNet's otherwise, and nothing for networks of one channel.
@@ -82,9 +84,15 @@ class TeacherConfig:
         return ModelConfig(**{name: getattr(self, name) for name in shared})
 
 
-def build_teacher(config: TeacherConfig, num_classes: int, image_size: int, seed: int) -> ViewNetwork:
+def build_teacher(
+    config: TeacherConfig,
+    num_classes: int,
+    image_size: int,
+    seed: int,
+    views: int | None = None,
+) -> ViewNetwork:
     """The network of a recipe; new weights are drawn from `seed`. image_size:
-    of the pictures it will see, in pixels.
+    of the pictures it will see, in pixels. views: how many of every object, which pooling "fusion" needs.
 
     Raises ValueError for an image model that cannot take such pictures, and as `load_image_network` does.
     """
@@ -111,6 +119,7 @@ def build_teacher(config: TeacherConfig, num_classes: int, image_size: int, seed
         image_size,
         NO_CLASSIFIER if config.image_model == SIMPLEVIEW else config.classifier,
         seed,
+        views if config.pooling == "fusion" else None,
     )
 
 
