@@ -339,10 +339,11 @@ def _run(
     """Draw the triangles; bands of a view where there are more threads than views."""
     eyes, height, width = frame
     views, threads = len(eyes.rotations), set_threads()
+    paint, light, shininess, background, images = picture
     _draw(
         vertices.numpy(), faces.numpy().view(np.uint32), eyes.rotations.numpy(), eyes.distance, _lens(*frame),
-        grid_bits(height, width), -(-threads // views) if views else 1, (height, width), fragments, *picture,
-        np.zeros(1, np.int64), threads,
+        grid_bits(height, width), -(-threads // views) if views else 1, (height, width), fragments, paint,
+        light, shininess, background, images, np.zeros(1, np.int64), threads,
     )  # fmt: skip
 
 
