@@ -5,6 +5,7 @@ and a step of all three stages of each.
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from pointlift.data.procedural.writers.objects import (
     write_modelnet_h5,
     write_modelnet_txt,
 )
-from pointlift.data.procedural.writers.scans import write_scanobjectnn
-from pointlift.data.procedural.writers.views import write_views
 from pointlift.methods.pointcmt.generator import load_generator
 from pointlift.methods.pointcmt.taught_student import student_classifier
 from pointlift.runs.recipes import resolve_recipe
 from pointlift.weights.network import build_network
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+from folder_writers import write_views
+from scan_writers import write_scanobjectnn
 
 MODELNET40 = {
     "modelnet40_dgcnn": "dgcnn", "modelnet40_rscnn": "rscnn", "modelnet40_pointnet2-msg": "pointnet2-msg",

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from pointlift.core.point_batch import PointBatch
@@ -31,8 +30,7 @@ from pointlift.methods.method import Method
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.pointcmt.taught_clouds import FEATURES
 from pointlift.ops.distances import earth_movers_distance
-from pointlift.weights.archive import read_archive, write_archive
-from pointlift.weights.files import what_instead
+from pointlift.weights.archive import read_kind, write_archive
 
 __all__ = [
     "CloudDistance",
@@ -270,23 +268,14 @@ def load_generator(path: str | Path) -> tuple[PointGenerator, dict[str, Any]]:
     Raises FileNotFoundError for a missing file, GeneratorError for one that is damaged or something else.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"No point generator at {path}: stage II writes model.safetensors into its folder "
-            "(out/generator)."
-        )
-    if instead := what_instead(path):
-        raise GeneratorError(f"{path} {instead}.")
-    try:
-        archive = read_archive(path)
-    except SafetensorError as error:
-        raise GeneratorError(
-            f"{path} is no point generator, or damaged ({error}): use the file that stage II wrote."
-        ) from None
-    if archive.kind != "generator":
-        raise GeneratorError(
-            f"{path} is no point generator: use the model.safetensors that stage II wrote (out/generator)."
-        )
+    archive = read_kind(
+        path,
+        "generator",
+        GeneratorError,
+        f"point generator at {path}: stage II writes model.safetensors into its folder (out/generator).",
+        "is no point generator, or damaged ({}): use the file that stage II wrote.",
+        "is no point generator: use the model.safetensors that stage II wrote (out/generator).",
+    )
     tensors, facts = archive.tensors, archive.content or {}
     if not archive.intact():
         raise GeneratorError(f"{path} is damaged: the checksum of its weights is wrong; use another copy.")
