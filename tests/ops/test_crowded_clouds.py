@@ -16,7 +16,6 @@ from torch import Tensor
 from pointlift.ops.distances import match_points
 from pointlift.ops.neighbors import ball_query, balls, knn, tree
 from pointlift.ops.neighbors.duplicates import is_crowded, thin
-from pointlift.ops.neighbors.grid import in_ball_by_grid
 from pointlift.ops.sampling import farthest_point_sampling
 
 CROWDS = ("all equal", "half equal", "ten places", "line", "lattice", "outlier", "signed zeros")
@@ -123,7 +122,7 @@ def test_a_grid_is_declined_where_an_outlier_makes_its_cells_wide() -> None:
     squared, index = np.array([1e-4], np.float32), np.full((300, 4), 77, np.int64)
     for name, expected in (("outlier", False), ("lattice", True)):
         cloud = crowd(name, 6500).numpy()
-        assert in_ball_by_grid(balls.Asked(cloud[:300], cloud, squared, 0, index), 1) is expected
+        assert balls.in_ball_by_grid(balls.Asked(cloud[:300], cloud, squared, 0, index), 1) is expected
         assert bool((index == 77).all()) is not expected
     assert {balls.EMPTY, balls.UNDECIDED}.isdisjoint(range(6500))
 

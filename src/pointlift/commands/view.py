@@ -66,7 +66,9 @@ def view(
         from pointlift.tasks import open_task
         from pointlift.tasks.files import warn
 
-        task = open_task(checkpoint, image_model, up_axis, seed, device, nonfinite=nonfinite)
+        task = open_task(
+            checkpoint, image_model, device=device, up_axis=up_axis, seed=seed, nonfinite=nonfinite
+        )
         task.check_category(category)
         read, show = task.predictor.read, lambda cloud: task.view(cloud, category)
         up, why = task.predictor.up_axis, "as in training"
