@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,12 @@ from pointlift.data.pictures.config import ViewConfig
 from pointlift.data.pictures.load import load_views
 from pointlift.data.pictures.sources import ProjectedViews, RenderedViews
 from pointlift.data.procedural.shapes import make_shapes
-from pointlift.data.procedural.writers.meshes import write_mesh_folder
 from pointlift.methods.pointcmt.student import TransferConfig
 from pointlift.runs.result import RunResult
 from pointlift.tasks.comparison import paired
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+from folder_writers import write_mesh_folder
 
 SHORT = [
     "--data.n_points", "64", "--data.batch_size", "4", "--transfer.teacher_batch_size", "4",

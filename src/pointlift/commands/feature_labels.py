@@ -113,9 +113,12 @@ def from_files(train: str, test: str, labels: str | None) -> Embedded:
             "fitted to and tested on"
         )
     number = {name: i for i, name in enumerate(classes)}
-    sides = [Side(f, np.array([number[n] for n in ns])) for f, ns in ((x, names), (x_test, test_names))]
+    fitted, tested = (
+        Side(features, np.array([number[name] for name in of]))
+        for features, of in ((x, names), (x_test, test_names))
+    )
     protocol = {"checkpoint": made["name"], "features": f"{train} and {test}", "points": made["preparation"]}
-    return Embedded(*sides, classes, {**protocol, "columns": made["columns"]})
+    return Embedded(fitted, tested, classes, {**protocol, "columns": made["columns"]})
 
 
 def _columns(metadata: dict[str, Any]) -> str:

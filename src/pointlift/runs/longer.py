@@ -39,10 +39,11 @@ def own_start(stage: Experiment, run: Path | None) -> Experiment:
     """A stage without the start that it has from the settings of the whole run, which is the whole run's."""
     if run is None or start_of(stage) != run:
         return stage
-    return dataclasses.replace(  # type: ignore[type-var]  # experiments are dataclasses
-        stage,
-        trainer=dataclasses.replace(stage.trainer, continue_from=None),  # type: ignore[attr-defined]
+    every: Any = stage  # every method that trains has this group
+    alone: Experiment = dataclasses.replace(
+        every, trainer=dataclasses.replace(every.trainer, continue_from=None)
     )
+    return alone
 
 
 def check_start(run: Path, recipe: Mapping[str, Any]) -> None:
