@@ -50,7 +50,6 @@ def probe(
 
     Examples:
         pointlift probe runs/mine/model.safetensors --data folder:my_scans
-        pointlift embed runs/mine/model.safetensors my_scans/train --out train.npz
         pointlift probe train.npz --test test.npz --method knn --k 20
     """
     from pathlib import Path

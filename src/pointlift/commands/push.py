@@ -26,7 +26,6 @@ def push(
 
     Examples:
         pointlift push runs/mine/model.safetensors me/my-scans --private
-        pointlift predict hf-hub:me/my-scans new_scan.ply
     """
     from pointlift.weights.sharing import push_to_hub
 
