@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pointlift.models import image_network
-from pointlift.tables.code_fingerprints import CodeFingerprints
+from pointlift.tables.code_fingerprints import this_package
 from pointlift.tables.definition import TableDefinition, list_tables, read_table
 from pointlift.tables.figures import FIGURES
 from pointlift.tables.measures import MEASURES
@@ -29,7 +29,7 @@ REAL |= {f"image2point-v1/{t}" for t in ("3", "7", "fig5", "fig6")}
 # what no paper has a number for: controls, and tables of another question
 OURS = {"From scratch, distilled", "default T", "best epoch"}
 NUMBER = re.compile(r"(\d+(?:\.\d+)?)(?: ?± ?(\d+\.\d+))?(?: \((?:(\d+\.\d+) ± (\d+\.\d+)|\+(\d+\.\d+))\))?")
-CODES = CodeFingerprints()
+CODES = this_package()
 # expanding all plans takes half a minute
 FAST = {"image2point/9", "image2point-v1/7"}
 EACH = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in IDS]

@@ -11,7 +11,7 @@ import pytest
 
 from pointlift.data.errors import MissingDataError
 from pointlift.runs.recipe_files import flatten
-from pointlift.tables.code_fingerprints import CodeFingerprints
+from pointlift.tables.code_fingerprints import this_package
 from pointlift.tables.definition import TableDefinition, list_tables, read_table
 from pointlift.tables.figures import FIGURES
 from pointlift.tables.fingerprint import FileIdentities
@@ -22,7 +22,7 @@ from pointlift.tables.plan import Cell, Plan, make_plan
 
 IDS = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "fig1", "fig3"]
 SCALES = {"3": {"full", "toy", "modelnet10"}, "4": {"full", "toy", "embedded"}}
-CODES, FILES = CodeFingerprints(), FileIdentities("nowhere")
+CODES, FILES = this_package(), FileIdentities("nowhere")
 # expanding all plans takes half a minute
 EACH = [pytest.param(name, marks=() if name in ("7", "9") else pytest.mark.slow) for name in IDS]
 

@@ -12,14 +12,14 @@ from tiny_tables import TINY, write_table
 
 from pointlift.runs.recipe_files import RecipeError
 from pointlift.tables import fingerprint
-from pointlift.tables.code_fingerprints import CodeFingerprints
+from pointlift.tables.code_fingerprints import CodeFingerprints, this_package
 from pointlift.tables.definition import read_table
 from pointlift.tables.fingerprint import FileIdentities, path_in
 from pointlift.tables.needs import check_needs, described, missing_paths
 from pointlift.tables.outcome import CellId
 from pointlift.tables.plan import Plan, filled, make_plan, select
 
-CODES = CodeFingerprints()
+CODES = this_package()
 NET = "from torch import nn\n\n\ndef build():\n    return nn.Sequential(nn.Conv2d(3, 8, 3))\n"
 
 
