@@ -1,13 +1,15 @@
 """How far a run is, where the output is no terminal: few whole lines, on stderr."""
 
 import io
+import logging
 import re
 from types import SimpleNamespace
 
 import pytest
 
 from pointlift.runs import progress
-from pointlift.system.durations import in_words
+from pointlift.system import durations
+from pointlift.system.durations import counted, in_words
 
 
 class Watched(io.StringIO):
@@ -84,3 +86,21 @@ def test_a_run_that_goes_on_counts_from_where_it_was(run):
 )
 def test_durations_in_words(seconds, words):
     assert in_words(seconds) == words
+
+
+def test_many_clouds_are_counted_every_ten_seconds(monkeypatch, caplog):
+    now = [0.0]
+    monkeypatch.setattr(durations, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    caplog.set_level(logging.INFO)
+    found = []
+    for item in counted(range(2000), "clouds checked", logging.getLogger("pointlift.x")):
+        found.append(item)
+        now[0] += 0.0175
+    assert found == list(range(2000))
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 3 and lines[0] == "572 of 2,000 clouds checked, about 25 s left"
+
+
+def test_nothing_is_said_of_what_is_done_at_once(caplog):
+    caplog.set_level(logging.INFO)
+    assert list(counted([1, 2], "clouds", logging.getLogger("pointlift.x"))) == [1, 2] and not caplog.records
