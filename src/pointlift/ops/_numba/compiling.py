@@ -19,7 +19,7 @@ AFTER = 2.0  # seconds of compiling before anything is said
 EVERY = 10.0  # seconds between two lines
 
 
-class CompilingTold(event.Listener):  # type: ignore[misc]  # numba has no types
+class CompilingTold(event.Listener):
     """Counts pointlift's kernels as numba compiles them.
 
     Attributes:
