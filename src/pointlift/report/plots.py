@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -260,7 +261,12 @@ def _curve(axes: Axes, name: str, runs: list[NDArray[np.float64]], color: str) -
     # else a single one shows as nothing, and few as if there were more
     marker = "o" if len(epochs) < max(common, 2) else None
     label = short(name) if len(runs) == 1 else f"{short(name)} ({len(runs)} runs)"
-    style = {"linewidth": 2.0, "marker": marker, "label": label, "clip_on": False}  # else half of it at 100 %
+    style: dict[str, Any] = {
+        "linewidth": 2.0,
+        "marker": marker,
+        "label": label,
+        "clip_on": False,
+    }  # else half of it at 100 %
     axes.plot(epochs, stacked.mean(axis=0), color=color, **style)
 
 
@@ -285,7 +291,12 @@ def _bar(
         dots = (values, np.full(len(values), at)) if lying else (np.full(len(values), at), values)
         axes.scatter(*dots, s=9, color="white", edgecolors=INK, linewidths=0.7, zorder=3, clip_on=False)
     end = max(mean + std, values.max())
-    style = {"textcoords": "offset points", "fontsize": 7.5, "color": MUTED, "annotation_clip": False}
+    style: dict[str, Any] = {
+        "textcoords": "offset points",
+        "fontsize": 7.5,
+        "color": MUTED,
+        "annotation_clip": False,
+    }
     if lying:
         axes.annotate(f"{mean:.1f}", (end, at), xytext=(6, 0), ha="left", va="center", **style)
     else:
