@@ -265,8 +265,8 @@ def _curve(axes: Axes, name: str, runs: list[NDArray[np.float64]], color: str) -
         "linewidth": 2.0,
         "marker": marker,
         "label": label,
-        "clip_on": False,
-    }  # else half of it at 100 %
+        "clip_on": False,  # else half of the line at 100 % is hidden
+    }
     axes.plot(epochs, stacked.mean(axis=0), color=color, **style)
 
 
