@@ -4,6 +4,7 @@ and where the real samples are.
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ from numba.core.dispatcher import Dispatcher  # noqa: E402
 THREADS = 1 if WORKER else min(2, numba.config.NUMBA_NUM_THREADS)
 torch.set_num_threads(THREADS)
 numba.set_num_threads(THREADS)
+logging.getLogger("pointlift.kernels").setLevel(
+    logging.WARNING
+)  # depends on what ran before
 MEMORY = 3 * 2**30  # bytes for one worker
 
 

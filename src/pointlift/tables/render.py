@@ -95,7 +95,8 @@ class Page:
                 self.BEST, self.best, "Chosen on what it was measured on; not reported."
             )
         report.section("Notes").text("\n\n".join(self.lines))
-        report.section("Runs").table(*runs, digits=4)
+        small = any(isinstance(cell, float) and 0 < abs(cell) < 1 for row in runs[1] for cell in row)
+        report.section("Runs").table(*runs, digits=4 if small else 1)
         report.section("Protocol").definitions(self.protocol)
         return report
 
@@ -317,7 +318,7 @@ def short_rows(outcome: TableOutcome) -> tuple[list[str], list[list[Cell]]]:
                 said,
                 r.shown.value,
                 number,
-                round(r.seconds, 1),
+                round(r.seconds) or None,
                 str(r.record.get("key", ""))[:10],
             ]
         )
