@@ -28,7 +28,7 @@ IDS = [*(f"image2point/{t}" for t in V2), *(f"image2point-v1/{t}" for t in V1)]
 REAL = {f"image2point/{t}" for t in ("4", "6", "7", "8", "9", "11", "fig2", "fig3", "fig4")}
 REAL |= {f"image2point-v1/{t}" for t in ("3", "7", "fig5", "fig6")}
 # what no paper has a number for: controls, and tables of another question
-OURS = {"From scratch, distilled", "default T", "best epoch"}
+OURS = {"From scratch, distilled", "default T", "best epoch", "released y-axis", "released z-axis"}
 NUMBER = re.compile(r"(\d+(?:\.\d+)?)(?: ?± ?(\d+\.\d+))?(?: \((?:(\d+\.\d+) ± (\d+\.\d+)|\+(\d+\.\d+))\))?")
 CODES = CodeFingerprints()
 # expanding all plans takes half a minute
@@ -299,7 +299,15 @@ def test_what_the_rows_and_columns_vary_arrives_in_the_recipes() -> None:
         for c in plan_of("image2point/8", "full").cells
         if c.id.row == "FIP-IO"
     }
-    assert axes == {"x axis": "x", "y axis": "y", "z axis": "z"}
+    assert axes == {"x axis": "x", "y axis": "y", "z axis": "z"} | {f"released {a}-axis": "z" for a in "yz"}
+    copied = {
+        c.id.column: c.resolved["model"]["rule"]
+        for c in plan_of("image2point/8", "full").cells
+        if c.id.row == "FIP-IO"
+    }
+    assert copied == {f"{a} axis": "repeat" for a in "xyz"} | {
+        f"released {a}-axis": f"released-{a}-axis" for a in "yz"
+    }
     rules = {
         c.id.column: (c.resolved["model"]["rule"], c.resolved["model"]["start"])
         for c in plan_of("image2point-v1/7", "full").cells
