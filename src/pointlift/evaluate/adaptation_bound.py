@@ -152,15 +152,16 @@ def adaptation_bound(
         draws,
         seed,
     )
-    pairs = {c: (here[target_classes == c], there[source_classes == c]) for c in shared}
+    clouds = {c: here[target_classes == c] for c in shared}
+    pictures = {c: there[source_classes == c] for c in shared}
     apart = [
-        linear_discrepancy(*pairs[c], radius)
+        linear_discrepancy(clouds[c], pictures[c], radius)
         if discrepancy == "linear"
-        else halfspace_discrepancy(*pairs[c], held_out, seed)
+        else halfspace_discrepancy(clouds[c], pictures[c], held_out, seed)
         for c in shared
     ]
     joint = [
-        joint_error(*zip(pairs[a], pairs[b], strict=True), held_out, seed)
+        joint_error((clouds[a], clouds[b]), (pictures[a], pictures[b]), held_out, seed)
         for i, a in enumerate(shared)
         for b in shared[i + 1 :]
     ]
