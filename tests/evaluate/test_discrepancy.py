@@ -126,10 +126,10 @@ def test_scale_and_place_do_not_matter_and_tensors_are_taken() -> None:
     a, b, c, d = rng.normal(size=(4, 30, 4))
     plain = halfspace_discrepancy(a, b), joint_error((a, b), (c, d))
     moved = [1e-4 * z + 1e6 for z in (a, b, c, d)]
-    assert halfspace_discrepancy(*moved[:2]) == pytest.approx(plain[0], abs=0.07), "one or two points"
+    assert halfspace_discrepancy(moved[0], moved[1]) == pytest.approx(plain[0], abs=0.07), "one or two points"
     assert joint_error(moved[:2], moved[2:]) == pytest.approx(plain[1], abs=0.07)
     tensors = [torch.tensor(z) for z in (a, b, c, d)]
-    assert halfspace_discrepancy(*tensors[:2]) == plain[0]
+    assert halfspace_discrepancy(tensors[0], tensors[1]) == plain[0]
     assert joint_error(tensors[:2], tensors[2:]) == plain[1]
 
 

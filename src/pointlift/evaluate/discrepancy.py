@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,7 +33,7 @@ __all__ = ["halfspace_discrepancy", "joint_error", "linear_discrepancy"]
 
 DIRECTIONS = 200
 """Random directions tried for half-spaces."""
-STARTS = 2
+STARTS = 4
 """Random half-spaces that the search for a pair of them begins with, beside the fitted ones."""
 
 Floats = NDArray[np.float64]
@@ -57,9 +57,9 @@ def halfspace_discrepancy(
     values = []
     for number, (chosen, measured) in enumerate(_folds(samples, held_out, seed)):
         z, weights = _pooled(chosen, (1.0, -1.0))
-        sign, one, other = _widest_disagreement(z, weights, np.random.default_rng([seed, number]))
+        one, other = _widest_disagreement(z, weights, np.random.default_rng([seed, number]))
         where = [float((one(part) != other(part)).mean()) for part in measured]
-        values.append(sign * (where[0] - where[1]))
+        values.append(where[0] - where[1])
     return max(0.0, float(np.mean(values)))
 
 
@@ -257,29 +257,29 @@ class _Sorted:
 
 def _widest_disagreement(
     z: Floats, weights: Floats, rng: np.random.Generator
-) -> tuple[float, _HalfSpace, _HalfSpace]:
-    """Two half-spaces with the largest |sum of weights| where they disagree, and the sign of that sum.
+) -> tuple[_HalfSpace, _HalfSpace]:
+    """Two half-spaces with the largest sum of weights where they disagree. Weights sum to 0, so that the sum
+    is as far below 0 where they agree, which is where one disagrees with the other's complement.
 
     With one of them given, the other is a half-space of largest weight again: they take turns.
     """
     frame = _Frame(z, rng)
-    nothing = _HalfSpace(np.zeros(z.shape[1]), math.inf)
-    starts = [nothing, *frame.sorted.slab(weights)]
+    lower, upper = frame.sorted.slab(weights)
+    best, found = float(weights[lower(z) != upper(z)].sum()), (lower, upper)
+    if best < 0:
+        best, found = -best, (lower, replace(upper, above=not upper.above))
+    starts = [_HalfSpace(np.zeros(z.shape[1]), math.inf), lower, upper]
     for d in rng.integers(0, len(frame.random), STARTS):
         starts.append(_HalfSpace(frame.random[d], float(np.median(z @ frame.random[d]))))
-    slab = frame.sorted.slab(weights)
-    value = float(weights[slab[0](z) != slab[1](z)].sum())
-    best, found = abs(value), (math.copysign(1.0, value), *slab)
-    for sign in (1.0, -1.0):
-        for start in starts:
-            one, reached = start, -math.inf
-            while True:
-                inside = one(z)
-                gained, other = frame.best(sign * weights * np.where(inside, -1.0, 1.0))
-                total = gained + sign * float(weights[inside].sum())
-                if total > best + 1e-12:
-                    best, found = total, (sign, one, other)
-                if total <= reached + 1e-12:
-                    break
-                one, reached = other, total
+    for one in starts:
+        reached = -math.inf
+        while True:
+            inside = one(z)
+            gained, other = frame.best(weights * np.where(inside, -1.0, 1.0))
+            total = gained + float(weights[inside].sum())
+            if total > best + 1e-12:
+                best, found = total, (one, other)
+            if total <= reached + 1e-12:
+                break
+            one, reached = other, total
     return found
