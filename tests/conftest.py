@@ -25,9 +25,7 @@ from numba.core.dispatcher import Dispatcher  # noqa: E402
 THREADS = 1 if WORKER else min(2, numba.config.NUMBA_NUM_THREADS)
 torch.set_num_threads(THREADS)
 numba.set_num_threads(THREADS)
-logging.getLogger("pointlift.kernels").setLevel(
-    logging.WARNING
-)  # depends on what ran before
+logging.getLogger("pointlift.kernels").setLevel(logging.WARNING)  # depends on what ran before
 MEMORY = 3 * 2**30  # bytes for one worker
 
 

@@ -286,10 +286,11 @@ def _bar(
     std = float(values.std(ddof=1)) if len(values) > 1 else 0.0
     if len(values) > 1:
         x, y = (mean, at) if lying else (at, mean)
-        whisker = {"xerr": std} if lying else {"yerr": std}
+        whisker: dict[str, Any] = {"xerr": std} if lying else {"yerr": std}
         axes.errorbar(x, y, **whisker, color=INK, elinewidth=1.1, capsize=3)
-        dots = (values, np.full(len(values), at)) if lying else (np.full(len(values), at), values)
-        axes.scatter(*dots, s=9, color="white", edgecolors=INK, linewidths=0.7, zorder=3, clip_on=False)
+        across = np.full(len(values), at)
+        dots_x, dots_y = (values, across) if lying else (across, values)
+        axes.scatter(dots_x, dots_y, s=9, color="white", edgecolors=INK, linewidths=0.7, zorder=3, clip_on=False)
     end = max(mean + std, values.max())
     style: dict[str, Any] = {
         "textcoords": "offset points",
