@@ -290,7 +290,9 @@ def _bar(
         axes.errorbar(x, y, **whisker, color=INK, elinewidth=1.1, capsize=3)
         across = np.full(len(values), at)
         dots_x, dots_y = (values, across) if lying else (across, values)
-        axes.scatter(dots_x, dots_y, s=9, color="white", edgecolors=INK, linewidths=0.7, zorder=3, clip_on=False)
+        axes.scatter(
+            dots_x, dots_y, s=9, color="white", edgecolors=INK, linewidths=0.7, zorder=3, clip_on=False
+        )
     end = max(mean + std, values.max())
     style: dict[str, Any] = {
         "textcoords": "offset points",
