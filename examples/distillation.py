@@ -4,11 +4,11 @@ Prints the two trainings, then the accuracies of teacher and student, and the st
 three clouds without a teacher. The teacher starts from an image network, the student from nothing.
 """
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 
-import pointlift as pl
+from command_line import arguments, fit
+
 from pointlift.data import DataConfig
 from pointlift.methods.distillation.recipe import Distillation, DistillConfig
 from pointlift.methods.image2point import Image2Point
@@ -36,18 +36,15 @@ RECIPE = Distillation(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", default="runs/examples/distillation", help="folder of the run")
-    parser.add_argument("--alone", action="store_true", help="train the student without a teacher too")
-    args = parser.parse_args()
-    result = pl.fit(RECIPE, args.out, resume=(Path(args.out) / "recipe.yaml").is_file())
+    args = arguments(__doc__, "distillation", alone=(False, "train the student without a teacher too"))
+    result = fit(RECIPE, args.out)
     teacher, student = result.metrics["teacher_val_accuracy"], result.metrics["val_accuracy"]
     print(
         f"\nright on unseen clouds: teacher {teacher:.2f}, student {student:.2f}; see {args.out}/teacher too"
     )
     if args.alone:
         usual, folder = Image2Point(STUDENT, DATA, OPTIM, TRAINER), Path(f"{args.out}-alone")
-        alone = pl.fit(usual, folder, resume=(folder / "recipe.yaml").is_file())
+        alone = fit(usual, folder)
         print(f"the same student, alone: {alone.metrics['val_accuracy']:.2f}")
 
 

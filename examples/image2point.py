@@ -5,8 +5,7 @@ predictions. `--regime io` trains new input and output layers only, `--regime sc
 weights instead of the image network's.
 """
 
-import argparse
-from pathlib import Path
+from command_line import arguments, fit
 
 import pointlift as pl
 from pointlift.data import DataConfig
@@ -23,17 +22,16 @@ DATA = DataConfig(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", default="runs/examples/image2point", help="folder of the run")
-    parser.add_argument("--regime", default="all", help="what learns: io, io+stats, io+bn, all or scratch")
-    args = parser.parse_args()
+    args = arguments(
+        __doc__, "image2point", regime=("all", "what learns: io, io+stats, io+bn, all or scratch")
+    )
     recipe = Image2Point(
         model=ModelConfig("fractal_resnet", regime=args.regime, rule="repeat", axis="z"),
         data=DATA,
         optim=OptimConfig(lr=0.1, epochs=3),
         trainer=TrainerConfig(accelerator="cpu", enable_progress_bar=False),
     )
-    result = pl.fit(recipe, args.out, resume=(Path(args.out) / "recipe.yaml").is_file())
+    result = fit(recipe, args.out)
     accuracy = result.metrics["val_accuracy"]
     print(f"\naccuracy {accuracy:.2f}; {result.trainable:,} of {result.total:,} parameters learned")
 

@@ -5,25 +5,20 @@ features serve other tasks. Prints it for the embedded network on fractals like 
 `source="imagenet:FOLDER"` measures any timm network.
 """
 
-import argparse
-from pathlib import Path
+from command_line import arguments, fit
 
-import pointlift as pl
 from pointlift.methods.image_collapse import CollapseDataConfig, CollapseModelConfig, ImageCollapse
 
 PICTURES = "procedural:fractals?categories=6&train=8&val=4&size=32"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", default="runs/examples/image_collapse", help="folder of the run")
-    parser.add_argument("--model", default="fractal_resnet", help="any image network")
-    args = parser.parse_args()
+    args = arguments(__doc__, "image_collapse", model=("fractal_resnet", "any image network"))
     recipe = ImageCollapse(
         model=CollapseModelConfig(image_model=args.model, pretrained=True),
         data=CollapseDataConfig(source=PICTURES, size=32, resize=None, batch_size=16),
     )
-    result = pl.fit(recipe, args.out, resume=(Path(args.out) / "recipe.yaml").is_file())
+    result = fit(recipe, args.out)
     for split in ("train", "val"):
         pictures, cdnv = result.facts["pictures"][split], result.metrics[f"cdnv_{split}"]
         print(f"CDNV {cdnv:.3f} on {pictures} pictures ({split})")

@@ -4,10 +4,8 @@ Prints how well unseen pictures of the fractals are told apart, and the accuracy
 clouds with these weights. `source="imagenet:FOLDER"` and its like train on pictures of your own.
 """
 
-import argparse
-from pathlib import Path
+from command_line import arguments, fit
 
-import pointlift as pl
 from pointlift.data import DataConfig
 from pointlift.methods.image2point import Image2Point
 from pointlift.methods.image_pretraining.module import ImageOptimConfig
@@ -22,16 +20,14 @@ TRAINER = TrainerConfig(accelerator="cpu", enable_progress_bar=False)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", default="runs/examples/image_pretraining", help="folder of both runs")
-    out = Path(parser.parse_args().out)
+    out = arguments(__doc__, "image_pretraining").out
     pictures = ImagePretraining(
         model=ImageModelConfig("resnet18", options=SMALL),
         data=ImageDataConfig(categories=8, instances_per_class=24, val_instances=4, image_size=32),
         optim=ImageOptimConfig(lr=0.05, epochs=2, batch_size=32),
         trainer=TRAINER,
     )
-    trained = pl.fit(pictures, out / "images", resume=(out / "images" / "recipe.yaml").is_file())
+    trained = fit(pictures, out / "images")
     accuracy = trained.metrics["val_accuracy"]
     print(f"\n{accuracy:.2f} of unseen fractals named rightly; weights in {trained.checkpoint}")
 
@@ -45,7 +41,7 @@ def main() -> None:
         optim=OptimConfig(lr=0.1, epochs=2),
         trainer=TRAINER,
     )
-    result = pl.fit(clouds, out / "clouds", resume=(out / "clouds" / "recipe.yaml").is_file())
+    result = fit(clouds, out / "clouds")
     print(f"\naccuracy {result.metrics['val_accuracy']:.2f} on unseen clouds, {result.seconds:.0f} s")
 
 

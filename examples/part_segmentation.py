@@ -5,8 +5,7 @@ their parts are in mug.ply. `source="shapenetpart:FOLDER"` trains on ShapeNetPar
 model takes the encoder of a trained classifier.
 """
 
-import argparse
-from pathlib import Path
+from command_line import arguments, fit
 
 import pointlift as pl
 from pointlift.data import DataConfig
@@ -31,16 +30,14 @@ DATA = DataConfig(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", default="runs/examples/part_segmentation", help="folder of the run")
-    out = Path(parser.parse_args().out)
+    out = arguments(__doc__, "part_segmentation").out
     recipe = PartSegmentation(
         model=PartModelConfig(kind="ssg", options=SMALL, use_category=True),
         data=DATA,
         optim=OptimConfig(optimizer="adam", lr=5e-3, epochs=5),
         trainer=TrainerConfig(accelerator="cpu", enable_progress_bar=False),
     )
-    result = pl.fit(recipe, out, resume=(out / "recipe.yaml").is_file())
+    result = fit(recipe, out)
     instance, per_class = result.metrics["val_instance_miou"], result.metrics["val_class_miou"]
     print(f"\ninstance mIoU {instance:.2f}, class mIoU {per_class:.2f} on unseen objects")
 

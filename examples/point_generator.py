@@ -4,12 +4,9 @@ Trains the image network of stage I first. Prints how far generated clouds are f
 mover's distance in boxes of side 1) and writes one as generated.ply, which `pointlift view` shows.
 """
 
-import argparse
-from pathlib import Path
-
 import torch
+from command_line import arguments, fit
 
-import pointlift as pl
 from pointlift.data import DataConfig
 from pointlift.data.pictures.config import ViewConfig
 from pointlift.data.pictures.load import load_views
@@ -30,11 +27,9 @@ TRAINER = TrainerConfig(accelerator="cpu", enable_progress_bar=False)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", default="runs/examples/point_generator", help="folder of both runs")
-    out = Path(parser.parse_args().out)
+    out = arguments(__doc__, "point_generator").out
     stage_1 = ViewTeacher(TEACHER, VIEWS, DATA, OptimConfig(lr=0.05, epochs=3), TRAINER)
-    teacher = pl.fit(stage_1, out / "teacher", resume=(out / "teacher" / "recipe.yaml").is_file()).checkpoint
+    teacher = fit(stage_1, out / "teacher").checkpoint
     recipe = PointGeneration(
         generator=GeneratorConfig(n_points=64, hidden=[128, 128], batch_size=8, loss_weight=1.0),
         teacher=TeacherConfig(
@@ -45,7 +40,7 @@ def main() -> None:
         optim=OptimConfig(optimizer="adam", lr=1e-3, weight_decay=0.0, epochs=3, schedule="constant"),
         trainer=TRAINER,
     )
-    result = pl.fit(recipe, out / "generator", resume=(out / "generator" / "recipe.yaml").is_file())
+    result = fit(recipe, out / "generator")
     print(f"\ngenerated clouds are {result.metrics['val_loss']:.3f} from the true ones, unseen in training")
 
     network, _ = open_teacher(teacher)

@@ -5,10 +5,8 @@ hinton` (or huang, yang, mse, normalize-1, normalize-2, none) trains the student
 baselines instead.
 """
 
-import argparse
-from pathlib import Path
+from command_line import arguments, fit
 
-import pointlift as pl
 from pointlift.data import DataConfig
 from pointlift.data.pictures.config import ViewConfig
 from pointlift.methods.optim import OptimConfig
@@ -28,10 +26,9 @@ ADAM = OptimConfig(optimizer="adam", lr=2e-3, weight_decay=0.0, epochs=3)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", default="runs/examples/pointcmt", help="folder of the run")
-    parser.add_argument("--method", default="pointcmt", help="how the student learns from the image network")
-    args = parser.parse_args()
+    args = arguments(
+        __doc__, "pointcmt", method=("pointcmt", "how the student learns from the image network")
+    )
     recipe = PointCMT(
         model=ModelConfig("pointnet2-ssg", pretrained=False, regime="scratch", options=SMALL),
         data=DATA,
@@ -44,7 +41,7 @@ def main() -> None:
         optim=ADAM,
         trainer=TrainerConfig(accelerator="cpu", enable_progress_bar=False),
     )
-    result = pl.fit(recipe, args.out, resume=(Path(args.out) / "recipe.yaml").is_file())
+    result = fit(recipe, args.out)
     metrics = result.metrics
     print(
         f"\nright on unseen objects: image network {metrics.get('teacher_val_accuracy', float('nan')):.2f}, ",

@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from command_line import fit
 
 import pointlift as pl
 
@@ -19,9 +20,7 @@ import pointlift as pl
 def trained(folder: Path) -> Path:
     """A checkpoint to try things on, by a recipe that ships with pointlift."""
     changes = {"optim.epochs": 2, "data.classes": ["chair", "lamp", "table"], "data.test_per_class": 4}
-    return pl.fit(
-        "image2point/toy.yaml", folder, resume=(folder / "recipe.yaml").is_file(), overrides=changes
-    ).checkpoint
+    return fit("image2point/toy.yaml", folder, overrides=changes).checkpoint
 
 
 def main() -> None:

@@ -5,12 +5,9 @@ teaches point networks in the later stages (pointcmt.py runs all three). `kind="
 instead, for data that have them.
 """
 
-import argparse
-from pathlib import Path
-
 import torch
+from command_line import arguments, fit
 
-import pointlift as pl
 from pointlift.data import DataConfig
 from pointlift.data.pictures.config import ViewConfig
 from pointlift.data.pictures.load import load_views
@@ -30,9 +27,7 @@ VIEWS = ViewConfig(kind="projected", rig="simpleview-6", size=32, splat=2, shade
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", default="runs/examples/view_teacher", help="folder of the run")
-    args = parser.parse_args()
+    args = arguments(__doc__, "view_teacher")
     recipe = ViewTeacher(
         teacher=TeacherConfig("fractal_resnet"),
         views=VIEWS,
@@ -40,7 +35,7 @@ def main() -> None:
         optim=OptimConfig(lr=0.02, epochs=3),
         trainer=TrainerConfig(accelerator="cpu", enable_progress_bar=False),
     )
-    result = pl.fit(recipe, args.out, resume=(Path(args.out) / "recipe.yaml").is_file())
+    result = fit(recipe, args.out)
     print(f"\naccuracy {result.metrics['val_accuracy']:.2f} on unseen objects")
 
     network, _ = open_teacher(result.checkpoint, recipe.teacher)

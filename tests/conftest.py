@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from pointlift.data.procedural.shapes import dataset as shapes  # noqa: E402
 THREADS = 1 if WORKER else min(2, numba.config.NUMBA_NUM_THREADS)
 torch.set_num_threads(THREADS)
 numba.set_num_threads(THREADS)
+logging.getLogger("pointlift.kernels").setLevel(logging.WARNING)  # depends on what ran before
 MEMORY = 3 * 2**30  # bytes for one worker
 
 

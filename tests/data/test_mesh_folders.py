@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from file_writers import FACES, VERTICES, write_obj, write_off, write_ply, write_stl
+from folder_writers import write_mesh_folder
 from scipy.spatial import cKDTree
 
 from pointlift.core.mesh import Mesh
@@ -23,7 +24,6 @@ from pointlift.data.files.mesh_files import modelnet_meshes
 from pointlift.data.files.mesh_sampling import face_areas, has_surface
 from pointlift.data.procedural.shapes import make_mesh, mesh_seed
 from pointlift.data.procedural.writers import objects as writers
-from pointlift.data.procedural.writers.meshes import write_mesh_folder
 from pointlift.data.sources.mesh_folder import read_mesh_folder, sample_mesh
 from pointlift.data.sources.modelnet import read_modelnet_h5, read_modelnet_txt
 from pointlift.data.sources.open import available_splits, describe_source, open_dataset

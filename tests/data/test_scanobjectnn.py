@@ -10,9 +10,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from scan_writers import write_scanobjectnn, write_scanobjectnn_raw
 
 from pointlift.data.errors import DataError, MissingDataError
-from pointlift.data.procedural.writers.scans import write_scanobjectnn, write_scanobjectnn_raw
 from pointlift.data.sources.scanobjectnn import CLASSES, VARIANTS, read_scanobjectnn, scanobjectnn_layout
 
 

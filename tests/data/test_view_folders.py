@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from folder_writers import write_views
 from PIL import Image
 
 from pointlift.core.mesh import Mesh
@@ -18,7 +19,6 @@ from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.pictures.folders import ViewFolder, match_views, save_views
 from pointlift.data.procedural.shapes import make_mesh, make_shapes, mesh_seed
 from pointlift.data.procedural.writers.objects import write_modelnet_h5, write_modelnet_txt, write_off
-from pointlift.data.procedural.writers.views import write_views
 from pointlift.data.sample import Sample
 from pointlift.data.sources.modelnet import read_modelnet_h5, read_modelnet_off, read_modelnet_txt
 from pointlift.data.sources.object_names import object_name

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from folder_writers import write_views
 from PIL import Image
+from scan_writers import write_scanobjectnn, write_scanobjectnn_raw
 
 from pointlift.core.mesh import Mesh
 from pointlift.data.check import check_dataset
@@ -17,8 +19,6 @@ from pointlift.data.procedural.writers.objects import (
     write_off,
     write_shapenetpart,
 )
-from pointlift.data.procedural.writers.scans import write_scanobjectnn, write_scanobjectnn_raw
-from pointlift.data.procedural.writers.views import write_views
 from pointlift.data.sources.open import available_splits, describe_source, open_dataset
 
 CLASSES = ("chair", "lamp", "mug")

@@ -20,9 +20,9 @@ from pointlift.methods.pointcmt.baselines import (
     KnowledgeDistillation,
     normalize_1,
     normalize_2,
-    principal_directions,
     soft_divergence,
 )
+from pointlift.methods.pointcmt.inheritance import FeatureCode, fit_feature_code
 from pointlift.methods.pointcmt.student import TransferConfig
 from pointlift.methods.pointcmt.taught_clouds import FEATURES, TaughtClouds
 
@@ -36,10 +36,17 @@ def teacher(width: int = WIDTH) -> nn.Linear:
 
 
 def module(method: str, width: int = WIDTH, **options: Any) -> KnowledgeDistillation:
-    principal = principal_directions(features(20, width=width), WIDTH // 2) if method == "huang" else None
     transfer = TransferConfig(method, **options)  # type: ignore[arg-type]
-    made = KnowledgeDistillation(student(), CLASSES, width, transfer, teacher(width), principal, regime=None)
+    coded = code(width) if method == "huang" else None
+    made = KnowledgeDistillation(student(), CLASSES, width, transfer, teacher(width), coded, regime=None)
     return silent(made)  # type: ignore[no-any-return]
+
+
+def code(width: int = WIDTH) -> FeatureCode:
+    """One that nobody trained."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return FeatureCode(width, WIDTH // 2)
 
 
 def softmax(x: np.ndarray) -> np.ndarray:
@@ -87,22 +94,27 @@ def literal_transfer(
         return np.asarray(x @ cls["weight"].T + cls["bias"])
 
     def layer(name: str, x: np.ndarray) -> np.ndarray:
-        state = {k: v.detach().double().numpy() for k, v in made.learned[name].state_dict().items()}
-        return np.asarray(x @ state["weight"].T + state["bias"])
+        state = {
+            k: v.detach().double().numpy()
+            for k, v in made.learned.get_submodule(name).state_dict(keep_vars=True).items()
+        }
+        for part in ("", "0.", "2."):  # one linear layer, or two around a ReLU
+            if f"{part}weight" in state:
+                x = np.maximum(x, 0) if part == "2." else x
+                x = x @ state[f"{part}weight"].T + state[f"{part}bias"]
+        return np.asarray(x)
 
     def unit(x: np.ndarray) -> np.ndarray:
         return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True))
 
     if method == "hinton":
-        p, q = softmax(classify(t) / 4), softmax(z / 4)
-        return float(16 * (p * np.log(p / q)).sum(1).mean())
+        p, q = softmax(classify(t)), softmax(z)
+        return float((p * np.log(p / q)).sum(1).mean())
     if method == "huang":
         half = WIDTH // 2
-        mean, directions = (
-            x.double().numpy() for x in principal_directions(features(20, width=t.shape[1]), half)
-        )
-        c = unit((t - mean) @ directions.T)
-        near, far = unit(layer("inherit", f[:, :half])), unit(layer("explore", f[:, half:]))
+        c = unit(layer("inheritance.code.encoder", t))
+        near = unit(layer("inheritance.inherit", f[:, :half]))
+        far = unit(layer("inheritance.explore", f[:, half:]))
         return float((((c - near) ** 2).sum(1) - ((c - far) ** 2).sum(1)).mean())
     r = layer("regressor", f) if t.shape[1] != WIDTH else f
     if method == "yang":
@@ -125,8 +137,7 @@ def test_the_loss_is_what_the_text_says(method: str, width: int) -> None:
         transfer, rel=2e-5, abs=1e-6
     )
     ce = float(functional.cross_entropy(logits, data.labels["class"]))
-    usual = (0.1, 0.9) if method == "hinton" else (1.0, 1.0)
-    assert float(made.training_step(data, 0)) == pytest.approx(usual[0] * ce + usual[1] * transfer, rel=2e-5)
+    assert float(made.training_step(data, 0)) == pytest.approx(ce + transfer, rel=2e-5), "eqs. 6 and 13: 1, 1"
     weighted = module(method, width, weight=5.0, label_weight=0.5).eval()
     assert float(weighted.training_step(data, 0)) == pytest.approx(0.5 * ce + 5 * transfer, rel=2e-5)
 
@@ -141,7 +152,7 @@ def test_what_the_transfer_reaches(method: str) -> None:
     last = f"net.head.{len(made.net.head) - 1}."  # type: ignore[arg-type]
     student_names = {n for n, _ in made.named_parameters() if n.startswith("net.")}
     encoder = {n for n in student_names if not n.startswith(last)}
-    learned = {n for n, _ in made.named_parameters() if n.startswith("learned.")}
+    learned = {n for n, p in made.named_parameters() if n.startswith("learned.") and p.requires_grad}
     assert reached == (student_names if method == "hinton" else encoder | learned)
     assert all(not p.requires_grad for n, p in made.named_parameters() if n.startswith("teacher_classifier."))
     assert bool(learned) == (method != "hinton")
@@ -161,12 +172,12 @@ def test_normalisation_statistics_are_constants() -> None:
 def test_inheritance_pulls_and_exploration_pushes() -> None:
     made, data = module("huang"), batch()
     points = torch.rand(6, WIDTH, requires_grad=True)
-    mean, directions = made.principal_mean, made.principal_directions
-    compressed = functional.normalize((data.extras[FEATURES] - mean) @ directions.T, dim=1)
+    part = made.learned["inheritance"]
+    compressed = functional.normalize(code().encode(data.extras[FEATURES]), dim=1)
 
     def alignment(x: Tensor) -> list[float]:
         half = WIDTH // 2
-        parts = (made.learned["inherit"](x[:, :half]), made.learned["explore"](x[:, half:]))
+        parts = (part.inherit(x[:, :half]), part.explore(x[:, half:]))
         return [float((functional.normalize(p, dim=1) * compressed).sum(1).mean()) for p in parts]
 
     before = alignment(points)
@@ -177,17 +188,55 @@ def test_inheritance_pulls_and_exploration_pushes() -> None:
     assert after[0] > before[0] and after[1] < before[1]
 
 
-def test_principal_directions_are_those_of_the_singular_values() -> None:
-    rows = features(50, width=9) * np.arange(1, 10, dtype=np.float32)
-    mean, directions = principal_directions(rows, 4)
-    centred = rows.astype(np.float64) - rows.mean(0)
-    expected = np.linalg.svd(centred, full_matrices=False)[2][:4]
-    assert np.allclose(mean, rows.mean(0), atol=1e-5)
-    assert np.allclose(np.abs((directions.double().numpy() * expected).sum(1)), 1, atol=1e-5)
-    few = principal_directions(features(3, width=9), 6)[1]
-    assert torch.allclose(few @ few.T, torch.eye(6), atol=1e-5), "fewer objects than directions"
-    with pytest.raises(ValueError, match="1 to 9 principal directions, asked for 10"):
-        principal_directions(rows, 10)
+def test_the_code_restores_features_of_few_dimensions() -> None:
+    """Three numbers lie behind nine channels: a code of three restores them, one of one does not."""
+    draw = np.random.default_rng(0)
+    rows = np.tanh(draw.normal(size=(300, 3)) @ draw.normal(size=(3, 9)) / 2).astype(np.float32)
+    enough, little = fit_feature_code(rows, 3, steps=400), fit_feature_code(rows, 1, steps=400)
+    left = float(
+        ((enough(torch.from_numpy(rows)).numpy() - rows) ** 2).sum() / ((rows - rows.mean(0)) ** 2).sum()
+    )
+    assert enough.explained == pytest.approx(1 - left, abs=1e-4) and enough.explained > 0.7
+    assert little.explained < enough.explained - 0.2 and not any(p.requires_grad for p in enough.parameters())
+    first, again, other = (fit_feature_code(rows, 3, seed, steps=3) for seed in (0, 0, 1))
+    assert all(torch.equal(x, y) for x, y in zip(first.state_dict().values(), again.state_dict().values()))
+    assert not torch.equal(first.encoder[0].weight, other.encoder[0].weight)
+    assert np.isnan(fit_feature_code(np.ones((4, 5), np.float32), 2, steps=1).explained), "nothing to explain"
+    for bad in (np.ones((0, 5), np.float32), np.ones((4, 2), np.float32)):
+        with pytest.raises(ValueError, match="cannot make codes of 3: expected at least one feature"):
+            fit_feature_code(bad, 3)
+
+
+def test_two_students_teach_each_other() -> None:
+    """Each learns its own losses, and the other's answers as constants; the first alone is counted."""
+    made = KnowledgeDistillation(
+        student(),
+        CLASSES,
+        WIDTH,
+        TransferConfig("huang", mutual=True),
+        None,
+        code(),
+        regime="scratch",
+        seed=4,
+    )
+    silent(made.eval())
+    assert made.peer is not None
+    data = batch()
+    ours, theirs = made(data), made.peer(data)
+    assert not torch.allclose(ours, theirs), "the second student starts from other weights"
+    p, q = (softmax(x.detach().double().numpy()) for x in (ours, theirs))
+    alone = [float(part._own_losses(data)[1]["loss"]) for part in (made, made.peer)]
+    to_us, to_them = (float((a * np.log(a / b)).sum(1).mean()) for a, b in ((q, p), (p, q)))
+    terms = made.losses(data)
+    assert float(terms["mutual"]) == pytest.approx(to_us, rel=1e-4)
+    assert float(terms["loss"]) == pytest.approx(sum(alone) + to_us + to_them, rel=1e-4)
+    terms["mutual"].backward()
+    assert all(x.grad is None for x in made.peer.parameters()), "the other's answer is a constant"
+    assert any(x.grad is not None for x in made.net.parameters())
+    optimised = {id(x) for x in made.trained_parameters()}
+    assert {id(x) for x in [*made.net.parameters(), *made.peer.net.parameters()]} <= optimised
+    with pytest.raises(ValueError, match="mutual is huang's, but method is 'yang'"):
+        TransferConfig("yang", mutual=True)
 
 
 def test_layers_beside_the_student_learn_and_the_teacher_does_not(tmp_path: Path) -> None:
@@ -224,7 +273,7 @@ def test_refusals() -> None:
         KnowledgeDistillation(student(), CLASSES, WIDTH, TransferConfig("yang"), nn.Linear(WIDTH, 4))
     with pytest.raises(
         ValueError,
-        match="huang needs 6 principal directions of 12 channels, half the student's feature, got none",
+        match="huang needs an auto-encoder of the image network's features of 12 channels, got none",
     ):
         KnowledgeDistillation(student(), CLASSES, WIDTH, TransferConfig("huang"))
     wrong: dict[str, tuple[float, str]] = {

@@ -103,18 +103,35 @@ def test_the_distance_is_the_best_of_all_bijections(box: str, reduction: str) ->
 
 def test_the_auction_is_within_its_epsilon_of_the_exact_distance() -> None:
     a, b = random_clouds(4, 64).float(), random_clouds(4, 64, seed=1).float()
-    exact = CloudDistance(matching="exact")(a, b)
+    exact = CloudDistance("centred", matching="exact")(a, b)
     for epsilon in (0.05, 0.01):
-        near = CloudDistance(epsilon=epsilon)(a, b)
+        near = CloudDistance("centred", epsilon=epsilon)(a, b)
         assert bool((near >= exact - 1e-6).all()) and bool((near <= exact + epsilon).all())
 
 
-def test_the_distance_has_the_gradient_of_its_value() -> None:
+def test_epsilon_means_the_same_in_all_units() -> None:
+    """Without a box it is in longest sides of the second cloud: millimetres take no longer than metres."""
+    a, b = random_clouds(4, 64), random_clouds(4, 64, seed=1)
+    metres = CloudDistance("none", epsilon=0.02)(a, b)
+    for scale in (1e-3, 1e3, 1e6):
+        there = CloudDistance("none", epsilon=0.02)(a * scale, b * scale)
+        torch.testing.assert_close(there / scale, metres, rtol=1e-6, atol=0)
+        exact, side = CloudDistance("none", matching="exact")(a * scale, b * scale), b.amax(1) - b.amin(1)
+        assert bool((there <= exact + 0.02 * scale * side.amax(1) * (1 + 1e-6)).all())
+    assert CloudDistance().box == "none", "equations 4 and 5"
+    point = torch.ones(1, 4, 3)
+    assert CloudDistance("none")(point, point).tolist() == [0.0]
+    assert CloudDistance("none")(point + torch.tensor([3.0, 0, 0]), point).tolist() == [3.0], "place counts"
+
+
+@pytest.mark.parametrize("box", ["centred", "none"])
+def test_the_distance_has_the_gradient_of_its_value(box: str) -> None:
     """Numeric derivative of the whole, box included: generic clouds keep their bijection and their extreme
     points on a small step.
     """
     a, b = random_clouds(2, 5).requires_grad_(), random_clouds(2, 5, seed=1)
-    torch.autograd.gradcheck(lambda x: CloudDistance(matching="exact")(x, b), (a,), eps=1e-6, atol=1e-6)
+    distance = CloudDistance(box, matching="exact")  # type: ignore[arg-type]
+    torch.autograd.gradcheck(lambda x: distance(x, b), (a,), eps=1e-6, atol=1e-6)
 
 
 def test_as_many_points_as_are_generated_are_picked() -> None:

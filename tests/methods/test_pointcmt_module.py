@@ -70,6 +70,39 @@ def test_classifier_enhancement_is_equation_7() -> None:
     assert float(far) == pytest.approx(200), "where the logarithm of a softmax is infinite"
 
 
+def test_dropout_is_the_classifiers() -> None:
+    """F_pts is whole where it is compared; the student's own answers in training are those behind dropout."""
+    made = PointCMTStudent(
+        student(dropout=0.5),
+        CLASSES,
+        WIDTH,
+        PointGenerator(WIDTH, 8, hidden=[16, 16]),
+        None,
+        EXACT,
+        regime=None,
+    )
+    silent(made.train())
+    dropout, data = made.dropout, batch()
+    assert dropout is not None and dropout.p == 0.5 and dropout.training
+    seen = list[Tensor]()
+    hook = dropout.register_forward_hook(lambda _, given, out: seen.append(torch.stack([given[0], out])))
+    torch.manual_seed(0)
+    points = made.encode(data)
+    whole, passed = seen.pop()
+    assert torch.equal(whole, passed) and torch.equal(whole, points), "nothing is dropped of the feature"
+    assert dropout.training, "and it goes on dropping afterwards"
+    logits = made.classify(points)
+    whole, dropped = seen.pop()
+    assert torch.equal(whole, points) and bool((dropped[points > 0] == 0).any())
+    assert torch.allclose(logits, made.classifier(dropped))
+    seen.clear()
+    made.losses(data)
+    hook.remove()
+    assert len(seen) == 2, "once for the encoder, once for the answers: the image's feature passes none"
+    assert made.eval().dropout is not None and torch.equal(made.classify(points), made.classifier(points))
+    assert module().dropout is not None, "one of probability 0"
+
+
 def test_feature_enhancement_is_equation_5() -> None:
     generator = PointGenerator(WIDTH, 8, hidden=[16, 16]).eval()
     points, images = torch.rand(3, WIDTH), torch.rand(3, WIDTH)

@@ -19,12 +19,14 @@ from pointlift.models import create_model
 WIDTH, CLASSES, POINTS = 12, 3, 32
 SHAPE: dict[str, Any] = {
     "npoint": [8, 4], "radii": [0.4, 0.8], "nsample": [4, 4], "mlps": [[8, 8], [8, 16]],
-    "global_mlp": [16, 24], "dropout": 0.0,
+    "global_mlp": [16, 24],
 }  # fmt: skip
 
 
-def student(seed: int = 3, width: int = WIDTH) -> nn.Module:
-    return create_model("pointnet2-ssg", num_classes=CLASSES, seed=seed, head=[width], **SHAPE)
+def student(seed: int = 3, width: int = WIDTH, dropout: float = 0.0) -> nn.Module:
+    return create_model(
+        "pointnet2-ssg", num_classes=CLASSES, seed=seed, head=[width], dropout=dropout, **SHAPE
+    )
 
 
 def clouds(n: int = 6, seed: int = 0) -> CloudDataset:

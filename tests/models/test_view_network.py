@@ -9,10 +9,13 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from pointlift.core.point_batch import PointBatch
 from pointlift.models import image_network
 from pointlift.models.images.fractal_resnet import fractal_resnet
+from pointlift.models.points.simpleview import SimpleView
 from pointlift.teachers.image_features import without_classifier
 from pointlift.teachers.view_network import SimpleViewBackbone, ViewNetwork
+from pointlift.views import simple_view_images
 
 
 def parameters(net: nn.Module) -> int:
@@ -109,6 +112,46 @@ def test_one_channel_and_fixed_weights() -> None:
     )
 
 
+def test_fusion_is_simpleviews() -> None:
+    """The same 803,992 parameters, and with the same weights the same logits of the same depth pictures."""
+    whole = ViewNetwork(SimpleViewBackbone(), 40, "fusion", image_size=32, classifier="none", views=6).eval()
+    own = SimpleView(num_classes=40, image_size=32).eval()
+    assert parameters(whole) == parameters(own) == 803_992 and whole.embed_dim == 128
+    for name in ("stem", "layer1", "layer2", "layer3", "layer4"):
+        own.get_submodule(name).load_state_dict(whole.trunk.get_submodule(name).state_dict())
+    own.head.load_state_dict(
+        {
+            **whole.projection.state_dict(),
+            **{f"classifier.{k}": v for k, v in whole.classifier.state_dict().items()},
+        }
+    )
+    draw = torch.Generator().manual_seed(5)
+    cloud = PointBatch.from_list([torch.rand(200, 3, generator=draw) - 0.5 for _ in range(3)])
+    depth = simple_view_images(cloud, 32, 1.4)
+    pictures = depth.reshape(3, 6, 1, 32, 32).expand(-1, -1, 3, -1, -1)
+    with torch.no_grad():
+        torch.testing.assert_close(whole(pictures), own(cloud), rtol=1e-4, atol=1e-5)
+        turned = whole(pictures[:, [1, 0, 2, 3, 4, 5]])
+        assert not torch.allclose(turned, whole(pictures)), "the order of the views counts"
+    assert ViewNetwork(
+        SimpleViewBackbone(), 4, "fusion", 512, image_size=32, classifier="none", views=3
+    ).embed(torch.rand(2, 3, 3, 32, 32)).shape == (2, 512)
+    with pytest.raises(ValueError, match="got 5 views of every object, but its fusion joins 6"):
+        whole(torch.rand(2, 5, 3, 32, 32))
+    with pytest.raises(ValueError, match="pooling is 'fusion' and views None, expected how many views"):
+        ViewNetwork(SimpleViewBackbone(), 4, "fusion", image_size=32, classifier="none")
+
+
+def test_simpleview_of_colours() -> None:
+    colored = ViewNetwork(SimpleViewBackbone(channels=3), 4, image_size=32, classifier="none").eval()
+    assert colored.in_channels == 3 and len(colored.arguments["mean"]) == 3
+    red, blue = torch.zeros(2, 2, 1, 3, 32, 32).unbind(0)
+    red[:, :, 0], blue[:, :, 2] = 1, 1
+    assert not torch.allclose(colored.embed(red), colored.embed(blue))
+    with pytest.raises(ValueError, match="simpleview: channels is 4, expected 1"):
+        SimpleViewBackbone(channels=4)  # type: ignore[arg-type]
+
+
 def test_batch_norm_does_not_move_while_it_is_made() -> None:
     image = fractal_resnet()
     made = ViewNetwork(image, 3, image_size=32)
@@ -155,7 +198,7 @@ class Chatty(nn.Module):
         ),
         (lambda: nn.Linear(3, 4), {}, "a single linear layer"),
         (fractal_resnet, {"classifier": "head"}, "the network has no module 'head'"),
-        (fractal_resnet, {"pooling": "median"}, "pooling must be one of max, mean, got 'median'"),
+        (fractal_resnet, {"pooling": "median"}, "pooling must be one of max, mean, fusion, got 'median'"),
         (fractal_resnet, {"width": 0}, "width must be an integer of at least 1, got 0"),
         (fractal_resnet, {"std": [0.0]}, "std is .* above 0"),
         (fractal_resnet, {"mean": [0.1, 0.2]}, "expected 3 numbers each"),

@@ -14,9 +14,8 @@ from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from pointlift.ops.distances import match_points
-from pointlift.ops.neighbors import ball_query, balls, cpu, grid, knn, tree
+from pointlift.ops.neighbors import ball_query, balls, cpu, knn, tree
 from pointlift.ops.neighbors.duplicates import is_crowded, thin
-from pointlift.ops.neighbors.grid import in_ball_by_grid
 from pointlift.ops.sampling import farthest_point_sampling
 
 CROWDS = ("all equal", "half equal", "ten places", "line", "lattice", "outlier", "signed zeros")
@@ -113,7 +112,7 @@ def test_balls_of_large_crowded_clouds_equal_all_distances(
 ) -> None:
     # what counts as large, as a crowded cell and as a ball of many points is a third of what it is otherwise
     monkeypatch.setattr(cpu, "_LARGE", 2048)
-    monkeypatch.setattr(grid, "_CROWDED", 85)
+    monkeypatch.setattr(balls, "_CROWDED", 85)
     monkeypatch.setattr(balls, "MANY", 683)
     cloud = crowd(name, 2167, dtype)
     query = torch.cat([cloud[:250], cloud[:50] + 0.125, 3 * cloud[50:100] + 100])
@@ -127,7 +126,7 @@ def test_a_grid_is_declined_where_an_outlier_makes_its_cells_wide() -> None:
     squared, index = np.array([1e-4], np.float32), np.full((300, 4), 77, np.int64)
     for name, expected in (("outlier", False), ("lattice", True)):
         cloud = crowd(name, 6500).numpy()
-        assert in_ball_by_grid(balls.Asked(cloud[:300], cloud, squared, 0, index), 1) is expected
+        assert balls.in_ball_by_grid(balls.Asked(cloud[:300], cloud, squared, 0, index), 1) is expected
         assert bool((index == 77).all()) is not expected
     assert {balls.EMPTY, balls.UNDECIDED}.isdisjoint(range(6500))
 

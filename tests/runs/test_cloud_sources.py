@@ -4,6 +4,7 @@ and no normalisation but what it asks for.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,17 +16,19 @@ from scipy.spatial.distance import cdist, pdist
 import pointlift
 from pointlift.commands.main import main
 from pointlift.data.config import DataConfig
-from pointlift.data.procedural.writers.meshes import write_mesh_folder
 from pointlift.data.procedural.writers.objects import (
     MODELNET40_CLASSES,
     write_modelnet_txt,
     write_shapenetpart,
 )
-from pointlift.data.procedural.writers.scans import write_scanobjectnn, write_scanobjectnn_raw
 from pointlift.data.training_clouds import load_splits, preprocessing
 from pointlift.tasks import open_task
 from pointlift.tasks.classify import Classify
 from pointlift.weights.checkpoints import save_checkpoint
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+from folder_writers import write_mesh_folder
+from scan_writers import write_scanobjectnn, write_scanobjectnn_raw
 
 
 def drawn(config: DataConfig, channels: int, training: bool) -> list[np.ndarray]:

@@ -298,8 +298,8 @@ def test_parts_that_do_not_fit_are_named(finished: tuple[Path, RunResult], tmp_p
         ("No teacher at", {"teacher": replace(TEACHER, checkpoint=str(tmp_path / "none"))}),
         ("No point generator at", {"generator": replace(generator, checkpoint=str(tmp_path / "none"))}),
         ("is no point generator", {"generator": replace(generator, checkpoint=str(path))}),
-        (r"trained with generator\.box 'centred' and here it is 'none'",
-         {"generator": replace(generator, box="none")}),
+        (r"trained with generator\.box 'none' and here it is 'centred'",
+         {"generator": replace(generator, box="centred")}),
     ):  # fmt: skip
         with pytest.raises((ValueError, FileNotFoundError), match=message):
             fit(tmp_path / "run", **{**given, **changes})

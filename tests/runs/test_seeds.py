@@ -63,7 +63,7 @@ METHODS: dict[str, Callable[[int], Experiment]] = {
     # only the layers that are new beside the image network
     "image2point, io": lambda seed: Image2Point(ModelConfig(NAME, regime="io"), FEW, OPTIM, TRAINER, seed),
     "distillation": lambda seed: Distillation(
-        FRESH, ModelConfig(NAME), FEW, OPTIM, OPTIM, DistillConfig(), TRAINER, seed
+        FRESH, FEW, OPTIM, TRAINER, seed, ModelConfig(NAME), OPTIM, DistillConfig()
     ),
     "view_teacher": lambda seed: ViewTeacher(TEACHER, ViewConfig(size=16), DATA, OPTIM, TRAINER, seed),
     "point_generator": point_generator,

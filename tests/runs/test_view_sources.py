@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,6 @@ from pointlift.data.pictures.config import ViewConfig
 from pointlift.data.pictures.load import load_views
 from pointlift.data.pictures.sources import ViewSource
 from pointlift.data.procedural.writers.objects import write_modelnet_txt, write_off
-from pointlift.data.procedural.writers.views import write_views
 from pointlift.data.sample import Sample
 from pointlift.data.training_clouds import load_splits
 from pointlift.methods.optim import OptimConfig
@@ -32,6 +32,9 @@ from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.runs.folder import RunFolder, RunWriteError
 from pointlift.teachers.files import TeacherConfig, open_teacher
 from pointlift.views import render_mesh, rig
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+from folder_writers import write_views
 
 CLASSES = ["chair", "mug"]
 DATA = DataConfig(classes=CLASSES, train_per_class=3, test_per_class=2, n_points=200, batch_size=4)

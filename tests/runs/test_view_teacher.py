@@ -171,7 +171,7 @@ def test_what_does_not_fit(tmp_path: Path) -> None:
 
 def test_teacher_files(finished: tuple[Path, RunResult], tmp_path: Path) -> None:
     path = finished[1].checkpoint
-    with pytest.raises(CheckpointError, match="a file never runs code"):
+    with pytest.raises(CheckpointError, match="a checkpoint never runs code"):
         open_teacher(path)
     with pytest.raises(FileNotFoundError, match="No teacher at"):
         open_teacher(tmp_path / "none")

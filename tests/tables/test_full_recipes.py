@@ -27,8 +27,6 @@ from pointlift.data.procedural.writers.objects import (
     write_off,
     write_shapenetpart,
 )
-from pointlift.data.procedural.writers.scans import write_scanobjectnn, write_scanobjectnn_raw
-from pointlift.data.procedural.writers.views import write_views
 from pointlift.models import image_network
 from pointlift.runs.recipes import Recipe, resolve
 from pointlift.tables.code_fingerprints import this_package
@@ -37,7 +35,9 @@ from pointlift.tables.fingerprint import FileIdentities
 from pointlift.tables.plan import Plan, Run, filled, make_plan
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+from folder_writers import write_views
 from image_writers import write_imagenet, write_tiny_imagenet
+from scan_writers import write_scanobjectnn, write_scanobjectnn_raw
 
 FEW_POINTS = {
     "n_points": 128,

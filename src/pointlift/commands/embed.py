@@ -65,7 +65,9 @@ def embed(
     named, problems = named_files(files)
     written = FeatureFile(out, per)
     check_outputs([written.target], named)
-    task = open_task(checkpoint, image_model, up_axis, seed, device, draws, nonfinite)
+    task = open_task(
+        checkpoint, image_model, device=device, up_axis=up_axis, seed=seed, draws=draws, nonfinite=nonfinite
+    )
     task.check_category(category)
     task.check_embed(per)
     warn(task.doubt(category))

@@ -87,7 +87,9 @@ def predict(
         )
     coloured = [Path(out)] if alone else coloured
     check_outputs([*coloured, out], named)
-    task = open_task(checkpoint, image_model, up_axis, seed, device, draws, nonfinite)
+    task = open_task(
+        checkpoint, image_model, device=device, up_axis=up_axis, seed=seed, draws=draws, nonfinite=nonfinite
+    )
     task.check_category(category)
     if coloured:
         task.check_colors()

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["view"]
 
+INTENSITY = (".las", ".laz", ".bin", ".pts")  # whose first further column it is
+
 
 def view(
     files: list[str],
@@ -66,7 +68,9 @@ def view(
         from pointlift.tasks import open_task
         from pointlift.tasks.files import warn
 
-        task = open_task(checkpoint, image_model, up_axis, seed, device, nonfinite=nonfinite)
+        task = open_task(
+            checkpoint, image_model, device=device, up_axis=up_axis, seed=seed, nonfinite=nonfinite
+        )
         task.check_category(category)
         read, show = task.predictor.read, lambda cloud: task.view(cloud, category)
         up, why = task.predictor.up_axis, "as in training"
@@ -93,9 +97,18 @@ def view(
 
 
 def _plain(cloud: PointFile) -> ViewCloud:
+    """The cloud as its file has it; the viewer itself says how many points there are."""
     from pathlib import Path
 
     from pointlift.report import ViewCloud
 
-    kind = "points sampled on the mesh" if cloud.from_mesh else "points"
-    return ViewCloud(Path(cloud.path).name, cloud.xyz, colors=cloud.colors, caption=f"{len(cloud):,} {kind}")
+    path, further = Path(cloud.path), cloud.features
+    told = further is not None and further.shape[1] > 0 and bool((further[:, 0] != further[0, 0]).any())
+    return ViewCloud(
+        path.name,
+        cloud.xyz,
+        colors=cloud.colors,
+        caption="points sampled on the mesh" if cloud.from_mesh else "",
+        scalar=further[:, 0] if further is not None and told else None,
+        scalar_name="intensity" if path.suffix.lower() in INTENSITY else "feature",
+    )

@@ -17,20 +17,12 @@ __all__ = ["Classification", "Labelling", "known_classes"]
 class Labelling(Method):
     """Trains `net` to choose among labels: cross entropy, and the share of right answers in training.
 
-    net: from a batch to (R, num_labels) logits, a row for whatever is labelled. The rest: of `Method`.
+    net: from a batch to (R, num_labels) logits, a row for whatever is labelled. settings: of `Method`.
     A subclass says in `classes` what the labels are.
     """
 
-    def __init__(
-        self,
-        net: nn.Module,
-        num_labels: int,
-        regime: str | None = None,
-        optim: OptimConfig | None = None,
-        seed: int = 0,
-        total_steps: int | None = None,
-    ) -> None:
-        super().__init__(net, regime, optim, seed, total_steps)
+    def __init__(self, net: nn.Module, num_labels: int, **settings: Any) -> None:
+        super().__init__(net, **settings)
         self.loss = self.optim.class_loss(num_labels)
         self.train_accuracy = self.epoch_mean()
 
@@ -96,7 +88,7 @@ class Classification(Labelling):
         seed: int = 0,
         total_steps: int | None = None,
     ) -> None:
-        super().__init__(net, num_classes, regime, optim, seed, total_steps)
+        super().__init__(net, num_classes, regime=regime, optim=optim, seed=seed, total_steps=total_steps)
         self.confusion = MulticlassConfusionMatrix(num_classes)
 
     def classes(self, batch: Any) -> Tensor:

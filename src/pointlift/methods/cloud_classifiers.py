@@ -39,6 +39,12 @@ class CloudClassifier(Experiment):
     best: ClassVar[Best] = ("val_accuracy", "max")
     task: ClassVar[str] = "classify"
 
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    optim: OptimConfig = OptimConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    seed: int = 0
+
     def student(
         self, splits: CloudSplits, seed: int, **loading: Any
     ) -> tuple[CloudData, CloudNetwork, dict[str, Any]]:
@@ -47,19 +53,17 @@ class CloudClassifier(Experiment):
 
         seed: of new weights and of the steps; the loaders have the recipe's. loading: of `CloudData`.
         """
-        run: Any = self  # every one of them has these groups
-        clouds = cloud_loaders(splits, run.data, run.model.in_channels, run.seed, run.trainer, **loading)
-        net = build_network(run.model, len(splits.train.classes), seed, run.data.voxel_size)
-        steps = optimizer_steps(clouds.steps_per_epoch, run.optim.epochs, run.trainer)
+        clouds = cloud_loaders(splits, self.data, self.model.in_channels, self.seed, self.trainer, **loading)
+        net = build_network(self.model, len(splits.train.classes), seed, self.data.voxel_size)
+        steps = optimizer_steps(clouds.steps_per_epoch, self.optim.epochs, self.trainer)
         return (
             clouds,
             net,
-            {"regime": run.model.regime, "optim": run.optim, "seed": seed, "total_steps": steps},
+            {"regime": self.model.regime, "optim": self.optim, "seed": seed, "total_steps": steps},
         )
 
     def judged(self) -> CloudDataset:
-        # every one of them has these groups
-        splits = load_splits(self.data, self.seed)  # type: ignore[attr-defined]
+        splits = load_splits(self.data, self.seed)
         return splits.val if splits.test is None else splits.test
 
     def summary(self, result: Any) -> str:

@@ -14,14 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pointlift.data.config import DataConfig
 from pointlift.data.training_clouds import load_splits
 from pointlift.methods.base import Place, Training
 from pointlift.methods.classification import Classification
 from pointlift.methods.cloud_classifiers import CloudClassifier, classifier_training
-from pointlift.methods.optim import OptimConfig
-from pointlift.methods.trainer_config import TrainerConfig
-from pointlift.models.config import ModelConfig
 
 __all__ = ["Image2Point"]
 
@@ -37,12 +33,6 @@ class Image2Point(CloudClassifier):
 
     method: ClassVar[str] = "image2point"
     out: ClassVar[str] = "runs/image2point"
-
-    model: ModelConfig = ModelConfig()
-    data: DataConfig = DataConfig()
-    optim: OptimConfig = OptimConfig()
-    trainer: TrainerConfig = TrainerConfig()
-    seed: int = 0
 
     def build(self, place: Place) -> Training:
         """Raises what `load_splits` and `build_network` raise."""

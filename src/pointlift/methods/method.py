@@ -94,6 +94,10 @@ class Method(lightning.LightningModule):
         """Forget the last evaluation."""
         self.val_loss.reset()
 
+    def networks(self) -> list[nn.Module]:
+        """The networks whose batch statistics follow `optim.bn_momentum`."""
+        return [self.net]
+
     def trained_parameters(self) -> list[nn.Parameter]:
         """The parameters that the optimizer moves."""
         return [p for p in self.net.parameters() if p.requires_grad]
@@ -129,7 +133,7 @@ class Method(lightning.LightningModule):
         torch.manual_seed(int(key.generate_state(1, np.uint64)[0]) >> 1)
         if self.optim.bn_momentum is not None:  # here, as an epoch that is resumed in its middle has no start
             momentum = self.optim.batch_momentum(self.global_step, *self._length())
-            for module in _batch_norms(self.net):
+            for module in [norm for net in self.networks() for norm in _batch_norms(net)]:
                 module.momentum = momentum
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["ModelConfig", "Regime"]
+__all__ = ["ImageWeightsConfig", "ModelConfig", "Regime"]
 
 Regime = Literal["io", "io+stats", "io+bn", "all", "scratch"]
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """The network: which image model, with which weights, inflated how, and what of it learns.
+class ImageWeightsConfig:
+    """An image model and its weights.
 
     Attributes:
         image_model: a timm name, "torchvision:NAME", "fractal_resnet" (embedded weights),
@@ -21,10 +21,6 @@ class ModelConfig:
             "pointnet2-msg", "dgcnn", "rscnn", "pointmlp", "simpleview", "linear-network".
         image_options: keyword arguments of the image model's constructor, e.g. {layers:
             [1, 1, 1, 1]} for timm's ResNets.
-        network: what becomes of the image model: "inflated", "point-vit" (vision transformers), "simpleview"
-            (ResNets on depth pictures),
-            or "auto", which lifts vision transformers to point-vit and inflates everything else.
-        options: keyword arguments of a network that is not inflated, e.g. {npoint: [256, 64]}.
         pretrained: start from the weights that belong to the name;
             a function of your own decides that itself.
         weights: a file of image weights (.safetensors .pth .pt .th .t7) to load instead.
@@ -37,13 +33,37 @@ class ModelConfig:
             beginning of names that ends with a dot; null as new name leaves it out.
         weights_may_differ: modules of the image model that `weights` may lack or hold in another shape,
             e.g. ["fc"].
+    """
+
+    image_model: str = "fractal_resnet"
+    image_options: dict[str, Any] | None = None
+    pretrained: bool = True
+    weights: str | None = None
+    weights_scheme: str = "auto"
+    weights_part: str | None = None
+    weights_rename: str | None = None
+    weights_may_differ: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class ModelConfig(ImageWeightsConfig):
+    """The network: which image model, with which weights, inflated how, and what of it learns.
+
+    Beside what `ImageWeightsConfig` says of the image model and its weights:
+
+    Attributes:
+        network: what becomes of the image model: "inflated", "point-vit" (vision transformers), "simpleview"
+            (ResNets on depth pictures),
+            or "auto", which lifts vision transformers to point-vit and inflates everything else.
+        options: keyword arguments of a network that is not inflated, e.g. {npoint: [256, 64]}.
         cloud_weights: a file of weights of the whole network to start from: a checkpoint of pointlift's,
             whose input and output layers may differ, or PointContrast's. The regime scratch does not look at
             it.
         cloud_weights_order: of the kernels in PointContrast's file: "geometric" (every matrix at its offset),
             "hypercube" (of networks trained with MinkowskiEngine 0.5 or later) or "released" (as
             Image2Point's released code loads them, scrambled; facts T8).
-        rule: how a 2D kernel becomes a 3D one: repeat, mean, center, T1, T2, T3, learned (one matrix per
+        rule: how a 2D kernel becomes a 3D one: repeat, mean, center, T1, T2, T3, released-x-axis,
+            released-y-axis, released-z-axis (the released code's, facts 1.4), learned (one matrix per
             layer), learned-shared (one for all), or a matrix T as a list of its K*K rows.
         axis: along which repeat, mean and center stack the 2D kernel.
         stem: the input layers: linear (one convolution), three-conv, or inflate (the image model's own).
@@ -57,16 +77,8 @@ class ModelConfig:
             `pointlift.set_finetune`.
     """
 
-    image_model: str = "fractal_resnet"
-    image_options: dict[str, Any] | None = None
     network: Literal["auto", "inflated", "point-vit", "simpleview"] = "auto"
     options: dict[str, Any] | None = None
-    pretrained: bool = True
-    weights: str | None = None
-    weights_scheme: str = "auto"
-    weights_part: str | None = None
-    weights_rename: str | None = None
-    weights_may_differ: list[str] | None = None
     cloud_weights: str | None = None
     cloud_weights_order: Literal["geometric", "hypercube", "released"] = "geometric"
     rule: str | list[list[float]] = "repeat"

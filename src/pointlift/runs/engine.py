@@ -23,6 +23,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from pointlift.methods.base import Training
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.runs.folder import RunFolder, RunFolderError
+from pointlift.runs.progress import progress_of
 from pointlift.runs.record import AtomicCheckpointIO, RunRecord
 from pointlift.weights.archive import read_archive
 
@@ -59,6 +60,8 @@ def make_trainer(config: TrainerConfig, training: Training, record: RunRecord) -
     """
     folder = record.folder
     callbacks: list[Callback] = [record]
+    if config.enable_progress_bar:
+        callbacks.append(progress_of(training))
     if config.early_stop_patience is not None and training.stops_early:
         callbacks.insert(0, _early_stopping(config, record))
     return lightning.Trainer(

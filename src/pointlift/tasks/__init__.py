@@ -8,7 +8,7 @@ under the name that your checkpoints say.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pointlift.tasks.task import Task
@@ -24,25 +24,27 @@ TASKS: dict[str, str] = {
 def open_task(
     checkpoint: str,
     image_model: str | None = None,
-    up_axis: str | None = None,
-    seed: int | None = None,
+    *,
     device: str | None = None,
-    draws: int = 1,
-    nonfinite: str = "error",
+    **reading: Any,
 ) -> Task:
-    """A checkpoint at work in the task that its metadata name; the arguments are those of `Predictor`, and
-    the device of its network (default: the first GPU where there is one).
+    """A checkpoint at work in the task that its metadata name.
+
+    Args:
+        checkpoint, image_model: of `Predictor`.
+        device: of its network; default: the first GPU where there is one.
+        reading: up_axis, seed, draws and nonfinite of `Predictor`.
 
     Raises what that raises, and ValueError for a device that is not there.
     """
     from pointlift.tasks.predictor import Predictor
 
-    predictor = Predictor(checkpoint, image_model, up_axis, seed, draws, nonfinite)
+    predictor = Predictor(checkpoint, image_model, **reading)
     if device is not None:
         predictor.use_device(device)
-    if draws > 1 and predictor.task.name != "classify":
+    if predictor.draws > 1 and predictor.task.name != "classify":
         raise ValueError(
-            f"--draws {draws}: {checkpoint} is of the task {predictor.task.name}, whose answers are of one "
-            "draw of points: leave it out"
+            f"--draws {predictor.draws}: {checkpoint} is of the task {predictor.task.name}, whose answers "
+            "are of one draw of points: leave it out"
         )
     return predictor.task

@@ -9,18 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from pointlift.models import image_network
-from pointlift.models.config import ModelConfig
-from pointlift.models.factory import is_own_code, leads_elsewhere
+from pointlift.models.config import ImageWeightsConfig
 from pointlift.teachers.image_features import NO_CLASSIFIER
 from pointlift.teachers.statistics import image_statistics
 from pointlift.teachers.view_network import SimpleViewBackbone, ViewNetwork, ViewPooling
-from pointlift.weights.archive import digest, read_archive, write_archive
-from pointlift.weights.checkpoints import CheckpointError
-from pointlift.weights.files import what_instead
+from pointlift.weights.archive import digest, read_kind, write_archive
+from pointlift.weights.checkpoints import CheckpointError, refuse_code
 from pointlift.weights.network import load_image_network
 
 __all__ = ["TeacherConfig", "build_teacher", "open_teacher", "save_teacher", "teacher_identity"]
@@ -29,22 +26,24 @@ SIMPLEVIEW = "simpleview"
 
 
 @dataclass(frozen=True)
-class TeacherConfig:
+class TeacherConfig(ImageWeightsConfig):
     """The image network: one image model for all views, and how they are pooled.
 
     Attributes:
         image_model: a timm name, "torchvision:NAME", "fractal_resnet" (embedded weights),
             "path/to/net.py:function" (your own), or "simpleview", SimpleView's ResNet-18 of 16 channels for
-            depth pictures, which has no image weights.
+            depth pictures (image_options {channels: 3} for coloured ones), which has no image weights.
         image_options: keyword arguments of what makes the image model.
         pretrained: start from the weights that belong to the name; false begins from scratch.
             A function of your own decides that itself.
         weights, weights_scheme, weights_part, weights_rename, weights_may_differ: a file of image weights, as
             in `model` of other recipes; the classifier plays no part, so that weights_may_differ may name it.
-        pooling: over the views, "max" (the paper) or "mean".
+        pooling: over the views, "max" (the paper with renderings), "mean", or "fusion": SimpleView's, which
+            the paper follows with projected views; it joins the features of all views in their order.
         width: null keeps the image model's features, which must then be as wide as the student's (512;
             the paper's ResNet-18 has that).
-            A number adds Linear + ReLU behind the pooling, so that any image model can teach, e.g. 512.
+            A number adds Linear + ReLU behind the pooling, so that any image model can teach, e.g. 512;
+            with "fusion" it is the width of the joined feature.
         classifier: dotted name of the image model's classifier, "none" where it has none; null finds it.
         mean, std: of the channels, pixels in 0-1; null takes what the weights were trained with, where their
             file or timm says so, ImageNet's otherwise, and nothing for networks of one channel.
@@ -53,13 +52,6 @@ class TeacherConfig:
     """
 
     image_model: str = "torchvision:resnet18"
-    image_options: dict[str, Any] | None = None
-    pretrained: bool = True
-    weights: str | None = None
-    weights_scheme: str = "auto"
-    weights_part: str | None = None
-    weights_rename: str | None = None
-    weights_may_differ: list[str] | None = None
     pooling: ViewPooling = "max"
     width: int | None = None
     classifier: str | None = None
@@ -67,24 +59,16 @@ class TeacherConfig:
     std: list[float] | None = None
     checkpoint: str | None = None
 
-    def image(self) -> ModelConfig:
-        """What of it is about the image model and its weights."""
-        shared = (
-            "image_model",
-            "image_options",
-            "pretrained",
-            "weights",
-            "weights_scheme",
-            "weights_part",
-            "weights_rename",
-            "weights_may_differ",
-        )
-        return ModelConfig(**{name: getattr(self, name) for name in shared})
 
-
-def build_teacher(config: TeacherConfig, num_classes: int, image_size: int, seed: int) -> ViewNetwork:
+def build_teacher(
+    config: TeacherConfig,
+    num_classes: int,
+    image_size: int,
+    seed: int,
+    views: int | None = None,
+) -> ViewNetwork:
     """The network of a recipe; new weights are drawn from `seed`. image_size:
-    of the pictures it will see, in pixels.
+    of the pictures it will see, in pixels. views: how many of every object, which pooling "fusion" needs.
 
     Raises ValueError for an image model that cannot take such pictures, and as `load_image_network` does.
     """
@@ -98,7 +82,7 @@ def build_teacher(config: TeacherConfig, num_classes: int, image_size: int, seed
                 )
             image: nn.Module = SimpleViewBackbone(**(config.image_options or {}))
         else:
-            image = load_image_network(config.image(), config.pretrained)
+            image = load_image_network(config, config.pretrained)
     one_channel = config.image_model == SIMPLEVIEW or _channels(image) == 1
     mean, std = (None, None) if one_channel else image_statistics(image, config.weights)
     return ViewNetwork(
@@ -111,6 +95,7 @@ def build_teacher(config: TeacherConfig, num_classes: int, image_size: int, seed
         image_size,
         NO_CLASSIFIER if config.image_model == SIMPLEVIEW else config.classifier,
         seed,
+        views if config.pooling == "fusion" else None,
     )
 
 
@@ -159,13 +144,13 @@ def open_teacher(path: str | Path, config: TeacherConfig | None = None) -> tuple
     path = Path(path)
     content, tensors = _read(path)
     name, options = content["image_model"], content["image_options"]
-    if is_own_code(str(name)) and (config is None or config.image_model != name):
-        raise CheckpointError(
-            f"{path} was made from the image model {name}, and a file never runs code: "
-            "name it (teacher.image_model)."
-        )
-    if elsewhere := leads_elsewhere(str(name)):
-        raise CheckpointError(f"{path}: {elsewhere}: train the teacher again from a file of weights.")
+    refuse_code(
+        path,
+        str(name),
+        "name it (teacher.image_model).",
+        "train the teacher again from a file of weights.",
+        known=config is not None and config.image_model == name,
+    )
     try:
         with torch.random.fork_rng(devices=[]):
             image = (
@@ -186,23 +171,14 @@ def open_teacher(path: str | Path, config: TeacherConfig | None = None) -> tuple
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"No teacher at {path}: check the path (view_teacher runs write model.safetensors into their "
-            "folder)."
-        )
-    if instead := what_instead(path):
-        raise CheckpointError(f"{path} {instead}.")
-    try:
-        archive = read_archive(path)
-    except SafetensorError as error:
-        raise CheckpointError(
-            f"{path} is truncated, damaged or no safetensors file ({error}): use another copy."
-        ) from None
-    if archive.kind != "teacher":
-        raise CheckpointError(
-            f"{path} is not the image network of a view_teacher run: its metadata do not say so."
-        )
+    archive = read_kind(
+        path,
+        "teacher",
+        CheckpointError,
+        f"teacher at {path}: check the path (view_teacher runs write model.safetensors into their folder).",
+        "is truncated, damaged or no safetensors file ({}): use another copy.",
+        "is not the image network of a view_teacher run: its metadata do not say so.",
+    )
     content = archive.content or {}
     needed = ("image_model", "image_options", "arguments", "classes", "views", "identity")
     if lacking := [k for k in needed if k not in content]:

@@ -2,9 +2,12 @@
 and the views are pooled (MVCNN).
 
 F_img = max over views of trunk(view), logits = Linear(F_img)
-    PointCMT section 4.1 "following MVCNN", equation 1
+    PointCMT section 4.1 "following MVCNN", equation 3
+F_img = fusion of trunk(view 1), ..., trunk(view V), logits = Linear(F_img)
+    SimpleView, whose structure section 4.2 follows for projected views (facts 5.6)
 
-ResNet-18 and 40 classes: 512 numbers of an object, 11,197,032 parameters (facts 4.3).
+ResNet-18 and 40 classes: 512 numbers of an object, 11,197,032 parameters (facts 4.3). SimpleView's trunk of
+width 16 with its fusion to 128 numbers: its own 803,992.
 """
 
 from __future__ import annotations
@@ -16,12 +19,12 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from pointlift.models.points.simpleview import SimpleView, check_sizes
+from pointlift.models.points.simpleview import SimpleView, ViewFusion, check_sizes
 from pointlift.teachers.image_features import without_classifier
 
 __all__ = ["SimpleViewBackbone", "ViewNetwork", "ViewPooling"]
 
-ViewPooling = Literal["max", "mean"]
+ViewPooling = Literal["max", "mean", "fusion"]
 
 
 class ViewNetwork(nn.Module):
@@ -30,10 +33,13 @@ class ViewNetwork(nn.Module):
 
     image_model: a network from (B, 3, H, W), or (B, 1, H, W), to logits, of which a copy without its
         classifier becomes `trunk`. A network of one channel sees the mean of the three.
-    pooling: over the views: "max" (the paper and MVCNN) or "mean".
+    pooling: over the views: "max" (the paper and MVCNN), "mean", or "fusion", SimpleView's, which joins
+        the features of a fixed number of `views` in their order (`ViewFusion`).
     width: None, the paper's, keeps the image model's features, whose width D then has to be the student's
         (512 for ResNet-18). A number puts Linear + ReLU behind the view pooling, so that a network of another
-        width can teach: with it `embed` is (B, width), and not below 0, as pooled ResNet features are.
+        width can teach: with it `embed` is (B, width), and not below 0, as pooled ResNet features are. The
+        fusion ends in a layer of its own, as wide as `width` or, with None, as the features of one view.
+    views: of every object, which a fusion needs to know.
     mean, std: of the channels, which the network normalises its pictures with;
         None for ImageNet's, and nothing for one channel.
     image_size: of the pictures that it is tried on here, height and width;
@@ -62,9 +68,10 @@ class ViewNetwork(nn.Module):
         image_size: int = 224,
         classifier: str | None = None,
         seed: int = 0,
+        views: int | None = None,
     ) -> None:
         super().__init__()
-        _check(num_classes, pooling, width, mean, std, image_size)
+        _check(num_classes, pooling, width, mean, std, image_size, views)
         trunk = without_classifier(image_model, classifier).float()
         if not any(p.requires_grad for p in trunk.parameters()):
             trunk.requires_grad_(True)  # frozen to be used as it is, not because its weights are constants
@@ -88,13 +95,12 @@ class ViewNetwork(nn.Module):
             "num_classes": num_classes, "pooling": pooling, "width": width, "mean": list(mean),
             "std": list(std), "image_size": image_size, "classifier": classifier, "seed": seed,
         }  # fmt: skip
+        if pooling == "fusion":
+            self.arguments["views"] = views
+        self.embed_dim = width or features
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            projection = (
-                nn.Identity() if width is None else nn.Sequential(nn.Linear(features, width), nn.ReLU())
-            )
-            self.projection: nn.Module = projection
-            self.embed_dim = features if width is None else width
+            self.projection = _projection(features, width, views if pooling == "fusion" else None)
             self.classifier = nn.Linear(self.embed_dim, num_classes)
         self.to(next(image_model.parameters()).device)
 
@@ -109,9 +115,14 @@ class ViewNetwork(nn.Module):
                 f"got {tuple(images.shape)}."
             )
         count, views = images.shape[:2]
+        if views != self.arguments.get("views", views):
+            raise ValueError(
+                f"ViewNetwork: got {views} views of every object, but its fusion joins "
+                f"{self.arguments['views']}: give it as many, or pool them (teacher.pooling max)."
+            )
         features = self._features(images.flatten(0, 1)).reshape(count, views, -1)
-        pooled = features.amax(1) if self.pooling == "max" else features.mean(1)
-        embedding: Tensor = self.projection(pooled)
+        pooled = {"max": lambda f: f.amax(1), "mean": lambda f: f.mean(1), "fusion": lambda f: f.flatten(1)}
+        embedding: Tensor = self.projection(pooled[self.pooling](features))
         return embedding
 
     def forward(self, images: Tensor) -> Tensor:
@@ -173,18 +184,24 @@ class ViewNetwork(nn.Module):
 
 
 class SimpleViewBackbone(nn.Module):
-    """(B, 1, H, W) depth pictures -> (B, 8 * width): SimpleView's ResNet-18 of `width` channels,
+    """(B, channels, H, W) pictures -> (B, 8 * width): SimpleView's ResNet-18 of `width` channels,
     up to its pooling (facts 5.6).
 
-    As a teacher its views are pooled like those of any image model, as the method says;
-    SimpleView's own fusion joins them instead.
+    As a teacher its views are pooled like those of any image model: pooling "fusion" is SimpleView's own.
     width, depths, draws: see `pointlift.models.points.simpleview.SimpleView`.
+    channels: 1, depth, or 3, for coloured points. Raises ValueError for other channels.
     """
 
-    def __init__(self, width: int = 16, depths: Sequence[int] = (2, 2, 2, 2)) -> None:
+    def __init__(
+        self, width: int = 16, depths: Sequence[int] = (2, 2, 2, 2), channels: Literal[1, 3] = 1
+    ) -> None:
         super().__init__()
+        if channels not in (1, 3):
+            raise ValueError(f"simpleview: channels is {channels!r}, expected 1 (depth) or 3 (colours).")
         whole = SimpleView(width=width, depths=depths)
         self.stem = whole.stem
+        if channels == 3:
+            self.stem[0] = nn.Conv2d(3, width, 3, 1, 1, bias=False)
         self.layer1, self.layer2, self.layer3, self.layer4 = (
             whole.layer1,
             whole.layer2,
@@ -195,6 +212,13 @@ class SimpleViewBackbone(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         features: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(self.stem(images)))))
         return features.mean((2, 3))
+
+
+def _projection(features: int, width: int | None, views: int | None) -> nn.Module:
+    """What makes F_img of the pooled features, or of those of `views` views side by side."""
+    if views is not None:
+        return ViewFusion(views, features, width or features)
+    return nn.Identity() if width is None else nn.Sequential(nn.Linear(features, width), nn.ReLU())
 
 
 def _channels(trunk: nn.Module) -> int:
@@ -215,8 +239,13 @@ def _check(
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
     image_size: int,
+    views: int | None,
 ) -> None:
     check_sizes("ViewNetwork", num_classes, width, image_size)
+    if pooling == "fusion" and (views is None or views < 1):
+        raise ValueError(
+            f"ViewNetwork: pooling is 'fusion' and views {views}, expected how many views every object has."
+        )
     if pooling not in get_args(ViewPooling):
         raise ValueError(
             f"ViewNetwork: pooling must be one of {', '.join(get_args(ViewPooling))}, got {pooling!r}."

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from pointlift.system.atomic import atomic_write
+from pointlift.weights.files import what_instead
 
-__all__ = ["KEY", "Archive", "Kind", "digest", "read_archive", "write_archive"]
+__all__ = ["KEY", "Archive", "Kind", "digest", "read_archive", "read_kind", "write_archive"]
 
 Kind = Literal["network", "teacher", "generator", "image"]
 KEY = "pointlift"  # of the one metadata entry that holds everything
@@ -89,6 +90,32 @@ def read_archive(path: str | Path, weights: bool = True) -> Archive:
     except (ValueError, TypeError):
         return Archive(FORMER_KEYS.get(key, "network"), None, tensors)
     return Archive(str(content.pop("kind", FORMER_KEYS.get(key, "network"))), content, tensors)
+
+
+def read_kind(
+    path: Path,
+    kind: Kind,
+    refusal: type[Exception],
+    missing: str,
+    damaged: str,
+    other: str,
+) -> Archive:
+    """As `read_archive`, of a file that must be of the kind.
+
+    Raises FileNotFoundError ("No {missing}"), and the refusal for a file that was not fetched, cannot be read
+    ("PATH {damaged}", in which {} is what was wrong) or is of another kind ("PATH {other}").
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"No {missing}")
+    if instead := what_instead(path):
+        raise refusal(f"{path} {instead}.")
+    try:
+        archive = read_archive(path)
+    except SafetensorError as error:
+        raise refusal(f"{path} {damaged.format(error)}") from None
+    if archive.kind != kind:
+        raise refusal(f"{path} {other}")
+    return archive
 
 
 def digest(tensors: Mapping[str, Tensor], start: str = "") -> str:

@@ -338,6 +338,18 @@ def _check_header(path: Path) -> None:
         )
 
 
+def refuse_code(path: Path, name: str | None, own: str, elsewhere: str, known: bool = False) -> None:
+    """Raises CheckpointError for an image model that is the user's code, made in Python, or fetched from
+    elsewhere by its name: a file never runs code by itself. own, elsewhere: what to do about it. known: the
+    user has named that code too.
+    """
+    if name is None or (is_own_code(str(name)) and not known):
+        origin = f"the image model {name}" if name else "an image model made in Python"
+        raise CheckpointError(f"{path} was made from {origin}, and a checkpoint never runs code: {own}")
+    if place := leads_elsewhere(str(name)):
+        raise CheckpointError(f"{path}: {place}: {elsewhere}")
+
+
 def _build(path: Path, config: dict[str, Any], image_model: nn.Module | None) -> CloudNetwork:
     name = config["image_model"]
     arguments = {
@@ -360,15 +372,8 @@ def _build(path: Path, config: dict[str, Any], image_model: nn.Module | None) ->
             )
         network = "auto" if isinstance(image_model, CloudNetwork) else config.get("network") or "inflated"
         net = create_model("", image_model=copy.deepcopy(image_model), network=network, **arguments)
-    elif name is None or is_own_code(name):
-        origin = f"the image model {name}" if name else "an image model made in Python"
-        raise CheckpointError(
-            f"{path} was made from {origin}, and a checkpoint never runs code: pass image_model=... "
-            "to load it."
-        )
-    elif elsewhere := leads_elsewhere(str(name)):
-        raise CheckpointError(f"{path}: {elsewhere}: pass image_model=... to load it.")
     else:
+        refuse_code(path, name, "pass image_model=... to load it.", "pass image_model=... to load it.")
         network = "auto" if name in POINT_NETWORKS else config.get("network") or "inflated"
         net = create_model(name, network=network, image_options=config.get("image_options"), **arguments)
     net.voxel_size = float(config["voxel_size"])

@@ -8,7 +8,7 @@ from torch import nn
 
 from pointlift.inflation import inflate
 from pointlift.models import create_model, image_network
-from pointlift.models.config import ModelConfig
+from pointlift.models.config import ImageWeightsConfig, ModelConfig
 from pointlift.models.factory import IMAGE_NETWORKS, POINT_NETWORKS, is_own_code, network_kind
 from pointlift.nn import CloudNetwork
 from pointlift.system.distributed import process_rank
@@ -55,7 +55,7 @@ def _untrained_network(config: ModelConfig, num_classes: int, seed: int) -> Clou
     return inflate(image, **shape, **{name: getattr(config, name) for name in inflation})
 
 
-def load_image_network(config: ModelConfig, pretrained: bool) -> nn.Module:
+def load_image_network(config: ImageWeightsConfig, pretrained: bool) -> nn.Module:
     """The image network of a recipe, see `image_with_weights`; what became of a file's tensors is printed."""
     image, origin = image_with_weights(config, pretrained)
     if config.weights is not None and process_rank() == 0:
@@ -64,7 +64,7 @@ def load_image_network(config: ModelConfig, pretrained: bool) -> nn.Module:
 
 
 def image_with_weights(
-    config: ModelConfig,
+    config: ImageWeightsConfig,
     pretrained: bool,
     classifier_may_differ: bool = False,
     remedy: str = "name a file of them (model.weights), or set model.pretrained to false",

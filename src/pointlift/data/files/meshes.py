@@ -13,10 +13,11 @@ import trimesh
 
 from pointlift.core.mesh import Mesh
 from pointlift.data.errors import DataError, MissingDataError
-from pointlift.data.files.formats.content import DAMAGED, FileContent, read_bytes, text_bytes
+from pointlift.data.files.formats.content import FileContent
 from pointlift.data.files.formats.obj import read_obj
 from pointlift.data.files.formats.off import read_off
 from pointlift.data.files.formats.ply import read_ply
+from pointlift.data.files.formats.raw import DAMAGED, read_bytes, text_bytes, told_as_damaged
 from pointlift.data.files.formats.scenes import scene_of
 from pointlift.data.files.formats.stl import read_stl
 from pointlift.data.files.mesh_join import GREY, Part, join_parts
@@ -62,18 +63,9 @@ def read_mesh(path: str | os.PathLike[str]) -> Mesh:
     data = text_bytes(path) if suffix == ".obj" else read_bytes(path)
     head = data[: data.find(b"end_header")] if suffix == ".ply" else data
     dressed = suffix not in GEOMETRY or (suffix in DRESSED and DRESSED[suffix].search(head) is not None)
-    # values that are no numbers are told about as an error
-    with np.errstate(invalid="ignore", over="ignore"):
-        try:
-            parts = _trimesh_parts(path) if dressed else [_plain_part(path, GEOMETRY[suffix](path))]
-            return _joined(path, [p for p in parts if len(p.faces)])
-        except DataError:
-            raise
-        except DAMAGED as error:  # a reader should have said more
-            said = " ".join(str(error).split())[:120]
-            raise DataError(
-                f"{path}: cannot be read ({type(error).__name__}: {said}), the file is damaged"
-            ) from error
+    with told_as_damaged(path):
+        parts = _trimesh_parts(path) if dressed else [_plain_part(path, GEOMETRY[suffix](path))]
+        return _joined(path, [p for p in parts if len(p.faces)])
 
 
 def _joined(path: Path, parts: list[Part]) -> Mesh:

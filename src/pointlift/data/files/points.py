@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.files.formats.arrays import read_h5, read_npy, read_npz
-from pointlift.data.files.formats.content import DAMAGED, FileContent, tell
+from pointlift.data.files.formats.content import FileContent
 from pointlift.data.files.formats.float_records import read_bin
 from pointlift.data.files.formats.gltf import read_gltf
 from pointlift.data.files.formats.las import read_las
@@ -22,6 +22,7 @@ from pointlift.data.files.formats.obj import read_obj
 from pointlift.data.files.formats.off import read_off
 from pointlift.data.files.formats.pcd import read_pcd
 from pointlift.data.files.formats.ply import read_ply
+from pointlift.data.files.formats.raw import tell, told_as_damaged
 from pointlift.data.files.formats.stl import read_stl
 from pointlift.data.files.formats.text import read_pts, read_text
 from pointlift.data.files.mesh_sampling import blend_corners, face_normals, has_surface, sample_surface
@@ -173,29 +174,14 @@ def read_content(path: str | os.PathLike[str]) -> FileContent:
             f"{file}: the extension {suffix or '(none)'} is not supported, "
             f"expected one of {' '.join(SUPPORTED)}"
         )
-    try:
+    with told_as_damaged(file):
         if index is None:
-            # values that are no numbers are told about later, as an error
-            with np.errstate(invalid="ignore", over="ignore"):
-                return READERS[suffix](file)
+            return READERS[suffix](file)
         if suffix not in STACKS:
             raise DataError(
                 f"{path}: '#{index}' names a cloud of a stack, which only {' '.join(STACKS)} files can hold"
             )
         return STACKS[suffix](file, index)
-    except (MemoryError, RecursionError, OverflowError):
-        raise DataError(
-            f"{file}: asks for more memory than there is, the file is damaged or has to be thinned out"
-        ) from None
-    except PermissionError:
-        raise DataError(f"{file}: may not be read (permission denied)") from None
-    except DataError:
-        raise
-    except DAMAGED as error:  # a reader should have said more
-        said = " ".join(str(error).split())[:120]
-        raise DataError(
-            f"{file}: cannot be read ({type(error).__name__}: {said}), the file is damaged"
-        ) from error
 
 
 def read_points(

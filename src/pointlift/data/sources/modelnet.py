@@ -15,7 +15,6 @@ names a folder of the off layout. The files of a copy differ (facts T44): h5 has
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -23,6 +22,7 @@ import numpy as np
 
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError, MissingDataError
+from pointlift.data.files.formats.raw import parse_json
 from pointlift.data.files.formats.text import read_text
 from pointlift.data.files.mesh_files import FileMeshes, modelnet_meshes
 from pointlift.data.files.points import DEFAULT_MESH_POINTS
@@ -134,12 +134,7 @@ def _object_names(file: Path, count: int) -> list[str] | None:
     listing = file.with_name(f"{stem}_{digits}_id2file.json")
     if not listing.is_file():
         return None
-    try:
-        names = json.loads(listing.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError) as error:
-        raise DataError(
-            f"{listing}: not readable ({str(error).splitlines()[0]}); it may be removed, only names are lost"
-        ) from None
+    names = parse_json(listing, "not readable ({}); it may be removed, only names are lost")
     if not isinstance(names, list) or len(names) != count:
         raise DataError(
             f"{listing}: should list {count} names, as many as {file.name} has clouds; it may be removed, "

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +20,7 @@ import numpy.typing as npt
 
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError, MissingDataError
+from pointlift.data.files.formats.raw import parse_json
 from pointlift.data.part_labels import PartLabels
 from pointlift.data.sample import Sample
 from pointlift.data.sources.spec import DatasetSpec, KnownDataset, Layout
@@ -174,12 +174,7 @@ def _listed(root: Path, split: str, names: dict[str, str]) -> list[tuple[str, Pa
         raise MissingDataError(
             f"{file}: no such file; it names the shapes of the split {split}, the folder is incomplete"
         )
-    try:
-        entries = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"{file}: is damaged, a JSON list of 'shape_data/<synset>/<id>' is expected ({error})"
-        ) from None
+    entries = parse_json(file, "is damaged, a JSON list of 'shape_data/<synset>/<id>' is expected ({})")
     if not isinstance(entries, list) or not all(isinstance(e, str) for e in entries):
         raise DataError(
             f"{file}: a JSON list of 'shape_data/<synset>/<id>' is expected, got {type(entries).__name__}"

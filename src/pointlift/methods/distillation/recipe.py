@@ -25,7 +25,6 @@ from pointlift.methods.cloud_classifiers import CloudClassifier, classifier_trai
 from pointlift.methods.distillation.module import CleanTwin, SemiSupervised, check_weights
 from pointlift.methods.image2point import Image2Point
 from pointlift.methods.optim import OptimConfig
-from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models import image_network
 from pointlift.models.config import ModelConfig
 from pointlift.models.factory import is_own_code
@@ -75,13 +74,10 @@ class Distillation(CloudClassifier):
     out: ClassVar[str] = "runs/distillation"
 
     model: ModelConfig = ModelConfig(regime="scratch")
-    teacher: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig(shots=10)
-    optim: OptimConfig = OptimConfig()
+    teacher: ModelConfig = ModelConfig()
     teacher_optim: OptimConfig = OptimConfig()
     distill: DistillConfig = DistillConfig()
-    trainer: TrainerConfig = TrainerConfig()
-    seed: int = 0
 
     def check(self, place: Place) -> None:
         """Raises ValueError where no clouds are labelled, and where teacher and student do not see the same

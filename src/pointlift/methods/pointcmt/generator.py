@@ -8,10 +8,11 @@ from a feature to a cloud, and its training, stage II of algorithm 1.
 
 Where text and released code differ (facts 4.4, 4.5): the text's generator is a three-layer MLP, of hidden
 widths that it does not state; the code's is one linear layer behind dropout ("linear", facts T35). Eq. 4 sums
-over the points, the code takes their mean. Before the distance the code scales both clouds into a box of side
-1, which the text does not mention, and meant to centre them, but shifts every cloud by half its own lower
-corner ("released", facts T36), so that two equal clouds in different places are at a distance. The auction of
-the code may end without a bijection; the one here always has one.
+over the points, the code takes their mean. The text compares the clouds as they are ("none", the
+default); the code first scales both into a box of side 1 and meant to centre them, but shifts every cloud by
+half its own lower corner ("released", facts T36), so that two equal clouds in different places are at a
+distance; "centred" is what it meant, in which size and place count for nothing. The auction of the code may
+end without a bijection; the one here always has one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from pointlift.core.point_batch import PointBatch
@@ -30,8 +30,7 @@ from pointlift.methods.method import Method
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.pointcmt.taught_clouds import FEATURES
 from pointlift.ops.distances import earth_movers_distance
-from pointlift.weights.archive import read_archive, write_archive
-from pointlift.weights.files import what_instead
+from pointlift.weights.archive import read_kind, write_archive
 
 __all__ = [
     "CloudDistance",
@@ -126,7 +125,7 @@ def fit_box(cloud: Tensor, box: Box = "centred") -> Tensor:
     low, high = cloud.amin(1, keepdim=True), cloud.amax(1, keepdim=True)
     side = high - low
     longest = side.amax(2, keepdim=True)
-    scale = torch.where(longest > 0, longest, torch.ones_like(longest)).reciprocal()
+    scale = _longest_side(cloud).reciprocal()
     if box == "centred":
         return (cloud - 0.5 * (low + high)) * scale
     if box != "released":
@@ -141,15 +140,16 @@ class CloudDistance:
     Attributes:
         box: what happens to both clouds before, see `fit_box`.
         reduction: over the points: "mean", as the released loss, or "sum", as the equations are written. The
-            weight alpha = 30 belongs to the mean: matched points of two clouds in boxes of side 1 are 0.02 to
-            0.15 apart, so that 30 times their mean is of the size of a cross entropy, while 30 times the sum
+            weight alpha = 30 belongs to the mean: matched points of two clouds of side 1 are 0.02 to 0.15
+            apart, so that 30 times their mean is of the size of a cross entropy, while 30 times the sum
             over 1,024 points would be a thousand times that and leave the classes no say.
         matching: "auction" (a bijection whose mean distance is within `epsilon` of the best one's) or "exact"
             (the Hungarian method; slow beyond some hundred points).
-        epsilon: in the units of the clouds after `box`; the released code's auction takes 0.05.
+        epsilon: in sides of the box, or without one in longest sides of the second cloud, so that it means
+            the same in all units; the released code's auction takes 0.05.
     """
 
-    box: Box = "centred"
+    box: Box = "none"
     reduction: Reduction = "mean"
     matching: Literal["auction", "exact"] = "auction"
     epsilon: float = 0.01
@@ -178,9 +178,17 @@ class CloudDistance:
                 f"got {tuple(a.shape)} and {tuple(b.shape)}."
             )
         a, b = (x.float() if x.dtype in (torch.float16, torch.bfloat16) else x for x in (a, b))
-        fitted = fit_box(a, self.box), fit_box(b, self.box)
-        distance: Tensor = earth_movers_distance(*fitted, method=self.matching, epsilon=self.epsilon).distance
+        a, b = fit_box(a, self.box), fit_box(b, self.box)
+        size = _longest_side(b.detach()) if self.box == "none" else torch.ones_like(b[:, :1, :1])
+        found = earth_movers_distance(a / size, b / size, method=self.matching, epsilon=self.epsilon)
+        distance = found.distance * size[:, 0, 0]
         return distance * a.shape[1] if self.reduction == "sum" else distance
+
+
+def _longest_side(cloud: Tensor) -> Tensor:
+    """(B, 1, 1): of the clouds' bounding boxes, 1 for clouds of no extent."""
+    side = (cloud.amax(1, keepdim=True) - cloud.amin(1, keepdim=True)).amax(2, keepdim=True)
+    return torch.where(side > 0, side, torch.ones_like(side))
 
 
 def pick_points(cloud: PointBatch, n: int) -> Tensor:
@@ -260,23 +268,14 @@ def load_generator(path: str | Path) -> tuple[PointGenerator, dict[str, Any]]:
     Raises FileNotFoundError for a missing file, GeneratorError for one that is damaged or something else.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"No point generator at {path}: stage II writes model.safetensors into its folder "
-            "(out/generator)."
-        )
-    if instead := what_instead(path):
-        raise GeneratorError(f"{path} {instead}.")
-    try:
-        archive = read_archive(path)
-    except SafetensorError as error:
-        raise GeneratorError(
-            f"{path} is no point generator, or damaged ({error}): use the file that stage II wrote."
-        ) from None
-    if archive.kind != "generator":
-        raise GeneratorError(
-            f"{path} is no point generator: use the model.safetensors that stage II wrote (out/generator)."
-        )
+    archive = read_kind(
+        path,
+        "generator",
+        GeneratorError,
+        f"point generator at {path}: stage II writes model.safetensors into its folder (out/generator).",
+        "is no point generator, or damaged ({}): use the file that stage II wrote.",
+        "is no point generator: use the model.safetensors that stage II wrote (out/generator).",
+    )
     tensors, facts = archive.tensors, archive.content or {}
     if not archive.intact():
         raise GeneratorError(f"{path} is damaged: the checksum of its weights is wrong; use another copy.")

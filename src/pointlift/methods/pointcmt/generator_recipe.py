@@ -38,11 +38,12 @@ class GeneratorConfig:
             code. The time of a matching grows with its square or faster.
         batch_size: clouds per step of stage II; the paper's.
         loss_weight: of the distance in stage II: 1 (the paper) or 30 (the released code).
-        box: of both clouds before they are compared: "centred",
-            "released" (facts T36) or "none" (the equations as written).
+        box: of both clouds before they are compared: "none" (the equations as written),
+            "released" (facts T36) or "centred", what the released code meant.
         reduction: of the distances of matched points: "mean" (released;
             what alpha 30 belongs to) or "sum" (eqs. 4 and 5 as written).
-        matching, epsilon: "auction", within `epsilon` (in box sides) of the best mean distance, or "exact".
+        matching, epsilon: "auction", within `epsilon` (in longest sides of the clouds) of the best mean
+            distance, or "exact".
         checkpoint: a finished generator (model.safetensors of stage II) to use in stage III instead of
             training one.
     """
@@ -52,7 +53,7 @@ class GeneratorConfig:
     n_points: int = 1024
     batch_size: int = 32
     loss_weight: float = 1.0
-    box: Literal["centred", "released", "none"] = "centred"
+    box: Literal["centred", "released", "none"] = "none"
     reduction: Literal["mean", "sum"] = "mean"
     matching: Literal["auction", "exact"] = "auction"
     epsilon: float = 0.01

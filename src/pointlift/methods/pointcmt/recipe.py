@@ -18,13 +18,14 @@ from pointlift.methods.base import Experiment, Place, Training
 from pointlift.methods.classification import Classification
 from pointlift.methods.cloud_classifiers import CloudClassifier, classifier_training
 from pointlift.methods.optim import OptimConfig
-from pointlift.methods.pointcmt.baselines import KnowledgeDistillation, principal_directions
+from pointlift.methods.pointcmt.baselines import KnowledgeDistillation
 from pointlift.methods.pointcmt.generator import PointGenerator, load_generator
 from pointlift.methods.pointcmt.generator_recipe import GENERATOR_OPTIM, GeneratorConfig, PointGeneration
+from pointlift.methods.pointcmt.inheritance import FeatureCode, fit_feature_code
 from pointlift.methods.pointcmt.student import PointCMTStudent, TransferConfig
 from pointlift.methods.pointcmt.taught_clouds import TaughtClouds, Teaching, teach, teacher_file
 from pointlift.methods.pointcmt.taught_student import TeacherJudgement, student_classifier
-from pointlift.methods.pointcmt.teacher import ViewTeacher
+from pointlift.methods.pointcmt.teacher import TEACHER_OPTIM, ViewTeacher
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models.config import ModelConfig
 from pointlift.teachers.files import TeacherConfig, build_teacher, open_teacher, teacher_identity
@@ -53,12 +54,12 @@ class PointCMT(CloudClassifier):
     out: ClassVar[str] = "runs/pointcmt"
 
     model: ModelConfig = ModelConfig(
-        "pointnet2-ssg", pretrained=False, regime="scratch", options={"head": [512], "dropout": 0.0}
+        "pointnet2-ssg", pretrained=False, regime="scratch", options={"head": [512]}
     )
     data: DataConfig = DataConfig(augmentation="scale-shift")
     views: ViewConfig = ViewConfig()
     teacher: TeacherConfig = TeacherConfig()
-    teacher_optim: OptimConfig = OptimConfig(lr=0.01, epochs=50)
+    teacher_optim: OptimConfig = TEACHER_OPTIM
     generator: GeneratorConfig = GeneratorConfig()
     generator_optim: OptimConfig = GENERATOR_OPTIM
     transfer: TransferConfig = TransferConfig()
@@ -128,12 +129,15 @@ class PointCMT(CloudClassifier):
         generator = self._generator(place, teaching) if self.transfer.generates else None
         clouds, net, settings = self.student(teaching.splits, self.seed)
         classes = len(teaching.splits.train.classes)
-        module = self._taught(net, classes, teaching, generator, settings)
+        code = self._code(teaching, net) if self.transfer.method == "huang" else None
+        module = self._taught(net, classes, teaching, code if generator is None else generator, settings)
         # the generator's shape is that of generator.checkpoint, whatever the recipe says
-        drawing = {} if generator is None else {"generator": generator.arguments}
+        parts = {} if generator is None else {"generator": generator.arguments}
+        if code is not None:
+            parts["code"] = {"width": code.code, "variance_restored": code.explained}
         told = {
             **asdict(self.transfer),
-            **drawing,
+            **parts,
             "teacher": teaching.path.name,
             "feature_channels": teaching.width,
         }
@@ -175,28 +179,28 @@ class PointCMT(CloudClassifier):
             return _given_generator(self, given, teaching.width, teaching.identity)
         return load_generator(self._generator_file(place))[0]
 
+    def _code(self, teaching: Teaching, net: nn.Module) -> FeatureCode:
+        """huang's auto-encoder of the image network's features of the training clouds."""
+        assert isinstance(teaching.splits.train, TaughtClouds)
+        half = student_classifier(net).in_features // 2
+        return fit_feature_code(teaching.splits.train.features, half, self.seed)
+
     def _taught(
         self,
         net: nn.Module,
         classes: int,
         teaching: Teaching,
-        generator: PointGenerator | None,
+        part: PointGenerator | FeatureCode | None,
         settings: dict[str, Any],
     ) -> Classification:
-        """The method of stage III around the student."""
+        """The method of stage III around the student. part: what else it needs, PointCMT's or huang's."""
         if self.transfer.method == "pointcmt":
+            assert not isinstance(part, FeatureCode)
             distance = self.generator.distance()
-            return PointCMTStudent(
-                net, classes, teaching.width, generator, self.transfer, distance, **settings
-            )
-        principal = None
-        if self.transfer.method == "huang":
-            assert isinstance(teaching.splits.train, TaughtClouds)
-            principal = principal_directions(
-                teaching.splits.train.features, student_classifier(net).in_features // 2
-            )
+            return PointCMTStudent(net, classes, teaching.width, part, self.transfer, distance, **settings)
+        assert not isinstance(part, PointGenerator)
         return KnowledgeDistillation(
-            net, classes, teaching.width, self.transfer, teaching.classifier, principal, **settings
+            net, classes, teaching.width, self.transfer, teaching.classifier, part, **settings
         )
 
 
@@ -220,7 +224,8 @@ def _try_networks(run: PointCMT) -> None:
             weights_rename=None,
             weights_may_differ=None,
         )
-        width, identity = build_teacher(untrained, 2, run.views.size, run.seed).embed_dim, None
+        tried = build_teacher(untrained, 2, run.views.size, run.seed, views=1)
+        width, identity = tried.embed_dim, None
     if run.transfer.method == "pointcmt" and width != student:
         said = (
             "whose own features these are"

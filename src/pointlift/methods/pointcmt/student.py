@@ -13,7 +13,9 @@
 
 What each term teaches. F_img is a constant. L_Feature reaches the student's encoder, through the generator's
 frozen layers, and nothing else. L_Classifier's image branch reaches the student's classifier only, having no
-encoder behind it; its point branch reaches classifier and encoder. L_CE reaches both.
+encoder behind it; its point branch reaches classifier and encoder. L_CE reaches both. Dropout in front of the
+classifier is the classifier's: F_pts is whole where it is compared with F_img, and so is what Cls_pts sees of
+F_img.
 
 Where text and released code differ (facts 4.6): eq. 5 sums over points, the code takes their mean, see
 `CloudDistance`, which holds that choice. The code sums the divergence over the batch, so that beta = 0.3
@@ -51,8 +53,10 @@ class TransferConfig:
             0 leaves one out, and with alpha 0 stage II.
         kl_reduction: of classifier enhancement over the batch:
             "mean", or "sum" as the released code (facts T38).
-        temperature: hinton's. weight, label_weight: of the other methods' own term and of the cross entropy;
-            null takes the method's.
+        temperature: hinton's; 1 is equation 6. weight, label_weight: of the other methods' own term and of
+            the cross entropy; null for 1.
+        mutual: huang's: a second student learns beside and the two teach each other, in twice the time;
+            the first is kept.
         teacher_batch_size: objects per step of stage I; the paper's.
     """
 
@@ -60,9 +64,10 @@ class TransferConfig:
     alpha: float = 30.0
     beta: float = 0.3
     kl_reduction: Literal["mean", "sum"] = "mean"
-    temperature: float = 4.0
+    temperature: float = 1.0
     weight: float | None = None
     label_weight: float | None = None
+    mutual: bool = False
     teacher_batch_size: int = 128
 
     def __post_init__(self) -> None:
@@ -76,6 +81,10 @@ class TransferConfig:
             )
         if self.kl_reduction not in ("mean", "sum"):
             raise ValueError(f"transfer: kl_reduction is {self.kl_reduction!r}, expected mean or sum.")
+        if self.mutual and self.method != "huang":
+            raise ValueError(
+                f"transfer: mutual is huang's, but method is {self.method!r}: leave it out, or choose huang."
+            )
         if self.method == "pointcmt" and self.alpha == 0 == self.beta:
             raise ValueError(
                 "transfer: alpha and beta are both 0, so that nothing is transferred: that is method none."
@@ -183,7 +192,7 @@ class PointCMTStudent(TaughtStudent):
         """L of the module's text, a mean over the batch, and its terms."""
         target, images = self.classes(batch), batch.extras[FEATURES]  # y, F_img
         points = self.encode(batch)  # F_pts
-        logits = self.classifier(points).float()
+        logits = self.classify(points)
         terms = {"classification": self.loss(logits, target)}  # L_CE
         loss = terms["classification"]
         if self.transfer.alpha > 0:

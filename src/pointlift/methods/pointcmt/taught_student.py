@@ -41,8 +41,8 @@ class TaughtStudent(Classification):
     extras["teacher_features"], (B, D) float32.
 
     net is split as section 3.1 splits it: `encode` is Enc_pts, everything up to the last fully connected
-    layer, and `classifier` is Cls_pts, that layer. width: D of the teacher's features. The rest: of
-    `Classification`. Raises ValueError for a network that cannot be split so.
+    layer and the dropout in front of it, and `classifier` is Cls_pts, that layer. width: D of the teacher's
+    features. The rest: of `Classification`. Raises ValueError for a network that cannot be split so.
     """
 
     def __init__(
@@ -64,11 +64,31 @@ class TaughtStudent(Classification):
         """Cls_pts, the student's own last layer; no copy of it."""
         return student_classifier(self.net)
 
+    @property
+    def dropout(self) -> nn.Dropout | None:
+        """What the student's last layer has in front of it."""
+        head = self.net.head
+        before = head[-2] if isinstance(head, nn.Sequential) and len(head) > 1 else None
+        return before if isinstance(before, nn.Dropout) else None
+
     def encode(self, batch: PointBatch) -> Tensor:
-        """(B, D): F_pts = Enc_pts(P), what the student's last layer sees of the clouds."""
+        """(B, D): F_pts = Enc_pts(P), what the student's last layer sees of the clouds,
+        before anything of it is dropped.
+        """
+        dropout = self.dropout
+        dropping = dropout is not None and dropout.training
+        if dropout is not None:
+            dropout.eval()
         # a CloudNetwork, as student_classifier has made sure
         embedding: Tensor = self.net.embed(batch)  # type: ignore[operator]
+        if dropout is not None:
+            dropout.train(dropping)
         return embedding
+
+    def classify(self, points: Tensor) -> Tensor:
+        """(B, C) logits of F_pts, in training behind the student's dropout."""
+        logits: Tensor = self.classifier(points if self.dropout is None else self.dropout(points))
+        return logits.float()
 
 
 class TeacherJudgement(Classification):

@@ -32,7 +32,10 @@ from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.teachers.files import TeacherConfig, build_teacher, save_teacher
 from pointlift.teachers.view_network import ViewNetwork
 
-__all__ = ["PictureClassification", "ViewTeacher", "picture_loaders"]
+__all__ = ["TEACHER_OPTIM", "PictureClassification", "ViewTeacher", "picture_loaders"]
+
+# section 4.1; of a schedule the paper says nothing
+TEACHER_OPTIM = OptimConfig(lr=0.01, epochs=50, schedule="constant")
 
 
 class PictureClassification(Classification):
@@ -81,7 +84,7 @@ class ViewTeacher(Experiment):
     teacher: TeacherConfig = TeacherConfig()
     views: ViewConfig = ViewConfig()
     data: DataConfig = DataConfig(batch_size=128)
-    optim: OptimConfig = OptimConfig(lr=0.01, epochs=50)
+    optim: OptimConfig = TEACHER_OPTIM
     trainer: TrainerConfig = TrainerConfig()
     seed: int = 0
 
@@ -101,7 +104,7 @@ class ViewTeacher(Experiment):
             pictures, self.data, self.seed, self.trainer.devices * self.trainer.num_nodes
         )
         classes = pictures.clouds.train.classes
-        net = build_teacher(self.teacher, len(classes), self.views.size, self.seed)
+        net = build_teacher(self.teacher, len(classes), self.views.size, self.seed, pictures.train.n_views)
         steps = optimizer_steps(loaders.steps_per_epoch, self.optim.epochs, self.trainer)
         module = PictureClassification(net, len(classes), self.optim, self.seed, steps)
         seen = pictures.train.renderer()

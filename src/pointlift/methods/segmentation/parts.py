@@ -104,7 +104,7 @@ class PartLabelling(Labelling):
         regime: str | None = "all",
         **settings: Any,
     ) -> None:
-        super().__init__(net, len(labels), regime, **settings)
+        super().__init__(net, len(labels), regime=regime, **settings)
         self.labels, self.restrict = labels, restrict
         self.part_iou = PartIoU(labels)
         self.register_buffer("allowed", torch.from_numpy(labels.allowed()), persistent=False)

@@ -17,7 +17,7 @@ from pointlift.inflation import InflationError, InflationReport, TensorFate
 from pointlift.nn import CloudNetwork
 from pointlift.views import SIMPLE_VIEW_ANGLES, simple_view_images
 
-__all__ = ["SimpleView", "StemStart", "check_sizes"]
+__all__ = ["SimpleView", "StemStart", "ViewFusion", "check_sizes"]
 
 StemStart = Literal["new", "crop"]
 STAGES = ("layer1", "layer2", "layer3", "layer4")
@@ -94,7 +94,7 @@ class SimpleView(CloudNetwork):
             nn.Conv2d(1, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
         )
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
-        self.head = _Fusion(len(SIMPLE_VIEW_ANGLES), _out_channels(stages[3]), num_classes, dropout)
+        self.head = _FusionHead(len(SIMPLE_VIEW_ANGLES), _out_channels(stages[3]), num_classes, dropout)
         if image_model is None:
             _begin(stages)
         elif stem == "crop":
@@ -143,24 +143,39 @@ class SimpleView(CloudNetwork):
         _begin([self.get_submodule(name) for name in STAGES])
 
 
-class _Fusion(nn.Module):
-    """(B, V * C) features of views -> (B, num_classes) logits."""
+class ViewFusion(nn.Module):
+    """SimpleView's fusion (facts 5.6): (B, V * C) features of V views, side by side -> (B, D) of the object.
 
-    def __init__(self, views: int, channels: int, num_classes: int, dropout: float) -> None:
+    One batch normalisation for all views, dropout, Linear, batch normalisation, ReLU, dropout.
+    views: V. channels: C. width: D, in SimpleView C itself.
+    """
+
+    def __init__(self, views: int, channels: int, width: int, dropout: float = 0.5) -> None:
         super().__init__()
         self.channels = channels
-        self.view_norm = nn.BatchNorm1d(channels)  # one for all views
+        self.view_norm = nn.BatchNorm1d(channels)
         self.view_drop = nn.Dropout(dropout)
-        self.join = nn.Linear(views * channels, channels)
-        self.norm = nn.BatchNorm1d(channels)
+        self.join = nn.Linear(views * channels, width)
+        self.norm = nn.BatchNorm1d(width)
         self.drop = nn.Dropout(dropout)
-        self.classifier = nn.Linear(channels, num_classes)
 
-    def forward(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         views = self.view_norm(features.reshape(-1, self.channels)).reshape(len(features), -1)
         joined = torch.relu(self.norm(self.join(self.view_drop(views))))
         out: Tensor = self.drop(joined)
-        return out if pre_logits else self.classifier(out)
+        return out
+
+
+class _FusionHead(ViewFusion):
+    """(B, V * C) features of views -> (B, num_classes) logits."""
+
+    def __init__(self, views: int, channels: int, num_classes: int, dropout: float) -> None:
+        super().__init__(views, channels, channels, dropout)
+        self.classifier = nn.Linear(channels, num_classes)
+
+    def forward(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        joined = super().forward(features)
+        return joined if pre_logits else self.classifier(joined)
 
 
 def _new_stages(width: int, depths: Sequence[int]) -> list[nn.Module]:

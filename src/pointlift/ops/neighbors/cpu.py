@@ -15,7 +15,6 @@ from pointlift.ops._numba.simd import fetch_add
 from pointlift.ops._numba.threading import set_threads
 from pointlift.ops.neighbors import balls, search
 from pointlift.ops.neighbors.duplicates import is_crowded, thin
-from pointlift.ops.neighbors.grid import in_ball_by_grid
 from pointlift.ops.neighbors.tree import plant
 
 __all__ = ["gather_rows", "in_ball", "nearest", "scatter_rows"]
@@ -150,7 +149,7 @@ def _balls(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
 
 def _in_large(asked: balls.Asked, threads: int) -> np.ndarray:
     """Fill the index of one large cloud; returns the queries that a scan of all points answers sooner."""
-    if not in_ball_by_grid(asked, threads):
+    if not balls.in_ball_by_grid(asked, threads):
         balls.in_ball_by_tree(asked, threads)
     query, points, _, first_row, index = asked
     empty = np.flatnonzero(index[:, 0] == balls.EMPTY)

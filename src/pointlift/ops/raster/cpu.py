@@ -217,34 +217,7 @@ def _shaded(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _rasterize(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    vertices, faces, turns, distance, lens, grid, bands, depth, face, barycentric, normal, counter, threads
-):
-    views, height, width = face.shape
-    reach = (height + bands - 1) // bands
-    for _ in prange(threads):
-        near, screen = np.empty(vertices.shape[0]), np.empty((vertices.shape[0], 2), np.float32)
-        nearness, owner = np.empty((reach, width), np.float32), np.empty((reach, width), np.int32)
-        while True:
-            task = fetch_add(counter)
-            if task >= views * bands:
-                break
-            k, first = task // bands, task % bands * reach
-            last = min(first + reach, height)
-            if first >= last:
-                continue
-            rows = last - first
-            eye = (turns[k], distance, lens)
-            project(vertices, eye, grid, near, screen)
-            z_buffer(vertices, near, screen, faces, eye, first, nearness[:rows], owner[:rows])
-            _fragments(
-                vertices, faces, near, screen, eye, (owner[:rows], first), depth[k, first:last],
-                face[k, first:last], barycentric[k, first:last], normal[k, first:last],
-            )  # fmt: skip
-
-
-@njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _shade(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _draw(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     vertices,
     faces,
     turns,
@@ -252,6 +225,8 @@ def _shade(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     lens,
     grid,
     bands,
+    size,
+    fragments,
     paint,
     light,
     shininess,
@@ -260,14 +235,15 @@ def _shade(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     counter,
     threads,
 ):
-    views, _, height, width = images.shape
+    # one of fragments (depth, face, barycentric, normal) and images is None, which the compiler knows
+    height, width = size
     reach = (height + bands - 1) // bands
     for _ in prange(threads):
         near, screen = np.empty(vertices.shape[0]), np.empty((vertices.shape[0], 2), np.float32)
         nearness, owner = np.empty((reach, width), np.float32), np.empty((reach, width), np.int32)
         while True:
             task = fetch_add(counter)
-            if task >= views * bands:
+            if task >= turns.shape[0] * bands:
                 break
             k, first = task // bands, task % bands * reach
             last = min(first + reach, height)
@@ -277,10 +253,17 @@ def _shade(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
             eye = (turns[k], distance, lens)
             project(vertices, eye, grid, near, screen)
             z_buffer(vertices, near, screen, faces, eye, first, nearness[:rows], owner[:rows])
-            _shaded(
-                vertices, faces, near, screen, eye, (owner[:rows], first), paint, light, shininess,
-                background, images[k, :, first:last],
-            )  # fmt: skip
+            if fragments is not None:
+                depth, face, barycentric, normal = fragments
+                _fragments(
+                    vertices, faces, near, screen, eye, (owner[:rows], first), depth[k, first:last],
+                    face[k, first:last], barycentric[k, first:last], normal[k, first:last],
+                )  # fmt: skip
+            if images is not None:
+                _shaded(
+                    vertices, faces, near, screen, eye, (owner[:rows], first), paint, light, shininess,
+                    background, images[k, :, first:last],
+                )  # fmt: skip
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
@@ -350,15 +333,18 @@ def _lens(eyes: Cameras, height: int, width: int) -> tuple[bool, float, float, f
     )
 
 
-def _views(
-    vertices: Tensor, faces: Tensor, frame: Frame, threads: int
-) -> tuple[Any, Any, Any, Any, Any, Any, Any]:
-    """What both kernels of meshes begin with; bands of a view where there are more threads than views."""
+def _run(
+    vertices: Tensor, faces: Tensor, frame: Frame, fragments: Any = None, picture: Any = (None,) * 5
+) -> None:
+    """Draw the triangles; bands of a view where there are more threads than views."""
     eyes, height, width = frame
-    views = len(eyes.rotations)
-    bands = -(-threads // views) if views else 1
-    turns, lines = eyes.rotations.numpy(), grid_bits(height, width)
-    return vertices.numpy(), faces.numpy().view(np.uint32), turns, eyes.distance, _lens(*frame), lines, bands
+    views, threads = len(eyes.rotations), set_threads()
+    paint, light, shininess, background, images = picture
+    _draw(
+        vertices.numpy(), faces.numpy().view(np.uint32), eyes.rotations.numpy(), eyes.distance, _lens(*frame),
+        grid_bits(height, width), -(-threads // views) if views else 1, (height, width), fragments, paint,
+        light, shininess, background, images, np.zeros(1, np.int64), threads,
+    )  # fmt: skip
 
 
 def rasterize(vertices: Tensor, faces: Tensor, frame: Frame, barycentric: bool, normal: bool) -> Fragments:
@@ -369,11 +355,8 @@ def rasterize(vertices: Tensor, faces: Tensor, frame: Frame, barycentric: bool, 
     depth, face = torch.empty(shape), torch.empty(shape, dtype=torch.int32)
     weights = torch.empty(*shape, 3 if barycentric else 0)
     normals = torch.empty(*shape, 3 if normal else 0)
-    threads = set_threads()
-    _rasterize(
-        *_views(vertices, faces, frame, threads), depth.numpy(), face.numpy(), weights.numpy(),
-        normals.numpy(), np.zeros(1, np.int64), threads,
-    )  # fmt: skip
+    fragments = (depth.numpy(), face.numpy(), weights.numpy(), normals.numpy())
+    _run(vertices, faces, frame, fragments)
     return Fragments(depth, face, weights if barycentric else None, normals if normal else None)
 
 
@@ -393,12 +376,11 @@ def shade(
     elif paint.vertex_colors is not None:
         kind, table = _VERTICES, paint.vertex_colors
     strengths = (light.ambient, light.key, light.head, light.specular, *light.direction)
-    threads = set_threads()
-    _shade(
-        *_views(vertices, faces, frame, threads), (kind, table.numpy(), texture),
-        tuple(float(s) for s in strengths), light.shininess, tuple(float(b) for b in background),
-        images.numpy(), np.zeros(1, np.int64), threads,
+    picture = (
+        (kind, table.numpy(), texture), tuple(float(s) for s in strengths), light.shininess,
+        tuple(float(b) for b in background), images.numpy(),
     )  # fmt: skip
+    _run(vertices, faces, frame, picture=picture)
     return images
 
 

@@ -25,13 +25,15 @@ from torch import Tensor
 from pointlift.ops._numba.simd import ROWS, VECTOR_BYTES, VECTORS, fetch_add, gather_tile, lanes, outer_tile
 from pointlift.ops._numba.threading import set_threads
 from pointlift.ops.kernel_map.api import Pairs
-from pointlift.ops.sparse_conv import depthwise
 from pointlift.ops.sparse_pool.cpu import sum_forward
 
 __all__ = ["forward", "input_gradient", "weight_gradient"]
 
 _BLOCK = 256  # output rows that stay in the cache
 _CHUNK = 4096  # pairs per task of the weight gradient
+# pairs per partial sum of a depthwise weight gradient; fixed, so that results do not depend on the number of
+# threads
+_DEPTHWISE_CHUNK = 4096
 _STRIP = 128  # pairs whose rows stay in the cache while the tiles of a task pass over them
 
 
@@ -261,11 +263,47 @@ def _tasks(start: list[int], t: _Tiling, size: int) -> tuple[np.ndarray, np.ndar
     return np.asarray(rows, np.int64).reshape(-1, 5), first
 
 
+@njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
+def _scale_pairs(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    x, g, rows, slots, tasks, parts, counter, threads
+):
+    # tasks (T, 2): first and last pair; parts (T, C)
+    channels = x.shape[1]
+    for _ in prange(threads):
+        while True:
+            t = fetch_add(counter)
+            if t >= tasks.shape[0]:
+                break
+            for p in range(tasks[t, 0], tasks[t, 1]):
+                i, o = rows[p], slots[p]
+                for c in range(channels):
+                    parts[t, c] += x[i, c] * g[o, c]
+
+
+def _depthwise_gradient(x: Tensor, grad: Tensor, pairs: Pairs) -> Tensor:
+    """One filter per channel, so rows are scaled and added instead of multiplied as matrices:
+    (K, C) from x (M_in, C) and grad (M_out, C).
+    """
+    tasks, owner = [], []
+    for k, (a, b) in enumerate(zip(pairs.start, pairs.start[1:])):
+        tasks += [(p, min(p + _DEPTHWISE_CHUNK, b)) for p in range(a, b, _DEPTHWISE_CHUNK)]
+        owner += [k] * -(-(b - a) // _DEPTHWISE_CHUNK)
+    parts = x.new_zeros(len(tasks), x.shape[1])
+    out = x.new_zeros(len(pairs.start) - 1, x.shape[1])
+    if tasks:
+        _scale_pairs(
+            x.detach().numpy(), grad.numpy(), pairs.source.numpy(), pairs.target.numpy(),
+            np.asarray(tasks, np.int64), parts.numpy(), np.zeros(1, np.int64), set_threads(),
+        )  # fmt: skip
+        np.add.at(out.numpy(), np.asarray(owner), parts.numpy())  # in the order of the chunks
+    return out
+
+
 def weight_gradient(x: Tensor, grad: Tensor, pairs: Pairs, groups: int) -> Tensor:
     """(K, C_in / groups, C_out) from x (M_in, C_in) and grad (M_out, C_out)."""
     kernel, c_in, c_out = len(pairs.start) - 1, x.shape[1], grad.shape[1]
     if groups == c_in == c_out and groups > 1:
-        return depthwise.weight_gradient(x, grad, pairs)[:, None]
+        return _depthwise_gradient(x, grad, pairs)[:, None]
     threads = set_threads()
     t = _tiling(c_in, c_out, groups, x.element_size())
     size = t.inputs * t.padded

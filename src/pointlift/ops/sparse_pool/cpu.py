@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numba import njit, prange
@@ -15,37 +17,64 @@ __all__ = ["max_backward", "max_forward", "sum_forward"]
 _BLOCK = 128  # output rows per task
 
 
-@njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _max(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    x, table, y, winner, block, counter, threads
-):
-    kernel, n = table.shape
+@njit(cache=True, boundscheck=False, error_model="numpy")
+def _max(x, table, i, y, winner):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    channels, fresh = x.shape[1], True
+    for k in range(table.shape[0]):
+        v = table[k, i]
+        if v < 0:
+            continue
+        if fresh:
+            fresh = False
+            for c in range(channels):
+                y[i, c] = x[v, c]
+                winner[i, c] = v
+        else:
+            for c in range(channels):
+                better = x[v, c] > y[i, c]
+                y[i, c] = x[v, c] if better else y[i, c]
+                winner[i, c] = v if better else winner[i, c]
+    if fresh:
+        for c in range(channels):
+            y[i, c] = 0
+            winner[i, c] = -1
+
+
+@njit(cache=True, boundscheck=False, error_model="numpy")
+def _sum(x, weight, table, i, y):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     channels = x.shape[1]
+    for c in range(channels):
+        y[i, c] = 0
+    for k in range(table.shape[0]):
+        v = table[k, i]
+        if v >= 0:
+            for c in range(channels):
+                if weight is None:  # known to the compiler, which leaves one of both
+                    y[i, c] += x[v, c]
+                else:
+                    y[i, c] += x[v, c] * weight[k, c]
+
+
+@njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
+def _pool(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    x, weight, table, y, winner, block, counter, threads
+):
+    n = table.shape[1]
     for _ in prange(threads):
         while True:
             start = fetch_add(counter) * block
             if start >= n:
                 break
             for i in range(start, min(n, start + block)):
-                fresh = True
-                for k in range(kernel):
-                    v = table[k, i]
-                    if v < 0:
-                        continue
-                    if fresh:
-                        fresh = False
-                        for c in range(channels):
-                            y[i, c] = x[v, c]
-                            winner[i, c] = v
-                    else:
-                        for c in range(channels):
-                            better = x[v, c] > y[i, c]
-                            y[i, c] = x[v, c] if better else y[i, c]
-                            winner[i, c] = v if better else winner[i, c]
-                if fresh:
-                    for c in range(channels):
-                        y[i, c] = 0
-                        winner[i, c] = -1
+                if winner is None:  # again the compiler's choice
+                    _sum(x, weight, table, i, y)
+                else:
+                    _max(x, table, i, y, winner)
+
+
+def _run(x: Tensor, weight: Any, table: Tensor, y: Tensor, winner: Any) -> None:
+    counter = np.zeros(1, np.int64)
+    _pool(x.detach().numpy(), weight, table.numpy(), y.numpy(), winner, _BLOCK, counter, set_threads())
 
 
 def max_forward(x: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,15 +84,7 @@ def max_forward(x: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
     n, channels = table.shape[1], x.shape[1]
     y, winner = x.new_empty(n, channels), torch.empty(n, channels, dtype=torch.int32)
     if n and channels:
-        _max(
-            x.detach().numpy(),
-            table.numpy(),
-            y.numpy(),
-            winner.numpy(),
-            _BLOCK,
-            np.zeros(1, np.int64),
-            set_threads(),
-        )
+        _run(x, None, table, y, winner.numpy())
     return y, winner
 
 
@@ -89,35 +110,10 @@ def max_backward(grad: Tensor, winner: Tensor, n_in: int) -> Tensor:
     return out
 
 
-@njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
-def _sum(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    x, weight, table, y, block, counter, threads
-):
-    kernel, n = table.shape
-    channels = x.shape[1]
-    for _ in prange(threads):
-        while True:
-            start = fetch_add(counter) * block
-            if start >= n:
-                break
-            for i in range(start, min(n, start + block)):
-                for c in range(channels):
-                    y[i, c] = 0
-                for k in range(kernel):
-                    v = table[k, i]
-                    if v >= 0:
-                        for c in range(channels):
-                            if weight is None:  # known to the compiler, which leaves one of both
-                                y[i, c] += x[v, c]
-                            else:
-                                y[i, c] += x[v, c] * weight[k, c]
-
-
 def sum_forward(x: Tensor, table: Tensor, weight: Tensor | None = None) -> Tensor:
     """(M_out, C): sum of x (M_in, C) under the kernel, times weight (K, C) where there is one."""
     y = x.new_empty(table.shape[1], x.shape[1])
     factors = None if weight is None else weight.detach().contiguous().numpy()
     if y.numel():
-        counter = np.zeros(1, np.int64)
-        _sum(x.detach().numpy(), factors, table.numpy(), y.numpy(), _BLOCK, counter, set_threads())
+        _run(x, factors, table, y, None)
     return y

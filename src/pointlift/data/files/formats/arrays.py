@@ -16,15 +16,13 @@ import numpy.typing as npt
 from pointlift.data.errors import DataError
 from pointlift.data.files.formats.columns import from_named, named_coordinates
 from pointlift.data.files.formats.content import (
-    DAMAGED,
     FileContent,
     Floats,
     channels_first,
     from_columns,
-    read_bytes,
     scale_colors,
-    tell,
 )
+from pointlift.data.files.formats.raw import DAMAGED, read_bytes, tell
 
 __all__ = ["read_h5", "read_npy", "read_npz"]
 

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pointlift.data.errors import DataError
-from pointlift.data.files.formats.content import FileContent, Floats, scale_colors, tell
+from pointlift.data.files.formats.content import FileContent, Floats, scale_colors
+from pointlift.data.files.formats.raw import tell
 
 __all__ = ["from_named", "named_coordinates", "plain_name"]
 

@@ -1,11 +1,7 @@
-"""What a file holds before anything is sampled or checked, and the small tools the readers share."""
+"""What a file holds before anything is sampled or checked, and how polygons, colours and tables become it."""
 
 from __future__ import annotations
 
-import codecs
-import struct
-import warnings
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,31 +9,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pointlift.data.errors import DataError, DataWarning
+from pointlift.data.errors import DataError
+from pointlift.data.files.formats.raw import tell
 
 __all__ = [
-    "DAMAGED",
     "FileContent",
     "channels_first",
     "fan_triangles",
     "from_columns",
-    "is_number",
-    "parse_numbers",
-    "read_bytes",
     "scale_colors",
-    "tell",
-    "text_bytes",
 ]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 # numbers of values per point in tables that are stored channels first; with so few rows and this many columns
 CHANNELS_FIRST = {3: 8, 4: 64, 6: 64, 7: 64, 9: 64}
-# what parsers raise of damaged files; a SyntaxError comes from Pillow and numpy
-DAMAGED = (
-    ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError,
-    TypeError, ValueError, struct.error, zlib.error,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,70 +44,6 @@ class FileContent:
     normals: Floats | None = None
     colors: Floats | None = None
     features: Floats | None = None
-
-
-def read_bytes(path: Path) -> bytes:
-    """The whole file.
-
-    Raises:
-        DataError: the file is empty.
-    """
-    data = path.read_bytes()
-    if not data.strip():
-        raise DataError(f"{path}: the file is empty ({len(data)} bytes)")
-    return data
-
-
-def text_bytes(path: Path) -> bytes:
-    """The whole of a text file without its byte order mark; UTF-16, which some editors call Unicode,
-    becomes UTF-8.
-
-    Raises:
-        DataError: the file is empty, or begins with the mark of UTF-16 and is something else.
-    """
-    data = read_bytes(path)
-    if data.startswith(codecs.BOM_UTF8):
-        data = data[len(codecs.BOM_UTF8) :]
-    elif data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        try:
-            data = data.decode("utf-16").encode()
-        except UnicodeError:
-            raise DataError(f"{path}: begins like UTF-16 text but is not, the file is damaged") from None
-    if not data.strip():
-        raise DataError(f"{path}: the file is empty (a byte order mark alone)")
-    return data
-
-
-def tell(path: Path, sentence: str) -> None:
-    """Say what was guessed or left out of a file, as a DataWarning."""
-    warnings.warn(f"{path}: {sentence}", DataWarning, stacklevel=3)
-
-
-def parse_numbers(text: bytes) -> Floats:
-    """White-space separated numbers.
-
-    Raises:
-        ValueError: something in ``text`` is not a number.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", DeprecationWarning)
-        try:
-            return np.fromstring(  # type: ignore[call-overload,no-any-return,unused-ignore]
-                text, dtype=np.float64, sep=" "
-            )
-        except (DeprecationWarning, ValueError):
-            word = next((w for w in text.split() if not is_number(w)), b"")
-            hint = " (decimal points are expected)" if b"," in word else ""
-            raise ValueError(f"{word[:20].decode('latin-1')!r} is not a number{hint}") from None
-
-
-def is_number(word: bytes) -> bool:
-    """Whether a word is a number as C and numpy read it: Python's underscores within digits are none."""
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return b"_" not in word
 
 
 def fan_triangles(corners: Ints, counts: Ints) -> Ints:

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pointlift.data.errors import DataError
-from pointlift.data.files.formats.content import FileContent, read_bytes, scale_colors, tell
+from pointlift.data.files.formats.content import FileContent, scale_colors
+from pointlift.data.files.formats.raw import read_bytes, tell
 
 __all__ = ["read_bin"]
 

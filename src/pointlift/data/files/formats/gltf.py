@@ -9,7 +9,8 @@ import numpy as np
 import trimesh
 
 from pointlift.data.errors import DataError
-from pointlift.data.files.formats.content import FileContent, read_bytes, scale_colors
+from pointlift.data.files.formats.content import FileContent, scale_colors
+from pointlift.data.files.formats.raw import read_bytes
 from pointlift.data.files.formats.scenes import scene_of
 
 __all__ = ["read_gltf"]

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from pointlift.data.errors import DataError
-from pointlift.data.files.formats.content import DAMAGED, FileContent, read_bytes, scale_colors
+from pointlift.data.files.formats.content import FileContent, scale_colors
 from pointlift.data.files.formats.las_header import Compressed, check_header, check_layers
+from pointlift.data.files.formats.raw import DAMAGED, read_bytes
 
 __all__ = ["read_las"]
 

@@ -11,16 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from pointlift.data.errors import DataError
-from pointlift.data.files.formats.content import (
-    FileContent,
-    Floats,
-    Ints,
-    fan_triangles,
-    parse_numbers,
-    scale_colors,
-    tell,
-    text_bytes,
-)
+from pointlift.data.files.formats.content import FileContent, Floats, Ints, fan_triangles, scale_colors
+from pointlift.data.files.formats.raw import parse_numbers, tell, text_bytes
 
 __all__ = ["read_obj"]
 

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from pointlift.data.errors import DataError, DataWarning
 from pointlift.data.files.formats.columns import from_named
-from pointlift.data.files.formats.content import FileContent, text_bytes
+from pointlift.data.files.formats.content import FileContent
+from pointlift.data.files.formats.raw import text_bytes
 
 __all__ = ["lzf_decompress", "read_pcd"]
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from pointlift.data.errors import DataError
 from pointlift.data.files.formats.columns import from_named
-from pointlift.data.files.formats.content import FileContent, Ints, fan_triangles, tell, text_bytes
+from pointlift.data.files.formats.content import FileContent, Ints, fan_triangles
 from pointlift.data.files.formats.ply_elements import Rows, read_elements
+from pointlift.data.files.formats.raw import tell, text_bytes
 
 __all__ = ["read_ply"]
 

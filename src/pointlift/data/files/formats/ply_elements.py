@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pointlift.data.errors import DataError
-from pointlift.data.files.formats.content import Floats, Ints, parse_numbers
+from pointlift.data.files.formats.content import Floats, Ints
+from pointlift.data.files.formats.raw import parse_numbers
 
 __all__ = ["Element", "Property", "Rows", "read_elements"]
 

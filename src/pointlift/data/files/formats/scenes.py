@@ -11,7 +11,7 @@ import numpy as np
 import trimesh
 
 from pointlift.data.errors import DataError
-from pointlift.data.files.formats.content import text_bytes
+from pointlift.data.files.formats.raw import text_bytes
 
 __all__ = ["scene_of"]
 

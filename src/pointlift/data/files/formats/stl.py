@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from pointlift.data.errors import DataError
-from pointlift.data.files.formats.content import FileContent, parse_numbers, read_bytes, tell, text_bytes
+from pointlift.data.files.formats.content import FileContent
+from pointlift.data.files.formats.raw import parse_numbers, read_bytes, tell, text_bytes
 
 __all__ = ["read_stl"]
 

@@ -12,15 +12,8 @@ import numpy as np
 
 from pointlift.data.errors import DataError
 from pointlift.data.files.formats.columns import from_named, named_coordinates
-from pointlift.data.files.formats.content import (
-    FileContent,
-    Floats,
-    from_columns,
-    is_number,
-    scale_colors,
-    tell,
-    text_bytes,
-)
+from pointlift.data.files.formats.content import FileContent, Floats, from_columns, scale_colors
+from pointlift.data.files.formats.raw import is_number, tell, text_bytes
 
 __all__ = ["read_pts", "read_text"]
 
