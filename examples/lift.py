@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument(
         "--rule",
         default="repeat",
-        help="how a 2D kernel becomes a 3D one: repeat, mean, center, T1, T2, T3, learned",
+        help="how a 2D kernel becomes a 3D one: repeat, mean, center, T1, T2, T3, released-z-axis, learned",
     )
     parser.add_argument("--out", default="runs/examples/lift", help="folder of report.txt")
     args = parser.parse_args()

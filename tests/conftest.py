@@ -4,6 +4,9 @@ and where the real samples are.
 
 from __future__ import annotations
 
+import copy
+import functools
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -21,9 +24,12 @@ from filelock import FileLock  # noqa: E402
 from numba.core.compiler_lock import global_compiler_lock  # noqa: E402
 from numba.core.dispatcher import Dispatcher  # noqa: E402
 
+from pointlift.data.procedural.shapes import dataset as shapes  # noqa: E402
+
 THREADS = 1 if WORKER else min(2, numba.config.NUMBA_NUM_THREADS)
 torch.set_num_threads(THREADS)
 numba.set_num_threads(THREADS)
+logging.getLogger("pointlift.kernels").setLevel(logging.WARNING)  # depends on what ran before
 MEMORY = 3 * 2**30  # bytes for one worker
 
 
@@ -63,6 +69,19 @@ def pytest_configure() -> None:
             return compile_or_load(self, signature)
 
     Dispatcher.compile = one_at_a_time
+
+
+make_mesh = shapes.make_mesh
+mesh_of_before = functools.lru_cache(maxsize=1024)(make_mesh)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """An embedded object follows from its class and its seed, and most runs of the tests learn from the same
+    few: each is made once for them all. The tests of these objects themselves make every one anew.
+    """
+    anew = "procedural" in item.path.parts
+    shapes.make_mesh = make_mesh if anew else lambda *which: copy.deepcopy(mesh_of_before(*which))
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
@@ -12,7 +14,10 @@ from image_networks import tiny, voxels
 from torch import Tensor, nn
 
 import pointlift as pl
+from pointlift.commands.lift import lift
 from pointlift.inflation import RULES, TransformedConv3d, inflate_kernel, released_transform, rule_matrix
+from pointlift.inflation.rules import RELEASED
+from pointlift.models.config import ModelConfig
 
 
 def literal(kernel: int, pixel: Callable[[int, int, int], tuple[int, int] | None]) -> Tensor:
@@ -90,6 +95,44 @@ def test_released_options_copy_along_another_axis_than_they_say(released: str, a
     assert torch.equal(found, repeat) or torch.equal(found[exchange], repeat)
 
 
+@pytest.mark.parametrize("kernel", [2, 3, 5])
+def test_released_options_are_rules(kernel: int) -> None:
+    """By name, for every size of kernel, whatever the axis; each copies one voxel column along its axis."""
+    voxel = list(itertools.product(range(kernel), repeat=3))
+    for name, copied in RELEASED.items():
+        matrix = rule_matrix(name, "z", kernel)
+        assert torch.equal(matrix, released_transform(name.removeprefix("released-"), kernel))
+        assert torch.equal(matrix, rule_matrix(name, "x", kernel))
+        along = "xyz".index(copied)
+        same: dict[tuple[int, ...], set[int]] = {}
+        for place, pixel in zip(voxel, matrix.argmax(0).tolist()):
+            same.setdefault(place[:along] + place[along + 1 :], set()).add(pixel)
+        assert all(len(pixels) == 1 for pixels in same.values()) and len(same) == kernel**2
+    assert torch.equal(rule_matrix("released-x-axis", "z", kernel), rule_matrix("repeat", "x", kernel))
+
+
+def test_a_network_of_the_released_default(tmp_path: Path) -> None:
+    """Made by name, it is the one made of the matrix; report, recipe and checkpoint keep the name."""
+    from pointlift.weights.network import build_network
+
+    name = "released-z-axis"
+    config = ModelConfig(image_model="fractal_resnet", rule=name)
+    net = build_network(config, 4, seed=2)
+    by_matrix = build_network(replace(config, rule=released_transform("z-axis").tolist()), 4, seed=2)
+    along_y = build_network(replace(config, rule="repeat", axis="y"), 4, seed=2)
+    ours, theirs, other = (n.state_dict() for n in (net, by_matrix, along_y))
+    assert all(torch.equal(t, theirs[n]) for n, t in ours.items())
+    assert any(not torch.equal(t, other[n]) for n, t in ours.items()), "rows and columns are exchanged"
+    assert f"{name}, copies along y" in net.report.render(every=True)
+    back: Any = pl.load(pl.save(net, tmp_path / "a.safetensors", image_model="fractal_resnet"))
+    assert back.arguments["rule"] == name
+    assert all(torch.equal(t, ours[n]) for n, t in back.state_dict().items())
+
+
+def test_every_rule_is_one_of_lift() -> None:
+    assert get_args(get_type_hints(lift, localns={"nn": nn})["rule"]) == RULES
+
+
 def test_axes_are_permutations_of_each_other() -> None:
     z = rule_matrix("repeat", "z", 3).reshape(9, 3, 3, 3)
     assert torch.equal(rule_matrix("repeat", "x", 3).reshape(9, 3, 3, 3), z.permute(0, 3, 1, 2))
@@ -110,6 +153,15 @@ def test_inflate_kernel_is_the_dense_kernel() -> None:
         (lambda: rule_matrix("copy", "z", 3), "rule must be one of repeat, mean"),
         (lambda: rule_matrix("repeat", "w", 3), "axis must be x, y or z, got 'w'"),
         (lambda: released_transform("w-axis"), "released options are z-axis, y-axis, x-axis, got 'w-axis'"),
+        (lambda: released_transform("x-axis", 0), "kernel_size is 0, expected at least 1"),
+        (
+            lambda: pl.inflate(tiny(), rule="released-z-axis", axis="y"),
+            "axis is 'y', but rule released-z-axis copies along y whatever the axis: leave axis",
+        ),
+        (
+            lambda: pl.inflate(tiny(), rule="released-z-axis", start="random"),
+            "start='random' is for the learned rules",
+        ),
         (lambda: pl.inflate(tiny(), rule="copy"), "rule must be one of"),
         (lambda: pl.inflate(tiny(), axis="up"), "axis must be"),
         (lambda: pl.inflate(tiny(), rule=torch.ones(9, 27), axis="up"), "axis must be"),

@@ -216,14 +216,14 @@ def test_it_learns_shapes(build: Callable[..., CloudNetwork]) -> None:
     """
     classes = ("aeroplane", "bottle", "chair", "table")
     train, test = (
-        normalised(make_shapes(n, 192, seed, split, 0.0, classes))
+        normalised(make_shapes(n, 96, seed, split, 0.0, classes))
         for n, seed, split in ((24, 0, "train"), (10, 0, "test"))
     )
     torch.manual_seed(0)
     net = build(num_classes=4, dropout=0.0, **SMALL[build])
-    optimizer = torch.optim.Adam(net.parameters(), 2e-3)
+    optimizer = torch.optim.Adam(net.parameters(), 3e-3)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(15):
+    for _ in range(12):
         order = torch.randperm(len(train), generator=generator).tolist()
         for i in range(0, len(order), 16):
             chosen = collate([train[j] for j in order[i : i + 16]])

@@ -59,23 +59,32 @@ def test_parameters_are_the_image_models_with_another_first_and_last_layer(name:
     with torch.device("meta"):
         original = timm.create_model(name)
         net = PointViT(name)
-        picture = PointViT(name, position="interpolated")
-        learned = PointViT(name, position="learned", append_centre=True)
     assert sum(p.numel() for p in original.parameters()) == published
     c = original.embed_dim
     kept = published - (16 * 16 * 3 + 1) * c - (c + 1) * 1000
-    assert sum(p.numel() for p in picture.parameters()) == kept + (64 * 3 + 1) * c + (c + 1) * 40
     assert (
         sum(p.numel() for p in net.parameters())
         == kept + (64 * 3 + 1) * c + (c + 1) * 40 + (16 * 16 - 14 * 14) * c
     )
+    assert {"vit_base_patch16_224": 85_433_128, "vit_large_patch16_224": 302_814_248}[name] == sum(
+        p.numel() for p in net.parameters()
+    )
+
+
+def test_parameters_of_other_positions() -> None:
+    with torch.device("meta"):
+        original = timm.create_model("vit_base_patch16_224", depth=2)
+        picture = PointViT("vit_base_patch16_224", image_options={"depth": 2}, position="interpolated")
+        learned = PointViT(
+            "vit_base_patch16_224", image_options={"depth": 2}, position="learned", append_centre=True
+        )
+    c = original.embed_dim
+    kept = sum(p.numel() for p in original.parameters()) - (16 * 16 * 3 + 1) * c - (c + 1) * 1000
+    assert sum(p.numel() for p in picture.parameters()) == kept + (64 * 3 + 1) * c + (c + 1) * 40
     mlp = 4 * 128 + (128 + 1) * c
     assert (
         sum(p.numel() for p in learned.parameters())
         == kept - 14 * 14 * c + (64 * 3 + 3 + 1) * c + (c + 1) * 40 + mlp
-    )
-    assert {"vit_base_patch16_224": 85_433_128, "vit_large_patch16_224": 302_814_248}[name] == sum(
-        p.numel() for p in net.parameters()
     )
 
 
@@ -385,8 +394,11 @@ def test_features_of_another_width() -> None:
 def test_it_learns_to_tell_shapes_apart() -> None:
     classes = ("aeroplane", "guitar", "sofa")
     train, test = (
-        make_shapes(40, 128, 0, "train", classes=classes),
-        make_shapes(16, 128, 0, "test", classes=classes),
+        [dataset[i] for i in range(len(dataset))]
+        for dataset in (
+            make_shapes(40, 128, 0, "train", classes=classes),
+            make_shapes(16, 128, 0, "test", classes=classes),
+        )
     )
     torch.manual_seed(0)
     net = PointViT("vit_tiny_patch16_224", 3, image_options=TINY, centres=16, neighbours=16)
@@ -397,7 +409,7 @@ def test_it_learns_to_tell_shapes_apart() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    unseen = collate([test[i] for i in range(len(test))])
+    unseen = collate(test)
     with torch.no_grad():
         accuracy = (net.eval()(unseen).argmax(1) == unseen.labels["class"]).float().mean()
     assert float(accuracy) > 0.6  # chance is a third; four standard deviations of 48 guesses above it

@@ -244,8 +244,11 @@ def test_options_outside_their_range(options: dict[str, Any], message: str) -> N
 def test_it_learns_to_tell_shapes_apart() -> None:
     classes = ("aeroplane", "guitar", "sofa")
     train, test = (
-        make_shapes(24, 256, 0, "train", classes=classes),
-        make_shapes(16, 256, 0, "test", classes=classes),
+        [dataset[i] for i in range(len(dataset))]
+        for dataset in (
+            make_shapes(24, 256, 0, "train", classes=classes),
+            make_shapes(16, 256, 0, "test", classes=classes),
+        )
     )
     torch.manual_seed(0)
     net = SimpleView(width=4, num_classes=3, image_size=16, depths=(1, 1, 1, 1))
@@ -256,7 +259,7 @@ def test_it_learns_to_tell_shapes_apart() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    unseen = collate([test[i] for i in range(len(test))])
+    unseen = collate(test)
     with torch.no_grad():
         accuracy = (net.eval()(unseen).argmax(1) == unseen.labels["class"]).float().mean()
     assert float(accuracy) > 0.6  # chance is a third; four standard deviations of 48 guesses above it

@@ -13,8 +13,10 @@ from torch import nn
 import pointlift as pl
 from pointlift.nn import CloudNetwork
 
+WIDTHS = (8, 16, 32, 64)
+NARROW = {"channels": WIDTHS}  # an eighth of resnet18's
 NETWORKS = {
-    "resnet18": {"rule": "mean"},
+    "resnet18": {"rule": "mean", "image_options": NARROW},
     "fractal_resnet": {},
     "pointnet2-ssg": {"npoint": [64, 16], "nsample": [8, 8]},
     "vit_tiny_patch16_224": {"centres": 32, "neighbours": 8, "image_options": {"depth": 3}},
@@ -84,7 +86,7 @@ def test_networks_on_voxels_make_them_themselves(name: str) -> None:
 def test_the_voxel_size_is_not_part_of_what_makes_a_network() -> None:
     assert made("resnet18", 0.3).voxel_size == 0.3 and "voxel_size" not in made("resnet18").arguments
     assert pl.create_model("linear-network").voxel_size == 0.05
-    assert pl.inflate(timm.create_model("resnet18"), voxel_size=0.02).voxel_size == 0.02
+    assert pl.inflate(timm.create_model("resnet18", **NARROW), voxel_size=0.02).voxel_size == 0.02
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -114,7 +116,7 @@ def test_intermediate_maps_are_those_that_feature_info_lists(name: str) -> None:
 
 @torch.no_grad()
 def test_indices_are_read_as_timm_reads_them() -> None:
-    image = timm.create_model("resnet18").eval()
+    image = timm.create_model("resnet18", **NARROW).eval()
     picture = torch.rand(1, 3, 32, 32)
     net = made("resnet18")
     cloud = given(net, clouds(100, 130))
@@ -122,7 +124,7 @@ def test_indices_are_read_as_timm_reads_them() -> None:
     for indices in (1, 2, [0], [-1], [0, -1], [2, 1]):
         widths = [m.shape[1] for m in image.forward_intermediates(picture, indices, intermediates_only=True)]
         chosen = net.forward_intermediates(cloud, indices, intermediates_only=True)
-        shift = {64: 0, 128: 1, 256: 2, 512: 3}
+        shift = {width: i for i, width in enumerate(WIDTHS)}
         # ours has no stem among them, so numbers from the front are one less
         if isinstance(indices, int) or indices == [-1]:
             assert [m.features.shape[1] for m in chosen] == widths
@@ -135,14 +137,14 @@ def test_indices_are_read_as_timm_reads_them() -> None:
 
 @torch.no_grad()
 def test_feature_info_of_inflated_networks_has_timms_keys() -> None:
-    theirs = timm.create_model("resnet18").feature_info
+    theirs = timm.create_model("resnet18", **NARROW).feature_info
     ours = made("resnet18").feature_info
     # the image stem is gone
     assert [f"backbone.{i['module']}" for i in theirs][1:] == [i["module"] for i in ours]
     assert [i["num_chs"] for i in theirs][1:] == [i["num_chs"] for i in ours]
     assert all(set(i) == {"num_chs", "reduction", "module"} for i in ours)
     assert [i["reduction"] for i in ours] == [1, 2, 4, 8]  # and with it its two strides
-    kept = pl.inflate(timm.create_model("resnet18"), stem="inflate").feature_info
+    kept = pl.inflate(timm.create_model("resnet18", **NARROW), stem="inflate").feature_info
     assert [i["reduction"] for i in kept] == [i["reduction"] for i in theirs] and kept[0][
         "module"
     ] == "backbone.act1"

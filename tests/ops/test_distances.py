@@ -50,7 +50,7 @@ def assert_bijective(assignment: Tensor) -> None:
 def test_exact_is_scipys_and_the_auction_within_its_epsilon_on_200_problems() -> None:
     rng = np.random.default_rng(0)
     for problem in range(200):
-        n = int(rng.integers(8, 257))
+        n = int(rng.integers(8, 257 if problem % 8 == 0 else 65))
         a = torch.from_numpy(rng.normal(size=(1, n, 3)) * rng.uniform(0.1, 3))
         b = torch.from_numpy(rng.uniform(-1, 1, size=(1, n, 3)) + rng.normal(size=3))
         best = optimum(a, b)
@@ -78,8 +78,12 @@ def test_the_auction_of_1024_points_is_within_epsilon(epsilon: float) -> None:
     assert (over >= -1e-6).all() and (over <= found.gap.numpy() + 1e-6).all()
 
 
+# the kernel takes 64 points at a time; the reference has no such edges, and its bids are slow
+ODD_SIZES = [*(("cpu", n) for n in (1, 2, 3, 63, 64, 65, 130)), *(("reference", n) for n in (1, 2, 3, 20))]
+
+
 @pytest.mark.usefixtures("poisoned")
-@pytest.mark.parametrize("n", [1, 2, 3, 63, 64, 65, 130])
+@pytest.mark.parametrize(("backend", "n"), ODD_SIZES)
 @pytest.mark.parametrize("snap", [False, True], ids=["general", "duplicates"])
 def test_small_and_odd_sizes(n: int, snap: bool, backend: str, dtype: torch.dtype) -> None:
     a, b = clouds(3, n, 1, snap, dtype), clouds(3, n, 2, snap, dtype)
@@ -116,7 +120,8 @@ def test_nothing_to_match(backend: str) -> None:
 
 @pytest.mark.parametrize("shift,scale", [(1e4, 1.0), (0.0, 1e8), (0.0, 1e-8), (-3e5, 1e3)])
 def test_far_from_the_origin_large_and_tiny(shift: float, scale: float, backend: str) -> None:
-    a, b = clouds(1, 128, 5) * scale + shift, clouds(1, 128, 6) * scale + shift
+    n = 128 if backend == "cpu" else 40
+    a, b = clouds(1, n, 5) * scale + shift, clouds(1, n, 6) * scale + shift
     found = earth_movers_distance(a, b, epsilon=1e-3 * scale, backend=backend)
     over = float(found.distance) - optimum(a, b)[0]
     assert -1e-9 * scale <= over <= float(found.gap) + 1e-9 * scale
@@ -125,7 +130,8 @@ def test_far_from_the_origin_large_and_tiny(shift: float, scale: float, backend:
 
 def test_clouds_far_from_each_other(backend: str) -> None:
     # all costs are near 1e4 and differ by about 1: float32 could not tell them apart at this epsilon
-    a, b = clouds(1, 100, 7, dtype=torch.float32), clouds(1, 100, 8, dtype=torch.float32) + 6000
+    n = 100 if backend == "cpu" else 30
+    a, b = clouds(1, n, 7, dtype=torch.float32), clouds(1, n, 8, dtype=torch.float32) + 6000
     found = earth_movers_distance(a, b, epsilon=1e-3, backend=backend)
     assert_bijective(found.assignment)
     matched = b.double().gather(1, found.assignment[:, :, None].expand(-1, -1, 3))
@@ -164,9 +170,10 @@ def test_prices_of_before_keep_the_bound_and_save_bids(backend: str) -> None:
 def test_absurd_prices_change_only_the_time(
     offset: float, spread: float, backend: str, dtype: torch.dtype
 ) -> None:
-    a, b = clouds(2, 64, 1, dtype=dtype), clouds(2, 64, 2, dtype=dtype)
+    n = 64 if backend == "cpu" else 16
+    a, b = clouds(2, n, 1, dtype=dtype), clouds(2, n, 2, dtype=dtype)
     prices = offset + spread * (
-        2 * torch.rand(2, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 1
+        2 * torch.rand(2, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 1
     )
     found = earth_movers_distance(a, b, epsilon=1e-2, prices=prices, max_bids=2000, backend=backend)
     assert_bijective(found.assignment)
@@ -235,7 +242,7 @@ def loop_chamfer(a: np.ndarray, b: np.ndarray, root: bool) -> float:
     total = 0.0
     for own, other in ((a, b), (b, a)):
         for p in own:
-            d = min(float(((p - q) ** 2).sum()) for q in other)
+            d = float(((other - p) ** 2).sum(1).min())
             total += (math.sqrt(d) if root else d) / len(own)
     return total
 

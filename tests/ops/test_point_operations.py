@@ -32,18 +32,34 @@ def join(*clouds: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(clouds), torch.tensor([0, *(len(c) for c in clouds)]).cumsum(0)
 
 
-def squared(a: np.ndarray, b: np.ndarray) -> np.generic:
+def squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Squared distances of the last axis, each rounded as the definition writes it."""
     d = a - b
-    return (d[0] * d[0] + d[1] * d[1]) + d[2] * d[2]
+    return (d[..., 0] * d[..., 0] + d[..., 1] * d[..., 1]) + d[..., 2] * d[..., 2]
 
 
-@pytest.fixture(params=["usual", "built by all threads", "walks of single queries"])
-def any_search(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every way of the cpu kernel to build and to walk a tree, whatever the size of a cloud."""
-    if request.param == "built by all threads":
+SEARCHES_OF_CPU = ["usual", "built by all threads", "walks of single queries"]
+
+
+def search_by(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the cpu kernel build and walk its trees in this way, whatever the size of a cloud."""
+    if way == "built by all threads":
         monkeypatch.setattr(tree, "_TOGETHER", 1)
-    if request.param == "walks of single queries":
+    if way == "walks of single queries":
         monkeypatch.setattr(search, "_SHARED", 0)
+
+
+@pytest.fixture(params=SEARCHES_OF_CPU)
+def any_search(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every way of the cpu kernel to search, for tests that call it beside the reference."""
+    search_by(request.param, monkeypatch)
+
+
+@pytest.fixture(params=["reference", *SEARCHES_OF_CPU])
+def searcher(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The backend: the reference, and the cpu kernel in each of its ways to search."""
+    search_by(request.param, monkeypatch)
+    return "reference" if request.param == "reference" else "cpu"
 
 
 # ---------------------------------------------------------------- farthest point sampling
@@ -53,7 +69,7 @@ def loop_fps(xyz: np.ndarray, n: int, start: int) -> list[int]:
         best, far = -1, -1.0
         for i in range(len(xyz)):
             if i not in chosen:
-                d = float(min(squared(xyz[i], xyz[c]) for c in chosen))
+                d = float(squared(xyz[chosen], xyz[i]).min())
                 if d > far:
                     best, far = i, d
         chosen.append(best)
@@ -130,15 +146,13 @@ def test_few_points_repeat_and_an_empty_batch_is_empty(backend: str) -> None:
 
 # ---------------------------------------------------------------- neighbours
 def loop_knn(query: np.ndarray, points: np.ndarray, k: int) -> list[list[int]]:
-    return [
-        [i for _, i in sorted((float(squared(p, q)), i) for i, p in enumerate(points))][:k] for q in query
-    ]
+    return [np.argsort(squared(points, q), kind="stable")[:k].tolist() for q in query]  # ties: the lowest row
 
 
-@pytest.mark.usefixtures("poisoned", "any_search")
+@pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("snap", [False, True], ids=["general", "ties"])
 @pytest.mark.parametrize("k", [1, 3, 20, 70])
-def test_nearest_equal_a_literal_loop(k: int, snap: bool, backend: str, dtype: torch.dtype) -> None:
+def test_nearest_equal_a_literal_loop(k: int, snap: bool, searcher: str, dtype: torch.dtype) -> None:
     for n in (70, 131):
         points, offsets = join(
             random_cloud(90, 1, snap, dtype), random_cloud(0, 2, snap, dtype), random_cloud(n, 3, snap, dtype)
@@ -146,17 +160,15 @@ def test_nearest_equal_a_literal_loop(k: int, snap: bool, backend: str, dtype: t
         query, asked = join(
             random_cloud(11, 4, snap, dtype), random_cloud(0), random_cloud(9, 5, snap, dtype)
         )
-        distance, index = knn(query.to(dtype), points, k, asked, offsets, backend=backend)
+        distance, index = knn(query.to(dtype), points, k, asked, offsets, backend=searcher)
         assert index[:11].tolist() == loop_knn(query[:11].numpy(), points[:90].numpy(), k)
         assert (index[11:] - 90).tolist() == loop_knn(query[11:].numpy(), points[90:].numpy(), k)
-        exact = [[float(squared(points[i].numpy(), q.numpy())) for i in row] for q, row in zip(query, index)]
-        assert distance.tolist() == exact
+        assert distance.tolist() == squared(points[index].numpy(), query[:, None].numpy()).tolist()
 
 
-@pytest.mark.usefixtures("any_search")
-def test_nearest_agree_with_scipy_and_scikit_learn(backend: str, dtype: torch.dtype) -> None:
+def test_nearest_agree_with_scipy_and_scikit_learn(searcher: str, dtype: torch.dtype) -> None:
     points, query = random_cloud(900, 1, dtype=dtype), random_cloud(50, 2, dtype=dtype)
-    distance, index = knn(query, points, 16, torch.tensor([0, 50]), torch.tensor([0, 900]), backend=backend)
+    distance, index = knn(query, points, 16, torch.tensor([0, 50]), torch.tensor([0, 900]), backend=searcher)
     near, rows = cKDTree(points.numpy()).query(query.numpy(), 16)
     np.testing.assert_allclose(distance.sqrt().numpy(), near, rtol=1e-5)
     assert index.tolist() == rows.tolist()
@@ -164,13 +176,13 @@ def test_nearest_agree_with_scipy_and_scikit_learn(backend: str, dtype: torch.dt
     assert index.tolist() == model.kneighbors(query.double().numpy(), return_distance=False).tolist()
 
 
-@pytest.mark.usefixtures("any_search", "poisoned")
-def test_near_duplicates_far_from_the_origin_keep_their_distances(backend: str) -> None:
+@pytest.mark.usefixtures("poisoned")
+def test_near_duplicates_far_from_the_origin_keep_their_distances(searcher: str) -> None:
     # |a|^2 - 2ab + |b|^2 loses these: 1e-3 apart at 100 from the origin
     line = torch.stack(
         [100 + 1e-3 * torch.arange(80.0), torch.full((80,), 100.0), torch.full((80,), -50.0)], 1
     )
-    distance, index = knn(line, line, 2, *[torch.tensor([0, 80])] * 2, backend=backend)
+    distance, index = knn(line, line, 2, *[torch.tensor([0, 80])] * 2, backend=searcher)
     assert index[:, 0].tolist() == list(range(80))
     # spacing of floats at 100: 8e-6
     torch.testing.assert_close(distance[:, 1].sqrt(), torch.full((80,), 1e-3), rtol=0.02, atol=0.0)
@@ -215,11 +227,11 @@ def test_neighbours_do_not_depend_on_the_order_of_points_or_on_where_a_cloud_lie
     )
 
 
-@pytest.mark.usefixtures("any_search", "poisoned")
-def test_fewer_points_than_neighbours_repeat(backend: str) -> None:
+@pytest.mark.usefixtures("poisoned")
+def test_fewer_points_than_neighbours_repeat(searcher: str) -> None:
     points, offsets = join(torch.tensor([[0.0, 0, 0], [3, 0, 0]]), torch.ones(1, 3))
     query, asked = torch.tensor([[2.0, 0, 0], [5.0, 5, 5]]), torch.tensor([0, 1, 2])
-    distance, index = knn(query, points, 5, asked, offsets, repeat=True, backend=backend)
+    distance, index = knn(query, points, 5, asked, offsets, repeat=True, backend=searcher)
     assert index.tolist() == [[1, 0, 1, 0, 1], [2] * 5]
     assert distance.tolist() == [[1.0, 4.0, 1.0, 4.0, 1.0], [48.0] * 5]
 
@@ -245,18 +257,23 @@ def test_a_radius_whose_square_overflows_holds_everything(backend: str) -> None:
     assert found.tolist() == [list(range(10))] * 2
 
 
-@pytest.fixture(
-    params=[
-        "scan",
-        "grid",
-        "tree",
-        "grid that gives up",
-        "tree that gives up",
-        "nearest of an empty ball by a tree",
-    ]
-)
-def any_ball(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every way of the cpu kernel to find a ball, whatever the size of a cloud."""
+BALLS_OF_CPU = [
+    "scan",
+    "grid",
+    "tree",
+    "grid that gives up",
+    "tree that gives up",
+    "nearest of an empty ball by a tree",
+]
+
+
+@pytest.fixture(params=["reference", *BALLS_OF_CPU])
+def ball_finder(
+    request: pytest.FixtureRequest, large_balls_compiled: None, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """The backend: the reference, and the cpu kernel in every way that it finds a ball, whatever the size."""
+    if request.param == "reference":
+        return "reference"
     if request.param != "scan":
         monkeypatch.setattr(cpu, "_LARGE", 1)
         monkeypatch.setattr(cpu, "_OFTEN", 1)
@@ -266,59 +283,65 @@ def any_ball(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(balls, "MANY", 5)
     if request.param.startswith("nearest"):
         monkeypatch.setattr(cpu, "_LOST", 1)
+    return "cpu"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def large_balls_compiled() -> None:
     """Before memory is poisoned, which numba must not meet while it compiles."""
-    offsets = torch.tensor([0, 6200])
+    offsets = torch.tensor([0, 300])
     for dtype in (torch.float32, torch.float64):
-        cloud = random_cloud(6200, dtype=dtype)
-        ball_query(cloud, cloud, 0.1, 2, offsets, offsets, backend="cpu")
+        cloud = random_cloud(300, dtype=dtype)
         with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cpu, "_LARGE", 1)
+            ball_query(cloud, cloud, 0.1, 2, offsets, offsets, backend="cpu")
             patch.setattr(balls, "in_ball_by_grid", lambda *_: False)
             ball_query(cloud, cloud, 0.1, 2, offsets, offsets, backend="cpu")
 
 
-@pytest.mark.usefixtures("large_balls_compiled", "poisoned", "any_ball")
+def loop_balls(query: np.ndarray, points: np.ndarray, radius: float, k: int) -> list[list[int]]:
+    limit = points.dtype.type(radius * radius)
+    rows = []
+    for q in query:
+        d = squared(points, q)
+        inside = np.flatnonzero(d < limit)[:k].tolist() or [int(d.argmin())]
+        rows.append(inside + inside[:1] * (k - len(inside)))
+    return rows
+
+
+@pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("radius", [1e-3, 0.5, 1.0, 4.0])
 @pytest.mark.parametrize("snap", [False, True], ids=["general", "on the sphere"])
-def test_balls_equal_a_literal_loop(radius: float, snap: bool, backend: str, dtype: torch.dtype) -> None:
+def test_balls_equal_a_literal_loop(radius: float, snap: bool, ball_finder: str, dtype: torch.dtype) -> None:
     for n in SIZES:
         points, offsets = join(random_cloud(33, 1, snap, dtype), random_cloud(n, 2, snap, dtype))
         query, asked = join(random_cloud(5, 3, snap, dtype), random_cloud(12, 4, snap, dtype))
         for k in (1, 8, 80):
-            out = ball_query(query, points, radius, k, asked, offsets, backend=backend)
-            for q in range(17):
-                begin, end = (0, 33) if q < 5 else (33, 33 + n)
-                d = [float(squared(points[i].numpy(), query[q].numpy())) for i in range(begin, end)]
-                limit = float(torch.tensor(radius * radius, dtype=dtype))
-                inside = [begin + i for i, v in enumerate(d) if v < limit][:k] or [begin + d.index(min(d))]
-                assert out[q].tolist() == inside + inside[:1] * (k - len(inside))
+            out = ball_query(query, points, radius, k, asked, offsets, backend=ball_finder)
+            assert out[:5].tolist() == loop_balls(query[:5].numpy(), points[:33].numpy(), radius, k)
+            assert (out[5:] - 33).tolist() == loop_balls(query[5:].numpy(), points[33:].numpy(), radius, k)
 
 
-@pytest.mark.usefixtures("any_ball")
-def test_balls_hold_what_scipy_finds(backend: str) -> None:
+def test_balls_hold_what_scipy_finds(ball_finder: str) -> None:
     points = random_cloud(700, 8)
     out = ball_query(
-        points[:100], points, 0.4, 700, torch.tensor([0, 100]), torch.tensor([0, 700]), backend=backend
+        points[:100], points, 0.4, 700, torch.tensor([0, 100]), torch.tensor([0, 700]), backend=ball_finder
     )
     expected = cKDTree(points.numpy()).query_ball_point(points[:100].numpy(), 0.4)
     assert [sorted(set(row.tolist())) for row in out] == [sorted(e) for e in expected]
 
 
-@pytest.mark.usefixtures("any_search")
-def test_searches_of_an_empty_batch_and_without_queries(backend: str) -> None:
+def test_searches_of_an_empty_batch_and_without_queries(searcher: str) -> None:
     none, start = torch.zeros(0, 3), torch.zeros(1, dtype=torch.int64)
-    distance, index = knn(none, none, 4, start, start, backend=backend)
+    distance, index = knn(none, none, 4, start, start, backend=searcher)
     assert distance.shape == index.shape == (0, 4) and ball_query(
-        none, none, 1.0, 4, start, start, backend=backend
+        none, none, 1.0, 4, start, start, backend=searcher
     ).shape == (0, 4)
-    assert three_nn_interpolate(torch.zeros(0, 2), none, none, start, start, backend=backend).shape == (0, 2)
+    assert three_nn_interpolate(torch.zeros(0, 2), none, none, start, start, backend=searcher).shape == (0, 2)
     points, offsets = join(random_cloud(9))
     asked = torch.tensor([0, 0])
-    assert knn(none, points, 4, asked, offsets, backend=backend)[1].shape == (0, 4)
-    assert three_nn_interpolate(torch.zeros(9, 2), points, none, offsets, asked, backend=backend).shape == (
+    assert knn(none, points, 4, asked, offsets, backend=searcher)[1].shape == (0, 4)
+    assert three_nn_interpolate(torch.zeros(9, 2), points, none, offsets, asked, backend=searcher).shape == (
         0,
         2,
     )
@@ -408,18 +431,17 @@ def test_half_precision_features_take_the_reference() -> None:
     assert group(features.bfloat16(), torch.zeros(2, 2, dtype=torch.int64)).dtype == torch.bfloat16
 
 
-@pytest.mark.usefixtures("any_search")
-def test_coordinates_that_are_views_and_need_gradients(backend: str) -> None:
+def test_coordinates_that_are_views_and_need_gradients(searcher: str) -> None:
     wide = random_cloud(200, 1).reshape(100, 6).requires_grad_()
     xyz, offsets = wide[:, :3], torch.tensor([0, 100])
     plain = xyz.detach().contiguous()
     assert torch.equal(
-        farthest_point_sampling(xyz, offsets, 9, backend=backend), farthest_point_sampling(plain, offsets, 9)
+        farthest_point_sampling(xyz, offsets, 9, backend=searcher), farthest_point_sampling(plain, offsets, 9)
     )
     assert torch.equal(
-        knn(xyz, xyz, 4, offsets, offsets, backend=backend)[1], knn(plain, plain, 4, offsets, offsets)[1]
+        knn(xyz, xyz, 4, offsets, offsets, backend=searcher)[1], knn(plain, plain, 4, offsets, offsets)[1]
     )
-    assert group(wide.t()[:3].t(), torch.zeros(1, 1, dtype=torch.int64), backend=backend).requires_grad
+    assert group(wide.t()[:3].t(), torch.zeros(1, 1, dtype=torch.int64), backend=searcher).requires_grad
 
 
 # ---------------------------------------------------------------- refusals

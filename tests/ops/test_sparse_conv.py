@@ -147,8 +147,8 @@ def test_gradcheck(groups: int, kernel_size: int, stride: int, transposed: bool,
     ).requires_grad_()
     w = weights(kernel_size**3, 4, 4, groups, torch.float64).requires_grad_()
     bias = torch.randn(4, dtype=torch.float64, generator=torch.Generator().manual_seed(5)).requires_grad_()
-    # every element where the kernel is small, random directions elsewhere
-    fast = kernel_size > 2
+    # every element of our own kernels where there are few, random directions elsewhere
+    fast = kernel_size > 2 or backend == "reference"
     assert torch.autograd.gradcheck(
         lambda a, b, c: sparse_conv(a, b, kmap, c, groups, backend), (features, w, bias), fast_mode=fast
     )

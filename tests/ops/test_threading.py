@@ -19,11 +19,13 @@ SCRIPT = """
 import json, sys
 from pointlift.ops._numba import threading
 before = threading.parallel_layer()
-import torch
+import numba, torch
+torch.set_num_threads(1)
 from pointlift.ops.kernel_map import cpu
 key = torch.arange(5)
 table = cpu.lookup(key, key, torch.tensor([-1, 0, 1])).tolist()
-print(json.dumps([before, threading.parallel_layer(), table]))
+threads = torch.get_num_threads(), numba.get_num_threads()
+print(json.dumps([before, threading.parallel_layer(), table, *threads]))
 """
 
 
@@ -32,12 +34,13 @@ def fresh(**environment: str) -> tuple[str, str, list[list[int]]]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_THREADING")}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
-        env={**clean, **environment},
+        env={**clean, "OMP_NUM_THREADS": "2", **environment},
         capture_output=True,
         text=True,
         check=True,
     )
-    before, after, table = json.loads(done.stdout)
+    before, after, table, *threads = json.loads(done.stdout)
+    assert threads == [1, 1], "numba's layer leaves torch's threads alone when it starts, and follows them"
     return before, after, table
 
 
@@ -52,28 +55,23 @@ def test_openmp_is_preferred_and_reported() -> None:
 
 
 def test_the_users_layer_is_kept() -> None:
+    before, after, _ = fresh(NUMBA_THREADING_LAYER_PRIORITY="workqueue omp tbb")
+    assert (before, after) == ("workqueue (asked for, not started)", "workqueue")
+
+
+@pytest.mark.slow
+def test_the_users_layer_is_kept_where_it_is_the_only_one() -> None:
     assert fresh(NUMBA_THREADING_LAYER="workqueue") == (
         "workqueue (asked for, not started)",
         "workqueue",
         EXPECTED,
     )
-    before, after, _ = fresh(NUMBA_THREADING_LAYER_PRIORITY="workqueue omp tbb")
-    assert (before, after) == ("workqueue (asked for, not started)", "workqueue")
 
 
+@pytest.mark.slow
 def test_compiled_kernels_go_where_numba_cache_dir_says(tmp_path: Path) -> None:
     assert fresh(NUMBA_CACHE_DIR=str(tmp_path))[2] == EXPECTED
     assert list(tmp_path.rglob("*.nbc"))
-
-
-def test_starting_numba_leaves_torchs_threads_alone() -> None:
-    script = (
-        "import torch; torch.set_num_threads(1); from pointlift.ops._numba.threading import set_threads; "
-        "import numba;"
-        "set_threads(); set_threads(); print(torch.get_num_threads(), numba.get_num_threads())"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["1", "1"]
 
 
 def test_thread_count_follows_torch() -> None:

@@ -2,6 +2,7 @@
 what its script makes of the page, with and without WebGL.
 """
 
+import re
 import shutil
 import subprocess
 
@@ -82,3 +83,11 @@ def test_single_point_and_the_address_options(tmp_path):
 def test_report_starts_every_viewer(tmp_path):
     path = Report("r").cloud_viewer(clouds()).cloud_viewer(clouds()[1:]).write(tmp_path / "report.html")
     assert page_after_scripts(path, tmp_path).count('class="plv-bar"') == 2
+
+
+def test_every_colouring_has_one_button(tmp_path):
+    xyz = np.random.default_rng(0).normal(size=(50, 3))
+    own = ViewCloud("own heights", xyz, scalar=xyz[:, 2], scalar_name="height", colors=np.zeros((50, 3)))
+    page = page_after_scripts(write_view(tmp_path / "view.html", [own], "t"), tmp_path)
+    buttons = re.findall(r'data-mode="(\w+)"[^>]*>([^<]+)</button>', page)
+    assert buttons == [("rgb", "colour"), ("scalar", "height"), ("plain", "plain")]

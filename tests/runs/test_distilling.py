@@ -241,7 +241,8 @@ def test_a_teacher_that_is_given(finished: tuple[Path, RunResult], tmp_path: Pat
 def test_a_clean_view_a_validation_split_and_workers(
     finished: tuple[Path, RunResult], tmp_path: Path
 ) -> None:
-    distill = DistillConfig(teacher_sees="clean")
+    taught = str(finished[0] / "teacher" / "model.safetensors")
+    distill = DistillConfig(teacher_sees="clean", teacher_checkpoint=taught)
     first = fit(tmp_path / "clean", distill=distill)
     assert not same(weights(first), weights(finished[1]))
     assert same(
@@ -249,7 +250,7 @@ def test_a_clean_view_a_validation_split_and_workers(
     )
     still = replace(DATA, augment=False)
     unaugmented = [
-        fit(tmp_path / f"still {k}", distill=DistillConfig(teacher_sees=k), data=still)
+        fit(tmp_path / f"still {k}", distill=replace(distill, teacher_sees=k), data=still)
         for k in ("clean", "augmented")
     ]
     assert same(*map(weights, unaugmented)), (
@@ -302,18 +303,12 @@ SMALL += [
 ]
 
 
-@pytest.mark.parametrize(
-    "teacher",
-    [
-        "imagenet",
-        "pointinfonce",
-        pytest.param("scratch", marks=pytest.mark.slow),
-        pytest.param("hardest", marks=pytest.mark.slow),
-    ],
-)
-def test_modelnet40_recipes_take_a_step_of_both_stages(teacher: str, tmp_path: Path) -> None:
-    name = f"distillation/modelnet40_resnet34_{teacher}_teacher.yaml"
-    full = resolve_recipe(name).resolved
+GIVEN = {"imagenet": "weights", "pointinfonce": "cloud_weights", "scratch": None, "hardest": "cloud_weights"}
+
+
+@pytest.mark.parametrize("teacher", GIVEN)
+def test_modelnet40_recipes_ask_for_the_papers_training(teacher: str) -> None:
+    full = resolve_recipe(f"distillation/modelnet40_resnet34_{teacher}_teacher.yaml").resolved
     for optim in ("optim", "teacher_optim"):
         assert {
             "lr": 0.1,
@@ -324,9 +319,16 @@ def test_modelnet40_recipes_take_a_step_of_both_stages(teacher: str, tmp_path: P
         }.items() <= full[optim].items()
     assert full["model"]["regime"] == "scratch" and full["data"]["batch_size"] == 32
     assert full["teacher"]["regime"] == ("scratch" if teacher == "scratch" else "all")
-    given = {"imagenet": "weights", "pointinfonce": "cloud_weights", "hardest": "cloud_weights"}.get(teacher)
-    assert [k for k in ("weights", "cloud_weights") if full["teacher"][k]] == ([given] if given else [])
+    given = [k for k in ("weights", "cloud_weights") if full["teacher"][k]]
+    assert given == ([GIVEN[teacher]] if GIVEN[teacher] else [])
 
+
+@pytest.mark.parametrize(
+    "teacher",
+    [name if name == "imagenet" else pytest.param(name, marks=pytest.mark.slow) for name in GIVEN],
+)
+def test_modelnet40_recipes_take_a_step_of_both_stages(teacher: str, tmp_path: Path) -> None:
+    name, given = f"distillation/modelnet40_resnet34_{teacher}_teacher.yaml", GIVEN[teacher]
     folder = write_modelnet_h5(tmp_path / "modelnet40", 2, 1, 64, classes=MODELNET40_CLASSES, normals=False)
     words = [
         "--data.source",

@@ -44,7 +44,8 @@ MODELS: dict[str, dict[str, Any]] = {
         "pretrained": False, "network": "simpleview", "options": {"image_size": 32},
     },
 }  # fmt: skip
-STUDENTS = ("dgcnn", "rscnn", "pointmlp-elite")  # whose layers have fast tests of their own
+# whose layers have fast tests of their own, and whose commands are those of the others
+SLOW = ("dgcnn", "rscnn", "pointmlp-elite", "pointnet2-msg", "simpleview")
 DATA = DataConfig(
     n_points=96,
     voxel_size=0.2,
@@ -57,7 +58,7 @@ TRAINER = TrainerConfig(accelerator="cpu", enable_progress_bar=False)
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in STUDENTS else []) for n in MODELS]
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in MODELS]
 )
 def test_fit_checkpoint_evaluate_predict(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -86,13 +86,13 @@ def test_the_papers_protocol_is_in_the_recipes() -> None:
         "data": {"batch_size": 32, "n_points": 1024, "augmentation": "scale-shift"},
         "teacher": {"image_model": "torchvision:resnet18", "pooling": "max", "pretrained": True},
         "teacher_optim": {"optimizer": "sgd", "lr": 0.01, "epochs": 50, "schedule": "constant"},
-        "model": {"options": {"dropout": 0.5}},
         "views": {"kind": "folder", "n_views": 20, "size": 224},
     }
     for name in [n for n in MODELNET40 if not n.endswith("released")]:
         resolved = resolve_recipe(f"pointcmt/{name}.yaml").resolved
         shared(resolved, {**paper, **modelnet40})
         assert resolved["transfer"]["teacher_batch_size"] == 128
+        assert resolved["model"]["options"]["dropout"] == 0.5
     rscnn = {  # facts 5.4
         "optim": {
             "optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0, "epochs": 200, "schedule": "decay",

@@ -8,7 +8,7 @@ paper's. Rows and columns have the names of the definitions.
 
 from __future__ import annotations
 
-__all__ = ["IMAGE2POINT", "IMAGE2POINT_V1", "NO_NUMBERS", "POINTCMT", "QUOTED", "SPEED_UPS"]
+__all__ = ["IMAGE2POINT", "IMAGE2POINT_V1", "NO_NUMBERS", "POINTCMT", "QUOTED", "RUN_COUNTS", "SPEED_UPS"]
 
 Printed = tuple[list[str], dict[str, str]]
 
@@ -388,6 +388,21 @@ QUOTED: dict[str, dict[str, str]] = {
         "MVTN": "-, -; -, 82.8",
     },
 }  # fmt: skip
+
+# How many runs the papers say are behind a number, by column ("" is any other): v1, appendix "Stability
+# analysis"; v2, captions of table 4 and text on tables 5 and 10; PointCMT, caption of table 2.
+RUN_COUNTS: dict[str, dict[str, int]] = {
+    "image2point/4": {"": 3},
+    "image2point/5": {"": 3},
+    "image2point/10": {"": 3},
+    "image2point-v1/1": {"": 3},
+    "image2point-v1/2": {"": 3},
+    "image2point-v1/3": {"1% train data": 20, "5% train data": 15, "10% train data": 10, "": 3},
+    "image2point-v1/4": {"": 3},
+    "image2point-v1/6": {"": 3},
+    "image2point-v1/7": {"": 3},
+    "pointcmt/2": {"": 4},
+}
 
 # tables whose own question has no number in the paper, figures that are pictures
 NO_NUMBERS = {"image2point-v1/5", "image2point-v1/fig5", "image2point-v1/fig6"}

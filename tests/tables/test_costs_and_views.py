@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 import yaml
 from fitting import fit_pointcmt
+from tiny_pointcmt import settings
 
 import pointlift as pl
 from pointlift.data.pictures.load import load_views
@@ -28,9 +28,6 @@ from pointlift.tables.fingerprint import FileIdentities, canonical, paths_in
 from pointlift.tables.measures import measure
 from pointlift.tables.outcome import CellId, CellOutcome, Shown, TableOutcome, with_gains
 from pointlift.tables.render import cell_text
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "runs"))
-from tiny_pointcmt import settings
 
 
 @pytest.fixture(scope="module")

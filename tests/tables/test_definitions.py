@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from printed_numbers import RUN_COUNTS
 
 from pointlift.models import image_network
-from pointlift.tables.code_fingerprints import CodeFingerprints
+from pointlift.tables.code_fingerprints import this_package
 from pointlift.tables.definition import TableDefinition, list_tables, read_table
 from pointlift.tables.figures import FIGURES
 from pointlift.tables.measures import MEASURES
@@ -27,9 +28,9 @@ IDS = [*(f"image2point/{t}" for t in V2), *(f"image2point-v1/{t}" for t in V1)]
 REAL = {f"image2point/{t}" for t in ("4", "6", "7", "8", "9", "11", "fig2", "fig3", "fig4")}
 REAL |= {f"image2point-v1/{t}" for t in ("3", "7", "fig5", "fig6")}
 # what no paper has a number for: controls, and tables of another question
-OURS = {"From scratch, distilled", "default T", "best epoch"}
+OURS = {"From scratch, distilled", "default T", "best epoch", "released y-axis", "released z-axis"}
 NUMBER = re.compile(r"(\d+(?:\.\d+)?)(?: ?± ?(\d+\.\d+))?(?: \((?:(\d+\.\d+) ± (\d+\.\d+)|\+(\d+\.\d+))\))?")
-CODES = CodeFingerprints()
+CODES = this_package()
 # expanding all plans takes half a minute
 FAST = {"image2point/9", "image2point-v1/7"}
 EACH = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in IDS]
@@ -82,7 +83,10 @@ def test_every_cell_of_every_scale_has_a_recipe(name: str) -> None:
         expected = {CellId(r, c) for r in rows for c in columns if (r, c) not in table.skip}
         plan = plan_of(name, scale)
         assert {cell.id for cell in plan.cells} == expected
-        assert all(len(cell.runs) == table.scales[scale].seeds >= 2 for cell in plan.cells)
+        assert table.scales[scale].seeds >= 2
+        own = RUN_COUNTS.get(name, {}) if scale == "full" else {}
+        expected = {c.id: own.get(c.id.column, table.scales[scale].seeds) for c in plan.cells}
+        assert {cell.id: len(cell.runs) for cell in plan.cells} == expected
         unused = [
             n
             for n, b in table.before.items()
@@ -295,7 +299,15 @@ def test_what_the_rows_and_columns_vary_arrives_in_the_recipes() -> None:
         for c in plan_of("image2point/8", "full").cells
         if c.id.row == "FIP-IO"
     }
-    assert axes == {"x axis": "x", "y axis": "y", "z axis": "z"}
+    assert axes == {"x axis": "x", "y axis": "y", "z axis": "z"} | {f"released {a}-axis": "z" for a in "yz"}
+    copied = {
+        c.id.column: c.resolved["model"]["rule"]
+        for c in plan_of("image2point/8", "full").cells
+        if c.id.row == "FIP-IO"
+    }
+    assert copied == {f"{a} axis": "repeat" for a in "xyz"} | {
+        f"released {a}-axis": f"released-{a}-axis" for a in "yz"
+    }
     rules = {
         c.id.column: (c.resolved["model"]["rule"], c.resolved["model"]["start"])
         for c in plan_of("image2point-v1/7", "full").cells

@@ -29,7 +29,7 @@ from pointlift.data.procedural.writers.objects import (
 )
 from pointlift.models import image_network
 from pointlift.runs.recipes import Recipe, resolve
-from pointlift.tables.code_fingerprints import CodeFingerprints
+from pointlift.tables.code_fingerprints import this_package
 from pointlift.tables.definition import list_tables, read_table
 from pointlift.tables.fingerprint import FileIdentities
 from pointlift.tables.plan import Plan, Run, filled, make_plan
@@ -72,7 +72,7 @@ def full_runs(tables: tuple[str, ...]) -> dict[str, tuple[Run, Plan]]:
     student, dataset, kind of views, way of transfer or other group of settings that none before has."""
     found: dict[str, tuple[Run, Plan]] = {}
     seen: set[str] = set()
-    codes, files, resolved = CodeFingerprints(), FileIdentities("data"), dict[str, Recipe]()
+    codes, files, resolved = this_package(), FileIdentities("data"), dict[str, Recipe]()
     for name in tables:
         plan = make_plan(read_table(name), "full", "data", codes, files, resolved)
         for run in plan.runs.values():

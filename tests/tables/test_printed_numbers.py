@@ -5,7 +5,16 @@
 from __future__ import annotations
 
 import pytest
-from printed_numbers import IMAGE2POINT, IMAGE2POINT_V1, NO_NUMBERS, POINTCMT, QUOTED, SPEED_UPS, Printed
+from printed_numbers import (
+    IMAGE2POINT,
+    IMAGE2POINT_V1,
+    NO_NUMBERS,
+    POINTCMT,
+    QUOTED,
+    RUN_COUNTS,
+    SPEED_UPS,
+    Printed,
+)
 
 from pointlift.tables.definition import list_tables, read_table
 
@@ -41,6 +50,15 @@ def test_the_numbers_are_those_that_the_paper_prints(name: str) -> None:
         expected[row] = {column: number for column, number in cells.items() if number != "-"}
     assert {row: dict(numbers) for row, numbers in table.paper.items()} == expected
     assert {quoted.name: quoted.value for quoted in table.quoted} == QUOTED.get(name, {})
+
+
+@pytest.mark.parametrize("name", list(RUN_COUNTS))
+def test_the_full_scale_has_as_many_runs_as_the_paper_says(name: str) -> None:
+    table = read_table(name)
+    counts = {c.name: c.seeds.get("full", table.scale("full").seeds) for c in table.columns}
+    expected = {column: RUN_COUNTS[name].get(column, RUN_COUNTS[name][""]) for column in counts}
+    assert counts == expected and set(RUN_COUNTS[name]) <= {*counts, ""}
+    assert not any(entry.seeds for entry in (*table.rows, *table.cells))
 
 
 def test_speed_ups_of_figure_3() -> None:

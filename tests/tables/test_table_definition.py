@@ -60,7 +60,12 @@ BAD = [
     ({"rows": [{"name": 10}]}, "rows[0].name is 10, text is expected"),
     ({"columns": []}, "columns is empty"),
     ({"columns": [{"name": "x", "ful": {}}]}, "columns[0] has the unknown key ful"),
-    ({"columns": [{"name": "x", "set": {"seed": 3}}]}, "a cell may not set (seeds: of the scale)"),
+    ({"columns": [{"name": "x", "set": {"seed": 3}}]}, "may not set (seeds: of the scale, row or column)"),
+    ({"columns": [{"name": "x", "toy": {"seeds": 3}}]}, "columns[0].toy has the key seeds, which a cell may"),
+    ({"rows": [{"name": "x", "seeds": {"full": 3}}]}, "rows[0].seeds names 'full', expected one of toy"),
+    ({"rows": [{"name": "x", "seeds": {"toy": 0}}]}, "rows[0].seeds.toy is 0, expected a whole number"),
+    ({"rows": [{"name": "x", "seeds": True}]}, "rows[0].seeds is True, expected a whole number"),
+    ({"rows": [{"name": "x", "seeds": None}]}, "rows[0].seeds is None, expected a whole number"),
     ({"columns": [{"name": "x", "scales": ["tiy"]}]}, "names 'tiy', did you mean toy?"),
     (
         {"paper": {"2 shot": {"scratch": "1"}}},

@@ -12,14 +12,14 @@ from tiny_tables import TINY, write_table
 
 from pointlift.runs.recipe_files import RecipeError
 from pointlift.tables import fingerprint
-from pointlift.tables.code_fingerprints import CodeFingerprints
+from pointlift.tables.code_fingerprints import CodeFingerprints, this_package
 from pointlift.tables.definition import read_table
 from pointlift.tables.fingerprint import FileIdentities, path_in
 from pointlift.tables.needs import check_needs, described, missing_paths
 from pointlift.tables.outcome import CellId
 from pointlift.tables.plan import Plan, filled, make_plan, select
 
-CODES = CodeFingerprints()
+CODES = this_package()
 NET = "from torch import nn\n\n\ndef build():\n    return nn.Sequential(nn.Conv2d(3, 8, 3))\n"
 
 
@@ -71,6 +71,27 @@ def test_cells_with_the_same_recipe_are_one_run(tmp_path: Path) -> None:
     )
     assert len(plan.cells) == 4 and len(plan.runs) == 2
     assert [len(plan.needed(cells)) for cells in ([plan.cells[0]], plan.cells[:2], plan.cells)] == [1, 1, 2]
+
+
+def test_rows_columns_and_cells_have_seeds_of_their_own(tmp_path: Path) -> None:
+    """The last of row, column and cell wins, as with settings; runs of before are the same runs."""
+    columns = [{"name": "scratch", "set": {"data.n_points": 32}}, {"name": "FIP-IO", "seeds": {"toy": 4}}]
+    rows = [{"name": "2-shot", "set": {"data.shots": 2}, "seeds": 3}, {"name": "4-shot"}]
+    before = plan_of(tmp_path, rows=[{**rows[0], "seeds": 2}, rows[1]], columns=[columns[0], "FIP-IO"],
+                     scales=scales(seeds=2))  # fmt: skip
+    cells = [{"row": "4-shot", "column": "FIP-IO", "seeds": 1}]
+    plan = plan_of(tmp_path, rows=rows, columns=columns, cells=cells, scales=scales(seeds=2))
+    assert [len(cell.runs) for cell in plan.cells] == [3, 4, 2, 1]
+    assert all([run.seed for run in c.runs] == list(range(len(c.runs))) for c in plan.cells)
+    for old, new in zip(before.cells, plan.cells):
+        assert all(a.key == b.key for a, b in zip(old.runs, new.runs)), "more seeds leave the others alone"
+
+
+def test_a_gain_needs_the_other_rows_seeds(tmp_path: Path) -> None:
+    rows = [{"name": "2-shot"}, {"name": "4-shot", "over": "2-shot", "seeds": 2}]
+    with pytest.raises(RecipeError, match="4-shot / scratch: it has 2 seeds and is shown over 2-shot / "):
+        plan_of(tmp_path, rows=rows)
+    plan_of(tmp_path, rows=[{**rows[0], "seeds": 3}, rows[1]])
 
 
 def test_runs_before_runs(tmp_path: Path) -> None:

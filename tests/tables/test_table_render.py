@@ -140,6 +140,22 @@ def test_a_page_has_the_papers_numbers_and_its_protocol(tmp_path: Path) -> None:
     assert other.best == [] and "seeds" in other.protocol
 
 
+def test_numbers_of_seeds_are_said_where_they_differ(tmp_path: Path) -> None:
+    def lines(*cells: CellOutcome) -> list[str]:
+        page = make_page(outcome_of(tmp_path, *cells))
+        return [line for line in page.lines if line.startswith("Seeds per cell")]
+
+    first, rest = [done(0.5), done(0.6, 1)], [missing(), missing(row="2-shot")]
+    assert lines(*first, *rest) == ["Seeds per cell: scratch 2, FIP-IO 1."]
+    assert lines(*first, missing(row="2-shot"), missing(1, row="2-shot")) == []
+    by_row = [*first, missing(row="2-shot"), missing(1, row="2-shot"), missing()]
+    assert lines(*by_row) == ["Seeds per cell: 2-shot 2, 4-shot 1."]
+    mixed = [*by_row, *(missing(i, "scratch") for i in range(3))]
+    assert lines(*mixed) == [
+        "Seeds per cell: 2-shot / scratch 2, 2-shot / FIP-IO 2, 4-shot / FIP-IO 1, 4-shot / scratch 3."
+    ]
+
+
 def test_only_the_full_scale_is_compared_with_the_paper(tmp_path: Path) -> None:
     """A small scale's page says that the paper's numbers are of something else;
     a toy's, that its own mean nothing.

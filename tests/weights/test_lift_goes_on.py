@@ -25,7 +25,7 @@ def next_command(text: str) -> list[str]:
     [
         [],
         ["--rule", "mean", "--axis", "x", "--head", "mlp", "--load_stages", "1", "2", "--in_channels", "4"],
-        ["--stem", "three-conv", "--shortcut_kernel", "2"],
+        ["--stem", "three-conv", "--shortcut_kernel", "2", "--rule", "released-z-axis"],
     ],
 )
 def test_the_next_command(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -137,11 +139,13 @@ def _write_split(folder: Path, split: str, dataset: CloudDataset, points: int, s
 
     from pointlift.data.procedural.writers.objects import write_h5
     from pointlift.data.transforms import turned
+    from pointlift.system.durations import counted
 
     order = np.random.default_rng([seed, len(dataset)]).permutation(len(dataset))
     names = []
-    for k, start in enumerate(range(0, len(order), PER_FILE)):
-        chunk = [_exactly(dataset[int(i)], points, seed, int(i)) for i in order[start : start + PER_FILE]]
+    numbers = counted(order.tolist(), f"{split} clouds written", logging.getLogger(__name__))
+    for k in range(-(-len(order) // PER_FILE)):
+        chunk = [_exactly(dataset[i], points, seed, i) for i in islice(numbers, PER_FILE)]
         names.append(f"ply_data_{split}{k}.h5")
         write_h5(
             folder / names[-1],

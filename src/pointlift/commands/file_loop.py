@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from pointlift.commands.messages import explain
+from pointlift.system.durations import in_words
 
 __all__ = ["Progress", "in_one_sentence", "read_and_answer"]
 
@@ -44,7 +45,7 @@ class Progress:
         self.done += 1
         now = time.monotonic()
         left = (now - self._started) / self.done * (self.total - self.done)
-        text = f"{self.done:,} of {self.total:,} files, about {_clock(left)} left"
+        text = f"{self.done:,} of {self.total:,} files, about {in_words(left)} left"
         if self.live:
             sys.stderr.write(f"{CLEAR}{text}" if self.done < self.total else CLEAR)
             sys.stderr.flush()
@@ -163,10 +164,3 @@ def in_one_sentence(file: str, work: Callable[[Given], Answer], given: Given) ->
         else:
             warnings.warn_explicit(one.message, one.category, one.filename, one.lineno, source=one.source)
     return found, sentence
-
-
-def _clock(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"

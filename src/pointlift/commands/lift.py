@@ -22,7 +22,19 @@ def lift(
     scheme: str = "auto",
     rename: str | None = None,
     pretrained: bool | None = None,
-    rule: Literal["repeat", "mean", "center", "T1", "T2", "T3", "learned", "learned-shared"] = "repeat",
+    rule: Literal[
+        "repeat",
+        "mean",
+        "center",
+        "T1",
+        "T2",
+        "T3",
+        "released-x-axis",
+        "released-y-axis",
+        "released-z-axis",
+        "learned",
+        "learned-shared",
+    ] = "repeat",
     axis: Literal["x", "y", "z"] = "z",
     in_channels: int = 3,
     num_classes: int = 40,
@@ -46,7 +58,8 @@ def lift(
         rename: a YAML or JSON file with one 'old name: new name' per tensor of the file of weights.
         pretrained: whether timm downloads the model's weights (default: yes, unless --weights is given or the
             model is your own).
-        rule: how a 2D kernel becomes a 3D kernel.
+        rule: how a 2D kernel becomes a 3D kernel; released-... are the options of Image2Point's released
+            code: x-axis copies along x, y-axis along z, z-axis (its default) along y.
         axis: the axis along which 'repeat', 'mean' and 'center' stack the 2D kernel.
         in_channels: features per voxel; 3 is xyz.
         num_classes: outputs of the new head.

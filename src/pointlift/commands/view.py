@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["view"]
 
+INTENSITY = (".las", ".laz", ".bin", ".pts")  # whose first further column it is
+
 
 def view(
     files: list[str],
@@ -95,9 +97,18 @@ def view(
 
 
 def _plain(cloud: PointFile) -> ViewCloud:
+    """The cloud as its file has it; the viewer itself says how many points there are."""
     from pathlib import Path
 
     from pointlift.report import ViewCloud
 
-    kind = "points sampled on the mesh" if cloud.from_mesh else "points"
-    return ViewCloud(Path(cloud.path).name, cloud.xyz, colors=cloud.colors, caption=f"{len(cloud):,} {kind}")
+    path, further = Path(cloud.path), cloud.features
+    told = further is not None and further.shape[1] > 0 and bool((further[:, 0] != further[0, 0]).any())
+    return ViewCloud(
+        path.name,
+        cloud.xyz,
+        colors=cloud.colors,
+        caption="points sampled on the mesh" if cloud.from_mesh else "",
+        scalar=further[:, 0] if further is not None and told else None,
+        scalar_name="intensity" if path.suffix.lower() in INTENSITY else "feature",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,9 +21,11 @@ from pointlift.data.sources.open import Source, available_splits, describe_sourc
 from pointlift.data.sources.spec import DatasetSpec
 from pointlift.data.training_clouds import load_splits
 from pointlift.data.transforms import unit_sphere
+from pointlift.system.durations import counted
 
 __all__ = ["CheckReport", "SplitReport", "check_dataset"]
 
+logger = logging.getLogger(__name__)
 VOXEL = 0.05
 UNITS = 100  # between the largest and the smallest cloud, from where on units may be mixed
 SHOWN = 10
@@ -230,7 +233,7 @@ def _clouds(report: CheckReport, dataset: CloudDataset) -> Iterator[tuple[str, S
     the first few reasons are reported.
     """
     shown, guessed = 0, list[str]()
-    for index, path in enumerate(dataset.paths):
+    for index, path in enumerate(counted(dataset.paths, "clouds checked", logger)):
         try:
             with warnings.catch_warnings(record=True) as told:
                 warnings.simplefilter("always", DataWarning)

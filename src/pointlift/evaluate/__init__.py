@@ -2,6 +2,7 @@
 neural collapse, embeddings.
 """
 
+from pointlift.evaluate.adaptation_bound import AdaptationBound, adaptation_bound
 from pointlift.evaluate.classification import ClassificationResult, classification_metrics
 from pointlift.evaluate.collapse import CDNVResult, cdnv
 from pointlift.evaluate.curves import (
@@ -12,6 +13,7 @@ from pointlift.evaluate.curves import (
     speedup,
     summarize,
 )
+from pointlift.evaluate.discrepancy import halfspace_discrepancy, joint_error, linear_discrepancy
 from pointlift.evaluate.embedding import tsne
 from pointlift.evaluate.probe import ProbeResult, knn, linear_probe
 from pointlift.evaluate.rademacher import (
@@ -29,6 +31,7 @@ from pointlift.evaluate.transfer_bound import (
 )
 
 __all__ = [
+    "AdaptationBound",
     "CDNVResult",
     "ClassificationResult",
     "PairError",
@@ -37,13 +40,17 @@ __all__ = [
     "RademacherEstimate",
     "Summary",
     "TransferBound",
+    "adaptation_bound",
     "cdnv",
     "classification_metrics",
     "deviation_term",
     "epochs_to_target",
+    "halfspace_discrepancy",
     "halfspace_rademacher_bound",
     "halfspace_rademacher_estimate",
+    "joint_error",
     "knn",
+    "linear_discrepancy",
     "linear_probe",
     "linear_rademacher_estimate",
     "nearest_mean_error",

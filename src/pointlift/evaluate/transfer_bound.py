@@ -25,7 +25,8 @@ What is estimated, and of what:
   V / p^2 from p = 53 on. Symmetry is an assumption that the caller states; nothing here checks it.
 
 With the numbers of samples of few-shot learning the bound exceeds 1 and says nothing about the error
-("vacuous"); its use is to compare collapse terms.
+("vacuous"); its use is to compare collapse terms. Theorem 2, for domains without a map between them, is in
+`pointlift.evaluate.adaptation_bound`.
 """
 
 from __future__ import annotations

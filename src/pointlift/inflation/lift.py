@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pointlift.inflation.network import HEADS, STEMS, InflatedNetwork, make_head, make_stem
 from pointlift.inflation.report import InflationError, InflationReport, TensorFate
-from pointlift.inflation.rules import rule_matrix
+from pointlift.inflation.rules import RELEASED, rule_matrix
 from pointlift.inflation.surgery import Swapper, set_module
 from pointlift.inflation.trace import Structure, leaves, structure_of
 from pointlift.inflation.transform import first_transform, shuffle
@@ -39,9 +39,10 @@ def inflate(
     """A sparse 3D network with the weights and the forward of `image_model`, which itself is not changed.
 
     rule: how a K x K kernel becomes K x K x K (`pointlift.inflation.rules`): "repeat" along `axis` (both
-    papers), "mean", "center", "T1", "T2", "T3", any matrix T (K*K, K**3), or "learned" / "learned-shared"
-    (v1: T per layer or per network is trained, 2D weights stay frozen) with start "default" (T = repeat) or
-    "random". 1x1 convolutions are copied.
+    papers), "mean", "center", "T1", "T2", "T3", "released-x-axis", "released-y-axis", "released-z-axis" (the
+    released code's options, which fix the axis themselves), any matrix T (K*K, K**3), or "learned" /
+    "learned-shared" (v1: T per layer or per network is trained, 2D weights stay frozen) with start "default"
+    (T = repeat) or "random". 1x1 convolutions are copied.
     stem: "linear" (v2: one k3 convolution + BN in place of the image stem),
     "three-conv" (v1) or "inflate" (keep the image stem).
     head: "linear", "linear-bn" (v2's listing) or "mlp" (v1).
@@ -154,6 +155,11 @@ def _check_options(
     rule: str | Tensor, axis: str, stem: str, head: str, shortcut_kernel: int, start: str
 ) -> None:
     rule_matrix(rule if isinstance(rule, str) else "repeat", axis, 3)  # raises for unknown names
+    if isinstance(rule, str) and rule in RELEASED and axis != "z":
+        raise ValueError(
+            f"axis is {axis!r}, but rule {rule} copies along {RELEASED[rule]} whatever the axis: "
+            "leave axis at its default 'z', or use rule='repeat' along an axis of your choice."
+        )
     if isinstance(rule, Tensor) and rule.ndim != 2:
         raise ValueError(f"A matrix rule must have shape (K*K, K**3), got {tuple(rule.shape)}.")
     for name, value, known in (
@@ -233,18 +239,25 @@ def _swapper(
     learned: Callable[[int], nn.Parameter] | None = (
         transform if rule in ("learned", "learned-shared") else None
     )
-    along = isinstance(rule, str) and rule in ("repeat", "mean", "center", "learned", "learned-shared")
-    note = f"{rule} along {axis}" if along else rule if isinstance(rule, str) else "given matrix T"
-    if learned is not None:
-        note = f"{rule} T, {start} start"
     return Swapper(
         report,
         matrix,
-        str(note),
+        _rule_in_words(rule, axis, start),
         learned,
         loaded,
         frozenset(structure.shortcuts if shortcut_kernel == 2 else ()),
     )
+
+
+def _rule_in_words(rule: str | Tensor, axis: str, start: str) -> str:
+    """What the report says beside an inflated kernel."""
+    if isinstance(rule, Tensor):
+        return "given matrix T"
+    if rule.startswith("learned"):
+        return f"{rule} T, {start} start"
+    if rule in RELEASED:
+        return f"{rule}, copies along {RELEASED[rule]}"
+    return f"{rule} along {axis}" if rule in ("repeat", "mean", "center") else rule
 
 
 def _swap_all(

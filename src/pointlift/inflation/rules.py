@@ -10,16 +10,30 @@ second of the two remaining axes: for axis z, (row, column) = (x, y).
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-__all__ = ["AXES", "RULES", "Rule", "inflate_kernel", "released_transform", "rule_matrix"]
+__all__ = ["AXES", "RELEASED", "RULES", "Rule", "inflate_kernel", "released_transform", "rule_matrix"]
 
-Rule = Literal["repeat", "mean", "center", "T1", "T2", "T3", "learned", "learned-shared"]
-RULES: tuple[str, ...] = ("repeat", "mean", "center", "T1", "T2", "T3", "learned", "learned-shared")
+Rule = Literal[
+    "repeat",
+    "mean",
+    "center",
+    "T1",
+    "T2",
+    "T3",
+    "released-x-axis",
+    "released-y-axis",
+    "released-z-axis",
+    "learned",
+    "learned-shared",
+]
+RULES: tuple[str, ...] = get_args(Rule)
 AXES: tuple[str, ...] = ("x", "y", "z")
+RELEASED = {"released-x-axis": "x", "released-y-axis": "z", "released-z-axis": "y"}
+"""Rules of the released code -> the axis that they really copy along."""
 
 
 def _along(axis: int, kernel_size: int) -> Tensor:
@@ -54,7 +68,8 @@ def rule_matrix(rule: str, axis: str, kernel_size: int) -> Tensor:
     repeat: K copies along `axis` (both papers' default; no rescaling). mean: the same divided by K, as I3D
     does. center: one copy in the slice dz = 0, zeros elsewhere. T1, T2, T3: the handcrafted orientations of
     v1's figure 3, which the paper shows as a picture only; here T1 copies along x, T2 along y, T3 along the
-    x-z diagonal, while its default T is repeat along z.
+    x-z diagonal, while its default T is repeat along z. released-x-axis, released-y-axis, released-z-axis:
+    the options of the released code (`released_transform`), which look at no axis either.
     A learned rule starts from repeat. Raises ValueError for an unknown rule or axis.
     """
     if axis not in AXES:
@@ -64,6 +79,8 @@ def rule_matrix(rule: str, axis: str, kernel_size: int) -> Tensor:
     k = kernel_size
     if k == 1:
         return torch.ones(1, 1)
+    if rule in RELEASED:
+        return released_transform(rule.removeprefix("released-"), k)
     if rule == "T1":
         return _along(0, k)
     if rule == "T2":
@@ -84,11 +101,13 @@ def rule_matrix(rule: str, axis: str, kernel_size: int) -> Tensor:
     return matrix
 
 
-def released_transform(name: str) -> Tensor:
-    """T (9, 27) of the released code's options "x-axis", "y-axis", "z-axis" in our axes (facts 1.4).
+def released_transform(name: str, kernel_size: int = 3) -> Tensor:
+    """T (K*K, K**3) of the released code's options "x-axis", "y-axis", "z-axis" in our axes (facts 1.4).
 
     Its names do not denote the axis that is copied: z-axis copies along y with (row, column) = (z, x), y-axis
-    along z with (y, x), x-axis along x with (y, z).
+    along z with (y, x), x-axis along x with (y, z), which is `repeat` along x. The released networks have
+    kernels of 3 only; other sizes are the same rule carried over. As rules: "released-" and the name.
+    Raises ValueError for another name or a size below 1.
     """
     pixel = {
         "z-axis": lambda x, y, z: (z, x),
@@ -97,13 +116,16 @@ def released_transform(name: str) -> Tensor:
     }
     if name not in pixel:
         raise ValueError(f"The released options are {', '.join(pixel)}, got {name!r}.")
-    matrix = torch.zeros(3, 3, 3, 3, 3)
-    for x in range(3):
-        for y in range(3):
-            for z in range(3):
+    k = kernel_size
+    if k < 1:
+        raise ValueError(f"kernel_size is {k}, expected at least 1.")
+    matrix = torch.zeros(k, k, k, k, k)
+    for x in range(k):
+        for y in range(k):
+            for z in range(k):
                 row, column = pixel[name](x, y, z)
                 matrix[row, column, x, y, z] = 1
-    return matrix.reshape(9, 27)
+    return matrix.reshape(k * k, k**3)
 
 
 def inflate_kernel(weight: Tensor, matrix: Tensor) -> Tensor:

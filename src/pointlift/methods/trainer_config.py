@@ -30,7 +30,8 @@ class TrainerConfig:
         num_nodes: machines.
         precision: of the arithmetic: 32-true, or mixed with 16-bit floats.
         log_every_n_steps: steps between two rows of the step log.
-        enable_progress_bar: whether a bar shows how far an epoch is.
+        enable_progress_bar: whether a bar shows how far an epoch is, or, where the output is no terminal, a
+            line after every tenth of the run or half a minute.
         accumulate_grad_batches: batches per optimizer step, each of `data.batch_size` clouds.
         early_stop_patience: stop after so many epochs without a better `early_stop_metric` (losses:
             lower is better); null never.

@@ -62,7 +62,8 @@ class ModelConfig(ImageWeightsConfig):
         cloud_weights_order: of the kernels in PointContrast's file: "geometric" (every matrix at its offset),
             "hypercube" (of networks trained with MinkowskiEngine 0.5 or later) or "released" (as
             Image2Point's released code loads them, scrambled; facts T8).
-        rule: how a 2D kernel becomes a 3D one: repeat, mean, center, T1, T2, T3, learned (one matrix per
+        rule: how a 2D kernel becomes a 3D one: repeat, mean, center, T1, T2, T3, released-x-axis,
+            released-y-axis, released-z-axis (the released code's, facts 1.4), learned (one matrix per
             layer), learned-shared (one for all), or a matrix T as a list of its K*K rows.
         axis: along which repeat, mean and center stack the 2D kernel.
         stem: the input layers: linear (one convolution), three-conv, or inflate (the image model's own).

@@ -5,12 +5,16 @@ object interface with the Agg canvas: no display, no global state.
 from __future__ import annotations
 
 import io
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Literal
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import AutoMinorLocator
+
+from pointlift.report.tables import display_width
 
 INK = "#1f2933"
 MUTED = "#6b7785"
@@ -20,6 +24,8 @@ PALETTE = (
     "#e377c2", "#4b5d78", "#f2a77c", "#7cc9a8", "#e39bb6", "#b9a4e6", "#e6cc77", "#84ccd4", "#bf9a92",
     "#aac17c", "#9db4dc",
 )  # fmt: skip
+NAME = 28  # characters of a name that are drawn
+ROWS = 22  # of a legend before it gets a second column
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
@@ -29,6 +35,43 @@ def literal(text: str) -> str:
     """
     escaped = text.replace("$", r"\$")
     return f"\u200b{escaped}" if escaped.startswith("_") else escaped
+
+
+def short(text: str, width: int = NAME) -> str:
+    """`literal` of a name that takes at most `width` characters: of a longer one the middle is left out, as
+    names of classes and files often differ at their end only.
+    """
+    if display_width(text) <= width:
+        return literal(text)
+    head, tail = "", ""
+    for pair in zip(text, reversed(text), strict=True):
+        if display_width(head + pair[0]) <= (width - 1) - (width - 1) // 2:
+            head += pair[0]
+        if display_width(pair[1] + tail) <= (width - 1) // 2:
+            tail = pair[1] + tail
+    return literal(f"{head.rstrip()}…{tail.lstrip()}")
+
+
+def room_for(names: Iterable[str], size: float) -> float:
+    """Inches that the widest of the names takes, shortened and written in `size` points."""
+    return max((min(NAME, display_width(n)) for n in names), default=0) * 0.62 * size / 72
+
+
+def legend_room(names: Iterable[str]) -> float:
+    """Inches that a legend of these names takes beside the axes."""
+    listed = list(names)
+    return (1 if len(listed) <= ROWS else 2) * (0.45 + room_for(listed, 8.5))
+
+
+def within_percent(axes: Axes, label: str, values: Iterable[float], side: Literal["x", "y"] = "y") -> None:
+    """End an axis at 0 and at 100 where it shows percentages: whiskers, bands and names ask for more room,
+    where no number can be.
+    """
+    known = [v for v in values if np.isfinite(v)]
+    if "%" not in label or not known or min(known) < 0 or max(known) > 100:
+        return
+    low, high = axes.get_ylim() if side == "y" else axes.get_xlim()
+    (axes.set_ylim if side == "y" else axes.set_xlim)(max(0.0, low), min(100.0, high))
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -76,8 +119,8 @@ def add_legend(
     if entries < 2 and not force:
         return
     handles, labels = axes.get_legend_handles_labels()
-    order = sorted(range(len(labels)), key=lambda i: last is not None and labels[i] == literal(last[0]))
-    columns = 1 if entries <= 22 else 2
+    order = sorted(range(len(labels)), key=lambda i: last is not None and labels[i] == short(last[0]))
+    columns = 1 if entries <= ROWS else 2
     beside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
     style: dict[str, Any] = {"frameon": False, "fontsize": 8.5, "labelcolor": INK, "handletextpad": 0.6}
     style |= beside if outside else {"loc": "best"}

@@ -10,7 +10,16 @@ from torch import Tensor
 
 from pointlift.evaluate.classification import check_labels, to_numpy
 from pointlift.evaluate.collapse import CDNVResult
-from pointlift.report.drawing import MARKERS, PALETTE, add_legend, literal, new_axes, new_figure, png
+from pointlift.report.drawing import (
+    MARKERS,
+    PALETTE,
+    add_legend,
+    legend_room,
+    new_axes,
+    new_figure,
+    png,
+    short,
+)
 
 __all__ = ["class_scatter", "plot_tsne"]
 
@@ -51,14 +60,14 @@ def class_scatter(points: ArrayLike, labels: ArrayLike, classes: Sequence[str], 
     """
     xy, truth = np.asarray(points, dtype=np.float64), np.asarray(labels)
     present = [int(c) for c in np.unique(truth)]
-    figure = new_figure(6.6 if len(present) <= 22 else 8.2, 5.0)
+    figure = new_figure(5.2 + legend_room(classes[c] for c in present), 5.0)
     axes = new_axes(figure, 1, 1, 1, title=title, grid=False)
     size = float(np.clip(9000.0 / max(1, len(xy)), 7.0, 34.0))
     for label in present:
         chosen = xy[truth == label]
         color, marker = PALETTE[label % len(PALETTE)], MARKERS[(label // len(PALETTE)) % len(MARKERS)]
         axes.scatter(chosen[:, 0], chosen[:, 1], s=size, color=color, marker=marker, alpha=0.85,
-                     linewidths=0.3, edgecolors="white", label=literal(classes[label]))  # fmt: skip
+                     linewidths=0.3, edgecolors="white", label=short(classes[label]))  # fmt: skip
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_aspect("equal", adjustable="datalim")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,11 +19,16 @@ from pointlift.report.drawing import (
     PALETTE,
     RULE,
     add_legend,
-    literal,
+    legend_room,
     new_axes,
     new_figure,
     png,
+    room_for,
+    short,
+    within_percent,
 )
+
+UPRIGHT = 12  # settings whose bars stand; more of them lie
 
 
 @dataclass(frozen=True)
@@ -60,8 +66,9 @@ def training_curves(
         len(run) for runs in panels.values() for group in runs.values() for run in group
     ):
         raise ValueError("there are no training curves to draw: every run is empty")
-    figure = new_figure(5.4 * len(panels), 3.9)
     names = list(dict.fromkeys(name for runs in panels.values() for name in runs))
+    beside = legend_room(f"{name} (10 runs)" for name in names) if ylabel is None and len(names) > 1 else 0.0
+    figure = new_figure(5.0 * len(panels) + beside, 3.9)
     if ylabel is not None:  # the first of every panel has the first colour
         places = {name: i for runs in panels.values() for i, name in enumerate(runs)}
     else:
@@ -83,6 +90,8 @@ def training_curves(
                           fontsize=8)  # fmt: skip
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         axes.set_xlim(left=0)
+        measured = [v for group in runs.values() for run in group for v in run]
+        within_percent(axes, quantity if ylabel is None else ylabel, measured)
         if ylabel is not None:
             add_legend(axes, len(runs), outside=False)
     if ylabel is None:
@@ -104,20 +113,20 @@ def confusion_matrix(confusion: ArrayLike, classes: Sequence[str], title: str = 
         )
     total = counts.sum(axis=1, keepdims=True)
     share = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
-    side = min(14.0, max(3.6, 1.9 + 0.36 * len(classes)))
-    figure = new_figure(side + 0.9, side)
+    size = float(np.clip(60.0 / len(classes) ** 0.5, 6.5, 8.5))
+    side, beside = min(12.0, max(2.2, 0.36 * len(classes))), room_for(classes, size)
+    figure = new_figure(side + beside + 1.6, side + 0.72 * beside + 0.9 + 0.3 * bool(title))
     axes = new_axes(figure, 1, 1, 1, xlabel="predicted", ylabel="true", title=title, grid=False)
     image = axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
-    size = 8.5 if len(classes) <= 24 else 6.0
     axes.set_xticks(
         range(len(classes)),
-        [literal(c) for c in classes],
+        [short(c) for c in classes],
         rotation=45,
         ha="right",
         rotation_mode="anchor",
         fontsize=size,
     )
-    axes.set_yticks(range(len(classes)), [literal(c) for c in classes], fontsize=size)
+    axes.set_yticks(range(len(classes)), [short(c) for c in classes], fontsize=size)
     axes.tick_params(length=0)
     for row, column in np.argwhere(counts > 0) if len(classes) <= 40 else ():
         color = "white" if share[row, column] > 0.55 else INK
@@ -148,29 +157,37 @@ def result_bars(
     methods = list(dict.fromkeys(name for group in results.values() for name in group))
     if not any(len(values) for group in results.values() for values in group.values()):
         raise ValueError("there are no results to draw: every setting is empty")
-    figure = new_figure(max(4.8, 1.6 + 0.42 * len(results) * (len(methods) + 1)), 3.9)
-    axes = new_axes(figure, 1, 1, 1, ylabel=ylabel)
-    axes.grid(False, axis="x")
-    width = 0.82 / len(methods)
-    for index, method in enumerate(methods):
-        color = PALETTE[index % len(PALETTE)]
-        for group, setting in enumerate(results):
-            values = np.asarray(results[setting].get(method, ()), dtype=np.float64)
-            if values.size:
-                _bar(
-                    axes, group + (index - (len(methods) - 1) / 2) * width, width * 0.9, values, color, method
-                )
+    lying = len(results) > UPRIGHT  # else their names had no room
+    bars = sum(max(1, len(group)) for group in results.values()) + 0.6 * len(results)
+    beside = legend_room(methods) if len(methods) + (reference is not None) > 1 else 0.0
+    if lying:
+        figure = new_figure(4.6 + room_for(results, 8.5) + beside, 0.9 + 0.2 * bars)
+        axes = new_axes(figure, 1, 1, 1, xlabel=ylabel)
+    else:
+        figure = new_figure(max(3.4, 1.0 + 0.42 * bars) + beside, 3.9)
+        axes = new_axes(figure, 1, 1, 1, ylabel=ylabel)
+    axes.grid(False, axis="y" if lying else "x")
+    width = 0.82 / max(len(group) for group in results.values())
+    for place, group in enumerate(results.values()):
+        found = {m: np.asarray(group[m], dtype=np.float64) for m in methods if len(group.get(m, ()))}
+        for index, (method, values) in enumerate(found.items()):
+            at = place + (index - (len(found) - 1) / 2) * width  # around the middle, where the name stands
+            _bar(axes, at, width * 0.9, values, PALETTE[methods.index(method) % len(PALETTE)], method, lying)
     if reference is not None:
-        axes.axhline(
-            reference[1], color=MUTED, linewidth=1.0, linestyle=(0, (5, 4)), label=literal(reference[0])
-        )
-    room = max(10, round(9 * (0.42 * (len(methods) + 1))))  # characters that fit below one group
-    axes.set_xticks(
-        range(len(results)),
-        ["\n".join(textwrap.wrap(literal(s), room, break_long_words=False)) or s for s in results],
-    )
-    axes.set_xlim(-0.6, len(results) - 0.4)
-    axes.margins(y=0.14)
+        line = axes.axvline if lying else axes.axhline
+        line(reference[1], color=MUTED, linewidth=1.0, linestyle=(0, (5, 4)), label=short(reference[0]))
+    if lying:
+        axes.set_yticks(range(len(results)), [short(s) for s in results])
+        axes.set_ylim(len(results) - 0.4, -0.6)
+        axes.margins(x=0.14)
+    else:
+        room = max(10, round(15 * max(len(group) for group in results.values()) * 0.42 + 5))  # characters
+        wrapped = ["\n".join(textwrap.wrap(short(s, 90), room, break_long_words=False)) or s for s in results]
+        axes.set_xticks(range(len(results)), wrapped)
+        axes.set_xlim(-0.6, len(results) - 0.4)
+        axes.margins(y=0.14)
+    shown = [v for group in results.values() for values in group.values() for v in values]
+    within_percent(axes, ylabel, shown, "x" if lying else "y")
     add_legend(axes, len(methods) + (reference is not None), last=reference)
     return png(figure)
 
@@ -204,14 +221,15 @@ def share_vs_accuracy(
         axes.plot(x, y, color=color, linewidth=1.1, alpha=0.45)
         axes.errorbar(x, y, yerr=[p.std or 0.0 for p in chosen], fmt=MARKERS[index % len(MARKERS)],
                       color=color, markersize=7, markeredgecolor="white", elinewidth=1.2, capsize=3,
-                      label=literal(series) or None)  # fmt: skip
+                      label=short(series) or None, clip_on=False)  # fmt: skip
         for point in chosen:
-            axes.annotate(literal(point.name), (point.share, point.accuracy),
-                          xytext=(7, -11 if index % 2 else 6), textcoords="offset points", fontsize=8,
-                          color=INK)  # fmt: skip
+            side = -1 if point.share > 0.3 else 1  # there is no share beyond 100 % to write in
+            axes.annotate(short(point.name), (point.share, point.accuracy),
+                          xytext=(7 * side, -11 if index % 2 else 6), textcoords="offset points",
+                          ha="right" if side < 0 else "left", fontsize=8, color=INK)  # fmt: skip
     if reference is not None:
         axes.axhline(
-            reference[1], color=MUTED, linewidth=1.0, linestyle=(0, (5, 4)), label=literal(reference[0])
+            reference[1], color=MUTED, linewidth=1.0, linestyle=(0, (5, 4)), label=short(reference[0])
         )
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g} %"))
     axes.xaxis.set_minor_formatter(
@@ -219,8 +237,9 @@ def share_vs_accuracy(
     )
     axes.tick_params(which="minor", labelsize=8.5, labelcolor=INK)
     low = min(p.share for p in points)
-    axes.set_xlim(low / 2.0, max(p.share for p in points) * 4.0)
+    axes.set_xlim(low / 2.0, min(1.0, max(p.share for p in points) * 4.0))
     axes.margins(y=0.18)
+    within_percent(axes, ylabel, [p.accuracy for p in points])
     if axes.get_legend_handles_labels()[1]:
         add_legend(axes, 2, outside=False, last=reference)
     return png(figure)
@@ -241,18 +260,47 @@ def _curve(axes: Axes, name: str, runs: list[NDArray[np.float64]], color: str) -
         axes.fill_between(epochs, mean - std, mean + std, color=color, alpha=0.13, linewidth=0)
     # else a single one shows as nothing, and few as if there were more
     marker = "o" if len(epochs) < max(common, 2) else None
-    label = literal(name) if len(runs) == 1 else f"{literal(name)} ({len(runs)} runs)"
-    axes.plot(epochs, stacked.mean(axis=0), color=color, linewidth=2.0, marker=marker, label=label)
+    label = short(name) if len(runs) == 1 else f"{short(name)} ({len(runs)} runs)"
+    style: dict[str, Any] = {
+        "linewidth": 2.0,
+        "marker": marker,
+        "label": label,
+        "clip_on": False,  # else half of the line at 100 % is hidden
+    }
+    axes.plot(epochs, stacked.mean(axis=0), color=color, **style)
 
 
-def _bar(axes: Axes, x: float, width: float, values: NDArray[np.float64], color: str, label: str) -> None:
-    known = literal(label) in axes.get_legend_handles_labels()[1]
-    axes.bar(x, values.mean(), width, color=color, alpha=0.85, label=None if known else literal(label))
+def _bar(
+    axes: Axes,
+    at: float,
+    width: float,
+    values: NDArray[np.float64],
+    color: str,
+    label: str,
+    lying: bool,
+) -> None:
+    """A bar at `at`, upright or lying, with the mean behind its end."""
+    known = short(label) in axes.get_legend_handles_labels()[1]
+    draw, mean = axes.barh if lying else axes.bar, float(values.mean())
+    draw(at, mean, width, color=color, alpha=0.85, label=None if known else short(label))
+    std = float(values.std(ddof=1)) if len(values) > 1 else 0.0
     if len(values) > 1:
-        axes.errorbar(x, values.mean(), yerr=values.std(ddof=1), color=INK, elinewidth=1.1, capsize=3)
+        x, y = (mean, at) if lying else (at, mean)
+        whisker: dict[str, Any] = {"xerr": std} if lying else {"yerr": std}
+        axes.errorbar(x, y, **whisker, color=INK, elinewidth=1.1, capsize=3)
+        across = np.full(len(values), at)
+        dots_x, dots_y = (values, across) if lying else (across, values)
         axes.scatter(
-            np.full(len(values), x), values, s=9, color="white", edgecolors=INK, linewidths=0.7, zorder=3
+            dots_x, dots_y, s=9, color="white", edgecolors=INK, linewidths=0.7, zorder=3, clip_on=False
         )
-    top = values.mean() + (values.std(ddof=1) if len(values) > 1 else 0.0)
-    axes.annotate(f"{values.mean():.1f}", (x, max(top, values.max())), xytext=(0, 6),
-                  textcoords="offset points", ha="center", fontsize=7.5, color=MUTED)  # fmt: skip
+    end = max(mean + std, values.max())
+    style: dict[str, Any] = {
+        "textcoords": "offset points",
+        "fontsize": 7.5,
+        "color": MUTED,
+        "annotation_clip": False,
+    }
+    if lying:
+        axes.annotate(f"{mean:.1f}", (end, at), xytext=(6, 0), ha="left", va="center", **style)
+    else:
+        axes.annotate(f"{mean:.1f}", (at, end), xytext=(0, 6), ha="center", **style)

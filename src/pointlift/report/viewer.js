@@ -30,7 +30,8 @@ function decodeCloud(source) {
   let square = 0;
   for (let i = 0; i < cloud.count; i++) square = Math.max(square, [0, 1, 2].reduce((s, a) => s + (cloud.xyz[3 * i + a] - cloud.center[a]) ** 2, 0));
   cloud.radius = Math.sqrt(square) || 1;
-  cloud.modes = [cloud.labels && "label", cloud.rgb && "rgb", cloud.scalar && "scalar", "height", "plain"].filter(Boolean);
+  const height = !(cloud.scalar && cloud.scalarName === "height");  // else two buttons of one name
+  cloud.modes = [cloud.labels && "label", cloud.rgb && "rgb", cloud.scalar && "scalar", height && "height", "plain"].filter(Boolean);
   source.decoded = cloud;
   return cloud;
 }

@@ -24,6 +24,7 @@ from pointlift.methods.base import Training
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.runs.averaging import WeightAverage
 from pointlift.runs.folder import RunFolder, RunFolderError
+from pointlift.runs.progress import progress_of
 from pointlift.runs.record import AtomicCheckpointIO, RunRecord
 from pointlift.weights.archive import read_archive
 
@@ -62,6 +63,8 @@ def make_trainer(
     """
     folder = record.folder
     callbacks: list[Callback] = [record] if average is None else [average, record]
+    if config.enable_progress_bar:
+        callbacks.append(progress_of(training))
     if config.early_stop_patience is not None and training.stops_early:
         callbacks.insert(0, _early_stopping(config, record))
     return lightning.Trainer(

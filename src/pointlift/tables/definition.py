@@ -39,7 +39,7 @@ TABLE_KEYS = (
     "title", "source", "question", *SHOWN, "needs", "before", "rows", "columns", "skip", "cells", "paper",
     "quoted", "notes", "figure", "scales",
 )  # fmt: skip
-RUNNER_SETS = ("seed", "out", "resume", "method")
+RUNNER_SETS = ("seed", "seeds", "out", "resume", "method")
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,14 @@ class Scale:
 @dataclass(frozen=True)
 class Entry:
     """A row or a column. overlays: "set" (all scales) and scale names -> settings. scales:
-    where it exists, None for everywhere.
+    where it exists, None for everywhere. seeds: scale -> runs of its cells, in place of the scale's.
     """
 
     name: str
     overlays: Mapping[str, Settings]
     scales: tuple[str, ...] | None = None
     shown: Mapping[str, Any] = field(default_factory=dict)
+    seeds: Mapping[str, int] = field(default_factory=dict)
 
     def settings(self, scale: str) -> list[Settings]:
         """What it changes, in the order of application."""
@@ -242,13 +243,11 @@ class _Reader(YamlValues):
         found = {}
         for name, given in value.items():
             place = f"scales.{name}"
-            if name in ("set", "name", "row", "column", "scales", "per_seed", *SHOWN, GAIN):
+            if name in ("set", "name", "row", "column", "scales", "seeds", "per_seed", *SHOWN, GAIN):
                 raise self.fail(f"{name!r} cannot be the name of a scale, it is a key of rows and columns")
             given = self.mapping(given, place)
             self.keys(given, ("recipe", "set", "seeds"), place, required=("recipe",))
-            seeds = given.get("seeds", 1)
-            if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
-                raise self.fail(f"{place}.seeds is {seeds!r}, expected a whole number of at least 1")
+            seeds = self.count(given.get("seeds", 1), f"{place}.seeds")
             found[name] = Scale(
                 name,
                 self.text(given["recipe"], f"{place}.recipe"),
@@ -266,9 +265,8 @@ class _Reader(YamlValues):
                 given = {"name": given}
             where = f"{place}[{i}]"
             given = self.mapping(given, where)
-            self.keys(
-                given, ("name", "set", "scales", *SHOWN, GAIN, *self.scale_names), where, required=("name",)
-            )
+            known = ("name", "set", "scales", "seeds", *SHOWN, GAIN, *self.scale_names)
+            self.keys(given, known, where, required=("name",))
             name = self.text(given["name"], f"{where}.name")
             if name in [f.name for f in found]:
                 raise self.fail(f"{place} has {name!r} twice, each name once is expected")
@@ -281,7 +279,7 @@ class _Reader(YamlValues):
         given = self.mapping(value, "cells")
         self.keys(
             given,
-            ("row", "column", "set", "scales", *SHOWN, GAIN, *self.scale_names),
+            ("row", "column", "set", "scales", "seeds", *SHOWN, GAIN, *self.scale_names),
             "cells",
             required=("row", "column"),
         )
@@ -310,14 +308,28 @@ class _Reader(YamlValues):
                     raise self.fail(
                         f"{where}.{scale} has no recipe, one such as pretrain/fractal.yaml is expected"
                     )
-            found[name] = Before(name, overlays, scales, {}, per_seed)
+            found[name] = Before(name, overlays, scales, per_seed=per_seed)
         return found
 
     def changes(
         self, given: dict[str, Any], where: str
-    ) -> tuple[dict[str, Settings], tuple[str, ...] | None, dict[str, Any]]:
-        """What an entry changes, where it exists and how it is shown."""
-        return self.overlays(given, where), self.existing(given, where), self.shown(given, where)
+    ) -> tuple[dict[str, Settings], tuple[str, ...] | None, dict[str, Any], dict[str, int]]:
+        """What an entry changes, where it exists, how it is shown and how often it runs."""
+        return (
+            self.overlays(given, where),
+            self.existing(given, where),
+            self.shown(given, where),
+            self.seeds(given.get("seeds", {}), f"{where}.seeds"),
+        )
+
+    def seeds(self, value: Any, where: str) -> dict[str, int]:
+        """Runs of an entry's cells by scale; a single number is of every scale."""
+        if not isinstance(value, dict):
+            return dict.fromkeys(self.scale_names, self.count(value, where))
+        for scale in value:
+            if scale not in self.scale_names:
+                raise self.fail(f"{where} names {scale!r}, {nearest(str(scale), list(self.scale_names))}")
+        return {scale: self.count(number, f"{where}.{scale}") for scale, number in value.items()}
 
     def overlays(self, given: dict[str, Any], where: str) -> dict[str, Settings]:
         return {k: self.settings(given[k], f"{where}.{k}") for k in ("set", *self.scale_names) if k in given}
@@ -326,9 +338,11 @@ class _Reader(YamlValues):
         settings = self.mapping(value or {}, where)
         for key in settings:
             if key in RUNNER_SETS:
-                how = {"seed": "seeds: of the scale", "method": "recipe: another recipe file"}.get(
-                    key, "the table does that itself"
-                )
+                how = {
+                    "seed": "seeds: of the scale, row or column",
+                    "seeds": "it stands beside set: in a row, column or cell, as seeds: {scale: number}",
+                    "method": "recipe: another recipe file",
+                }.get(key, "the table does that itself")
                 raise self.fail(f"{where} has the key {key}, which a cell may not set ({how})")
         if "recipe" in settings:
             self.text(settings["recipe"], f"{where}.recipe")

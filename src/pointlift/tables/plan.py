@@ -193,15 +193,28 @@ class _Planner:
                 found.append(self.cell(CellId(row.name, column.name), parts))
         if not found:
             raise RecipeError(f"table {table.id} has no cell at the scale {scale.name}")
+        self.check_gains(found)
         return found
+
+    def check_gains(self, cells: list[Cell]) -> None:
+        """A cell that is shown over another row has no more seeds than the cell of that row."""
+        known = {cell.id: len(cell.runs) for cell in cells}
+        for cell in cells:
+            other = CellId(str(cell.shown.over), cell.id.column)
+            if len(cell.runs) > known.get(other, len(cell.runs)):
+                raise RecipeError(
+                    f"table {self.table.id} ({self.scale.name}), cell {cell.id}: it has {len(cell.runs)} "
+                    f"seeds and is shown over {other}, which has {known[other]}; give both as many"
+                )
 
     def cell(self, name: CellId, parts: list[Entry]) -> Cell:
         overlays = [self.scale.settings, *(s for part in parts for s in part.settings(self.scale.name))]
         where = f"table {self.table.id} ({self.scale.name}), cell {name}"
         recipe = self.resolved(self.scale.recipe, overlays, where)
-        runs = tuple(
-            self.add(recipe, seed, f"{name}, seed {seed}", where) for seed in range(self.scale.seeds)
-        )
+        seeds = self.scale.seeds
+        for part in parts:
+            seeds = part.seeds.get(self.scale.name, seeds)
+        runs = tuple(self.add(recipe, seed, f"{name}, seed {seed}", where) for seed in range(seeds))
         shown = {key: getattr(self.table, key) for key in SHOWN}
         for part in parts:
             shown.update(part.shown)

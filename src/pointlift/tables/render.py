@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import html
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,7 +96,8 @@ class Page:
                 self.BEST, self.best, "Chosen on what it was measured on; not reported."
             )
         report.section("Notes").text("\n\n".join(self.lines))
-        report.section("Runs").table(*runs, digits=4)
+        small = any(isinstance(cell, float) and 0 < abs(cell) < 1 for row in runs[1] for cell in row)
+        report.section("Runs").table(*runs, digits=4 if small else 1)
         report.section("Protocol").definitions(self.protocol)
         return report
 
@@ -199,7 +201,7 @@ def _lines(outcome: TableOutcome) -> list[str]:
     """The sentences below the table."""
     table = outcome.definition
     small = {"toy": TOY, FULL: ""}.get(outcome.scale, OTHER if table.paper else "")
-    lines = [line for line in (table.question, small, MEANING) if line]
+    lines = [line for line in (table.question, small, MEANING, _seed_counts(outcome)) if line]
     failed = {(str(r.cell), r.why) for r in outcome.cells if r.status == "failed"}
     lines += [f"{cell}: failed: {why}" for cell, why in sorted(failed)]
     if table.quoted:
@@ -207,6 +209,21 @@ def _lines(outcome: TableOutcome) -> list[str]:
             f"Quoted by the paper, not run: {', '.join(f'{q.name} {q.value}' for q in table.quoted)}."
         )
     return lines + list(table.notes) + ([f"Source: {table.source}."] if table.source else [])
+
+
+def _seed_counts(outcome: TableOutcome) -> str:
+    """How many seeds which cells have, where it is not one number for all; by column or row if they tell."""
+    counts = Counter(r.cell for r in outcome.cells)
+    if len(set(counts.values())) < 2:
+        return ""
+    by: dict[str, set[int]] = {}
+    for kind in ("column", "row", ""):
+        by = {}
+        for cell, number in counts.items():
+            by.setdefault(getattr(cell, kind) if kind else str(cell), set()).add(number)
+        if all(len(numbers) == 1 for numbers in by.values()):
+            break
+    return f"Seeds per cell: {', '.join(f'{name} {number}' for name, (number,) in by.items())}."
 
 
 def _protocol(outcome: TableOutcome) -> dict[str, Any]:
@@ -317,7 +334,7 @@ def short_rows(outcome: TableOutcome) -> tuple[list[str], list[list[Cell]]]:
                 said,
                 r.shown.value,
                 number,
-                round(r.seconds, 1),
+                round(r.seconds) or None,
                 str(r.record.get("key", ""))[:10],
             ]
         )

@@ -56,6 +56,11 @@ class YamlValues:
             raise self.fail(f"{where} is {value!r}, a list is expected")
         return value or []
 
+    def count(self, value: Any, where: str) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise self.fail(f"{where} is {value!r}, expected a whole number of at least 1")
+        return value
+
     def text(self, value: Any, where: str) -> str:
         if not isinstance(value, str):
             raise self.fail(f"{where} is {value!r}, text is expected (numbers in quotes)")

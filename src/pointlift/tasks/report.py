@@ -147,10 +147,5 @@ def viewer_clouds(
         verdict = "wrong" if wrong[i] else "right"
         said = likeliest(predictor.classes, output.probabilities[i])
         caption = f"{verdict}: it is a {truth}; the network says {said}"
-        height = samples[i].xyz[:, "xyz".index(predictor.trained_up)]
-        views.append(
-            ViewCloud(
-                f"{truth} ({verdict})", samples[i].xyz, scalar=height, scalar_name="height", caption=caption
-            )
-        )
+        views.append(ViewCloud(f"{truth} ({verdict})", samples[i].xyz, caption=caption))
     return views

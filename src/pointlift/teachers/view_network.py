@@ -201,7 +201,7 @@ class SimpleViewBackbone(nn.Module):
         whole = SimpleView(width=width, depths=depths)
         self.stem = whole.stem
         if channels == 3:
-            self.stem[0] = nn.Conv2d(3, whole.stem[0].out_channels, 3, 1, 1, bias=False)
+            self.stem[0] = nn.Conv2d(3, width, 3, 1, 1, bias=False)
         self.layer1, self.layer2, self.layer3, self.layer4 = (
             whole.layer1,
             whole.layer2,

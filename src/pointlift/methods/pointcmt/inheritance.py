@@ -26,7 +26,7 @@ from torch.nn import functional
 __all__ = ["FeatureCode", "InheritanceExploration", "fit_feature_code"]
 
 # of the auto-encoder, whose training the original does not describe beyond its loss
-STEPS, BATCH, RATE = 1000, 128, 1e-3
+STEPS, BATCH, RATE = 500, 128, 2e-3
 
 
 class FeatureCode(nn.Module):

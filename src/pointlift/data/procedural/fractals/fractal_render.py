@@ -12,6 +12,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+import pointlift.ops._numba  # noqa: F401  # which says that these kernels, too, are being compiled
+
 GRAY = 127
 TRIM = 100
 LARGEST = 1e300  # beyond it the extent of an orbit would overflow
