@@ -45,7 +45,7 @@ def test_the_svm_minimises_its_objective(features: Arrays) -> None:
         w = minimize(objective, np.zeros(6), method="L-BFGS-B", options={"ftol": 1e-14}).x
         scores.append(x_test @ w[:5] + w[5])
     expected = np.argmax(scores, axis=0)
-    found = linear_probe(*features, CLASSES, "svm", c)
+    found = linear_probe(features[:2], features[2:], CLASSES, "svm", c)
     assert found.metrics.overall_accuracy == (expected == y_test).mean() < 1
     per_class = [(expected[y_test == i] == i).mean() for i in range(3)]
     assert found.metrics.class_mean_accuracy == pytest.approx(np.mean(per_class))
@@ -63,17 +63,17 @@ def test_logistic_regression_minimises_its_objective(features: Arrays) -> None:
 
     flat = minimize(objective, np.zeros(18), method="L-BFGS-B", options={"ftol": 1e-14}).x
     expected = (x_test @ flat[:15].reshape(3, 5).T + flat[15:]).argmax(1)
-    found = linear_probe(*features, CLASSES, "logistic", c)
+    found = linear_probe(features[:2], features[2:], CLASSES, "logistic", c)
     assert found.metrics.overall_accuracy == (expected == y_test).mean()
 
 
 def test_c_is_chosen_on_the_training_split_alone(features: Arrays) -> None:
     x, y, x_test, y_test = features
-    found = linear_probe(*features, CLASSES, seed=3)
+    found = linear_probe(features[:2], features[2:], CLASSES, seed=3)
     assert found.protocol["C"] in GRID and found.protocol["C by"].startswith("5-fold")
-    other = linear_probe(x, y, x_test[:4] + 9, y_test[:4], CLASSES, seed=3)
+    other = linear_probe((x, y), (x_test[:4] + 9, y_test[:4]), CLASSES, seed=3)
     assert other.protocol == found.protocol
-    fewer = linear_probe(x, y, x_test, y_test, CLASSES, folds=20)
+    fewer = linear_probe((x, y), (x_test, y_test), CLASSES, folds=20)
     assert fewer.protocol["C by"].startswith("7-fold"), "as many as the rarest class has samples"
 
 
@@ -87,7 +87,7 @@ def test_neighbours_are_those_of_a_literal_loop(features: Arrays) -> None:
             votes = Counter(int(y[i]) for i in near)
             most = [label for label in votes if votes[label] == max(votes.values())]
             answers.append(max(most, key=lambda label: sum(cosines[i] for i in near if y[i] == label)))
-        found = knn(*features, CLASSES, k)
+        found = knn(features[:2], features[2:], CLASSES, k)
         assert found.metrics.overall_accuracy == (np.array(answers) == y_test).mean(), k
         assert found.protocol["k"] == k
 
@@ -108,6 +108,6 @@ def test_neighbours_are_those_of_a_literal_loop(features: Arrays) -> None:
 )
 def test_refusals(changes: dict[str, Any], words: str, features: Arrays) -> None:
     x, y, x_test, y_test = features
-    arrays = (x, changes.pop("y", y), changes.pop("test", x_test), y_test, CLASSES)
+    arrays = ((x, changes.pop("y", y)), (changes.pop("test", x_test), y_test), CLASSES)
     with pytest.raises(ValueError, match=words):
         knn(*arrays, **changes) if "k" in changes else linear_probe(*arrays, **changes)

@@ -55,7 +55,7 @@ def test_both_ways_give_the_numbers_of_the_features(place: Path, capsys: pytest.
         sides += [np.stack([predictor.embed(f) for f in files])]
         sides += [np.array([CLASSES.index(f.parent.name) for f in files])]
     x, y, x_test, y_test = sides
-    found = linear_probe(x, y, x_test, y_test, CLASSES), knn(x, y, x_test, y_test, CLASSES, 2)
+    found = linear_probe((x, y), (x_test, y_test), CLASSES), knn((x, y), (x_test, y_test), CLASSES, 2)
     expected = [
         (f"{100 * f.metrics.overall_accuracy:.2f}", f"{100 * f.metrics.class_mean_accuracy:.2f}")
         for f in found

@@ -62,7 +62,7 @@ def probe(
     train, tested = sides.train, sides.test
     rows: list[list[Any]] = []
     found: dict[str, ProbeResult] = {}
-    arguments = (train.features, train.labels, tested.features, tested.labels, sides.classes)
+    arguments = ((train.features, train.labels), (tested.features, tested.labels), sides.classes)
     if method != "knn":
         name = f"linear ({classifier})"
         found[name] = linear_probe(*arguments, classifier, c, folds, seed)

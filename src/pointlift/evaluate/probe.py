@@ -33,6 +33,7 @@ GRID = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)  # of C
 STEPS = 20_000
 Features = NDArray[np.float64]
 Labels = NDArray[np.int64]
+Labelled = tuple[Tensor | ArrayLike, Tensor | ArrayLike]  # features and their classes
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,8 @@ class ProbeResult:
 
 
 def linear_probe(
-    train: Tensor | ArrayLike,  # (n, D) features
-    train_labels: Tensor | ArrayLike,  # (n,) classes
-    test: Tensor | ArrayLike,  # (m, D)
-    test_labels: Tensor | ArrayLike,  # (m,)
+    train: Labelled,
+    test: Labelled,
     classes: Sequence[str],
     classifier: Literal["svm", "logistic"] = "svm",
     c: float | None = None,
@@ -59,7 +58,7 @@ def linear_probe(
     """A linear classifier of features, fitted to the training split.
 
     Args:
-        train, test: features, D per row. train_labels, test_labels: indices of `classes`.
+        train, test: features, (n, D) and (m, D), and indices of `classes`, (n,) and (m,).
         classifier: "svm" (one against the rest, squared hinge) or "logistic" regression (softmax).
         c: inverse weight of the L2 penalty; None takes the one of GRID with the best accuracy over stratified
             `folds` of the training split (fewer where a class has fewer samples), the smallest among equals.
@@ -69,7 +68,7 @@ def linear_probe(
         ValueError: features and labels that do not fit or are not finite, fewer than two classes, a class
             with a single training sample where `c` is to be found, or a setting outside of its range.
     """
-    x, y, x_test, y_test = _checked(train, train_labels, test, test_labels, len(classes))
+    x, y, x_test, y_test = _checked(*train, *test, len(classes))
     if c is not None and not 0 < c < np.inf:
         raise ValueError(f"c is {c}, expected a positive number, or None to find it by cross-validation")
     mean, std = x.mean(0), x.std(0)
@@ -86,10 +85,8 @@ def linear_probe(
 
 
 def knn(
-    train: Tensor | ArrayLike,  # (n, D) features
-    train_labels: Tensor | ArrayLike,  # (n,) classes
-    test: Tensor | ArrayLike,  # (m, D)
-    test_labels: Tensor | ArrayLike,  # (m,)
+    train: Labelled,
+    test: Labelled,
     classes: Sequence[str],
     k: int = 5,
 ) -> ProbeResult:
@@ -98,7 +95,7 @@ def knn(
 
     Raises ValueError as that does, and for another k than 1 to n.
     """
-    x, y, x_test, y_test = _checked(train, train_labels, test, test_labels, len(classes))
+    x, y, x_test, y_test = _checked(*train, *test, len(classes))
     if not 1 <= k <= len(x):
         raise ValueError(f"k is {k}, expected 1 to {len(x)}, the number of training features")
     x, x_test = _unit(x), _unit(x_test)

@@ -59,12 +59,7 @@ class WeightAverage(Callback):
 
     @torch.no_grad()
     def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: Any
     ) -> None:
         """Take the weights in, after a batch that made an optimizer step."""
         if trainer.global_step == self._seen:

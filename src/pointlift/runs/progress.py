@@ -85,13 +85,9 @@ class Lines(ProgressBar):
         self._said = time.monotonic()
 
     def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *step: Any
     ) -> None:
+        _, _, batch_idx = step  # outputs, batch, its number
         share = self._done(trainer, batch_idx)
         if self._since is None:
             self._since = time.monotonic(), share
@@ -104,28 +100,25 @@ class Lines(ProgressBar):
         self._perhaps(trainer, pl_module, 1.0 if trainer.should_stop else share, "")
 
     def on_validation_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *step: Any
     ) -> None:
-        what = f"evaluating, batch {batch_idx + 1:,} of {trainer.num_val_batches[dataloader_idx]:,}"
-        self._perhaps(trainer, pl_module, self._share, what, late_only=True)
+        self._evaluated(trainer, pl_module, trainer.num_val_batches, *step)
 
     def on_test_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *step: Any
+    ) -> None:
+        self._evaluated(trainer, pl_module, trainer.num_test_batches, *step)
+
+    def _evaluated(
         self,
         trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        module: lightning.LightningModule,
+        totals: list[Any],
+        *step: Any,
     ) -> None:
-        what = f"evaluating, batch {batch_idx + 1:,} of {trainer.num_test_batches[dataloader_idx]:,}"
-        self._perhaps(trainer, pl_module, self._share, what, late_only=True)
+        _, _, batch_idx, loader = step  # outputs, batch, its number, its loader's
+        what = f"evaluating, batch {batch_idx + 1:,} of {totals[loader]:,}"
+        self._perhaps(trainer, module, self._share, what, late_only=True)
 
     def _done(self, trainer: lightning.Trainer, index: int) -> float:
         """The share of the run that is over after batch `index` of the epoch."""

@@ -17,29 +17,23 @@ from pointlift.data.files.formats.raw import tell
 __all__ = ["from_named", "named_coordinates", "plain_name"]
 
 Triple = tuple[str, str, str]
-COORDINATES: tuple[Triple, ...] = (
-    ("x", "y", "z"),
-    ("points_0", "points_1", "points_2"),
-    ("point_x", "point_y", "point_z"),
-    ("position_x", "position_y", "position_z"),
-    ("pos_x", "pos_y", "pos_z"),
-    ("coord_x", "coord_y", "coord_z"),
+
+
+def _triples(*names: str) -> tuple[Triple, ...]:
+    return tuple((a, b, c) for a, b, c in (name.split() for name in names))
+
+
+COORDINATES = _triples(
+    "x y z", "points_0 points_1 points_2", "point_x point_y point_z", "position_x position_y position_z",
+    "pos_x pos_y pos_z", "coord_x coord_y coord_z",
+)  # fmt: skip
+NORMALS = _triples(
+    "nx ny nz", "normal_x normal_y normal_z", "normalx normaly normalz", "normals_0 normals_1 normals_2"
 )
-NORMALS: tuple[Triple, ...] = (
-    ("nx", "ny", "nz"),
-    ("normal_x", "normal_y", "normal_z"),
-    ("normalx", "normaly", "normalz"),
-    ("normals_0", "normals_1", "normals_2"),
-)
-COLORS: tuple[Triple, ...] = (
-    ("red", "green", "blue"),
-    ("diffuse_red", "diffuse_green", "diffuse_blue"),
-    ("r", "g", "b"),
-    ("rf", "gf", "bf"),
-    ("color_r", "color_g", "color_b"),
-    ("colors_0", "colors_1", "colors_2"),
-    ("rgb_0", "rgb_1", "rgb_2"),
-)
+COLORS = _triples(
+    "red green blue", "diffuse_red diffuse_green diffuse_blue", "r g b", "rf gf bf",
+    "color_r color_g color_b", "colors_0 colors_1 colors_2", "rgb_0 rgb_1 rgb_2",
+)  # fmt: skip
 PACKED = ("rgb", "rgba")
 UNIT = re.compile(r"\s*[(\[].*[)\]]\s*$")  # "x [m]"
 
