@@ -114,9 +114,11 @@ class Lines(ProgressBar):
         trainer: lightning.Trainer,
         module: lightning.LightningModule,
         totals: list[Any],
-        *step: Any,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        loader: int = 0,
     ) -> None:
-        _, _, batch_idx, loader = step  # outputs, batch, its number, its loader's
         what = f"evaluating, batch {batch_idx + 1:,} of {totals[loader]:,}"
         self._perhaps(trainer, module, self._share, what, late_only=True)
 
