@@ -40,7 +40,9 @@ def run(monkeypatch):
             progress_bar_metrics={}, is_last_batch=False, loggers=[],
         )  # fmt: skip
         module = SimpleNamespace()
-        monkeypatch.setattr(shown, "get_metrics", lambda *_: {"loss": 0.51234, "v_num": "oard"})
+        monkeypatch.setattr(
+            shown, "get_metrics", lambda *_: {"loss": 0.51234, "val_accuracy": 0.8125, "v_num": "oard"}
+        )
         monkeypatch.setattr(type(shown), "total_train_batches", batches)
         shown.on_train_start(trainer)
         for epoch in range(start, epochs):
@@ -60,7 +62,9 @@ def run(monkeypatch):
 
 def test_a_short_run_has_about_ten_lines_that_say_where_it_is(run):
     found = run(200, 50, 0.001)
-    assert len(found) == 11 and found[0].startswith("pointlift: epoch 1 of 200, loss 0.512, about 10 s left")
+    assert len(found) == 11 and found[0].startswith(
+        "pointlift: epoch 1 of 200, loss 0.512, val_accuracy 81.2 %, about 10 s left"
+    )
     assert [int(re.search(r"epoch (\d+)", line)[1]) for line in found[1:]] == list(range(20, 201, 20))
     assert "left" not in found[-1] and all("v_num" not in line for line in found)
 
@@ -72,7 +76,10 @@ def test_few_epochs_have_a_line_each(run):
 def test_a_long_epoch_has_a_line_every_half_a_minute(run):
     found = run(1, 100, 3.0, evaluated=20)
     assert len(found) == 9 + 2 + 1
-    assert found[0] == "pointlift: epoch 1 of 1, batch 10 of 100, loss 0.512, about 4 min left"
+    assert (
+        found[0]
+        == "pointlift: epoch 1 of 1, batch 10 of 100, loss 0.512, val_accuracy 81.2 %, about 4 min left"
+    )
     assert sum("evaluating, batch" in line for line in found) == 2
 
 

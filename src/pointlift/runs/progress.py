@@ -144,8 +144,8 @@ class Lines(ProgressBar):
         if not self._enabled or not (first or enough or now - self._said >= EVERY):
             return
         self._share, self._said = share, now
-        numbers = [f"{name} {value:.3g}" for name, value in self.get_metrics(trainer, module).items()
-                   if isinstance(value, float)]  # fmt: skip
+        metrics = self.get_metrics(trainer, module)
+        numbers = [_number(name, value) for name, value in metrics.items() if isinstance(value, float)]
         left = self._left(now, share) if trainer.training and not trainer.should_stop else ""
         said = [f"epoch {min(trainer.current_epoch + 1, self.epochs)} of {self.epochs}", what, *numbers, left]
         stream = sys.stderr if self.stream is None else self.stream
@@ -157,3 +157,10 @@ class Lines(ProgressBar):
             return ""
         seconds = (now - self._since[0]) / (share - self._since[1]) * (1.0 - share)
         return f"about {in_words(seconds)} left"
+
+
+def _number(name: str, value: float) -> str:
+    """Shares as the summary prints them."""
+    if name.endswith(("accuracy", "iou")):
+        return f"{name} {100 * value:.1f} %"
+    return f"{name} {value:.3g}"

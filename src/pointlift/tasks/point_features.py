@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,10 @@ from scipy.spatial import cKDTree
 
 from pointlift.core.sparse_tensor import PointBatch, SparseTensor
 from pointlift.nn import CloudNetwork
+from pointlift.system.durations import counted
 from pointlift.tasks.task import Float32
 
+logger = logging.getLogger(__name__)
 __all__ = ["PointFeatures", "feature_colors", "interpolated", "nearest", "point_map"]
 
 BLOCK = 2**25  # bytes that the work on one block of points may take
@@ -87,7 +90,8 @@ class PointFeatures:
     def _mixed(self, points: Float32, values: npt.NDArray[np.floating[Any]]) -> Iterator[Float32]:
         tree, k = cKDTree(self.centres), min(self.neighbours, len(self.centres))
         step = max(256, BLOCK // (k * (12 * values.shape[1] + 40)))
-        for start in range(0, len(points), step):
+        starts = range(0, len(points), step)
+        for start in counted(starts, f"blocks of {step:,} points given their features", logger):
             distance, row = (
                 np.asarray(found).reshape(-1, k) for found in tree.query(points[start : start + step], k=k)
             )
