@@ -110,15 +110,18 @@ def test_the_auction_is_within_its_epsilon_of_the_exact_distance() -> None:
 
 
 def test_epsilon_means_the_same_in_all_units() -> None:
-    """Without a box it is in longest sides of the second cloud: millimetres take no longer than metres."""
+    """Without a box it is in longest sides of that around both: millimetres take no longer than metres."""
     a, b = random_clouds(4, 64), random_clouds(4, 64, seed=1)
     metres = CloudDistance("none", epsilon=0.02)(a, b)
     for scale in (1e-3, 1e3, 1e6):
         there = CloudDistance("none", epsilon=0.02)(a * scale, b * scale)
         torch.testing.assert_close(there / scale, metres, rtol=1e-6, atol=0)
-        exact, side = CloudDistance("none", matching="exact")(a * scale, b * scale), b.amax(1) - b.amin(1)
+        exact, both = CloudDistance("none", matching="exact")(a * scale, b * scale), torch.cat([a, b], 1)
+        side = both.amax(1) - both.amin(1)
         assert bool((there <= exact + 0.02 * scale * side.amax(1) * (1 + 1e-6)).all())
     assert CloudDistance().box == "none", "equations 4 and 5"
+    wild = CloudDistance("none")(a.float() * 3e9, b.float())
+    assert bool(wild.isfinite().all()), "a cloud that a bad step threw far away is a distance, no error"
     point = torch.ones(1, 4, 3)
     assert CloudDistance("none")(point, point).tolist() == [0.0]
     assert CloudDistance("none")(point + torch.tensor([3.0, 0, 0]), point).tolist() == [3.0], "place counts"

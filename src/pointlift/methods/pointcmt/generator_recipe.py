@@ -42,7 +42,7 @@ class GeneratorConfig:
             "released" (facts T36) or "centred", what the released code meant.
         reduction: of the distances of matched points: "mean" (released;
             what alpha 30 belongs to) or "sum" (eqs. 4 and 5 as written).
-        matching, epsilon: "auction", within `epsilon` (in longest sides of the clouds) of the best mean
+        matching, epsilon: "auction", within `epsilon` (in longest sides around both clouds) of the best mean
             distance, or "exact".
         checkpoint: a finished generator (model.safetensors of stage II) to use in stage III instead of
             training one.
