@@ -131,7 +131,8 @@ def test_what_is_pushed_comes_back(
     assert set(server.asked) <= {"model.safetensors"}
     cloud = tmp_path / "cloud.xyz"
     cloud.write_text("\n".join(f"{i % 7} {i % 5} {i % 3}" for i in range(105)), encoding="utf-8")
-    assert main(["predict", name, str(cloud)]) == 0 and "cloud.xyz" in capsys.readouterr().out
+    asked = ["predict", name, str(cloud), "--out", str(tmp_path / "answers.json")]
+    assert main(asked) == 0 and "cloud.xyz" in capsys.readouterr().out
     # a file goes as it is
     file = pl.save(net, tmp_path / "net.safetensors", ["chair", "mug"])
     assert main(["push", str(file), "me/other"]) == 0
