@@ -151,23 +151,18 @@ def differing(a: Cell, b: Cell) -> set[str]:
     return {key for key in {*one, *other} if one.get(key) != other.get(key)} - {"views.cache"}
 
 
+# projected views have SimpleView's network and fusion, renderings a ResNet-18
+SEEN = {"views.kind", "views.rig", "views.size", "views.folder", "views.n_views", "data.source"}
+SEEN |= {f"teacher.{key}" for key in ("image_model", "image_options", "pretrained", "pooling", "width")}
 KEYS = {  # what the rows of a column may differ in
     "2": {"transfer.method", "model.image_model", "model.options"},
     "3": {"data.share", "data.shots"},
     "4": {"transfer.method", "transfer.alpha", "transfer.beta"},
     "5": {"transfer.method"},
-    "6": {"views.kind", "views.rig", "views.size", "views.folder", "views.n_views", "data.source"},
+    "6": SEEN,
     "7": {"transfer.method"},
     "8": {"transfer.method", "teacher.pretrained", "teacher.image_model", "teacher.image_options"},
-    "9": {
-        "transfer.method",
-        "views.kind",
-        "views.rig",
-        "views.size",
-        "views.folder",
-        "views.n_views",
-        "data.source",
-    },
+    "9": {"transfer.method", *SEEN},
     "10": set(),
     "11": {"model.cloud_weights"},
 }
@@ -250,9 +245,7 @@ def test_full_scale_is_the_papers_protocol() -> None:
                 flat["data.n_points"] == flat["generator.n_points"] == 1024
                 and flat["generator.kind"] == "mlp"
             )
-            assert (
-                flat["model.options.head"] == [512] and flat["teacher.image_model"] == "torchvision:resnet18"
-            )
+            assert flat["model.options.head"] == [512] and flat["generator.box"] == "none"
             assert flat["generator_optim.optimizer"] == "adam" and flat["generator.batch_size"] == 32
             scans = flat["data.source"].startswith("scanobjectnn:")
             assert (
@@ -260,6 +253,10 @@ def test_full_scale_is_the_papers_protocol() -> None:
             )
             assert flat["transfer.teacher_batch_size"] == (32 if scans else 128)
             projected = flat["views.kind"] != "folder"
+            names = ("image_model", "pooling", "width")
+            assert tuple(flat[f"teacher.{name}"] for name in names) == (
+                ("simpleview", "fusion", 512) if projected else ("torchvision:resnet18", "max", None)
+            )
             assert (
                 (flat["views.rig"], flat["views.n_views"]) == ("simpleview-6", None)
                 if projected
