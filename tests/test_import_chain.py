@@ -21,7 +21,7 @@ FLOORS = (
     ("inflation", "views"),
     ("models", "data"),
     ("weights", "evaluate"),
-    ("report", "teachers"),
+    ("report", "teachers", "foreign_weights"),  # the last: a former name of a module of weights
     ("tasks", "methods"),
     ("runs",),
     ("tables",),
