@@ -36,6 +36,7 @@ RECIPE = Distillation(
 
 
 def main() -> None:
+    """What the words of the command line ask for."""
     args = arguments(__doc__, "distillation", alone=(False, "train the student without a teacher too"))
     result = fit(RECIPE, args.out)
     teacher, student = result.metrics["teacher_val_accuracy"], result.metrics["val_accuracy"]

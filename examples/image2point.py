@@ -22,6 +22,7 @@ DATA = DataConfig(
 
 
 def main() -> None:
+    """What the words of the command line ask for."""
     args = arguments(
         __doc__, "image2point", regime=("all", "what learns: io, io+stats, io+bn, all or scratch")
     )

@@ -13,6 +13,7 @@ PICTURES = "procedural:fractals?categories=6&train=8&val=4&size=32"
 
 
 def main() -> None:
+    """What the words of the command line ask for."""
     args = arguments(__doc__, "image_collapse", model=("fractal_resnet", "any image network"))
     recipe = ImageCollapse(
         model=CollapseModelConfig(image_model=args.model, pretrained=True),

@@ -20,6 +20,7 @@ TRAINER = TrainerConfig(accelerator="cpu", enable_progress_bar=False)
 
 
 def main() -> None:
+    """What the words of the command line ask for."""
     out = arguments(__doc__, "image_pretraining").out
     pictures = ImagePretraining(
         model=ImageModelConfig("resnet18", options=SMALL),

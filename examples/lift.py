@@ -15,6 +15,7 @@ import pointlift as pl
 
 
 def main() -> None:
+    """What the words of the command line ask for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", nargs="?", default="fractal_resnet")
     parser.add_argument(

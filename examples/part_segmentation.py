@@ -30,6 +30,7 @@ DATA = DataConfig(
 
 
 def main() -> None:
+    """What the words of the command line ask for."""
     out = arguments(__doc__, "part_segmentation").out
     recipe = PartSegmentation(
         model=PartModelConfig(kind="ssg", options=SMALL, use_category=True),

@@ -27,6 +27,7 @@ TRAINER = TrainerConfig(accelerator="cpu", enable_progress_bar=False)
 
 
 def main() -> None:
+    """What the words of the command line ask for."""
     out = arguments(__doc__, "point_generator").out
     stage_1 = ViewTeacher(TEACHER, VIEWS, DATA, OptimConfig(lr=0.05, epochs=3), TRAINER)
     teacher = fit(stage_1, out / "teacher").checkpoint

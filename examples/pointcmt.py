@@ -26,6 +26,7 @@ ADAM = OptimConfig(optimizer="adam", lr=2e-3, weight_decay=0.0, epochs=3)
 
 
 def main() -> None:
+    """What the words of the command line ask for."""
     args = arguments(
         __doc__, "pointcmt", method=("pointcmt", "how the student learns from the image network")
     )

@@ -24,6 +24,7 @@ def trained(folder: Path) -> Path:
 
 
 def main() -> None:
+    """What the words of the command line ask for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("files", nargs="*", help="clouds or meshes")
     parser.add_argument("--checkpoint", help="model.safetensors of a run")

@@ -27,6 +27,7 @@ VIEWS = ViewConfig(kind="projected", rig="simpleview-6", size=32, splat=2, shade
 
 
 def main() -> None:
+    """What the words of the command line ask for."""
     args = arguments(__doc__, "view_teacher")
     recipe = ViewTeacher(
         teacher=TeacherConfig("fractal_resnet"),
