@@ -174,7 +174,7 @@ _VALUES: dict[str, dict[str, Values]] = {
             True, "width": 512},
         "views": {"kind": "projected", "size": 32, "splat": 2, "shade": "closeness", "augment":
             True},
-        "data": {"n_points": 1024, "share": 0.1, "augmentation": "scale-shift", "batch_size": 16},
+        "data": {"n_points": 512, "share": 0.1, "augmentation": "scale-shift", "batch_size": 16},
         "optim": {"lr": 0.05, "epochs": 10, "schedule": "cosine"},
     },
     "view_teacher/toy": {

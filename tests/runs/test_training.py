@@ -339,7 +339,7 @@ def test_few_shot_validation_split_and_accumulation(tmp_path: Path) -> None:
         tmp_path / "run", data=data, trainer=trainer, optim=replace(OPTIM, epochs=2, label_smoothing=0.1)
     )
     protocol = json.loads((tmp_path / "run" / "protocol.json").read_text())["data"]
-    assert protocol["clouds"] == {"train": 9, "val": 6, "test": 12}
+    assert protocol["clouds"] == {"train": 6, "val": 3, "test": 12}, "held out of the three shots of a class"
     assert protocol["evaluated_every_epoch_on"] == "held-out part of the training split"
     assert {"test_accuracy", "test_class_accuracy", "test_loss"} <= set(result.metrics)
     assert [r["step"] for r in rows(result.csv)] == ["1", "2"]

@@ -35,7 +35,8 @@ class DataConfig:
             null uses all.
         split_seed: of these draws and of val_fraction; null takes the run's seed.
         val_fraction: hold out so much of every training class to choose epochs by, and look at the test split
-            once, at the end; null evaluates on the test split after every epoch, as the paper does.
+            once, at the end; null evaluates on the test split after every epoch, as the paper does. It is
+            taken from the clouds that shots or share have drawn: 10 shots and 0.2 train on 8 of a class.
         augment: change the training clouds at random, as `augmentation` says.
         augmentation: "image2point" (its ModelNet augmentation: shuffle, scale, shift, jitter) or
             "scale-shift" (every axis times 2/3-3/2, plus up to 0.2, shuffled: PointCMT, DGCNN, RS-CNN,

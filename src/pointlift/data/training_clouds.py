@@ -9,6 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from pointlift.data.config import DataConfig
 from pointlift.data.dataset import CloudDataset, collate
 from pointlift.data.errors import DataError
@@ -29,7 +32,7 @@ from pointlift.data.transforms import (
     scale_shift_augmentation,
 )
 
-__all__ = ["CloudData", "CloudSplits", "load_splits", "open_dataset", "preprocessing"]
+__all__ = ["CloudData", "CloudSplits", "draw_labelled", "load_splits", "open_dataset", "preprocessing"]
 
 logger = logging.getLogger(__name__)
 
@@ -119,14 +122,10 @@ def load_splits(config: DataConfig, seed: int, kind: Kind = "objects") -> CloudS
     train, test = open_dataset(config, "train", draw, kind), open_dataset(config, "test", draw, kind)
     if kind == "objects":
         _check_classes(train, test)
-    classes, val = train.classes if kind == "objects" else None, None
-    if config.val_fraction is not None:
-        kept, held = holdout(train.labels, config.val_fraction, draw, classes)
-        train, val = train.subset(kept), train.subset(held)
-    if config.shots is not None:
-        train = train.subset(k_shot(train.labels, config.shots, draw, classes))
-    elif config.share is not None:
-        train = train.subset(fraction(train.labels, config.share, draw, classes))
+    val = None
+    if (config.shots, config.share, config.val_fraction) != (None, None, None):
+        kept, held = draw_labelled(train, config, draw, train.classes if kind == "objects" else None)
+        train, val = train.subset(kept), None if held is None else train.subset(held)
     if kind == "parts" and (len(train) < 2 or len(test) < 1):
         raise DataError(
             f"{train.name}: {len(train)} shapes to train on and {len(test)} to test on, "
@@ -135,6 +134,24 @@ def load_splits(config: DataConfig, seed: int, kind: Kind = "objects") -> CloudS
     if len(train) < 2:
         raise ValueError(f"{train.name}: {len(train)} clouds to train on, at least 2 are expected.")
     return CloudSplits(train, test if val is None else val, None if val is None else test, draw)
+
+
+def draw_labelled(
+    train: CloudDataset, config: DataConfig, seed: int, classes: Sequence[str] | None = None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
+    """Indices of the clouds that a run trains on and, with `val_fraction`, of those held out of them: both are
+    among the clouds that `shots` or `share` draw, so that no few-shot run sees more labels than it says.
+    Raises ValueError as `pointlift.data.splits` does; `classes` makes one without clouds an error.
+    """
+    kept = np.arange(len(train), dtype=np.int64)
+    if config.shots is not None:
+        kept = k_shot(train.labels, config.shots, seed, classes)
+    elif config.share is not None:
+        kept = fraction(train.labels, config.share, seed, classes)
+    if config.val_fraction is None:
+        return kept, None
+    stay, held = holdout(train.labels[kept], config.val_fraction, seed, classes)
+    return kept[stay], kept[held]
 
 
 def _check_classes(train: CloudDataset, test: CloudDataset) -> None:

@@ -18,8 +18,7 @@ from torch import nn
 from pointlift.data.config import DataConfig
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.sample import Sample
-from pointlift.data.splits import fraction, k_shot
-from pointlift.data.training_clouds import CloudSplits, load_splits, preprocessing
+from pointlift.data.training_clouds import CloudSplits, draw_labelled, load_splits, preprocessing
 from pointlift.methods.base import Experiment, Place, Training
 from pointlift.methods.cloud_classifiers import CloudClassifier, classifier_training
 from pointlift.methods.distillation.module import CleanTwin, SemiSupervised, check_weights
@@ -133,16 +132,15 @@ def semi_supervised_splits(data: DataConfig, seed: int) -> CloudSplits:
     Raises ValueError where neither is given, and as `load_splits` does.
     """
     _check_labelled(data)
-    whole = load_splits(replace(data, shots=None, share=None), seed)
-    train, draw = whole.train, seed if data.split_seed is None else data.split_seed
-    if data.shots is not None:
-        chosen = k_shot(train.labels, data.shots, draw, train.classes)
-    else:
-        assert data.share is not None
-        chosen = fraction(train.labels, data.share, draw, train.classes)
-    labels = np.full(len(train), -1, dtype=np.int64)
-    labels[chosen] = train.labels[chosen]
-    return replace(whole, train=_Relabelled(train, labels))
+    whole = load_splits(replace(data, shots=None, share=None, val_fraction=None), seed)
+    labelled, held = draw_labelled(whole.train, data, whole.seed, whole.train.classes)
+    labels = np.full(len(whole.train), -1, dtype=np.int64)
+    labels[labelled] = whole.train.labels[labelled]
+    if held is None:
+        return replace(whole, train=_Relabelled(whole.train, labels))
+    seen = np.setdiff1d(np.arange(len(labels)), held)
+    train = _Relabelled(whole.train.subset(seen), labels[seen])
+    return replace(whole, train=train, val=whole.train.subset(held), test=whole.val)
 
 
 class _Relabelled(CloudDataset):
