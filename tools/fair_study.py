@@ -6,10 +6,10 @@ results/modelnet10/fair_*.
 
 FOLDER is that of tools/modelnet10_study.py. First every arm's learning rate, and for image weights the rule
 too, is chosen from one grid: runs that train on four fifths of the ten shots of every class, judged on the
-other fifth at the last epoch, mean over the seeds. Then every arm trains on all its shots with what was chosen,
-at 1, 5 and 10 shots (one shot leaves nothing to hold out, so the choice at ten shots serves all), and meets the
-test split once. Finished runs are not repeated and a killed study goes on where it stopped; the table is
-written after every run.
+other fifth at the last epoch, mean over the seeds. Then every arm trains on all its shots with what was
+chosen, at 1, 5 and 10 shots (one shot leaves nothing to hold out, so the choice at ten shots serves all), and
+meets the test split once. Finished runs are not repeated and a killed study goes on where it stopped; the
+table is written after every run.
 """
 
 from __future__ import annotations
@@ -190,9 +190,9 @@ def study(plan: argparse.Namespace) -> None:
     for seed in range(plan.seeds):
         for shots in SHOTS:
             for arm in ARMS:
-                choice = chosen(rows, arm, plan)
-                assert choice is not None, "all candidates have run"
-                done(run_judged(arm, choice, shots, seed, plan))
+                best = chosen(rows, arm, plan)
+                assert best is not None, "all candidates have run"
+                done(run_judged(arm, best, shots, seed, plan))
 
 
 def main() -> None:

@@ -139,8 +139,8 @@ def load_splits(config: DataConfig, seed: int, kind: Kind = "objects") -> CloudS
 def draw_labelled(
     train: CloudDataset, config: DataConfig, seed: int, classes: Sequence[str] | None = None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
-    """Indices of the clouds that a run trains on and, with `val_fraction`, of those held out of them: both are
-    among the clouds that `shots` or `share` draw, so that no few-shot run sees more labels than it says.
+    """Indices of the clouds that a run trains on and, with `val_fraction`, of those held out of them: both
+    are among the clouds that `shots` or `share` draw, so that no few-shot run sees more labels than it says.
     Raises ValueError as `pointlift.data.splits` does; `classes` makes one without clouds an error.
     """
     kept = np.arange(len(train), dtype=np.int64)
