@@ -15,6 +15,7 @@ from pointlift.core.sparse_tensor import PointBatch
 from pointlift.data.errors import DataError
 from pointlift.data.part_labels import PartLabels
 from pointlift.data.sample import Sample
+from pointlift.data.scene_labels import SceneLabels
 
 __all__ = ["CloudDataset", "collate"]
 
@@ -39,6 +40,8 @@ class CloudDataset(Dataset[Sample]):
     Attributes:
         part_labels: which parts (``Sample.part``) the objects of every class have,
             where points are labelled; set by readers.
+        scene_labels: the classes of the points of scenes (``Sample.part``); set by readers of scenes, whose
+            clouds have no class themselves (``Sample.label`` is -1).
         columns: what the features of the points are, side by side, such as ``("colors", "normals")``;
             empty where readers do not say.
         mesh_points: how many points are drawn on a mesh, where files may be meshes.
@@ -51,6 +54,7 @@ class CloudDataset(Dataset[Sample]):
 
     meshes: Callable[[int], Mesh] | None
     part_labels: PartLabels | None = None
+    scene_labels: SceneLabels | None = None
     columns: tuple[str, ...] = ()
     mesh_points: int | None = None
     account: str = ""
@@ -184,7 +188,8 @@ class CloudDataset(Dataset[Sample]):
 
     def _like(self, other: CloudDataset) -> CloudDataset:
         """Itself, with what a reader said of the dataset that it is made from."""
-        self.part_labels, self.columns = other.part_labels, other.columns
+        self.part_labels, self.scene_labels = other.part_labels, other.scene_labels
+        self.columns = other.columns
         self.mesh_points, self.account = other.mesh_points, other.account
         return self
 
