@@ -23,7 +23,7 @@ class SceneLabels:
 
     Attributes:
         names: of the classes, in the order of their labels 0 .. C - 1.
-        ids: what files write for a class, ``{number: label}``; several numbers may be one class, and the label
+        ids: what files write for a class, ``{number: label}``; several numbers may be one class, and label
             ``IGNORED`` (-1) drops a number on purpose. Empty: files hold the labels themselves.
         written: the number that a submission writes for every class; empty where it is the label.
         colors: ``(C, 3)`` in 0-1 as nested tuples, the dataset's own; empty for ones that tell apart well.
