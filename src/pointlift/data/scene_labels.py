@@ -77,7 +77,8 @@ class SceneLabels:
         labels = np.asarray(labels, dtype=np.int64)
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(self):
             raise ValueError(f"labels must be 0 .. {len(self) - 1} to be written, some are not")
-        return np.asarray(self.written, dtype=np.int64)[labels] if self.written else labels
+        table = np.array(self.written or range(len(self)), dtype=np.int64)
+        return table[labels]
 
     def palette(self) -> npt.NDArray[np.float32]:
         """``(C, 3)`` colours in 0-1."""
