@@ -1,0 +1,79 @@
+"""What report.html shows of a run of scene segmentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pointlift.data.dataset import CloudDataset
+from pointlift.data.scene_features import columns_of
+from pointlift.report import Report, ViewCloud
+from pointlift.report.plots import confusion_matrix, training_curves
+from pointlift.report.tables import read_rows
+from pointlift.tasks.report import RunSummary
+
+if TYPE_CHECKING:
+    from pointlift.tasks.segment import Segment
+
+__all__ = ["add_scenes"]
+
+SHOWN = 4  # scenes in the viewers
+VERDICTS = ("right", "wrong")
+
+
+def add_scenes(report: Report, summary: RunSummary, task: Segment) -> None:
+    """Result, curves, classes, confusion, the scenes worst first, and some of them: truth, prediction and
+    errors side by side.
+    """
+    result, judged = summary.result, summary.judged
+    total, rows = task.measure_scenes(judged)
+    best = result.best.get("test_miou", result.best.get("val_miou")) if result.best else None
+    header = ["mIoU %", "points %", "class mean %", "best epoch mIoU %", "trained", "parameters", "seconds"]
+    row: list[Any] = [100 * total.miou, 100 * total.accuracy, 100 * total.class_accuracy]
+    row += [None if best is None else 100 * best, result.trainable, result.total, result.seconds]
+    note = f"After the last epoch, on all points of the {len(judged)} scenes of {judged.name}. {total.rule}"
+    report.section("Result").table(header, [row], note, digits=2)
+    report.section("Curves")
+    epochs = read_rows(result.csv)
+    panels = {
+        "training loss": {"": [[r.get("train_loss", float("nan")) for r in epochs]]},
+        "mIoU %": {"": [[100 * r.get("val_miou", float("nan")) for r in epochs]]},
+    }
+    report.figure(training_curves(panels, None, "mIoU %"), "mIoU on scenes that are not trained on.")
+    report.section("Classes").table(*total.table())
+    report.figure(confusion_matrix(total.confusion, total.names), "Rows are the true classes.")
+    order = sorted(range(len(rows)), key=lambda i: rows[i]["miou"])
+    report.section("Scenes").table(
+        ["scene", "points", "mIoU %", "points %"],
+        [
+            [rows[i]["scene"], rows[i]["points"], 100 * rows[i]["miou"], 100 * rows[i]["accuracy"]]
+            for i in order
+        ],
+        "Worst first.",
+    )
+    views = scene_views(task, judged, order[:SHOWN])
+    report.cloud_viewers(views, "Truth, prediction and errors; drag one and all turn.", "z")
+
+
+def scene_views(task: Segment, judged: CloudDataset, indices: list[int]) -> dict[str, list[ViewCloud]]:
+    """Some scenes three times: as they are labelled, as the network labels them, and where it is wrong."""
+    views: dict[str, list[ViewCloud]] = {"truth": [], "prediction": [], "errors": []}
+    for index in indices:
+        sample = judged[index]
+        assert sample.part is not None
+        predicted = task.labels(task.prepare_labelled(sample, judged.columns))
+        wrong = np.where(sample.part < 0, -1, predicted != sample.part)
+        name, xyz, colors = Path(sample.path).name, sample.xyz, None
+        if "colors" in judged.columns and sample.features is not None:
+            colors = np.clip(sample.features[:, columns_of(judged.columns, "colors")], 0, 1)
+        for heading, labels in (("truth", sample.part), ("prediction", predicted)):
+            views[heading].append(ViewCloud(name, xyz, colors, labels, task.names))
+        share = float((wrong == 1).sum() / max((wrong >= 0).sum(), 1))
+        views["errors"].append(
+            ViewCloud(
+                name, xyz, colors, wrong.astype(np.int64), VERDICTS, caption=f"{100 * share:.1f} % wrong"
+            )
+        )
+    return views
