@@ -42,7 +42,9 @@ def test_columns_become_features_in_the_order_asked_for() -> None:
     assert out.features is not None and out.features.shape == (200, found.channels) == (200, 9)
     assert np.array_equal(out.features[:, 0], own[:, 3]) and (out.features[:, 1] == 1).all()
     assert np.allclose(out.features[:, 2:5], own[:, :3] - 0.5)
-    assert np.array_equal(out.features[:, 5], sample.xyz[:, 2]) and np.array_equal(out.features[:, 6:], sample.xyz)
+    assert np.array_equal(out.features[:, 5], sample.xyz[:, 2]) and np.array_equal(
+        out.features[:, 6:], sample.xyz
+    )
     assert out.part is not None and np.array_equal(out.part, np.arange(200))
     assert columns_of(("colors", "normals", "intensity"), "intensity") == slice(6, 7)
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from resuming import StopError, rows, same, weights
+from tiny_scenes import NETWORK, SOURCE
 
 from pointlift.data.errors import DataError
 from pointlift.data.scene_clouds import load_scenes
@@ -21,8 +23,6 @@ from pointlift.models.config import ModelConfig
 from pointlift.runs.result import RunResult
 from pointlift.runs.run import run
 from pointlift.weights.checkpoints import load, read_metadata, read_weights
-from resuming import StopError, rows, same, weights
-from tiny_scenes import NETWORK, SOURCE
 
 DATA = SceneDataConfig(
     source=SOURCE, features=["height", "colors"], voxel_size=0.2, batch_size=2, max_voxels=10_000
@@ -58,7 +58,9 @@ def test_a_run_learns_and_its_checkpoint_says_how_to_prepare_a_scene(
     assert stored["frame"] == "floor" and stored["neutral"] == {"colors": 0.5}
     assert load(result.checkpoint, torch_net()).in_channels == 4
     protocol = json.loads((out / "protocol.json").read_text())
-    assert protocol["data"]["scenes"] == {"train": 6, "val": 3} and protocol["data"]["class_rule"] == "made up"
+    assert (
+        protocol["data"]["scenes"] == {"train": 6, "val": 3} and protocol["data"]["class_rule"] == "made up"
+    )
 
 
 def torch_net() -> Any:
@@ -91,7 +93,9 @@ def test_held_out_scenes_choose_the_epoch_and_the_last_word_is_the_test_splits(t
 
 
 def test_channels_that_do_not_fit_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"model\.in_channels is 3, but data\.features \(height, colors\) gives 4"):
+    with pytest.raises(
+        ValueError, match=r"model\.in_channels is 3, but data\.features \(height, colors\) gives 4"
+    ):
         fit(tmp_path / "run", model=replace(MODEL, in_channels=3))
     with pytest.raises(ValueError, match="features must begin with xyz"):
         SceneSegmentation(model=ModelConfig(image_model="pointnet2-scenes"), data=DATA).network(3)

@@ -28,7 +28,9 @@ def scene(seed: int, points: int = 400, path: str = "") -> Sample:
     floor = np.concatenate([rng.uniform(0, 4, (points // 2, 2)), rng.normal(0, 0.01, (points // 2, 1))], 1)
     corner = rng.uniform(0.5, 2.5, (2, 2))
     boxes = [
-        np.concatenate([c + rng.uniform(0, 0.8, (points // 4, 2)), rng.uniform(0.1, 0.9, (points // 4, 1))], 1)
+        np.concatenate(
+            [c + rng.uniform(0, 0.8, (points // 4, 2)), rng.uniform(0.1, 0.9, (points // 4, 1))], 1
+        )
         for c in corner
     ]
     xyz = np.concatenate([floor, *boxes]) + [100.0, 200.0, 7.0]
@@ -89,5 +91,3 @@ def build() -> TinySceneNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         return TinySceneNet()
-
-
