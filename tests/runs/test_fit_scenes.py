@@ -1,4 +1,4 @@
-"""`method: scene_segmentation` from recipe to checkpoint: what is learned, drawn, written and gone on with."""
+"""`method: scene_segmentation` from recipe to checkpoint: what is learned, drawn, written and resumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scenes and a network of points small enough for tests: a floor, boxes on it, some points without a class."""
+"""Scenes and a network of points small enough for tests: a floor, boxes on it, some points unlabelled."""
 
 from __future__ import annotations
 

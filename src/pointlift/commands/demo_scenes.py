@@ -80,8 +80,8 @@ def run_scene_demo(
     ]
     splits = load_scenes(DATA, 0)
     print(
-        f"{len(splits.train)} furnished rooms to learn from and {len(splits.val)} unseen ones, made on the spot; "
-        f"every point is one of {len(splits.labels)} classes"
+        f"{len(splits.train)} furnished rooms to learn from and {len(splits.val)} unseen ones, made on the "
+        f"spot; every point is one of {len(splits.labels)} classes"
     )
     print("fractal_resnet, which has only ever seen pictures of fractals, becomes the encoder of a 3D U-Net")
     print(f"{len(jobs)} runs of {epochs} epochs in {workers} process{'es' if workers > 1 else ''}\n")
@@ -117,9 +117,9 @@ def _report(folder: Path, rows: list[list[Any]], outcomes: list[RunOutcome], sho
     subtitle = "Furnished rooms, made on the spot, a class for every point"
     report = Report("pointlift: an image network names what stands in a room", subtitle)
     report.text(
-        "`fractal_resnet` was trained on pictures of fractals and has never seen a room. Its filters are inflated "
-        "to 3D and become the encoder of a U-Net, which learns in several regimes. **scratch** is the same "
-        "network with random filters."
+        "`fractal_resnet` was trained on pictures of fractals and has never seen a room. Its filters are "
+        "inflated to 3D and become the encoder of a U-Net, which learns in several regimes. **scratch** is the "
+        "same network with random filters."
     )
     note = f"Mean over {seeds} seed{'s' if seeds > 1 else ''}, on all points of the unseen rooms, last epoch."
     report.section("Result").table(HEADER, rows, note)

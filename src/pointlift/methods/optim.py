@@ -94,8 +94,8 @@ class OptimConfig:
         if not 0 <= self.dampening < 1 or (self.nesterov and (self.dampening or not self.momentum)):
             raise ValueError(
                 f"optim: got nesterov={self.nesterov}, momentum={self.momentum} and "
-                f"dampening={self.dampening}; expected 0 <= dampening < 1, and with nesterov a momentum and no "
-                "dampening."
+                f"dampening={self.dampening}; expected 0 <= dampening < 1, and with nesterov a momentum and "
+                "no dampening."
             )
         if self.optimizer != "sgd" and (self.nesterov or self.dampening):
             raise ValueError(f"optim: nesterov and dampening are of sgd, got optimizer {self.optimizer}.")
