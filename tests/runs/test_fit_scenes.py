@@ -98,7 +98,9 @@ def test_channels_that_do_not_fit_are_named(tmp_path: Path) -> None:
     ):
         fit(tmp_path / "run", model=replace(MODEL, in_channels=3))
     with pytest.raises(ValueError, match="features must begin with xyz"):
-        SceneSegmentation(model=ModelConfig(image_model="pointnet2-scenes"), data=DATA).network(3)
+        SceneSegmentation(
+            model=ModelConfig(image_model="pointnet2-ssg-parts", in_channels=0), data=DATA
+        ).network(3)
 
 
 def test_workers_and_repeats_change_nothing_but_speed_and_crops(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def scene_preparation(config: SceneDataConfig, training: bool, columns: tuple[st
         if config.crop != "none":
             steps.append(CropVoxels(config.voxel_size, config.max_voxels, config.crop))
         if config.augmentation != "none":
-            steps.append(scene_augmentation(config.augmentation, columns))
+            steps.append(scene_augmentation(config.augmentation, columns, config.voxel_size))
     return Compose([*steps, SceneFeatures(tuple(config.features), columns)])
 
 

@@ -20,10 +20,11 @@ from pointlift.data.sample import Sample
 from pointlift.data.scene_clouds import open_scenes
 from pointlift.data.scene_features import COLUMNS, FrameShift, SceneFeatures
 from pointlift.data.transforms import take_points, turned
-from pointlift.evaluate.scenes import SceneResult, scene_confusion
+from pointlift.evaluate.scenes import SceneConfusion, SceneResult, scene_metrics
 from pointlift.ops.voxelize import voxelize
 from pointlift.report import Report, ViewCloud
 from pointlift.system.environment import environment
+from pointlift.tasks.scene_report import add_scenes, class_table
 from pointlift.tasks.scene_tiles import tile_rows, tile_size
 from pointlift.tasks.task import Evaluation, Float32, Prediction, Task
 
@@ -260,25 +261,23 @@ class Segment(Task):
             "data": data,
             "split": split,
             "scenes": len(dataset),
-            "points": int(total.confusion.sum()),
+            "points": total.judged,
             "points_without_class": total.ignored,
-            "miou": total.rule,
             "tile": self.tile,
             "frame": self.predictor.metadata["frame"],
             "features": list(self.features),
             "environment": environment(),
         }
         content = {"metrics": total.to_dict(), "scenes": rows, "protocol": protocol}
-        header, table = total.table()
-        said = [total.summary()]
-        return Evaluation(content, "per_class.csv", header, table, said, "metrics.json and per_class.csv")
+        return Evaluation(
+            content, "per_class.csv", *class_table(total), [total.summary()], "metrics.json and per_class.csv"
+        )
 
     def measure_scenes(self, dataset: CloudDataset) -> tuple[SceneResult, list[dict[str, Any]]]:
         """Of all scenes together, and a row {"scene", "points", "miou", "accuracy"} of each."""
         self._check_classes(dataset)
-        confusion = np.zeros((len(self.names), len(self.names)), dtype=np.int64)
-        ignored, rows = 0, []
         absent = self.predictor.metadata["absent"]
+        total, rows = SceneConfusion(self.names, absent), []
         for index in range(len(dataset)):
             sample = dataset[index]
             if sample.part is None or not bool((sample.part >= 0).any()):
@@ -287,20 +286,17 @@ class Segment(Task):
                     "predict needs no labels"
                 )
             predicted = self.labels(self.prepare_labelled(sample, dataset.columns))
-            own = scene_confusion(sample.part, predicted, len(self.names))
-            without = int((sample.part < 0).sum())
-            found = SceneResult(own, self.names, absent, without)
+            found = scene_metrics([predicted], [sample.part], self.names, absent)
+            total.update(torch.from_numpy(predicted), torch.from_numpy(sample.part))
             rows.append(
                 {
                     "scene": Path(sample.path).name,
                     "points": len(sample),
                     "miou": found.miou,
-                    "accuracy": found.accuracy,
+                    "accuracy": found.overall_accuracy,
                 }
             )
-            confusion += own
-            ignored += without
-        return SceneResult(confusion, self.names, absent, ignored), rows
+        return total.result(), rows
 
     def _check_classes(self, dataset: CloudDataset) -> None:
         if dataset.classes != self.names:
@@ -313,7 +309,5 @@ class Segment(Task):
     # ---------------------------------------------------------------------- a run
 
     def report(self, report: Report, summary: RunSummary) -> bool:
-        from pointlift.tasks.scene_report import add_scenes
-
         add_scenes(report, summary, self)
         return True
