@@ -152,7 +152,7 @@ def _from_checkpoint(path: Path, net: nn.Module) -> PointWeightsReport:
         )
     net.load_state_dict({n: tensors[n] for n in loaded}, strict=False)
     kept = [
-        (n, f"{'classifier' if n.startswith('head.') else 'input layer'} {why}, re-initialised")
+        (n, f"{_part(n)} {why}, re-initialised")
         for n, why in (*missing, *reshaped)
     ]
     remarks = (f"written by pointlift {config.get('pointlift')} for {config['num_classes']} classes",)
@@ -162,9 +162,16 @@ def _from_checkpoint(path: Path, net: nn.Module) -> PointWeightsReport:
 
 
 def _free_modules(net: nn.Module) -> tuple[str, ...]:
-    """Dotted names of the input layer and the classifier, which depend on what a network is used for."""
+    """Dotted names of the input and the output layer, which depend on what a network is used for."""
     inputs = getattr(net, "input_modules", ("stem",))
-    return ("head", *(str(n) for n in inputs))
+    outputs = getattr(net, "output_modules", ("head",))
+    return (*(str(n) for n in outputs), *(str(n) for n in inputs))
+
+
+def _part(name: str) -> str:
+    """Which of the free modules a tensor belongs to, in words."""
+    first = name.partition(".")[0]
+    return {"head": "classifier", "decoder": "decoder", "entry": "decoder"}.get(first, "input layer")
 
 
 def _shape(tensor: Tensor) -> str:
