@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny_scenes import LABELS, build, scene
 
 from pointlift.data.dataset import collate
 from pointlift.data.sample import Sample
 from pointlift.methods.segmentation.scenes import SceneLabelling, class_weights
+from tiny_scenes import LABELS, build, scene
 
 
 def batch(*seeds: int, part: bool = True) -> object:

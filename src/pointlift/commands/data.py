@@ -135,7 +135,9 @@ def _prepare_scenes(source: str, out: str, workers: int) -> int:
     done = prepare_scenes(source, out, workers)
     for split, points in done.points.items():
         skipped = f", {done.skipped[split]} were there already" if done.skipped[split] else ""
-        print(f"{split}: {done.written[split]} scenes written{skipped}, {points:,} points, read back and right")
+        print(
+            f"{split}: {done.written[split]} scenes written{skipped}, {points:,} points, read back and right"
+        )
     for sentence in done.told[:SHOWN]:
         print(f"warning: {sentence}")
     if len(done.told) > SHOWN:

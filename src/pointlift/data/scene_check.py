@@ -97,7 +97,9 @@ class SceneCheck:
             columns = ", ".join(part.columns) or "coordinates alone"
             lines.append(f"  {part.split}: {part.scenes} scenes, {part.points:,} points, {columns}")
             lines.append(f"    points per scene   {_range(part.size, ',.0f')}")
-            lines.append(f"    extent             {_range(part.extent, '.3g')} m, {_range(part.height, '.3g')} m high")
+            lines.append(
+                f"    extent             {_range(part.extent, '.3g')} m, {_range(part.height, '.3g')} m high"
+            )
             lines.append(f"    voxels at {self.voxel:g} m   {_range(part.voxels, ',.0f')}")
             lines.append(f"    points per voxel   {_range(part.density, '.3g')}")
             lines.append(f"    neighbours         {_range(part.neighbours, '.2f')} of 27 (itself included)")
@@ -254,7 +256,9 @@ def _check_split(report: SceneCheck, dataset: CloudDataset, split: str) -> None:
 
 def _advise(report: SceneCheck, labelled: bool) -> None:
     if not labelled:
-        report.advice.append("no labels: `pointlift predict` reads these scenes, `pointlift fit` needs labels")
+        report.advice.append(
+            "no labels: `pointlift predict` reads these scenes, `pointlift fit` needs labels"
+        )
     middle = float(np.median([part.neighbours[1] for part in report.splits]))
     name = f"{report.voxel:g} m"
     if middle < FEW:

@@ -197,12 +197,16 @@ def _prepare(job: _Job) -> list[str]:
         (back.instance is None) == (sample.instance is None),
         sample.instance is None or np.array_equal(np.asarray(back.instance), sample.instance),
         all(
-            np.allclose(mine, split_columns(back, columns)[name], atol=0.5 / 255 + 1e-6 if name == "colors" else 0)
+            np.allclose(
+                mine, split_columns(back, columns)[name], atol=0.5 / 255 + 1e-6 if name == "colors" else 0
+            )
             for name, mine in split_columns(sample, columns).items()
         ),
     ]
     if not all(right):
-        raise DataError(f"{job.folder}: differs from {sample.path} when read back; the disk may be full or damaged")
+        raise DataError(
+            f"{job.folder}: differs from {sample.path} when read back; the disk may be full or damaged"
+        )
     kinds, counts = np.unique(part[part != IGNORED], return_counts=True)
     numbers = {str(int(kind)): int(count) for kind, count in zip(kinds, counts)}
     write_json(job.folder / DONE, {"of": job.made_of, "points": len(sample), "counts": numbers})

@@ -16,9 +16,11 @@ from pointlift.core.sparse_tensor import SparseTensor
 from pointlift.data.dataset import CloudDataset, collate
 from pointlift.data.errors import DataError
 from pointlift.data.files.points import PointFile
+from pointlift.data.files.scans import read_scan
 from pointlift.data.sample import Sample
 from pointlift.data.scene_clouds import open_scenes
 from pointlift.data.scene_features import COLUMNS, FrameShift, SceneFeatures
+from pointlift.data.sources.scene_columns import feature_rows
 from pointlift.data.transforms import take_points, turned
 from pointlift.evaluate.scenes import SceneConfusion, SceneResult, scene_metrics
 from pointlift.ops.voxelize import voxelize
@@ -109,19 +111,21 @@ class Segment(Task):
         """The columns of files that the network looks at."""
         return tuple(name for name in COLUMNS if name in self.features)
 
+    def read_file(self, path: str | Path) -> PointFile:
+        """Every point of a scan, in the order of the file."""
+        return read_scan(path, nonfinite=self.predictor.nonfinite)
+
     def filled(self, cloud: PointFile) -> tuple[str, ...]:
         """Which of these columns a cloud lacks."""
-        return tuple(name for name in self.columns if getattr(cloud, name, None) is None)
-
-    def doubt(self, category: str | None) -> str | None:
-        return None
+        there = _columns_of(cloud)
+        return tuple(name for name in self.columns if there[name] is None)
 
     def prepare(self, cloud: PointFile) -> Sample:
         """A file's cloud as the network sees it: turned, in the scene's frame, with its features."""
         there = tuple(name for name in self.columns if name not in self.filled(cloud))
-        sample = cloud.sample(use=there)
-        xyz = turned(sample.xyz, self.predictor.up_axis, self.predictor.trained_up)
-        return self.prepare_labelled(Sample(xyz, features=sample.features, path=cloud.path), there)
+        xyz = turned(cloud.xyz, self.predictor.up_axis, self.predictor.trained_up)
+        features = feature_rows(cloud.path, there, _columns_of(cloud))
+        return self.prepare_labelled(Sample(xyz, features=features, path=cloud.path), there)
 
     def prepare_labelled(self, sample: Sample, columns: tuple[str, ...]) -> Sample:
         """A sample whose features are these columns as the network sees it; its labels stay."""
@@ -311,3 +315,8 @@ class Segment(Task):
     def report(self, report: Report, summary: RunSummary) -> bool:
         add_scenes(report, summary, self)
         return True
+
+
+def _columns_of(cloud: PointFile) -> dict[str, npt.NDArray[Any] | None]:
+    """What a cloud has of the columns that networks of scenes may look at."""
+    return {"colors": cloud.colors, "normals": cloud.normals, "intensity": cloud.columns.get("intensity")}

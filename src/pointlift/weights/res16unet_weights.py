@@ -82,7 +82,11 @@ def fill_res16unet(
         for n in values
         if n in expected and values[n].shape != expected[n].shape
     ]
-    free = [row for row in (*missing, *reshaped) if row[0] in INPUT + OUTPUT and _only_width(row, values, expected)]
+    free = [
+        row
+        for row in (*missing, *reshaped)
+        if row[0] in INPUT + OUTPUT and _only_width(row, values, expected)
+    ]
     refused = [row for row in (*unexpected, *missing, *reshaped) if row not in free]
     if refused:
         name, why = refused[0]

@@ -24,7 +24,7 @@ FAR = 1000.0  # metres from which on float32 would round to more than a tenth of
 OUTSIDE = 10.0  # times the interquartile box
 
 
-def read_scan(path: str | os.PathLike[str], without: str = "") -> PointFile:
+def read_scan(path: str | os.PathLike[str], without: str = "", nonfinite: str = "error") -> PointFile:
     """Read every point of a cloud, or every vertex of a mesh, in the order of the file.
 
     Unlike :func:`~pointlift.data.files.points.read_points` nothing is sampled or left out, so that labels
@@ -36,6 +36,8 @@ def read_scan(path: str | os.PathLike[str], without: str = "") -> PointFile:
         path: a file of a format in :data:`~pointlift.data.files.points.SUPPORTED`.
         without: a column that is no feature, such as the labels' among columns without names (``"column 7"``,
             counted from 1): what is left is then understood anew, as coordinates and colours, say.
+        nonfinite: "error", or "drop" to leave out points with coordinates, normals or colours that are NaN or
+            infinite, which is told; rows are then no longer those of the file.
 
     Raises:
         MissingDataError: there is no such file.
@@ -47,6 +49,8 @@ def read_scan(path: str | os.PathLike[str], without: str = "") -> PointFile:
         content = _without_column(Path(path), content, without)
     if not len(content.xyz):
         raise DataError(f"{path}: has 0 points, at least 1 is expected")
+    if nonfinite == "drop":
+        content = _finite_rows(Path(path), content)
     _check_finite(path, content)
     xyz, origin = near_zero(content.xyz)
     _warn_of_far_points(Path(path), xyz)
@@ -100,6 +104,18 @@ def _without_column(path: Path, content: FileContent, name: str) -> FileContent:
     left = [values.astype(np.float64) for other, values in columns.items() if other != name]
     table = np.concatenate([content.xyz, *(values[:, None] for values in left)], axis=1)
     return replace(from_columns(path, table), columns=columns)
+
+
+def _finite_rows(path: Path, content: FileContent) -> FileContent:
+    """Without the points that have no finite place, normal or colour."""
+    known = (content.xyz, content.normals, content.colors)
+    finite = np.logical_and.reduce([np.isfinite(v).all(axis=1) for v in known if v is not None])
+    if finite.all() or not finite.any():
+        return content
+    tell(path, f"{int((~finite).sum())} of {len(finite)} points are NaN or infinite and were left out")
+    rows = {n: v[finite] for n in ("xyz", "normals", "colors") if (v := getattr(content, n)) is not None}
+    columns = {name: values[finite] for name, values in content.columns.items()}
+    return replace(content, **rows, columns=columns, features=None, faces=None)
 
 
 def _check_finite(path: str | os.PathLike[str], content: FileContent) -> None:

@@ -110,7 +110,9 @@ def _parsed(file: Path) -> Any:
     try:
         return yaml.safe_load(file.read_text(encoding="utf-8-sig"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: is damaged, names of classes are expected ({str(error).splitlines()[0]})") from None
+        raise DataError(
+            f"{file}: is damaged, names of classes are expected ({str(error).splitlines()[0]})"
+        ) from None
 
 
 def _pairs(file: Path, content: Any) -> list[tuple[int, str]]:

@@ -208,7 +208,9 @@ def _check_room(room: Path) -> int:
         )
     files, strays = annotation_files(room)
     if not files:
-        raise DataError(f"{room / 'Annotations'}: has no files <class>_<number>.txt, unpack the archive again")
+        raise DataError(
+            f"{room / 'Annotations'}: has no files <class>_<number>.txt, unpack the archive again"
+        )
     for kind in dict.fromkeys(map(class_of, files)):
         _label(s3dis_labels(), room, kind)
     known = (f"{room.name}.txt", "Annotations")

@@ -97,7 +97,9 @@ def _table(file: Path) -> npt.NDArray[np.float64]:
     except ValueError:
         pass
     line = lines[bad - 1].strip()[:60].decode("latin-1")
-    raise DataError(f"{file}: line {bad} is {line!r}, six numbers x y z r g b are expected; the file is damaged")
+    raise DataError(
+        f"{file}: line {bad} is {line!r}, six numbers x y z r g b are expected; the file is damaged"
+    )
 
 
 def _repaired(file: Path, text: bytes) -> bytes:

@@ -41,8 +41,7 @@ GLITCHES = (50, 149)
 """Numbers that are no NYU40 label, in scene0270_00, scene0270_02 and scene0384_00: they have no class."""
 LABELS = SceneLabels(
     tuple(CLASSES.values()),
-    {number: IGNORED for number in (*range(41), *GLITCHES)}
-    | {number: label for label, number in enumerate(CLASSES)},
+    dict.fromkeys((*range(41), *GLITCHES), IGNORED) | {number: label for label, number in enumerate(CLASSES)},
     tuple(CLASSES),
     rule="20 of the NYU40 classes, all others have none",
 )
@@ -124,7 +123,9 @@ def _truth(scan: Path, vertices: int) -> tuple[npt.NDArray[np.int64], npt.NDArra
     if file.is_file():
         columns = read_content(file).columns
         if "label" not in columns:
-            raise DataError(f"{file}: its vertices have no property 'label', got {', '.join(columns) or 'none'}")
+            raise DataError(
+                f"{file}: its vertices have no property 'label', got {', '.join(columns) or 'none'}"
+            )
         raw = np.asarray(columns["label"]).astype(np.int64)
     else:
         assert annotation is not None  # one of both is there, or the reader has refused the scan

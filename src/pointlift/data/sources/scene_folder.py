@@ -147,7 +147,9 @@ def _split(root: Path, split: str, tree: SceneTree) -> str:
     if name not in ("train", "val", "test", "all"):
         raise DataError(f"{root}: unknown split {split!r}, one of train, val, test, all is expected")
     if "all" in tree.splits and name == "val":
-        raise MissingDataError(f"{root}: has no folders train, val, test, so it only has the splits train, test and all")
+        raise MissingDataError(
+            f"{root}: has no folders train, val, test, so it only has the splits train, test and all"
+        )
     if "all" not in tree.splits and name not in (*tree.splits, "all"):
         raise MissingDataError(f"{root}: has no split {name!r}, only {', '.join(tree.splits)}")
     return name
@@ -157,7 +159,9 @@ def _number(title: str, word: str) -> int:
     try:
         return int(word)
     except ValueError:
-        raise DataError(f"{title}: ignore has {word!r}, whole numbers divided by commas are expected") from None
+        raise DataError(
+            f"{title}: ignore has {word!r}, whole numbers divided by commas are expected"
+        ) from None
 
 
 def _classes(

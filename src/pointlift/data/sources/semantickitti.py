@@ -181,7 +181,9 @@ def read_sweep(path: Path) -> npt.NDArray[np.float32]:
     rows = np.frombuffer(data, "<f4").reshape(-1, 4)
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if len(bad):
-        raise DataError(f"{path}: {len(bad)} of {len(rows)} points are NaN or infinite, the first is {bad[0]}")
+        raise DataError(
+            f"{path}: {len(bad)} of {len(rows)} points are NaN or infinite, the first is {bad[0]}"
+        )
     return rows
 
 

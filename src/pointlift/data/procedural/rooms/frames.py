@@ -130,7 +130,11 @@ def walk(room: SceneMesh, count: int, rng: np.random.Generator) -> Floats:
     turn = np.linspace(0, 2 * np.pi, count, endpoint=False)
     best, widest = None, -1.0
     for _ in range(30):
-        radius, start, height = rng.uniform(0.05, 0.22, 2) * size, rng.uniform(0, 2 * np.pi), rng.uniform(1.3, 1.75)
+        radius, start, height = (
+            rng.uniform(0.05, 0.22, 2) * size,
+            rng.uniform(0, 2 * np.pi),
+            rng.uniform(1.3, 1.75),
+        )
         middle = size * rng.uniform(0.42, 0.58, 2)
         x, y = middle[0] + radius[0] * np.cos(turn + start), middle[1] + radius[1] * np.sin(turn + start)
         z = height + 0.08 * np.sin(3 * turn + start)

@@ -75,9 +75,14 @@ def _light(builder: SceneBuilder, places: Places, dice: Dice, size: tuple[float,
             at = (width * (i + 0.5) / across, depth * (j + 0.5) / along)
             taken = Occupied(*at, x, y, 0.0, height - 0.06, height)
             if places.take(taken):
-                low, high = (at[0] - x / 2, at[1] - y / 2, height - 0.06), (at[0] + x / 2, at[1] + y / 2, height)
+                low, high = (
+                    (at[0] - x / 2, at[1] - y / 2, height - 0.06),
+                    (at[0] + x / 2, at[1] + y / 2, height),
+                )
                 builder.add("lamp", plate(low, high, (1.0, 1.0, 0.97)), heading=0.0)
-            builder.lights.append((*at, height - 0.35, 1.0, dice.uniform(0.75, 1.0) / np.sqrt(across * along)))
+            builder.lights.append(
+                (*at, height - 0.35, 1.0, dice.uniform(0.75, 1.0) / np.sqrt(across * along))
+            )
 
 
 def _desk(furnisher: Furnisher, dice: Dice) -> None:

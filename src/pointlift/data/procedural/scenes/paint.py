@@ -26,7 +26,12 @@ Floats = npt.NDArray[np.float64]
 @njit(cache=True, boundscheck=False, error_model="numpy", inline="always")
 def _hashed(x, y, z, salt):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """A number of 0-1 for a lattice point: the finaliser of MurmurHash3 on mixed coordinates."""
-    h = np.uint32(x * 73856093) ^ np.uint32(y * 19349663) ^ np.uint32(z * 83492791) ^ np.uint32(salt * 2654435)
+    h = (
+        np.uint32(x * 73856093)
+        ^ np.uint32(y * 19349663)
+        ^ np.uint32(z * 83492791)
+        ^ np.uint32(salt * 2654435)
+    )
     h = np.uint32(h ^ (h >> np.uint32(16))) * np.uint32(0x85EBCA6B)
     h = np.uint32(h)
     h = np.uint32(h ^ (h >> np.uint32(13))) * np.uint32(0xC2B2AE35)

@@ -86,7 +86,9 @@ class SceneBuilder:
         self.lights: list[tuple[float, float, float, float, float]] = []
         self.objects = 0
 
-    def add(self, kind: str, *pieces: Piece, heading: float | None = None, instance: int | None = None) -> int:
+    def add(
+        self, kind: str, *pieces: Piece, heading: float | None = None, instance: int | None = None
+    ) -> int:
         """Add the pieces of an object, as they stand.
 
         Args:
