@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pointlift.data.procedural.rooms.places import Occupied, Places
 from pointlift.data.procedural.rooms.shell import WOODS, Wall
 from pointlift.data.procedural.scenes import Piece, SceneBuilder, plate, standing, stream
 from pointlift.data.procedural.scenes.pieces import Range
+from pointlift.data.procedural.scenes.places import Occupied, Places
 from pointlift.data.procedural.shapes.builder import Dice
 
 __all__ = ["Article", "Furnisher"]
@@ -52,7 +52,7 @@ ARTICLES: dict[str, Article] = {
     "floor plant": Article("plant", "vase", (0.6, 1.2), (0.35, 0.6), (0.35, 0.6), "leaves"),
     "guitar": Article("guitar", "guitar", (0.95, 1.1), (0.32, 0.42), (0.1, 0.16), "wood"),
 }
-TRIES = 12  # places that are tried before a thing is left out
+TRIES = 25  # places that are tried before a thing is left out
 
 
 class Furnisher:
@@ -121,13 +121,18 @@ class Furnisher:
         taken = self.put(article.kind, piece, x, y, heading)
         return None if taken is None else (taken, top)
 
-    def before(self, name: str, other: Occupied, side: float = 0.0, shift: float = 0.0, gap: float = 0.06) -> None:
+    def before(
+        self, name: str, other: Occupied, side: float = 0.0, shift: float = 0.0, gap: float = 0.06
+    ) -> None:
         """A thing that faces another from one of its sides: side 0 is its front, then every quarter turn."""
         article, piece, _, dice = self.draw(name)
         heading = other.heading + side
         reach = (other.depth if abs(np.cos(side)) > 0.5 else other.width) / 2 + piece.size[1] / 2
         reach += gap + dice.uniform(0, 0.12)
-        out, along = np.array([np.sin(heading), -np.cos(heading)]), np.array([np.cos(heading), np.sin(heading)])
+        out, along = (
+            np.array([np.sin(heading), -np.cos(heading)]),
+            np.array([np.cos(heading), np.sin(heading)]),
+        )
         x, y = np.array([other.x, other.y]) + out * reach + along * shift
         turned = heading + np.pi + dice.uniform(-0.25, 0.25)
         if self.put(article.kind, piece, float(x), float(y), turned) is None:
@@ -139,7 +144,11 @@ class Furnisher:
             return  # there is a hutch or the like
         article, piece, _, dice = self.draw(name)
         for _ in range(TRIES):
-            u = dice.uniform(-0.36, 0.36) * other.width if not back else dice.uniform(-0.15, 0.15) * other.width
+            u = (
+                dice.uniform(-0.36, 0.36) * other.width
+                if not back
+                else dice.uniform(-0.15, 0.15) * other.width
+            )
             v = dice.uniform(-0.28, 0.28) * other.depth if not back else 0.18 * other.depth
             c, s = np.cos(other.heading), np.sin(other.heading)
             turn = other.heading + (dice.uniform(-0.2, 0.2) if back else dice.uniform(-np.pi, np.pi))

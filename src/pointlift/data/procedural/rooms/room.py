@@ -6,29 +6,15 @@ import numpy as np
 
 from pointlift.data.procedural.rooms.furniture import Furnisher
 from pointlift.data.procedural.rooms.kinds import KIND_NAMES
-from pointlift.data.procedural.rooms.places import Occupied, Places
 from pointlift.data.procedural.rooms.shell import add_shell, walls_of
-from pointlift.data.procedural.scenes import SceneBuilder, SceneMesh, plate, stream
-from pointlift.data.procedural.scenes.surfaces import SPLITS
+from pointlift.data.procedural.scenes import SceneBuilder, SceneMesh, plate, scene_key, stream
+from pointlift.data.procedural.scenes.places import Occupied, Places
 from pointlift.data.procedural.shapes.builder import Dice
 
-__all__ = ["STYLES", "free_places", "make_room", "room_key"]
+__all__ = ["STYLES", "free_places", "make_room"]
 
 STYLES: tuple[str, ...] = ("office", "meeting", "lounge", "bedroom", "classroom")
 """What rooms are for."""
-
-
-def room_key(seed: int, index: int, split: str) -> tuple[int, ...]:
-    """What the random numbers of room ``index`` of a split follow from.
-
-    Raises:
-        ValueError: an unknown split or a negative number.
-    """
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}.")
-    if seed < 0 or index < 0:
-        raise ValueError(f"seed and index must be 0 or more, got {seed} and {index}.")
-    return (seed, SPLITS[split], index)
 
 
 def make_room(seed: int = 0, index: int = 0, split: str = "train", style: str | None = None) -> SceneMesh:
@@ -49,7 +35,7 @@ def make_room(seed: int = 0, index: int = 0, split: str = "train", style: str | 
     """
     if style is not None and style not in STYLES:
         raise ValueError(f"style must be one of {', '.join(STYLES)}, or None, got {style!r}.")
-    key = room_key(seed, index, split)
+    key = scene_key(seed, index, split)
     dice = Dice(stream(key, "room"))
     drawn = dice.pick(STYLES)
     chosen = drawn if style is None else style
@@ -75,9 +61,14 @@ def _light(builder: SceneBuilder, places: Places, dice: Dice, size: tuple[float,
             at = (width * (i + 0.5) / across, depth * (j + 0.5) / along)
             taken = Occupied(*at, x, y, 0.0, height - 0.06, height)
             if places.take(taken):
-                low, high = (at[0] - x / 2, at[1] - y / 2, height - 0.06), (at[0] + x / 2, at[1] + y / 2, height)
+                low, high = (
+                    (at[0] - x / 2, at[1] - y / 2, height - 0.06),
+                    (at[0] + x / 2, at[1] + y / 2, height),
+                )
                 builder.add("lamp", plate(low, high, (1.0, 1.0, 0.97)), heading=0.0)
-            builder.lights.append((*at, height - 0.35, 1.0, dice.uniform(0.75, 1.0) / np.sqrt(across * along)))
+            builder.lights.append(
+                (*at, height - 0.35, 1.0, dice.uniform(0.75, 1.0) / np.sqrt(across * along))
+            )
 
 
 def _desk(furnisher: Furnisher, dice: Dice) -> None:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pointlift.data.procedural.rooms.places import Occupied, Places
 from pointlift.data.procedural.scenes import Piece, SceneBuilder, panel, plate, stream
+from pointlift.data.procedural.scenes.places import Occupied, Places
 from pointlift.data.procedural.shapes.builder import Dice
 
 __all__ = ["Wall", "add_shell", "walls_of"]
@@ -67,7 +67,9 @@ def add_shell(
     texture, color = dice.pick(FLOORS)
     builder.add("floor", panel((0, 0, 0), (width, 0, 0), (0, depth, 0), _shade(dice, color), texture))
     white = _shade(dice, (0.93, 0.93, 0.92))
-    builder.add("ceiling", panel((0, 0, height), (width, 0, 0), (0, depth, 0), white, dice.pick(("plain", "tiles"))))
+    builder.add(
+        "ceiling", panel((0, 0, height), (width, 0, 0), (0, depth, 0), white, dice.pick(("plain", "tiles")))
+    )
     paint = _shade(dice, dice.pick(WALL_COLORS))
     bricks = dice.integer(0, 11)  # one wall in twelve of these is bricks
     doors = 1 + int(dice.chance(0.3))
@@ -151,7 +153,11 @@ def _windows(
 
 
 def _columns(
-    builder: SceneBuilder, places: Places, dice: Dice, size: tuple[float, float, float], paint: tuple[float, ...]
+    builder: SceneBuilder,
+    places: Places,
+    dice: Dice,
+    size: tuple[float, float, float],
+    paint: tuple[float, ...],
 ) -> None:
     """In four rooms of ten, one or two columns, in a corner or along a wall."""
     width, depth, height = size
@@ -181,4 +187,3 @@ def _beams(builder: SceneBuilder, places: Places, dice: Dice, size: tuple[float,
         )
         if places.take(taken):
             builder.add("beam", plate(low, high, color, "wood" if color[0] < 0.6 else "plain"), heading=0.0)
-

@@ -1,4 +1,6 @@
-"""Coloured pieces of scenes, z up: panels with openings, boxes, and the procedural shapes at their real sizes."""
+"""Coloured pieces of scenes, z up: panels with openings, boxes, and the procedural shapes at their real
+sizes.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ def solid(mesh: Mesh, color: Sequence[float], texture: str = "plain") -> Piece:
     return Piece(np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64), colors, texture)
 
 
-def plate(low: Sequence[float], high: Sequence[float], color: Sequence[float], texture: str = "plain") -> Piece:
+def plate(
+    low: Sequence[float], high: Sequence[float], color: Sequence[float], texture: str = "plain"
+) -> Piece:
     """The box between two corners."""
     a, b = np.asarray(low, np.float64), np.asarray(high, np.float64)
     return solid(box(b - a, (a + b) / 2), color, texture)
@@ -75,7 +79,10 @@ def panel(
     v = np.unique([0.0, height, *(y for r in openings for y in (r[1], r[3]))])
     grid = np.stack(np.meshgrid(u / width, v / height, indexing="ij"), -1).reshape(-1, 2)
     vertices = np.asarray(corner, np.float64) + grid @ np.stack([a, b])
-    i, j = (index.reshape(-1) for index in np.meshgrid(np.arange(len(u) - 1), np.arange(len(v) - 1), indexing="ij"))
+    i, j = (
+        index.reshape(-1)
+        for index in np.meshgrid(np.arange(len(u) - 1), np.arange(len(v) - 1), indexing="ij")
+    )
     middle = np.stack([u[i] + u[i + 1], v[j] + v[j + 1]], 1) / 2
     closed = np.ones(len(middle), bool)
     for u0, v0, u1, v1 in openings:
