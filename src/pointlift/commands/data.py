@@ -103,7 +103,9 @@ def data_prepare(
         return _prepare_scenes(source, out, workers)
     if spec.name == "procedural":
         if place != "shapes":
-            raise DataError(f"unknown procedural dataset {place!r}, 'shapes' is expected (procedural:shapes)")
+            raise DataError(
+                f"unknown procedural dataset {place!r} to prepare, 'shapes' is expected (procedural:shapes)"
+            )
         train, test = (int(options.get(split, default)) for split, default in SHAPES.items())
         shapes_seed = int(options.get("seed", seed))
         if layout == "modelnet-h5":

@@ -1,8 +1,8 @@
 """Rays against a triangle mesh: what a laser scanner measures.
 
-A ray starts at its origin and runs along its direction, which need not have length 1; distances are in lengths
-of it. Both sides of a face are seen, degenerate faces are not. Of faces equally far, the first is named.
-Everything is computed in float64.
+A ray starts at its origin and runs along its direction, which need not have length 1; distances are in
+lengths of it. Both sides of a face are seen, degenerate faces are not. Of faces equally far, the first is
+named. Everything is computed in float64.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ def _tree(corners):  # type: ignore[no-untyped-def]  # pragma: no cover - compil
             if centres[order[i], axis] < place:
                 order[i], order[middle] = order[middle], order[i]
                 middle += 1
-        if middle == start or middle == stop:
+        if middle in (start, stop):
             continue
         links[node, 0], links[node, 1] = nodes, -1
         for child in range(2):

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 
 from pointlift.data.procedural.rooms.kinds import KIND_NAMES, ROOM_OF
-from pointlift.data.procedural.rooms.places import Occupied, Places
 from pointlift.data.procedural.scenes import SceneMesh, stream
+from pointlift.data.procedural.scenes.places import Occupied, Places
 from pointlift.ops.raster import Cameras, rasterize
 
 __all__ = ["DepthCamera", "Frame", "make_frames"]
@@ -30,8 +30,8 @@ class DepthCamera:
         nearest, farthest: metres that it measures.
         noise, growth: standard deviation of a depth z in metres, ``noise + growth (z - 0.4)^2``
             (Nguyen et al. 2012, for the Kinect: 0.0012 and 0.0019).
-        disparity: steps per pixel of the disparity that depths are computed from, at a base of 75 mm; 0: depths
-            are rounded to millimetres only.
+        disparity: steps per pixel of the disparity that depths are computed from, at a base of 75 mm; 0:
+            depths are rounded to millimetres only.
         grazing: cosine of the angle of incidence below which nothing is measured;
             up to three times of it, ever more is.
         shadow: part of the depth by which a neighbouring pixel must be nearer to hide this one from the
@@ -57,8 +57,8 @@ class DepthCamera:
             )
         if not 0 <= self.nearest < self.farthest <= 65.535:
             raise ValueError(
-                "depths must lie between nearest and farthest, at most 65.535 m (16 bits of millimetres), got "
-                f"{self.nearest} and {self.farthest}."
+                "depths must lie between nearest and farthest, at most 65.535 m (16 bits of millimetres), "
+                f"got {self.nearest} and {self.farthest}."
             )
 
     @property
@@ -108,8 +108,8 @@ def make_frames(
 ) -> Iterator[Frame]:
     """Frames along a walk through a room, each made when it is asked for.
 
-    The camera walks around the middle of the room above the furniture and turns once around; frame i of so many
-    follows from the arguments alone. Raises ValueError for a count below 1.
+    The camera walks around the middle of the room above the furniture and turns once around; frame i of so
+    many follows from the arguments alone. Raises ValueError for a count below 1.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}.")

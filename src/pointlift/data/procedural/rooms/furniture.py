@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pointlift.data.procedural.rooms.places import Occupied, Places
 from pointlift.data.procedural.rooms.shell import WOODS, Wall
 from pointlift.data.procedural.scenes import Piece, SceneBuilder, plate, standing, stream
 from pointlift.data.procedural.scenes.pieces import Range
+from pointlift.data.procedural.scenes.places import Occupied, Places
 from pointlift.data.procedural.shapes.builder import Dice
 
 __all__ = ["Article", "Furnisher"]
@@ -52,7 +52,7 @@ ARTICLES: dict[str, Article] = {
     "floor plant": Article("plant", "vase", (0.6, 1.2), (0.35, 0.6), (0.35, 0.6), "leaves"),
     "guitar": Article("guitar", "guitar", (0.95, 1.1), (0.32, 0.42), (0.1, 0.16), "wood"),
 }
-TRIES = 12  # places that are tried before a thing is left out
+TRIES = 25  # places that are tried before a thing is left out
 
 
 class Furnisher:

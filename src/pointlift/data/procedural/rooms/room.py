@@ -6,29 +6,15 @@ import numpy as np
 
 from pointlift.data.procedural.rooms.furniture import Furnisher
 from pointlift.data.procedural.rooms.kinds import KIND_NAMES
-from pointlift.data.procedural.rooms.places import Occupied, Places
 from pointlift.data.procedural.rooms.shell import add_shell, walls_of
-from pointlift.data.procedural.scenes import SceneBuilder, SceneMesh, plate, stream
-from pointlift.data.procedural.scenes.surfaces import SPLITS
+from pointlift.data.procedural.scenes import SceneBuilder, SceneMesh, plate, scene_key, stream
+from pointlift.data.procedural.scenes.places import Occupied, Places
 from pointlift.data.procedural.shapes.builder import Dice
 
-__all__ = ["STYLES", "free_places", "make_room", "room_key"]
+__all__ = ["STYLES", "free_places", "make_room"]
 
 STYLES: tuple[str, ...] = ("office", "meeting", "lounge", "bedroom", "classroom")
 """What rooms are for."""
-
-
-def room_key(seed: int, index: int, split: str) -> tuple[int, ...]:
-    """What the random numbers of room ``index`` of a split follow from.
-
-    Raises:
-        ValueError: an unknown split or a negative number.
-    """
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}.")
-    if seed < 0 or index < 0:
-        raise ValueError(f"seed and index must be 0 or more, got {seed} and {index}.")
-    return (seed, SPLITS[split], index)
 
 
 def make_room(seed: int = 0, index: int = 0, split: str = "train", style: str | None = None) -> SceneMesh:
@@ -49,7 +35,7 @@ def make_room(seed: int = 0, index: int = 0, split: str = "train", style: str | 
     """
     if style is not None and style not in STYLES:
         raise ValueError(f"style must be one of {', '.join(STYLES)}, or None, got {style!r}.")
-    key = room_key(seed, index, split)
+    key = scene_key(seed, index, split)
     dice = Dice(stream(key, "room"))
     drawn = dice.pick(STYLES)
     chosen = drawn if style is None else style

@@ -19,7 +19,7 @@ __all__ = ["COLUMNS", "scan_room"]
 COLUMNS: dict[str, int] = {"colors": 3, "normals": 3}
 """What points of scans can have beside their places, and how many numbers each."""
 Floats = npt.NDArray[np.float64]
-TRIPOD = np.cos(np.radians(25))  # of the angle below a scanner that it does not see
+TRIPOD = np.cos(np.radians(15))  # of the angle below a scanner that it does not see
 GRAZING = 0.06  # cosine of the angle of incidence below which nothing comes back
 
 
@@ -33,8 +33,9 @@ def scan_room(
     holes: int = 3,
     path: str = "",
 ) -> Sample:
-    """Points on what some scanners in the room see: what is hidden from all of them is missing, and the density
-    falls with the distance (not with its square: as in published scans, near surfaces are thinned out).
+    """Points on what some scanners in the room see: what is hidden from all of them is missing, and the
+    density falls with the distance (not with its square: as in published scans, near surfaces are thinned
+    out).
 
     Args:
         room: of :func:`make_room`.

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pointlift.data.procedural.rooms.places import Occupied, Places
 from pointlift.data.procedural.scenes import Piece, SceneBuilder, panel, plate, stream
+from pointlift.data.procedural.scenes.places import Occupied, Places
 from pointlift.data.procedural.shapes.builder import Dice
 
 __all__ = ["Wall", "add_shell", "walls_of"]

@@ -2,8 +2,9 @@
 
 from pointlift.data.procedural.scenes.paint import TEXTURES, paint
 from pointlift.data.procedural.scenes.pieces import Piece, panel, plate, solid, standing
-from pointlift.data.procedural.scenes.surfaces import SceneBuilder, SceneMesh, stream
+from pointlift.data.procedural.scenes.surfaces import SceneBuilder, SceneMesh, scene_key, stream
 
 __all__ = [
-    "TEXTURES", "Piece", "SceneBuilder", "SceneMesh", "paint", "panel", "plate", "solid", "standing", "stream",
+    "TEXTURES", "Piece", "SceneBuilder", "SceneMesh", "paint", "panel", "plate", "scene_key", "solid",
+    "standing", "stream",
 ]  # fmt: skip

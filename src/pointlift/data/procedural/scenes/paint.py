@@ -1,8 +1,8 @@
 """Colours of points on surfaces: a base colour, a texture in space, and light.
 
 Everything follows from the point and the face alone, so that a scan and the frames of a scene agree. Textures
-are value noise on lattices whose values come from integer hashes (Perlin 1985 has gradients instead), stretched
-and cut as wood, tiles and bricks are.
+are value noise on lattices whose values come from integer hashes (Perlin 1985 has gradients instead),
+stretched and cut as wood, tiles and bricks are.
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ def _noise(x, y, z, salt):  # type: ignore[no-untyped-def]  # pragma: no cover -
     i, j, k = math.floor(x), math.floor(y), math.floor(z)
     a, b, c = x - i, y - j, z - k
     a, b, c = a * a * (3 - 2 * a), b * b * (3 - 2 * b), c * c * (3 - 2 * c)
-    i, j, k = int(i), int(j), int(k)
     total = 0.0
     for corner in range(8):
         p, q, r = corner & 1, (corner >> 1) & 1, corner >> 2
@@ -64,7 +63,7 @@ def _texture(kind, salt, u, v, w, p):  # type: ignore[no-untyped-def]  # pragma:
         a, b = u / size - math.floor(u / size), v / size - math.floor(v / size)
         if min(a, 1 - a, b, 1 - b) < 0.018:
             return 0.66
-        tint = _hashed(int(math.floor(u / size)), int(math.floor(v / size)), 0, salt)
+        tint = _hashed(math.floor(u / size), math.floor(v / size), 0, salt)
         return 0.93 + 0.09 * tint + 0.05 * _noise(u * 12, v * 12, w * 12, salt)
     if kind == 3:  # fabric
         return 0.8 + 0.25 * _noise(u * 140, v * 140, w * 140, salt) + 0.12 * _noise(u * 7, v * 7, w * 7, salt)
@@ -74,23 +73,23 @@ def _texture(kind, salt, u, v, w, p):  # type: ignore[no-untyped-def]  # pragma:
         a, b = along - math.floor(along), v / 0.08 - row
         if min(a, 1 - a) < 0.03 or min(b, 1 - b) < 0.08:
             return 1.25
-        return 0.8 + 0.3 * _hashed(int(math.floor(along)), int(row), 1, salt)
+        return 0.8 + 0.3 * _hashed(math.floor(along), row, 1, salt)
     if kind == 5:  # rough: asphalt, carpet, soil
         fine, coarse = _noise(u * 60, v * 60, w * 60, salt), _noise(u * 0.7, v * 0.7, w * 0.7, salt)
         return 0.72 + 0.3 * fine + 0.22 * coarse
     if kind == 6:  # planks
         row = math.floor(v / 0.11)
-        along = u / 1.1 + _hashed(int(row), 0, 2, salt)
+        along = u / 1.1 + _hashed(row, 0, 2, salt)
         a, b = along - math.floor(along), v / 0.11 - row
         seam = 0.75 if min(b, 1 - b) < 0.03 or min(a, 1 - a) < 0.004 else 1.0
-        tint = _hashed(int(row), int(math.floor(along)), 3, salt)
+        tint = _hashed(row, math.floor(along), 3, salt)
         return seam * (0.78 + 0.24 * tint + 0.14 * _noise(u * 3, v * 70, w, salt))
     if kind == 8:  # leaves
         return 0.45 + 0.9 * _noise(p[0] * 9, p[1] * 9, p[2] * 9, salt)
     if kind == 9:  # a house's front: dark windows in rows
         a, b = u / 2.6 - math.floor(u / 2.6), v / 3.1 - math.floor(v / 3.1)
         if 0.3 < a < 0.7 and 0.32 < b < 0.78:
-            return 0.35 + 0.15 * _hashed(int(math.floor(u / 2.6)), int(math.floor(v / 3.1)), 4, salt)
+            return 0.35 + 0.15 * _hashed(math.floor(u / 2.6), math.floor(v / 3.1), 4, salt)
         return 0.9 + 0.14 * _noise(u * 2, v * 2, w * 2, salt)
     return 0.96 + 0.06 * _noise(u * 3, v * 3, w * 3, salt) + 0.02 * _noise(u * 40, v * 40, w * 40, salt)
 
@@ -123,7 +122,7 @@ def _paint(points, normals, faces, colors, textures, lights, out):  # type: igno
                 own = 0.25 * own + 0.75 * _noise(u * 6, v * 6, 0.0, salt + 31 * (k + 1))
             elif kind == 10:  # backs of books
                 back = math.floor(u / 0.035)
-                own = 0.2 + 0.7 * _hashed(int(back), int(math.floor(v / 0.3)), k, salt)
+                own = 0.2 + 0.7 * _hashed(back, math.floor(v / 0.3), k, salt)
             out[n, k] = min(max(own * factor * light, 0.0), 1.0)
 
 

@@ -1,4 +1,6 @@
-"""Coloured pieces of scenes, z up: panels with openings, boxes, and the procedural shapes at their real sizes."""
+"""Coloured pieces of scenes, z up: panels with openings, boxes, and the procedural shapes at their real
+sizes.
+"""
 
 from __future__ import annotations
 

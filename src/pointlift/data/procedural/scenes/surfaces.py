@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pointlift.data.procedural.scenes.paint import TEXTURES, paint
 from pointlift.data.procedural.scenes.pieces import Piece
 
-__all__ = ["SceneBuilder", "SceneMesh", "stream"]
+__all__ = ["SceneBuilder", "SceneMesh", "scene_key", "stream"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -26,6 +26,19 @@ def stream(key: Sequence[int], *names: str | int) -> np.random.Generator:
     """
     words = [crc32(name.encode()) if isinstance(name, str) else int(name) for name in names]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([*map(int, key), *words])))
+
+
+def scene_key(seed: int, index: int, split: str) -> tuple[int, ...]:
+    """What the random numbers of scene ``index`` of a split follow from.
+
+    Raises:
+        ValueError: an unknown split or a negative number.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}.")
+    if seed < 0 or index < 0:
+        raise ValueError(f"seed and index must be 0 or more, got {seed} and {index}.")
+    return (seed, SPLITS[split], index)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +125,9 @@ class SceneBuilder:
         return number
 
     def build(self) -> SceneMesh:
-        """All of it as one mesh; vertices are rounded to micrometres. What is painted shows no grain of wood."""
+        """All of it as one mesh; vertices are rounded to micrometres. What is painted shows no grain of
+        wood.
+        """
         counts = [len(piece.faces) for piece in self._pieces]
         starts = np.cumsum([0, *(len(piece.vertices) for piece in self._pieces)])
         textures = np.array(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +35,8 @@ class Occupied(NamedTuple):
 def overlap(a: Occupied, b: Occupied, slack: float = SLACK) -> bool:
     """Whether two boxes share more than ``slack`` metres along every separating direction."""
     if min(a.high, b.high) - max(a.low, b.low) <= slack:
+        return False
+    if math.hypot(a.x - b.x, a.y - b.y) >= (math.hypot(a.width, a.depth) + math.hypot(b.width, b.depth)) / 2:
         return False
     first, second = a.corners(), b.corners()
     for heading in (a.heading, b.heading):
@@ -69,7 +72,9 @@ class Places:
         return free
 
     def clearance(self, x: float, y: float, low: float, high: float) -> float:
-        """Metres in the ground plane to the nearest thing between two heights, or to the rectangle's border."""
+        """Metres in the ground plane to the nearest thing between two heights, or to the rectangle's
+        border.
+        """
         distance = float(min(x, y, self.size[0] - x, self.size[1] - y))
         for box in self.taken:
             if box.high > low and box.low < high:
