@@ -40,7 +40,8 @@ def data_check(source: str, *, voxel: float = 0.05) -> int:
     """Say whether a data source is complete and readable: files, classes, splits, labels, coordinates.
 
     Args:
-        source: e.g. modelnet:FOLDER, folder:FOLDER or procedural:shapes; of scenes s3dis:FOLDER or scenes:FOLDER.
+        source: e.g. modelnet:FOLDER, folder:FOLDER or procedural:shapes; of scenes s3dis:FOLDER
+            or scenes:FOLDER.
         voxel: side of a voxel in metres at which scenes are looked at, for advice on it.
 
     Examples:
@@ -78,8 +79,8 @@ def data_prepare(
     """Write a data source in another layout: your folder of meshes and clouds as one h5, the embedded
     shapes as any dataset, or scenes as arrays that open at once.
 
-    Scenes are written whole, in Pointcept's layout, whatever --layout and --points say; started again, it goes
-    on where it was interrupted.
+    Scenes are written whole, in Pointcept's layout, whatever --layout and --points say; started again,
+    it goes on where it was interrupted.
 
     Args:
         source: folder:FOLDER or procedural:shapes; of scenes s3dis:FOLDER, scenes:FOLDER and so on.

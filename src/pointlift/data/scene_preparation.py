@@ -132,7 +132,8 @@ def _record_classes(root: Path, labels: SceneLabels) -> None:
         before = read_json(file)
         if before.get("classes") != list(labels.names) or before.get("rule") != labels.rule:
             raise DataError(
-                f"{root}: holds scenes with the classes {', '.join(map(str, before.get('classes', [])))[:80]} "
+                f"{root}: holds scenes with the classes "
+                f"{', '.join(map(str, before.get('classes', [])))[:80]} "
                 f"({before.get('rule') or 'no rule'}), not those of this source; name another folder"
             )
     else:

@@ -58,12 +58,19 @@ def read_scan(path: str | os.PathLike[str], without: str = "", nonfinite: str = 
     name = next((n for n in INTENSITY if n in columns), None)
     if name is not None:
         columns["intensity"] = scaled_intensity(columns[name])
-    single = {
-        n: None if values is None else values.astype(np.float32)
-        for n, values in (("normals", content.normals), ("colors", content.colors))
-    }
     x, y, z = origin.tolist()
-    return PointFile(str(path), xyz, **single, origin=(x, y, z), columns=columns)
+    return PointFile(
+        str(path),
+        xyz,
+        _single(content.normals),
+        _single(content.colors),
+        origin=(x, y, z),
+        columns=columns,
+    )
+
+
+def _single(values: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float32] | None:
+    return None if values is None else values.astype(np.float32)
 
 
 def shift_of(xyz: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
@@ -148,6 +155,7 @@ def _warn_of_far_points(path: Path, xyz: npt.NDArray[np.float32]) -> None:
     if count and count <= 0.01 * len(xyz):
         tell(
             path,
-            f"{count} of {len(xyz)} points ({100 * count / len(xyz):.2g} %) lie far outside the others, up to "
+            f"{count} of {len(xyz)} points ({100 * count / len(xyz):.2g} %) lie far outside the others, up "
+            "to "
             f"{np.abs(xyz[far]).max():.3g} from the middle; they are kept, remove them if they are noise",
         )

@@ -19,8 +19,8 @@ def sweep_poses(sequence: Path, sweeps: Sequence[Path]) -> tuple[dict[str, Matri
     """``{path of a sweep: (4, 4)}``, and a note where the poses cannot be used.
 
     ``poses.txt`` has a line of 12 numbers (three rows) for every sweep from 000000 on: from the coordinates
-    of the left camera to those of the first. With ``Tr`` of ``calib.txt``, from scanner to camera, the pose of
-    the scanner is ``inverse(Tr) @ pose @ Tr``.
+    of the left camera to those of the first. With ``Tr`` of ``calib.txt``, from scanner to camera, the pose
+    of the scanner is ``inverse(Tr) @ pose @ Tr``.
 
     Raises:
         DataError: a line that is not 12 numbers, or no line for a sweep; file and line are named.

@@ -67,7 +67,8 @@ def read_room(room: Path) -> AnnotatedRoom:
     lengths = np.array([len(table) for table in tables], dtype=np.int64)
     if not lengths.sum():
         raise DataError(
-            f"{room}: the {len(files)} files <class>_<number>.txt in its Annotations hold no points, at least "
+            f"{room}: the {len(files)} files <class>_<number>.txt in its Annotations hold no points, at "
+            "least "
             "1 is expected"
         )
     rows = np.concatenate(tables)
