@@ -53,7 +53,7 @@ class ModelConfig(ImageWeightsConfig):
 
     Attributes:
         network: what becomes of the image model: "inflated", "point-vit" (vision transformers), "simpleview"
-            (ResNets on depth pictures),
+            (ResNets on depth pictures), "range-view" (convolutional networks on range images of scans),
             or "auto", which lifts vision transformers to point-vit and inflates everything else.
         options: keyword arguments of a network that is not inflated, e.g. {npoint: [256, 64]}.
         cloud_weights: a file of weights of the whole network to start from: a checkpoint of pointlift's,
@@ -77,7 +77,7 @@ class ModelConfig(ImageWeightsConfig):
             `pointlift.set_finetune`.
     """
 
-    network: Literal["auto", "inflated", "point-vit", "simpleview"] = "auto"
+    network: Literal["auto", "inflated", "point-vit", "range-view", "simpleview"] = "auto"
     options: dict[str, Any] | None = None
     cloud_weights: str | None = None
     cloud_weights_order: Literal["geometric", "hypercube", "released"] = "geometric"

@@ -28,7 +28,7 @@ __all__ = [
     "resolve",
 ]
 
-NETWORKS = ("auto", "inflated", "point-vit", "simpleview")
+NETWORKS = ("auto", "inflated", "point-vit", "range-view", "simpleview")
 # names of our own; everything else is one of timm's image models.
 # What makes a network is imported when it is first asked for
 IMAGE_NETWORKS: dict[str, str] = {
@@ -55,6 +55,7 @@ POINT_NETWORKS: dict[str, str] = {
 # networks of clouds around an image model, which is their first argument
 LIFTED_NETWORKS: dict[str, str] = {
     "point-vit": "pointlift.models.points.point_vit:PointViT",
+    "range-view": "pointlift.models.points.range_network:RangeNetwork",
     "simpleview": "pointlift.models.points.simpleview:SimpleView",
 }
 TORCHVISION = "torchvision:"
