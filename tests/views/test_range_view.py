@@ -176,7 +176,7 @@ def test_wrong_values_are_refused_in_a_sentence() -> None:
 
 @pytest.mark.real
 def test_a_real_scan_gets_its_labels_back(real_data: Path) -> None:
-    """Labelled points with the right label again, of the nearest point at their pixel and of the paper's vote:
+    """Labelled points with the right label again, by the nearest point at their pixel and by the vote:
     64 x 2048 by direction 98.0 and 98.9 %, with the lasers as rows 99.5 and 99.5 %, 128 rows 99.3 and 99.6 %.
     """
     folder = real_data / "semantickitti" / "dataset" / "sequences" / "00"

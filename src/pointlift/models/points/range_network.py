@@ -172,7 +172,7 @@ class RangeNetwork(CloudNetwork):
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:
-        return [{"num_chs": self.head.in_features, "reduction": 1, "module": ""}]  # type: ignore[union-attr]
+        return [{"num_chs": self.head.in_features, "reduction": 1, "module": ""}]
 
 
 def _resized(maps: Tensor, size: Sequence[int]) -> Tensor:
