@@ -348,3 +348,25 @@ def test_y_up_is_turned_and_it_goes_to_workers(tmp_path: Path) -> None:
     np.testing.assert_allclose(dataset[0].xyz[:, 2], XYZ[:, 1], atol=1e-6)
     assert np.linalg.det(np.linalg.lstsq(XYZ, dataset[0].xyz, rcond=None)[0]) == pytest.approx(1, abs=1e-5)
     assert np.array_equal(pickle.loads(pickle.dumps(dataset))[0].xyz, dataset[0].xyz)
+
+
+def test_any_scenes_can_be_cut_in_space(tmp_path: Path) -> None:
+    for name, scale in (("train/a", (9, 1, 1)), ("train/b", (1, 9, 1))):
+        (tmp_path / name).mkdir(parents=True)
+        rng = np.random.default_rng(0)
+        np.save(tmp_path / name / "coord.npy", (rng.uniform(0, 1, (200, 3)) * scale).astype(np.float32))
+        np.save(tmp_path / name / "segment.npy", rng.integers(0, 2, 200))
+    source = f"pointcept:{tmp_path}?cut=0.6&cut_gap=0.2"
+    assert available_splits(source) == ("train", "test")
+    train, test = open_dataset(source, "train"), open_dataset(source, "test")
+    assert len(train) == len(test) == 2 and train.scene_labels is not None and "cut in space" in train.account
+    for i, axis in enumerate((0, 1)):
+        a, b = train[i].xyz[:, axis], test[i].xyz[:, axis]
+        assert 0.2 <= b.min() - a.max() < 0.5 and 100 < len(a) <= 120 and 60 < len(b) <= 80
+    assert len(pickle.loads(pickle.dumps(test))[0]) == len(test[0])
+    with pytest.raises(DataError, match="got 'val'"):
+        open_dataset(source, "val")
+    with pytest.raises(DataError, match="between 0 and 1"):
+        open_dataset(f"pointcept:{tmp_path}?cut=7", "train")
+    with pytest.raises(DataError, match="cut=half should be a number"):
+        open_dataset(f"pointcept:{tmp_path}?cut=half", "train")
