@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from pointlift.data.procedural.rooms import KINDS, ROOM_CLASSES, DepthCamera, make_frames, make_room, scan_room
+from pointlift.data.procedural.rooms import (
+    KINDS,
+    ROOM_CLASSES,
+    DepthCamera,
+    make_frames,
+    make_room,
+    scan_room,
+)
 from pointlift.data.procedural.rooms.frames import pose_of, take_frame
 from pointlift.data.procedural.rooms.room import STYLES
 from pointlift.data.procedural.scenes import SceneMesh
@@ -31,7 +38,16 @@ def digest() -> str:
     room = make_room(3, 1, "test")
     scan = scan_room(room, 500, 4, ("colors", "normals"))
     frame = list(make_frames(room, 2, SMALL, 6))[1]
-    arrays = [room.vertices, room.faces, room.boxes, scan.xyz, scan.features, scan.part, frame.color, frame.depth]
+    arrays = [
+        room.vertices,
+        room.faces,
+        room.boxes,
+        scan.xyz,
+        scan.features,
+        scan.part,
+        frame.color,
+        frame.depth,
+    ]
     return hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)).hexdigest()
 
 
@@ -44,7 +60,9 @@ def test_same_in_another_process_and_whatever_was_made_before() -> None:
 
 
 def test_rooms_differ() -> None:
-    shapes = {make_room(*at).vertices.tobytes() for at in ((0, 0), (0, 1), (1, 0), (0, 0, "test"), (0, 0, "val"))}
+    shapes = {
+        make_room(*at).vertices.tobytes() for at in ((0, 0), (0, 1), (1, 0), (0, 0, "test"), (0, 0, "val"))
+    }
     assert len(shapes) == 5
 
 

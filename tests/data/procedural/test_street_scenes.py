@@ -115,9 +115,10 @@ def test_the_drive_is_free_and_smooth(street: Street) -> None:
 
 
 def test_all_classes_appear_somewhere() -> None:
-    there = {NAMES[k] for i in range(6) for k in np.unique(make_street(9, i, poses=1).mesh.kinds)}
-    assert there >= {"road", "lane-marking", "sidewalk", "parking", "terrain", "building", "fence", "vegetation",
-                     "trunk", "pole", "traffic-sign", "car", "truck", "person", "bicycle"}  # fmt: skip
+    there = {NAMES[k] for i in range(2) for k in np.unique(make_street(9, i, poses=1).mesh.kinds)}
+    assert there >= {"road", "lane-marking", "sidewalk", "parking", "terrain", "building", "fence",
+                     "vegetation", "trunk", "pole", "traffic-sign", "car", "truck", "person", "bicycle"}  #
+                     fmt: skip
 
 
 def test_raw_numbers_are_those_of_the_classes() -> None:
