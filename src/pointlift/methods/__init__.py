@@ -11,6 +11,7 @@ METHODS: dict[str, str] = {
     "point_generator": "pointlift.methods.pointcmt.generator_recipe:PointGeneration",
     "pointcmt": "pointlift.methods.pointcmt.recipe:PointCMT",
     "part_segmentation": "pointlift.methods.segmentation.recipe:PartSegmentation",
+    "scene_segmentation": "pointlift.methods.segmentation.scene_recipe:SceneSegmentation",
     "image_pretraining": "pointlift.methods.image_pretraining.recipe:ImagePretraining",
     "image_collapse": "pointlift.methods.image_collapse:ImageCollapse",
 }

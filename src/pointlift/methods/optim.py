@@ -13,7 +13,7 @@ from torch import nn
 
 __all__ = ["OptimConfig", "Optimizer", "Schedule", "Smoothing", "lr_factor"]
 
-Schedule = Literal["cosine", "step", "decay", "plateau", "released", "constant"]
+Schedule = Literal["cosine", "poly", "step", "decay", "plateau", "released", "constant"]
 Smoothing = Literal["all", "others"]
 Optimizer = Literal["sgd", "adam", "adamw"]
 
@@ -23,16 +23,19 @@ class OptimConfig:
     """The optimizer and its schedule; the defaults are the paper's for ModelNet (v2, appendix A).
 
     Attributes:
-        optimizer: "sgd" (without Nesterov), "adam" (weight decay added to the gradient) or "adamw" (weight
+        optimizer: "sgd", "adam" (weight decay added to the gradient) or "adamw" (weight
             decay apart from it).
         lr, weight_decay: of the optimizer. momentum: of SGD; Adam's are 0.9 and 0.999.
+        nesterov, dampening: of SGD's momentum, as torch has them (facts 1.8, 1.9; 2.6).
         epochs: length of the run; the cosine ends with it.
-        schedule: "cosine" (over the whole run, ending at final_lr), "step" (a tenth after a third of the run,
+        schedule: "cosine" (over the whole run, ending at final_lr), "poly" ((1 - step / steps) ** 0.9, the
+            scene networks', facts 1.8, 2.6), "step" (a tenth after a third of the run,
             a hundredth after two), "decay" (times decay_factor after every decay_epochs epochs, not below
             final_lr; RS-CNN's, facts 5.4), "plateau" (half after every 10 epochs without a lower training
             loss, down to 1e-5; SimpleView's protocol, facts 5.6), "released" (the released code's
             oscillation, facts T1) or "constant".
-        final_lr: where cosine and decay end.
+        warmup_steps: steps over which the rate first rises linearly to lr; any schedule but plateau.
+        final_lr: where cosine, poly and decay end.
         decay_factor, decay_epochs: of the schedule decay.
         bn_momentum: share of the newest batch in the statistics of batch normalisation;
             null leaves the network's own, mostly 0.1.
@@ -56,6 +59,9 @@ class OptimConfig:
     bn_momentum: float | None = None
     bn_decay: float | None = None
     bn_floor: float | None = None
+    nesterov: bool = False
+    dampening: float = 0.0
+    warmup_steps: int = 0
 
     def __post_init__(self) -> None:
         for name, kind in (("schedule", Schedule), ("optimizer", Optimizer), ("smoothing", Smoothing)):
@@ -66,6 +72,7 @@ class OptimConfig:
         if self.epochs < 1:
             raise ValueError(f"optim: epochs is {self.epochs}, expected at least 1.")
         self._check_rates()
+        self._check_momentum()
         self._check_statistics()
 
     def _check_rates(self) -> None:
@@ -81,6 +88,21 @@ class OptimConfig:
                 f"optim: got final_lr={self.final_lr}, decay_factor={self.decay_factor}, "
                 f"decay_epochs={self.decay_epochs}; expected 0 <= final_lr <= lr ({self.lr}), 0 < "
                 "decay_factor <= 1 and decay_epochs >= 1."
+            )
+
+    def _check_momentum(self) -> None:
+        if not 0 <= self.dampening < 1 or (self.nesterov and (self.dampening or not self.momentum)):
+            raise ValueError(
+                f"optim: got nesterov={self.nesterov}, momentum={self.momentum} and "
+                f"dampening={self.dampening}; expected 0 <= dampening < 1, and with nesterov a momentum and "
+                "no dampening."
+            )
+        if self.optimizer != "sgd" and (self.nesterov or self.dampening):
+            raise ValueError(f"optim: nesterov and dampening are of sgd, got optimizer {self.optimizer}.")
+        if self.warmup_steps < 0 or (self.warmup_steps and self.schedule == "plateau"):
+            raise ValueError(
+                f"optim: warmup_steps is {self.warmup_steps} with schedule {self.schedule}, expected 0 or "
+                "more, and 0 with plateau."
             )
 
     def _check_statistics(self) -> None:
@@ -104,7 +126,14 @@ class OptimConfig:
     def make(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer of these settings over `parameters`."""
         if self.optimizer == "sgd":
-            return torch.optim.SGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay)
+            return torch.optim.SGD(
+                parameters,
+                self.lr,
+                self.momentum,
+                dampening=self.dampening,
+                weight_decay=self.weight_decay,
+                nesterov=self.nesterov,
+            )
         kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
         return kind(parameters, self.lr, weight_decay=self.weight_decay)
 
@@ -113,7 +142,8 @@ class OptimConfig:
         see `lr_factor`.
         """
         decay = (self.decay_factor, self.decay_epochs)
-        return lr_factor(self.schedule, step, total_steps, epochs, self.final_lr / self.lr, decay)
+        warmup = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        return warmup * lr_factor(self.schedule, step, total_steps, epochs, self.final_lr / self.lr, decay)
 
     def batch_momentum(self, step: int, total_steps: int, epochs: int) -> float | None:
         """Share of the newest batch in the statistics of batch normalisation at a step;
@@ -153,10 +183,11 @@ def lr_factor(
 ) -> float:
     """What the learning rate is multiplied by before optimizer step `step` (from 0) of `total_steps`.
 
-    "cosine" ends at `floor` after the last step. "step" is a tenth from a third of them on, a hundredth from
-    two thirds on. "decay" multiplies by decay[0] after every decay[1] epochs and stops at `floor`
-    (RS-CNN, facts 5.4). "released" is the closed form of CosineAnnealingLR(T_max=epochs) stepped once per
-    iteration, as the released training code does (facts, trap T1).
+    "cosine" ends at `floor` after the last step, and so does "poly", (1 - step / steps) ** 0.9. "step" is a
+    tenth from a third of them on, a hundredth from two thirds on. "decay" multiplies by decay[0] after every
+    decay[1] epochs and stops at `floor` (RS-CNN, facts 5.4). "released" is the closed form of
+    CosineAnnealingLR(T_max=epochs) stepped once per iteration, as the released training code does (facts,
+    trap T1).
     """
     if schedule in ("constant", "plateau"):
         return 1.0
@@ -165,6 +196,8 @@ def lr_factor(
     if schedule == "decay":
         epoch = step * epochs // max(total_steps, 1)
         return max(float(decay[0] ** (epoch // decay[1])), floor)
+    if schedule == "poly":
+        return floor + (1.0 - floor) * max(0.0, 1.0 - step / max(total_steps, 1)) ** 0.9
     if schedule == "released":
         return 0.5 * (1.0 + math.cos(math.pi * step / epochs))
     return floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * min(step / max(total_steps, 1), 1.0)))

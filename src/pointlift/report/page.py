@@ -111,6 +111,30 @@ class Report:
         self._has_viewer = True
         return self._add(_figure(element, caption))
 
+    def cloud_viewers(
+        self,
+        rows: Mapping[str, Sequence[ViewCloud]],
+        caption: str = "",
+        up_axis: str = "y",
+        max_points: int = 20_000,
+    ) -> Report:
+        """Viewers side by side that move together, one for each heading: the i-th clouds of all of them are
+        shown at the same time.
+
+        Raises:
+            ValueError: no headings, different numbers of clouds, and what `cloud_viewer` refuses.
+        """
+        counts = {len(clouds) for clouds in rows.values()}
+        if len(counts) != 1:
+            raise ValueError(f"viewers side by side need as many clouds each, got {sorted(counts)}")
+        elements = [
+            f"<div><h4>{html.escape(heading)}</h4>"
+            f"{viewer_element(clouds, heading, up_axis, max_points)}</div>"
+            for heading, clouds in rows.items()
+        ]
+        self._has_viewer = True
+        return self._add(_figure(f'<div class="plv-row">{"".join(elements)}</div>', caption))
+
     def code(self, code: str, caption: str = "") -> Report:
         """Commands, configurations or console output, as they stand."""
         return self._add(_figure(f"<pre><code>{html.escape(code)}</code></pre>", caption))

@@ -49,7 +49,8 @@ function element(tag, attributes, ...children) {
 class Viewer {
   constructor(host, data, options) {
     this.host = host; this.data = data; this.options = options;
-    this.camera = new Camera();
+    this.camera = options.camera || new Camera();
+    this.linked = [];  // viewers that share the camera, and show the cloud of the same number
     this.up = data.upAxis; this.size = 1; this.index = 0; this.mode = null; this.hidden = new Set(); this.grid = true; this.spin = false;
     this.dark = window.matchMedia("(prefers-color-scheme: dark)").matches;
     this.build();
@@ -126,6 +127,7 @@ class Viewer {
     this.modes.replaceChildren(...this.cloud.modes.map((m) => element("button", { type: "button", "data-mode": m, onclick: () => this.setMode(m) }, m === "scalar" ? this.cloud.scalarName || "value" : MODE_NAMES[m])));
     this.mode = this.cloud.modes.includes(mode) ? mode : this.cloud.modes.includes(this.mode) ? this.mode : this.cloud.modes[0];
     this.setUp(this.up, keepView);
+    for (const other of this.linked) if (other.index !== index && index < other.data.clouds.length) other.show(index, other.mode, keepView);
   }
   step(by) { const n = this.data.clouds.length; this.show((this.index + by + n) % n, this.mode); }
 
@@ -202,8 +204,9 @@ class Viewer {
   }
   resize(slider) { this.slider.value = String(+this.slider.value + slider); this.size = 2 ** +this.slider.value; this.draw(); }
 
-  draw(moving) {
+  draw(moving, following) {
     this.touched ||= Boolean(moving);
+    if (!following) for (const other of this.linked) other.draw(moving, true);
     this.moving = Boolean(moving);
     clearTimeout(this.settle);
     if (moving) this.settle = setTimeout(() => this.draw(), 160);

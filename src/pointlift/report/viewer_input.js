@@ -66,18 +66,23 @@ Viewer.prototype.key = function key(e) {
 
 const PointliftViewer = {
   // Options of the page's address: #renderer=2d forces the 2D canvas, #cloud=1, #mode=height and #background=dark choose a start.
-  mount(host, data, standalone) {
+  mount(host, data, standalone, camera) {
     const address = standalone ? Object.fromEntries(new URLSearchParams(location.hash.slice(1))) : {};
-    return new Viewer(host, data, { ...address, cloud: Number(address.cloud) || 0, standalone });
+    return new Viewer(host, data, { ...address, cloud: Number(address.cloud) || 0, standalone, camera });
   },
+  // Viewers side by side in one .plv-row share a camera.
   mountAll(standalone) {
+    const cameras = new Map(), rows = new Map();
     for (const source of document.querySelectorAll("script.plv-data")) {
-      const host = source.previousElementSibling;
+      const host = source.previousElementSibling, row = host.closest(".plv-row");
+      if (row && !cameras.has(row)) { cameras.set(row, new Camera()); rows.set(row, []); }
       try {
-        PointliftViewer.mount(host, JSON.parse(source.textContent), standalone);
+        const viewer = PointliftViewer.mount(host, JSON.parse(source.textContent), standalone, cameras.get(row));
+        if (row) rows.get(row).push(viewer);
       } catch (error) {
         host.replaceChildren(element("p", { class: "plv-failed" }, `The 3D view could not start in this browser: ${error.message}`));
       }
     }
+    for (const viewers of rows.values()) for (const viewer of viewers) viewer.linked = viewers.filter((other) => other !== viewer);
   },
 };

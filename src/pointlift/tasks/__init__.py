@@ -18,6 +18,7 @@ __all__ = ["TASKS", "open_task"]
 TASKS: dict[str, str] = {
     "classify": "pointlift.tasks.classify:Classify",
     "parts": "pointlift.tasks.parts:Parts",
+    "segment": "pointlift.tasks.segment:Segment",
 }
 
 
