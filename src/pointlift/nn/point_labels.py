@@ -72,5 +72,3 @@ class VoxelLabeller(CloudNetwork):
             out = self.forward_voxels(self.voxels(given))
         logits = self.forward_head(out.features)
         return out.with_features(logits).to_points() if isinstance(cloud, PointBatch) else logits
-
-

@@ -118,10 +118,7 @@ def _from_checkpoint(path: Path, net: nn.Module) -> PointWeightsReport:
             f"match{first}; use the network and the options that it was made with."
         )
     net.load_state_dict({n: tensors[n] for n in loaded}, strict=False)
-    kept = [
-        (n, f"{_part(n)} {why}, re-initialised")
-        for n, why in (*missing, *reshaped)
-    ]
+    kept = [(n, f"{_part(n)} {why}, re-initialised") for n, why in (*missing, *reshaped)]
     remarks = (f"written by pointlift {config.get('pointlift')} for {config['num_classes']} classes",)
     return PointWeightsReport(
         str(path), "pointlift checkpoint", None, tuple(loaded), tuple(kept), tuple(unexpected), remarks
