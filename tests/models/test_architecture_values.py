@@ -159,7 +159,7 @@ def test_dropout_and_batch_statistics(name: str) -> None:
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     assert norms and {(m.momentum, m.eps) for m in norms} == {(0.1, 1e-5)}
     activations = {type(m) for m in net.modules() if isinstance(m, nn.ReLU | nn.LeakyReLU | nn.GELU)}
-    linear = dict.fromkeys(("linear-network", "linear-network-points"), set[type]())
+    linear: dict[str, set[type]] = {"linear-network": set(), "linear-network-points": set()}
     expected = {"dgcnn": {nn.LeakyReLU}, **linear}.get(name, {nn.ReLU})
     assert activations == expected
 

@@ -1,4 +1,4 @@
-"""Image2Point's networks for segmentation: published counts, the listings' layers, skips by stride, regimes."""
+"""Image2Point's networks for segmentation: published counts, the listings' layers, skips, regimes."""
 
 from __future__ import annotations
 
@@ -126,7 +126,8 @@ def test_layers_of_the_released_code() -> None:
     assert net.decoder.dropout.p == 0.3 and net.head.in_features == 192  # type: ignore[union-attr]
 
 
-MAPS = {  # channels and strides of the skips behind the default stem, from timm's tables and squeezenet's paper
+# channels and strides of the skips behind the default stem, from timm's tables and squeezenet's paper
+MAPS = {
     "resnet18": [(8, 2), (16, 4), (24, 8), (32, 16)],
     "fractal_resnet": [(32, 2), (64, 4), (128, 8), (128, 16)],
     "mobilenetv2_050": [(8, 2), (16, 4), (16, 8), (48, 16), (160, 32)],
@@ -330,7 +331,7 @@ def test_recipes_name_the_network_and_its_decoder() -> None:
     assert torch.equal(kernel[13], flat[:, :, 1, 1].t()), "the image network's weights are there"
     again = build_network(config, 13, 0, 0.05)
     assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), again.state_dict().values()))
-    with pytest.raises(ValueError, match="model.options has stem, .* set model.stem instead"):
+    with pytest.raises(ValueError, match=r"model.options has stem, .* set model.stem instead"):
         build_network(ModelConfig(network="unet", options={"stem": "linear"}), 13, 0)
 
 

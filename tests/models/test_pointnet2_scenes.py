@@ -1,4 +1,4 @@
-"""PointNet++ for scenes: its configuration, counts by hand, and its forward from the layers' own equations."""
+"""PointNet++ for scenes: its configuration, counts by hand, and its forward layer by layer."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_save_and_load(tmp_path: Path) -> None:
 
 
 def test_refused() -> None:
-    with pytest.raises(ValueError, match="PointNet\\+\\+ for scenes: got 0 categories and 3 .* 4 lists of"):
+    with pytest.raises(ValueError, match=r"PointNet\+\+ for scenes: got 0 categories and 3 .* 4 lists of"):
         PointNet2Scenes(propagation=((8,),) * 3)
     with pytest.raises(ValueError, match="takes features of 6 channels that start with xyz, got none"):
         PointNet2Scenes(6, **SMALL).eval()(pl.PointBatch.from_list([torch.rand(9, 3)]))

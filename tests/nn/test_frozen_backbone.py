@@ -1,5 +1,5 @@
-"""Frozen means evaluation mode: in training, a backbone that learns nothing computes the same at every forward,
-without dropout, without dropped paths and with its own statistics, while the head learns.
+"""Frozen means evaluation mode: in training, a backbone that learns nothing computes the same at every
+forward, without dropout, without dropped paths and with its own statistics, while the head learns.
 """
 
 from __future__ import annotations

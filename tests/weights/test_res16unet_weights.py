@@ -1,5 +1,5 @@
-"""Files of SR-UNets in the layouts of their authors, against an evaluation of these layouts voxel by voxel that
-shares nothing with pointlift.
+"""Files of SR-UNets in the layouts of their authors, against an evaluation of these layouts voxel by voxel
+that shares nothing with pointlift.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ All have one layout of names; what differs is how a file numbers the offsets of 
     SLidR (its PPKT, too)            0.5               HYPER_CUBE        HYPER_CUBE          "hypercube"
     MinkowskiEngine's examples       any               HYPER_CUBE        HYPER_CUBE          "hypercube"
 
-"All other kernels" are the first convolution (3^3 or 5^3), the strided and the transposed ones (2^3). HYBRID
-has the centre first, HYPER_CUBE in the middle (facts 0.3, 0.4); the centre of a trained kernel is normally its
-largest matrix, and the report says where that lies.
+"All other kernels" are the first convolution (3^3 or 5^3), the strided and the transposed ones (2^3).
+HYBRID has the centre first, HYPER_CUBE in the middle (facts 0.3, 0.4); the centre of a trained kernel is
+normally its largest matrix, and the report says where that lies.
 """
 
 from __future__ import annotations
