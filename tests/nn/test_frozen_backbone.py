@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -59,7 +60,11 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 def made(case: str) -> CloudNetwork:
     options = {k: v for k, v in NETWORKS[case].items() if k != "drop"}
-    net = pl.create_model(case.split()[0], num_classes=4, voxel_size=0.1, **options)
+    name = case.split()[0]
+    if name in ("resnet18", "mobilenetv2_050"):  # inflation looks at small pictures, which is quicker
+        options["image_model"] = timm.create_model(name, pretrained=False, **options.pop("image_options"))
+        options["image_model"].pretrained_cfg = {"input_size": (3, 64, 64)}
+    net = pl.create_model(name, num_classes=4, voxel_size=0.1, **options)
     for m in net.modules():  # timm begins with branches of zeros, which may be dropped unseen
         if isinstance(m, nn.BatchNorm1d) and m.weight is not None:
             nn.init.ones_(m.weight)
