@@ -132,6 +132,16 @@ DROPOUT = {
     "pointmlp-elite": [0.5, 0.5],
     "simpleview": [0.5, 0.5],
     "linear-network": [],  # Image2Point v1, listing 1
+    # scenes: PointNet++'s classifier of points, and networks without dropout (listing 6, facts 2.3)
+    "pointnet2-ssg-scenes": [0.5],
+    "pointnet2-msg-scenes": [0.5],
+    "linear-network-points": [],
+    **{f"res16unet{depth}{planes}": [] for depth in (14, 18, 34, 50) for planes in "abc"},
+}
+# of which one is enough for what all of them share: they are large
+ALIKE = {f"res16unet{depth}{planes}" for depth in (18, 34, 50) for planes in "abc"} | {
+    "res16unet14b",
+    "res16unet14c",
 }
 
 
@@ -140,7 +150,7 @@ def test_every_network_of_points_is_pinned() -> None:
     assert set(DROPOUT) == set(POINT_NETWORKS) and set(MOMENTUM) == set(IMAGE_NETWORKS) - from_a_package
 
 
-@pytest.mark.parametrize("name", DROPOUT)
+@pytest.mark.parametrize("name", [n for n in DROPOUT if n not in ALIKE])
 def test_dropout_and_batch_statistics(name: str) -> None:
     """torch's own momentum and eps, with which all of them were published; recipes change the momentum."""
     net = built(name)
@@ -149,7 +159,8 @@ def test_dropout_and_batch_statistics(name: str) -> None:
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     assert norms and {(m.momentum, m.eps) for m in norms} == {(0.1, 1e-5)}
     activations = {type(m) for m in net.modules() if isinstance(m, nn.ReLU | nn.LeakyReLU | nn.GELU)}
-    expected = {"dgcnn": {nn.LeakyReLU}, "linear-network": set()}.get(name, {nn.ReLU})
+    linear: dict[str, set[type]] = {"linear-network": set(), "linear-network-points": set()}
+    expected = {"dgcnn": {nn.LeakyReLU}, **linear}.get(name, {nn.ReLU})
     assert activations == expected
 
 

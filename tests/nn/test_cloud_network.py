@@ -29,6 +29,7 @@ EVERY = {
     "simpleview": {"image_size": 32},
     "linear-network": {"channels": 16},
     "pointnet2-ssg-parts": {"npoint": [64, 16], "nsample": [8, 8]},
+    "pointnet2-ssg-scenes": {"npoint": [64, 32, 16, 8], "nsample": [8, 8, 8, 8]},
 }
 LEVELS = {"resnet18": 4, "fractal_resnet": 4, "pointnet2-ssg": 2, "vit_tiny_patch16_224": 3, "dgcnn": 4}
 

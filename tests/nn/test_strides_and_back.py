@@ -48,7 +48,7 @@ def test_down_twice_and_up_twice_ends_on_the_same_voxels(kernel: int, stride: in
     ups = [SparseConv3d(2, 2, kernel, stride, transposed=True).double() for _ in range(2)]
 
     known: list[list[Site]] = [[tuple(c) for c in coords.tolist()]]  # type: ignore[misc]
-    values = {site: row for site, row in zip(known[0], x.features)}
+    values = dict(zip(known[0], x.features))
     out, step = x, 1
     for down in downs:
         coarse = sorted({parent(site, step * stride) for site in known[-1]})

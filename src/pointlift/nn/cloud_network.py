@@ -45,8 +45,8 @@ class CloudNetwork(nn.Module):
         feature_info: per intermediate map {"module": its dotted name, "num_chs": its channels, "reduction":
             its stride in finest voxels, pixels or points; None where it has a fixed number of points instead,
             "num_points"}, as timm has it.
-        regime: what `set_finetune` chose last. frozen: whether it keeps the backbone's weights, as they are or
-            but for the normalisations'. frozen_statistics: whether it keeps the backbone's statistics.
+        regime: what `set_finetune` chose last. frozen: whether it keeps the backbone's weights, all of them
+            or all but the normalisations'. frozen_statistics: whether it keeps the backbone's statistics.
         fixed: names of parameters that no regime trains or draws anew.
     """
 

@@ -40,8 +40,8 @@ class LinearNetwork(CloudNetwork):
 
 
 class LinearPointNetwork(VoxelLabeller):
-    """k3 convolution + BN -> linear, for every voxel: the control of segmentation (Image2Point v1, section 4.1
-    and tables 1 and 2).
+    """k3 convolution + BN -> linear, for every voxel: the control of segmentation (Image2Point v1,
+    section 4.1 and tables 1 and 2).
 
     v1 prints it for classification only (listing 1); here the mean over voxels is left out, and with it the
     normalisation of the logits, which no network of v1 for segmentation has (listings 4 and 6).

@@ -59,7 +59,7 @@ class Res16UNet(VoxelLabeller):
             It is the share of the new batch: 0.05 in SLidR's pre-training, 0.02 in fine-tuning.
 
     Nothing of it comes from images. Its input layer is `conv0p1s1` and `bn0`, its output layer the last one,
-    so that the regime "io+stats" or "io" of `pointlift.set_finetune` is a linear probe with a new first layer.
+    so that the regime "io" of `pointlift.set_finetune` is a linear probe with a new first layer.
 
     Raises ValueError for arguments that name no such network.
     """
