@@ -103,7 +103,7 @@ def read_tree(root: Path, suffixes: Sequence[str]) -> FolderTree:
     if not folders:
         raise DataError(
             f"{root}: has no folders, one folder per class (or train/ and test/ with one per class) is "
-            "expected"
+            f"expected; scans whose points have labels, or are to get them, are scenes:{root}"
         )
     passed = Counter(ending(p.name) for p in _visible(top) if p.is_file() and not LISTS.fullmatch(p.name))
     above = _named(top, [f for f in folders if _split_of(f)])
