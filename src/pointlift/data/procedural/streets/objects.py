@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from pointlift.data.procedural.scenes import Piece, plate, solid, standing
+from pointlift.data.procedural.scenes import Piece, bar, plate, solid, standing
 from pointlift.data.procedural.shapes.builder import Dice
-from pointlift.data.procedural.shapes.primitives import Mesh, box, ellipsoid, frustum, lathe, rod, torus
+from pointlift.data.procedural.shapes.primitives import Mesh, box, ellipsoid, frustum, lathe, torus
 
 __all__ = ["PLACED", "bush", "house", "lamp_post", "sign", "tree"]
 
@@ -26,7 +26,7 @@ LEAVES: tuple[Color, ...] = ((0.25, 0.42, 0.16), (0.33, 0.48, 0.2), (0.2, 0.34, 
 
 def _bars(ends: Iterable[tuple[tuple[float, ...], tuple[float, ...], float]], color: Color) -> list[Piece]:
     """Round bars from point to point with a radius."""
-    return [solid(rod(a, b, radius, segments=6), color) for a, b, radius in ends]
+    return [bar(a, b, radius, color) for a, b, radius in ends]
 
 
 def car(dice: Dice, kind: str = "car") -> Piece:
@@ -88,9 +88,9 @@ def two_wheeler(dice: Dice, motor: bool = False) -> list[Piece]:
     pieces = [solid(ring, TYRE).placed((x, 0, radius + thick)) for x in (-base / 2, base / 2)]
     rear, front = (-base / 2, 0, radius), (base / 2, 0, radius)
     saddle, steer, pedal = (-0.22, 0, 0.9), (base / 2 - 0.15, 0, 0.95), (-0.05, 0, 0.3)
-    bar = 0.035 if motor else 0.017
-    ends = [(rear, pedal, bar), (pedal, saddle, bar), (rear, saddle, bar), (steer, front, bar),
-            (pedal, steer, bar), (saddle, steer, bar),
+    tube = 0.035 if motor else 0.017
+    ends = [(rear, pedal, tube), (pedal, saddle, tube), (rear, saddle, tube), (steer, front, tube),
+            (pedal, steer, tube), (saddle, steer, tube),
             ((steer[0], -0.28, 1.02), (steer[0], 0.28, 1.02), 0.015)]  # fmt: skip
     pieces += _bars(ends, paint)
     pieces.append(solid(box((0.26, 0.12, 0.05), saddle), TYRE))
@@ -125,13 +125,11 @@ def tree(dice: Dice) -> tuple[list[Piece], list[Piece]]:
     height, clear = dice.uniform(4.5, 10.0), dice.uniform(1.6, 2.6)
     wide, thick = dice.uniform(2.2, 5.0), dice.uniform(0.1, 0.24)
     bark = (0.36, 0.28, 0.2)
-    stem = rod(
-        (0, 0, 0), (dice.uniform(-0.15, 0.15), dice.uniform(-0.15, 0.15), clear + 0.8), thick, 0.7 * thick, 9
-    )
-    pieces = [solid(stem, bark, "rough")]
+    top = (dice.uniform(-0.15, 0.15), dice.uniform(-0.15, 0.15), clear + 0.8)
+    pieces = [bar((0, 0, 0), top, thick, bark, 0.7 * thick, 9, "rough")]
     for angle in dice.uniform(0, 2) + np.arange(4) * np.pi / 2:
         tip = (0.28 * wide * np.cos(angle), 0.28 * wide * np.sin(angle), clear + 1.8)
-        pieces.append(solid(rod((0, 0, clear + 0.3), tip, 0.5 * thick, 0.2 * thick, 6), bark, "rough"))
+        pieces.append(bar((0, 0, clear + 0.3), tip, 0.5 * thick, bark, 0.2 * thick, 6, "rough"))
     high = height - clear
     crown = foliage(dice, int(110 * wide * high**0.5), (wide, wide, high), 0.13)
     return pieces, [crown.placed((0, 0, clear + high / 2))]
