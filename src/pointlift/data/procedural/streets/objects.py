@@ -73,7 +73,7 @@ def person(dice: Dice, seated: bool = False) -> list[Piece]:
         pieces += _bars([((shoulder[0], 0.2 * side, shoulder[2] - 0.04), hand, 0.045)], shirt)
     body = ellipsoid((0.62 * k, 0.4, 0.26), segments=10, rings=5)
     upper = Piece(
-        body.vertices[:, [2, 1, 0]], body.faces[:, ::-1], np.tile(np.float32(shirt), (len(body.faces), 1))
+        body.vertices[:, [2, 1, 0]], body.faces[:, ::-1], np.tile(np.array(shirt, np.float32), (len(body.faces), 1))
     )
     pieces.append(upper.placed((lean / 2, 0, hip + 0.29 * k)))
     head = ellipsoid((0.19, 0.22, 0.24), (shoulder[0] + 0.03, 0, shoulder[2] + 0.2 * k), segments=10, rings=5)
@@ -145,7 +145,7 @@ def bush(dice: Dice, long: float | None = None) -> Piece:
     middle[:, 1] = np.sign(middle[:, 1]) * np.maximum(np.abs(middle[:, 1]), 0.3 * wide)
     corners = middle[:, None] + dice.rng.normal(0, 0.1, (count, 3, 3))
     corners[..., 2] = np.maximum(corners[..., 2] + high / 2, 0)
-    colors = np.tile(np.float32(dice.pick(LEAVES)), (count, 1))
+    colors = np.tile(np.array(dice.pick(LEAVES), np.float32), (count, 1))
     return Piece(corners.reshape(-1, 3), np.arange(3 * count).reshape(-1, 3), colors, "leaves")
 
 
@@ -184,7 +184,7 @@ def house(dice: Dice, long: float, deep: float) -> list[Piece]:
             for y, z in ((-over, high - 0.1), (deep + over, high - 0.1), (deep / 2, high + pitch))
         ]
         faces = np.array([[0, 2, 1], [3, 4, 5], [0, 3, 5], [0, 5, 2], [1, 2, 5], [1, 5, 4]])
-        tiles = np.tile(np.float32((0.5, 0.27, 0.2)), (len(faces), 1))
+        tiles = np.tile(np.array((0.5, 0.27, 0.2), np.float32), (len(faces), 1))
         pieces.append(Piece(np.array(ridge), faces, tiles, "rough"))
     if dice.chance(0.5):
         at = dice.uniform(-0.3, 0.3) * long
