@@ -73,7 +73,9 @@ def person(dice: Dice, seated: bool = False) -> list[Piece]:
         pieces += _bars([((shoulder[0], 0.2 * side, shoulder[2] - 0.04), hand, 0.045)], shirt)
     body = ellipsoid((0.62 * k, 0.4, 0.26), segments=10, rings=5)
     upper = Piece(
-        body.vertices[:, [2, 1, 0]], body.faces[:, ::-1], np.tile(np.array(shirt, np.float32), (len(body.faces), 1))
+        body.vertices[:, [2, 1, 0]],
+        body.faces[:, ::-1],
+        np.tile(np.array(shirt, np.float32), (len(body.faces), 1)),
     )
     pieces.append(upper.placed((lean / 2, 0, hip + 0.29 * k)))
     head = ellipsoid((0.19, 0.22, 0.24), (shoulder[0] + 0.03, 0, shoulder[2] + 0.2 * k), segments=10, rings=5)
