@@ -24,7 +24,7 @@ def test_rooms() -> None:
     scene = dataset[1]
     assert scene.features is not None and scene.features.shape == (301, 6) and scene.label == -1
     assert np.allclose(np.linalg.norm(scene.features[:, :3], axis=1), 1, atol=1e-5)
-    assert scene.part is not None and 0 <= scene.part.min() and scene.part.max() < 13
+    assert scene.part is not None and scene.part.min() >= 0 and scene.part.max() < 13
     again = pickle.loads(pickle.dumps(dataset))[1]
     more = open_dataset("procedural:rooms?train=9&points=301", "train", n_points=None)[1]
     assert np.array_equal(again.xyz, scene.xyz) and np.array_equal(more.xyz, scene.xyz)

@@ -122,7 +122,7 @@ def test_labels_agree_with_places(rooms: list[SceneMesh]) -> None:
         assert floor.sum() > 100 and ceiling.sum() > 100
         assert np.abs(scan.xyz[floor, 2]).max() < 0.02 and np.abs(scan.xyz[ceiling, 2] - height).max() < 0.02
         assert (scan.features[floor, 2] > 0.99).all() and (scan.features[ceiling, 2] < -0.99).all()
-        assert 0 <= scan.features[:, 3:].min() and scan.features[:, 3:].max() <= 1
+        assert scan.features[:, 3:].min() >= 0 and scan.features[:, 3:].max() <= 1
         assert np.ptp(scan.features[:, 3:], axis=0).min() > 0.3  # it is not grey in grey
         for box, label, number in zip(scan.boxes, scan.box_labels, scan.extras["box_instances"]):
             own = scan.instance == number

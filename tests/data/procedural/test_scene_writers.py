@@ -108,7 +108,7 @@ def test_scannet(tmp_path: Path) -> None:
     folder, name = root / "scans" / "scene0001_00", "scene0001_00"
     vertices, faces = read_ply(folder / f"{name}_vh_clean_2.ply")
     labelled, same = read_ply(folder / f"{name}_vh_clean_2.labels.ply")
-    assert np.array_equal(faces, same) and 0 <= faces.min() and faces.max() == len(vertices) - 1
+    assert np.array_equal(faces, same) and faces.min() >= 0 and faces.max() == len(vertices) - 1
     segments = np.array(
         json.loads((folder / f"{name}_vh_clean_2.0.010000.segs.json").read_text())["segIndices"]
     )
@@ -196,7 +196,7 @@ def test_sunrgbd(tmp_path: Path) -> None:
         room = make_room(4, index, split)
         frame = next(make_frames(room, 1, DepthCamera(120, 160), scene_key(4, index, split)))
         cloud = loadmat(root / "depth" / f"{number:06d}.mat")["instance"]
-        assert cloud.shape == (900, 6) and 0 <= cloud[:, 3:].min() and cloud[:, 3:].max() <= 1
+        assert cloud.shape == (900, 6) and cloud[:, 3:].min() >= 0 and cloud[:, 3:].max() <= 1
         rows = [
             np.array(line.split(), float)
             for line in (root / "calib" / f"{number:06d}.txt").read_text().splitlines()

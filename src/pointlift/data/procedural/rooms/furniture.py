@@ -136,7 +136,7 @@ class Furnisher:
         x, y = np.array([other.x, other.y]) + out * reach + along * shift
         turned = heading + np.pi + dice.uniform(-0.25, 0.25)
         if self.put(article.kind, piece, float(x), float(y), turned) is None:
-            self.put(article.kind, piece, *map(float, (x, y) + 0.12 * out), heading + np.pi)
+            self.put(article.kind, piece, float(x + 0.12 * out[0]), float(y + 0.12 * out[1]), heading + np.pi)
 
     def on_top(self, name: str, other: Occupied, top: float, back: bool = False) -> None:
         """A thing on another whose surface is free and reaches up to ``top``."""

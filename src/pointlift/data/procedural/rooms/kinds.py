@@ -12,7 +12,7 @@ ROOM_CLASSES: tuple[str, ...] = (
     "ceiling", "floor", "wall", "beam", "column", "window", "door", "table", "chair", "sofa", "bookcase",
     "board", "clutter",
 )  # fmt: skip
-"""S3DIS's 13 classes in the order of their labels (facts 2.7, anchors A2)."""
+"""S3DIS's 13 classes in the order of their labels."""
 
 
 class Kind(NamedTuple):

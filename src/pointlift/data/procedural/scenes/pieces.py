@@ -4,7 +4,9 @@ sizes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +16,7 @@ from pointlift.data.procedural.shapes.builder import Builder, Dice
 from pointlift.data.procedural.shapes.families import family_of
 from pointlift.data.procedural.shapes.primitives import Mesh, box
 
-__all__ = ["Piece", "panel", "plate", "solid", "standing"]
+__all__ = ["Piece", "bar", "panel", "plate", "solid", "standing"]
 
 Floats = npt.NDArray[np.float64]
 Rectangle = tuple[float, float, float, float]
@@ -56,6 +58,40 @@ def plate(
     """The box between two corners."""
     a, b = np.asarray(low, np.float64), np.asarray(high, np.float64)
     return solid(box(b - a, (a + b) / 2), color, texture)
+
+
+@lru_cache
+def _ring(segments: int) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """The angles of a ring as cosines and sines (segments, 2), and the faces of a bar of two rings."""
+    angle = np.arange(segments) * (2 * np.pi / segments)
+    a = np.arange(segments)
+    b = (a + 1) % segments
+    sides = [np.stack([a, b, b + segments], 1), np.stack([a, b + segments, a + segments], 1)]
+    fan = np.stack([np.zeros(segments - 2, np.int64), a[1:-1], a[2:]], 1)
+    faces = np.concatenate([*sides, fan[:, ::-1], fan + segments])
+    return np.stack([np.cos(angle), np.sin(angle)], 1), faces
+
+
+def bar(
+    start: Sequence[float],
+    end: Sequence[float],
+    radius: float,
+    color: Sequence[float],
+    end_radius: float | None = None,
+    segments: int = 6,
+    texture: str = "plain",
+) -> Piece:
+    """A round bar between two points, closed, possibly tapering to ``end_radius``."""
+    a, b = np.asarray(start, np.float64), np.asarray(end, np.float64)
+    x, y, z = ((b - a) / np.linalg.norm(b - a)).tolist()
+    # two directions across the bar and each other (Duff et al. 2017)
+    sign = math.copysign(1.0, z)
+    p, q = -1 / (sign + z), -x * y / (sign + z)
+    across = np.array([[1 + sign * x * x * p, sign * q, -sign * x], [q, sign + y * y * p, -y]])
+    turn, faces = _ring(segments)
+    ring = turn @ across
+    vertices = np.concatenate([a + radius * ring, b + (radius if end_radius is None else end_radius) * ring])
+    return Piece(vertices, faces, np.tile(np.asarray(color, np.float32), (len(faces), 1)), texture)
 
 
 def panel(

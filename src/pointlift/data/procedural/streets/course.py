@@ -28,19 +28,21 @@ class Course:
         self.length = length
         self._along = np.arange(0, length + 2 * self.STEP, self.STEP)
         waves = [(rng.uniform(0.02, 0.2), rng.uniform(90, 260), rng.uniform(0, 2 * np.pi)) for _ in range(2)]
-        heading = sum(a * np.sin(2 * np.pi * self._along / period + phase) for a, period, phase in waves)
-        self._heading: Floats = np.asarray(heading - heading[0])
+        heading = np.zeros(len(self._along))
+        for size, period, phase in waves:
+            heading += size * np.sin(2 * np.pi * self._along / period + phase)
+        self._heading: Floats = heading - heading[0]
         steps = self.STEP * np.stack([np.cos(self._heading), np.sin(self._heading)], 1)
         self._line = np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)[:-1]])
         self._bumps = [
             (rng.uniform(0.05, 0.25), *rng.uniform(-0.35, 0.35, 2), rng.uniform(0, 6.3)) for _ in range(4)
         ]
 
-    def heading(self, along: npt.ArrayLike) -> Floats:
+    def heading(self, along: Floats | float) -> Floats:
         """The direction of the road in radians, so many metres along it."""
         return np.asarray(np.interp(along, self._along, self._heading))
 
-    def place(self, along: npt.ArrayLike, left: npt.ArrayLike) -> Floats:
+    def place(self, along: Floats | float, left: Floats | float) -> Floats:
         """(..., 2) places so many metres along the line and to the left of it."""
         heading = self.heading(along)
         x = np.interp(along, self._along, self._line[:, 0]) - np.asarray(left) * np.sin(heading)

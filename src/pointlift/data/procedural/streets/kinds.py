@@ -14,7 +14,7 @@ STREET_CLASSES: tuple[str, ...] = (
     "parking", "sidewalk", "other-ground", "building", "fence", "vegetation", "trunk", "terrain", "pole",
     "traffic-sign",
 )  # fmt: skip
-"""SemanticKITTI's 19 classes in the order of its learning map less 1 (facts 1.9)."""
+"""SemanticKITTI's 19 classes in the order of its learning map less 1."""
 
 STREET_RAW: tuple[int, ...] = (10, 11, 15, 18, 20, 30, 31, 32, 40, 44, 48, 49, 50, 51, 70, 71, 72, 80, 81)
 """The number in label files for every class, as submissions write it."""

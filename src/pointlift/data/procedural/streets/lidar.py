@@ -121,12 +121,9 @@ def sweep(street: Street, index: int = 0, lidar: Lidar | None = None, seed: int 
     pose, mesh, own = street.poses[index], street.mesh, lidar.directions()
     ways = own @ pose[:3, :3].T
     origins = np.broadcast_to(pose[:3, 3], ways.shape)
-    distance, face = (
-        found.numpy()
-        for found in cast_rays(
-            *map(torch.from_numpy, (mesh.vertices, mesh.faces, origins.copy(), ways)), lidar.farthest
-        )
-    )
+    vertices, faces, starts, rays = map(torch.from_numpy, (mesh.vertices, mesh.faces, origins.copy(), ways))
+    hits = cast_rays(vertices, faces, starts, rays, lidar.farthest)
+    distance, face = hits.distance.numpy(), hits.face.numpy()
     luck, error, ripple = rng.random(len(ways)), rng.normal(0, 1, len(ways)), rng.normal(0, 1, len(ways))
     met = np.flatnonzero((face >= 0) & (distance >= lidar.nearest))
     face, distance = face[met], distance[met]

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from pointlift.data.procedural.scenes import Piece, plate, solid, standing
+from pointlift.data.procedural.scenes import Piece, bar, plate, solid, standing
 from pointlift.data.procedural.shapes.builder import Dice
-from pointlift.data.procedural.shapes.primitives import Mesh, box, ellipsoid, frustum, lathe, rod, torus
+from pointlift.data.procedural.shapes.primitives import Mesh, box, ellipsoid, frustum, lathe, torus
 
 __all__ = ["PLACED", "bush", "house", "lamp_post", "sign", "tree"]
 
@@ -26,7 +26,7 @@ LEAVES: tuple[Color, ...] = ((0.25, 0.42, 0.16), (0.33, 0.48, 0.2), (0.2, 0.34, 
 
 def _bars(ends: Iterable[tuple[tuple[float, ...], tuple[float, ...], float]], color: Color) -> list[Piece]:
     """Round bars from point to point with a radius."""
-    return [solid(rod(a, b, radius, segments=6), color) for a, b, radius in ends]
+    return [bar(a, b, radius, color) for a, b, radius in ends]
 
 
 def car(dice: Dice, kind: str = "car") -> Piece:
@@ -73,7 +73,9 @@ def person(dice: Dice, seated: bool = False) -> list[Piece]:
         pieces += _bars([((shoulder[0], 0.2 * side, shoulder[2] - 0.04), hand, 0.045)], shirt)
     body = ellipsoid((0.62 * k, 0.4, 0.26), segments=10, rings=5)
     upper = Piece(
-        body.vertices[:, [2, 1, 0]], body.faces[:, ::-1], np.tile(np.float32(shirt), (len(body.faces), 1))
+        body.vertices[:, [2, 1, 0]],
+        body.faces[:, ::-1],
+        np.tile(np.array(shirt, np.float32), (len(body.faces), 1)),
     )
     pieces.append(upper.placed((lean / 2, 0, hip + 0.29 * k)))
     head = ellipsoid((0.19, 0.22, 0.24), (shoulder[0] + 0.03, 0, shoulder[2] + 0.2 * k), segments=10, rings=5)
@@ -88,9 +90,9 @@ def two_wheeler(dice: Dice, motor: bool = False) -> list[Piece]:
     pieces = [solid(ring, TYRE).placed((x, 0, radius + thick)) for x in (-base / 2, base / 2)]
     rear, front = (-base / 2, 0, radius), (base / 2, 0, radius)
     saddle, steer, pedal = (-0.22, 0, 0.9), (base / 2 - 0.15, 0, 0.95), (-0.05, 0, 0.3)
-    bar = 0.035 if motor else 0.017
-    ends = [(rear, pedal, bar), (pedal, saddle, bar), (rear, saddle, bar), (steer, front, bar),
-            (pedal, steer, bar), (saddle, steer, bar),
+    tube = 0.035 if motor else 0.017
+    ends = [(rear, pedal, tube), (pedal, saddle, tube), (rear, saddle, tube), (steer, front, tube),
+            (pedal, steer, tube), (saddle, steer, tube),
             ((steer[0], -0.28, 1.02), (steer[0], 0.28, 1.02), 0.015)]  # fmt: skip
     pieces += _bars(ends, paint)
     pieces.append(solid(box((0.26, 0.12, 0.05), saddle), TYRE))
@@ -125,13 +127,11 @@ def tree(dice: Dice) -> tuple[list[Piece], list[Piece]]:
     height, clear = dice.uniform(4.5, 10.0), dice.uniform(1.6, 2.6)
     wide, thick = dice.uniform(2.2, 5.0), dice.uniform(0.1, 0.24)
     bark = (0.36, 0.28, 0.2)
-    stem = rod(
-        (0, 0, 0), (dice.uniform(-0.15, 0.15), dice.uniform(-0.15, 0.15), clear + 0.8), thick, 0.7 * thick, 9
-    )
-    pieces = [solid(stem, bark, "rough")]
+    top = (dice.uniform(-0.15, 0.15), dice.uniform(-0.15, 0.15), clear + 0.8)
+    pieces = [bar((0, 0, 0), top, thick, bark, 0.7 * thick, 9, "rough")]
     for angle in dice.uniform(0, 2) + np.arange(4) * np.pi / 2:
         tip = (0.28 * wide * np.cos(angle), 0.28 * wide * np.sin(angle), clear + 1.8)
-        pieces.append(solid(rod((0, 0, clear + 0.3), tip, 0.5 * thick, 0.2 * thick, 6), bark, "rough"))
+        pieces.append(bar((0, 0, clear + 0.3), tip, 0.5 * thick, bark, 0.2 * thick, 6, "rough"))
     high = height - clear
     crown = foliage(dice, int(110 * wide * high**0.5), (wide, wide, high), 0.13)
     return pieces, [crown.placed((0, 0, clear + high / 2))]
@@ -147,7 +147,7 @@ def bush(dice: Dice, long: float | None = None) -> Piece:
     middle[:, 1] = np.sign(middle[:, 1]) * np.maximum(np.abs(middle[:, 1]), 0.3 * wide)
     corners = middle[:, None] + dice.rng.normal(0, 0.1, (count, 3, 3))
     corners[..., 2] = np.maximum(corners[..., 2] + high / 2, 0)
-    colors = np.tile(np.float32(dice.pick(LEAVES)), (count, 1))
+    colors = np.tile(np.array(dice.pick(LEAVES), np.float32), (count, 1))
     return Piece(corners.reshape(-1, 3), np.arange(3 * count).reshape(-1, 3), colors, "leaves")
 
 
@@ -186,7 +186,7 @@ def house(dice: Dice, long: float, deep: float) -> list[Piece]:
             for y, z in ((-over, high - 0.1), (deep + over, high - 0.1), (deep / 2, high + pitch))
         ]
         faces = np.array([[0, 2, 1], [3, 4, 5], [0, 3, 5], [0, 5, 2], [1, 2, 5], [1, 5, 4]])
-        tiles = np.tile(np.float32((0.5, 0.27, 0.2)), (len(faces), 1))
+        tiles = np.tile(np.array((0.5, 0.27, 0.2), np.float32), (len(faces), 1))
         pieces.append(Piece(np.array(ridge), faces, tiles, "rough"))
     if dice.chance(0.5):
         at = dice.uniform(-0.3, 0.3) * long

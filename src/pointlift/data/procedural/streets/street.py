@@ -60,7 +60,7 @@ def make_street(
     half = dice.uniform(3.2, 5.2)
     maker.ground(dice, half)
     maker.builder.lights.append((*_sun(dice), 0.0, 0.6))
-    along = MARGIN + spacing * np.arange(poses)
+    along = MARGIN + spacing * np.arange(poses, dtype=np.float64)
     lane = -half / 2 + dice.uniform(-0.2, 0.2)
     maker.keep_free(along, lane)
     maker.traffic(dice, half)

@@ -1,4 +1,4 @@
-"""Made rooms in the official text layout of S3DIS (Armeni et al. 2016; facts 1.8, 2.7)."""
+"""Made rooms in the official text layout of S3DIS (Armeni et al. 2016)."""
 
 from __future__ import annotations
 

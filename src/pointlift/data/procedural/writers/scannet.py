@@ -1,4 +1,4 @@
-"""Made rooms in the layout of ScanNet v2 (Dai et al. 2017; facts 2.5, 2.6)."""
+"""Made rooms in the layout of ScanNet v2 (Dai et al. 2017)."""
 
 from __future__ import annotations
 

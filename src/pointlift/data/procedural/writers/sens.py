@@ -1,4 +1,4 @@
-"""RGB-D frames as ScanNet's .sens stream, and as its tools export them (facts 2.5, anchors B2)."""
+"""RGB-D frames as ScanNet's .sens stream, and as its tools export them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Made streets in the layout of SemanticKITTI (Behley et al. 2019; facts 1.9)."""
+"""Made streets in the layout of SemanticKITTI (Behley et al. 2019)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Made rooms in the layout that VoteNet extracts from SUN RGB-D (Qi et al. 2019; facts 2.8)."""
+"""Made rooms in the layout that VoteNet extracts from SUN RGB-D (Qi et al. 2019)."""
 
 from __future__ import annotations
 
