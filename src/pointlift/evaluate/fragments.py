@@ -3,7 +3,7 @@
 By default a scene is voxelized once and all points of a voxel share its answer (the inverse map), which costs
 one forward. Two dearer protocols of the field are here, built lazily, a piece at a time:
 
-fragments (Pointcept, anchors A2): as many as the fullest voxel has points
+fragments (Pointcept): as many as the fullest voxel has points
     fragment k has one point of every voxel: its k-th, or where it has fewer, one of those that came before
     every point is answered in exactly one fragment
 variants: the scene scaled, mirrored and turned; the mean over them of the softmax is the answer
