@@ -15,7 +15,8 @@ Part = tuple[str, Values]
 
 # of the groups' dataclasses; most are without consequence where a recipe does not name them
 OPTIM: Values = {
-    "optimizer": "sgd", "momentum": 0.9, "nesterov": False, "dampening": 0.0, "warmup_steps": 0, "weight_decay": 1e-4, "label_smoothing": 0.0, "smoothing": "all",
+    "optimizer": "sgd", "momentum": 0.9, "nesterov": False, "dampening": 0.0, "warmup_steps": 0,
+    "weight_decay": 1e-4, "label_smoothing": 0.0, "smoothing": "all",
     "final_lr": 0.0, "decay_factor": 0.7, "decay_epochs": 21, "bn_momentum": None, "bn_decay": None,
     "bn_floor": None,
 }  # fmt: skip

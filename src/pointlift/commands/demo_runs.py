@@ -11,15 +11,14 @@ import contextlib
 import io
 import logging
 import multiprocessing
-import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, Protocol, cast
 
 import torch
 
@@ -40,11 +39,11 @@ from pointlift.report.tables import read_rows
 from pointlift.runs.folder import RunFolder
 from pointlift.runs.result import RunResult
 from pointlift.runs.run import run
-from pointlift.system.atomic import atomic_write
+from pointlift.system.atomic import copy_whole
 from pointlift.system.environment import available_cores
 from pointlift.system.processes import end_with_parent, interrupts_held
 
-__all__ = ["DEFAULT_REGIMES", "Job", "run_demo"]
+__all__ = ["DEFAULT_REGIMES", "DemoJob", "Job", "check_demo", "demo_workers", "run_demo", "train_jobs"]
 
 DEFAULT_REGIMES = ("io", "io+bn", "all", "scratch")
 # image network, what its weights were trained on, and what raises where they are missing, by --weights
@@ -59,9 +58,31 @@ POOL = 3  # as many examples per class and shot are made, so that seeds draw dif
 MAX_WORKERS = 4  # each holds its own copy of torch
 
 
+class DemoJob(Protocol):
+    """A run of a demo; hashable, and picklable for worker processes.
+
+    measured: what its line says, and the column of metrics.csv that it is.
+    """
+
+    measured: ClassVar[tuple[str, str]]
+
+    @property
+    def regime(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def threads(self) -> int | None: ...
+    def run(self) -> RunResult:
+        """Train, go on with an interrupted run, or return the result of a finished one."""
+
+
 @dataclass(frozen=True)
 class Job:
-    """One run of the demo."""
+    """One run of the demo of objects."""
+
+    measured: ClassVar[tuple[str, str]] = ("accuracy", "val_accuracy")
 
     regime: str
     seed: int
@@ -95,14 +116,14 @@ def run_demo(
     replaced by random ones.
     """
     chosen = tuple(dict.fromkeys(regimes or DEFAULT_REGIMES))
-    _check(chosen, seeds=seeds, shots=shots, epochs=epochs, test_per_class=test_per_class)
+    check_demo(chosen, seeds=seeds, shots=shots, epochs=epochs, test_per_class=test_per_class)
     image, seen, check = IMAGES[weights]
     check()
     started = time.perf_counter()
     folder = Path(out)
     data = _data(folder, shots, test_per_class)
     runs = [(regime, seed) for seed in range(seeds) for regime in chosen]
-    workers = min(len(runs), available_cores(), MAX_WORKERS) if workers is None else workers
+    workers = demo_workers(len(runs)) if workers is None else workers
     threads = 1 if workers > 1 else None
     runs_in = "runs" if weights == "fractals" else f"runs_{weights}"
     jobs = [
@@ -118,9 +139,9 @@ def run_demo(
         f"{len(jobs)} runs of {epochs} epochs in {workers} process{'es' if workers > 1 else ''}; "
         "the first waits for its kernels\n"
     )
-    outcomes = _train(jobs, workers)
+    outcomes = train_jobs(jobs, workers)
     results = DemoResults(folder, chosen, outcomes, shots, test_per_class, data, image, seen)
-    _copy(results.showcase.result.checkpoint, folder / "model.safetensors")
+    copy_whole(results.showcase.result.checkpoint, folder / "model.safetensors")
     write_csv(folder / "results.csv", *results.rows_per_run())
     write_demo_report(results)
     print()
@@ -136,7 +157,13 @@ def run_demo(
     return 0
 
 
-def _check(regimes: tuple[str, ...], **counts: int) -> None:
+def demo_workers(runs: int) -> int:
+    """Processes for so many runs."""
+    return min(runs, available_cores(), MAX_WORKERS)
+
+
+def check_demo(regimes: tuple[str, ...], **counts: int) -> None:
+    """Raises ValueError for an unknown regime, or a count below 1."""
     unknown = [r for r in regimes if r not in REGIMES]
     if unknown:
         raise ValueError(f"--regimes names {unknown[0]}, expected some of {', '.join(REGIMES)}")
@@ -156,15 +183,16 @@ def _data(folder: Path, shots: int, test_per_class: int) -> DataConfig:
     )
 
 
-def _train(jobs: list[Job], workers: int) -> list[RunOutcome]:
+def train_jobs(jobs: Sequence[DemoJob], workers: int) -> list[RunOutcome]:
     """Outcomes in the order of the jobs; every finished run prints a line."""
-    found: dict[Job, RunOutcome] = {}
+    found: dict[DemoJob, RunOutcome] = {}
     started = time.perf_counter()
 
-    def finished(job: Job, outcome: RunOutcome) -> None:
+    def finished(job: DemoJob, outcome: RunOutcome) -> None:
         found[job] = outcome
-        accuracy = 100 * outcome.result.metrics["val_accuracy"]
-        line = f"[{len(found):>2}/{len(jobs)}] {job.regime:<8} seed {job.seed}: accuracy {accuracy:5.1f} %"
+        name, column = job.measured
+        value = 100 * outcome.result.metrics[column]
+        line = f"[{len(found):>2}/{len(jobs)}] {job.regime:<8} seed {job.seed}: {name} {value:5.1f} %"
         print(
             f"{line}, trained {outcome.share:6.2f} % of the network   ({time.perf_counter() - started:.0f} "
             "s)",
@@ -203,7 +231,7 @@ def _train(jobs: list[Job], workers: int) -> list[RunOutcome]:
     return [found[job] for job in jobs]
 
 
-def train_one(job: Job) -> RunOutcome:
+def train_one(job: DemoJob) -> RunOutcome:
     """One run, quietly; also what a worker process executes."""
     if job.threads is not None:
         torch.set_num_threads(job.threads)
@@ -237,9 +265,3 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels):
             logger.setLevel(level)
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file so that the target is whole or as it was."""
-    with atomic_write(target) as temporary:
-        shutil.copyfile(source, temporary)

@@ -47,8 +47,8 @@ class SceneSplits:
 
     @cached_property
     def neutral(self) -> dict[str, float]:
-        """What stands in for a column that a cloud lacks: grey, no normal, the mean intensity of some training
-        scenes.
+        """What stands in for a column that a cloud lacks: grey, no normal, the mean intensity of some
+        training scenes.
         """
         values = {name: NEUTRAL[name] for name in self.train.columns}
         if "intensity" in values:
@@ -119,8 +119,8 @@ def load_scenes(config: SceneDataConfig, seed: int) -> SceneSplits:
     judged = open_scenes(config.source, evaluated, config.columns, draw)
     if not len(train) or not len(judged):
         raise DataError(
-            f"{config.source}: {len(train)} scenes to train on and {len(judged)} in the split {evaluated}, at "
-            "least one of each is expected"
+            f"{config.source}: {len(train)} scenes to train on and {len(judged)} in the split {evaluated}, "
+            "at least one of each is expected"
         )
     if train.classes != judged.classes:
         raise DataError(f"{config.source}: the splits train and {evaluated} have different classes")
@@ -140,9 +140,9 @@ def load_scenes(config: SceneDataConfig, seed: int) -> SceneSplits:
     if config.in_memory:
         train, judged = train.in_memory(), judged.in_memory()
         held = None if held is None else held.in_memory()
-    return SceneSplits(
-        train, judged if held is None else held, None if held is None else judged, evaluated, draw
-    )
+    if held is None:
+        return SceneSplits(train, judged, None, evaluated, draw)
+    return SceneSplits(train, held, judged, evaluated, draw)
 
 
 def scene_preparation(config: SceneDataConfig, training: bool, columns: tuple[str, ...]) -> Compose:

@@ -93,15 +93,16 @@ class OptimConfig:
     def _check_momentum(self) -> None:
         if not 0 <= self.dampening < 1 or (self.nesterov and (self.dampening or not self.momentum)):
             raise ValueError(
-                f"optim: got nesterov={self.nesterov}, momentum={self.momentum} and dampening={self.dampening}; "
-                "expected 0 <= dampening < 1, and with nesterov a momentum and no dampening."
+                f"optim: got nesterov={self.nesterov}, momentum={self.momentum} and "
+                f"dampening={self.dampening}; expected 0 <= dampening < 1, and with nesterov a momentum and "
+                "no dampening."
             )
         if self.optimizer != "sgd" and (self.nesterov or self.dampening):
             raise ValueError(f"optim: nesterov and dampening are of sgd, got optimizer {self.optimizer}.")
         if self.warmup_steps < 0 or (self.warmup_steps and self.schedule == "plateau"):
             raise ValueError(
-                f"optim: warmup_steps is {self.warmup_steps} with schedule {self.schedule}, expected 0 or more, "
-                "and 0 with plateau."
+                f"optim: warmup_steps is {self.warmup_steps} with schedule {self.schedule}, expected 0 or "
+                "more, and 0 with plateau."
             )
 
     def _check_statistics(self) -> None:
@@ -182,10 +183,11 @@ def lr_factor(
 ) -> float:
     """What the learning rate is multiplied by before optimizer step `step` (from 0) of `total_steps`.
 
-    "cosine" ends at `floor` after the last step, and so does "poly", (1 - step / steps) ** 0.9. "step" is a tenth from a third of them on, a hundredth from
-    two thirds on. "decay" multiplies by decay[0] after every decay[1] epochs and stops at `floor`
-    (RS-CNN, facts 5.4). "released" is the closed form of CosineAnnealingLR(T_max=epochs) stepped once per
-    iteration, as the released training code does (facts, trap T1).
+    "cosine" ends at `floor` after the last step, and so does "poly", (1 - step / steps) ** 0.9. "step" is a
+    tenth from a third of them on, a hundredth from two thirds on. "decay" multiplies by decay[0] after every
+    decay[1] epochs and stops at `floor` (RS-CNN, facts 5.4). "released" is the closed form of
+    CosineAnnealingLR(T_max=epochs) stepped once per iteration, as the released training code does (facts,
+    trap T1).
     """
     if schedule in ("constant", "plateau"):
         return 1.0

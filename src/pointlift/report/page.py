@@ -118,8 +118,8 @@ class Report:
         up_axis: str = "y",
         max_points: int = 20_000,
     ) -> Report:
-        """Viewers side by side that move together, one for each heading: the i-th clouds of all of them are shown
-        at the same time.
+        """Viewers side by side that move together, one for each heading: the i-th clouds of all of them are
+        shown at the same time.
 
         Raises:
             ValueError: no headings, different numbers of clouds, and what `cloud_viewer` refuses.

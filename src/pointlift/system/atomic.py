@@ -60,6 +60,12 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def copy_whole(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Copy a file so that the target is whole or as it was."""
+    with atomic_write(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Write plain values as JSON, as ``atomic_write`` does.
     Raises ValueError for NaN, which JSON does not have.

@@ -9,6 +9,7 @@ import numpy as np
 
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.scene_features import columns_of
+from pointlift.evaluate.scenes import SceneResult
 from pointlift.report import Report, ViewCloud
 from pointlift.report.plots import confusion_matrix, training_curves
 from pointlift.report.tables import read_rows
@@ -17,7 +18,7 @@ from pointlift.tasks.report import RunSummary
 if TYPE_CHECKING:
     from pointlift.tasks.segment import Segment
 
-__all__ = ["add_scenes"]
+__all__ = ["add_measurements", "add_scenes", "scene_views"]
 
 SHOWN = 4  # scenes in the viewers
 VERDICTS = ("right", "wrong")
@@ -42,19 +43,22 @@ def add_scenes(report: Report, summary: RunSummary, task: Segment) -> None:
         "mIoU %": {"": [[100 * r.get("val_miou", float("nan")) for r in epochs]]},
     }
     report.figure(training_curves(panels, None, "mIoU %"), "mIoU on scenes that are not trained on.")
-    report.section("Classes").table(*total.table())
+    order = add_measurements(report, total, rows)
+    views = scene_views(task, judged, order[:SHOWN])
+    report.cloud_viewers(views, "Truth, prediction and errors; drag one and all turn.", "z")
+
+
+def add_measurements(report: Report, total: SceneResult, rows: list[dict[str, Any]]) -> list[int]:
+    """IoU of every class, the confusion, and a table of the scenes; gives their numbers, worst first."""
+    report.section("Classes").text(total.summary()).table(*total.table())
     report.figure(confusion_matrix(total.confusion, total.names), "Rows are the true classes.")
     order = sorted(range(len(rows)), key=lambda i: rows[i]["miou"])
     report.section("Scenes").table(
         ["scene", "points", "mIoU %", "points %"],
-        [
-            [rows[i]["scene"], rows[i]["points"], 100 * rows[i]["miou"], 100 * rows[i]["accuracy"]]
-            for i in order
-        ],
+        [[r["scene"], r["points"], 100 * r["miou"], 100 * r["accuracy"]] for r in (rows[i] for i in order)],
         "Worst first.",
     )
-    views = scene_views(task, judged, order[:SHOWN])
-    report.cloud_viewers(views, "Truth, prediction and errors; drag one and all turn.", "z")
+    return order
 
 
 def scene_views(task: Segment, judged: CloudDataset, indices: list[int]) -> dict[str, list[ViewCloud]]:

@@ -17,8 +17,8 @@ def tile_rows(
     size: float,  # edge of a tile, in the units of xyz
     halo: float,  # how far a tile sees beyond its edge
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]]:
-    """Per tile of the ground plane (x, y) that has points: the rows (n,) of the points within it and its halo,
-    ascending, and which of them (n,) are the tile's own. Every point is some tile's own exactly once.
+    """Per tile of the ground plane (x, y) that has points: the rows (n,) of the points within it and its
+    halo, ascending, and which of them (n,) are the tile's own. Every point is some tile's own exactly once.
 
     Raises ValueError for a size that is not positive, or a negative halo.
     """

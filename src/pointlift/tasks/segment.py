@@ -72,9 +72,9 @@ class ScenePrediction(Prediction):
 class Segment(Task):
     """The class of every point.
 
-    A scene of more than `MOST` points is seen in tiles with a halo, as is one where `tile` is set; every point
-    is answered once. Columns that the network was trained with and a cloud lacks are filled with the neutral
-    values of the checkpoint, which `filled` names.
+    A scene of more than `MOST` points is seen in tiles with a halo, as is one where `tile` is set; every
+    point is answered once. Columns that the network was trained with and a cloud lacks are filled with the
+    neutral values of the checkpoint, which `filled` names.
 
     Attributes:
         tile: edge of the tiles in metres; None: the whole scene where it fits.
@@ -90,8 +90,8 @@ class Segment(Task):
         stored = predictor.metadata
         if "point_features" not in stored:
             raise ValueError(
-                "the checkpoint tells no classes of points apart, expected one that method scene_segmentation "
-                "wrote"
+                "the checkpoint tells no classes of points apart, expected one that the method "
+                "scene_segmentation wrote"
             )
         self.names: tuple[str, ...] = tuple(stored["classes"])
         self.palette: Float32 = np.asarray(stored["colors"], dtype=np.float32)
@@ -144,8 +144,8 @@ class Segment(Task):
             self._said.update(new)
             values = ", ".join(f"{name} ({self.neutral.get(name, 0.0):g})" for name in new)
             warn(
-                f"{cloud.path} has no {' and no '.join(new)}, which the network was trained with; filled with "
-                f"the neutral value: {values}. Expect less of the answers."
+                f"{cloud.path} has no {' and no '.join(new)}, which the network was trained with; filled "
+                f"with the neutral value: {values}. Expect less of the answers."
             )
 
     def labels(self, sample: Sample) -> npt.NDArray[np.int64]:
@@ -226,8 +226,8 @@ class Segment(Task):
     def check_embed(self, per: Literal["cloud", "point"]) -> None:
         if per == "cloud":
             raise ValueError(
-                f"{self.predictor.checkpoint} is a network of scenes, which has no features of a whole cloud: "
-                "use --per point (from Python: per='point'), or a classifier's checkpoint"
+                f"{self.predictor.checkpoint} is a network of scenes, which has no features of a whole "
+                "cloud: use --per point (from Python: per='point'), or a classifier's checkpoint"
             )
 
     def embed(self, cloud: PointFile, per: Literal["cloud", "point"] = "cloud") -> Float32:

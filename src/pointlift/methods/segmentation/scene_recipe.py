@@ -149,7 +149,8 @@ class SceneSegmentation(Experiment):
     def summary(self, result: Any) -> str:
         # without held-out scenes every epoch is evaluated on the split that results are told of
         metrics, split = result.metrics, "test" if "test_miou" in result.metrics else "val"
-        said = f"mIoU {100 * metrics[f'{split}_miou']:.1f} %, {100 * metrics[f'{split}_accuracy']:.1f} % of points"
+        miou, points = 100 * metrics[f"{split}_miou"], 100 * metrics[f"{split}_accuracy"]
+        said = f"mIoU {miou:.1f} %, {points:.1f} % of points"
         line = f"{said} on the whole scenes that were not trained on, after the last epoch"
         if split == "test" and "test_miou" in result.best:
             best = result.best
