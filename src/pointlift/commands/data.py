@@ -16,6 +16,7 @@ __all__ = ["data_check", "data_list", "data_prepare"]
 PER_FILE = 2048
 SHAPES = {"train": 40, "test": 20}  # objects per class of the embedded shapes, where the source does not say
 CHECK_FAILED = 1
+SHOWN = 10  # warnings
 UP = "y"  # in ModelNet's h5 layout
 
 
@@ -35,21 +36,34 @@ def data_list() -> int:
     return 0
 
 
-def data_check(source: str) -> int:
+def data_check(source: str, *, voxel: float = 0.05) -> int:
     """Say whether a data source is complete and readable: files, classes, splits, labels, coordinates.
 
     Args:
-        source: e.g. modelnet:FOLDER, folder:FOLDER or procedural:shapes.
+        source: e.g. modelnet:FOLDER, folder:FOLDER or procedural:shapes; of scenes s3dis:FOLDER or scenes:FOLDER.
+        voxel: side of a voxel in metres at which scenes are looked at, for advice on it.
 
     Examples:
         pointlift data check folder:my_scans
         pointlift data check modelnet:DIR
+        pointlift data check scenes:my_rooms --voxel 0.02
     """
     from pointlift.data.check import check_dataset
+    from pointlift.data.scene_check import check_scenes
 
-    report = check_dataset(source)
+    report = check_scenes(source, voxel) if _is_of_scenes(source) else check_dataset(source)
     print(report.render())
     return 0 if report.ok else CHECK_FAILED
+
+
+def _is_of_scenes(source: str) -> bool:
+    from pointlift.data.errors import DataError
+    from pointlift.data.sources.open import parse_source
+
+    try:
+        return parse_source(source).spec.kind == "scene"
+    except DataError:  # which the check reports
+        return False
 
 
 def data_prepare(
@@ -59,26 +73,34 @@ def data_prepare(
     layout: Literal["modelnet-h5", "off", "shapenetpart"] = "modelnet-h5",
     points: int = 2048,
     seed: int = 0,
+    workers: int = 1,
 ) -> int:
-    """Write a data source in another layout: your folder of meshes and clouds as one h5, or the embedded
-    shapes as any dataset.
+    """Write a data source in another layout: your folder of meshes and clouds as one h5, the embedded
+    shapes as any dataset, or scenes as arrays that open at once.
+
+    Scenes are written whole, in Pointcept's layout, whatever --layout and --points say; started again, it goes
+    on where it was interrupted.
 
     Args:
-        source: folder:FOLDER or procedural:shapes.
+        source: folder:FOLDER or procedural:shapes; of scenes s3dis:FOLDER, scenes:FOLDER and so on.
         out: the folder to write.
-        layout: how it is laid out on disk.
+        layout: how objects are laid out on disk.
         points: points per object.
         seed: of the sampled points.
+        workers: processes that prepare scenes.
 
     Examples:
         pointlift data prepare folder:my_meshes --out my_h5
         pointlift data prepare procedural:shapes --layout off --out shapes
+        pointlift data prepare s3dis:DIR --out s3dis_arrays --workers 8
     """
     from pointlift.data.errors import DataError
     from pointlift.data.procedural.writers.objects import write_modelnet_h5, write_off, write_shapenetpart
     from pointlift.data.sources.open import parse_source
 
     spec, place, options = parse_source(source)
+    if spec.kind == "scene":
+        return _prepare_scenes(source, out, workers)
     if spec.name == "procedural":
         if place != "shapes":
             raise DataError(f"unknown procedural dataset {place!r}, 'shapes' is expected (procedural:shapes)")
@@ -104,6 +126,24 @@ def data_prepare(
         )
     if layout != "shapenetpart":
         print(f"next: pointlift data check modelnet:{out}")
+    return 0
+
+
+def _prepare_scenes(source: str, out: str, workers: int) -> int:
+    from pointlift.data.scene_preparation import prepare_scenes
+
+    done = prepare_scenes(source, out, workers)
+    for split, points in done.points.items():
+        skipped = f", {done.skipped[split]} were there already" if done.skipped[split] else ""
+        print(f"{split}: {done.written[split]} scenes written{skipped}, {points:,} points, read back and right")
+    for sentence in done.told[:SHOWN]:
+        print(f"warning: {sentence}")
+    if len(done.told) > SHOWN:
+        print(f"warning: {len(done.told) - SHOWN} more of this kind")
+    empty = [name for name, count in done.counts.items() if not count]
+    if empty:
+        print(f"no point is {', '.join(empty)}")
+    print(f"next: pointlift data check pointcept:{out}")
     return 0
 
 

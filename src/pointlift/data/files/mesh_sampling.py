@@ -6,7 +6,7 @@ from typing import overload
 
 import numpy as np
 
-__all__ = ["blend_corners", "face_areas", "face_normals", "has_surface", "sample_surface"]
+__all__ = ["blend_corners", "face_areas", "face_normals", "has_surface", "sample_surface", "vertex_normals"]
 
 
 def _checked(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -66,6 +66,28 @@ def face_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     cross = _cross(vertices, faces)
     length = np.linalg.norm(cross, axis=1, keepdims=True)
     normals: np.ndarray = np.divide(cross, length, out=np.zeros_like(cross), where=length > 0)
+    return normals
+
+
+def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Unit normal at every vertex: the mean of those of its triangles, weighted by area.
+
+    Args:
+        vertices: (V, 3) positions.
+        faces: (F, 3) vertex indices.
+
+    Returns:
+        (V, 3) float64; the zero vector at vertices of no triangle.
+
+    Raises:
+        ValueError: for arrays of other shapes or indices outside the vertices.
+    """
+    vertices, faces = _checked(vertices, faces)
+    cross = np.repeat(_cross(vertices, faces), 3, axis=0)
+    corners = faces.reshape(-1)
+    total = np.stack([np.bincount(corners, cross[:, i], len(vertices)) for i in range(3)], axis=1)
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    normals: np.ndarray = np.divide(total, length, out=np.zeros_like(total), where=length > 0)
     return normals
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,8 @@ class PointFile:
         origin: ``(3,)`` float64 whole numbers. Zero, unless the coordinates are so far from zero (survey
             coordinates of .las files) that float32 could not tell neighbouring points apart; ``xyz + origin``
             are the file's coordinates.
+        columns: ``{name: (N,) numbers}`` of the file's further columns that have names, unchecked, see
+            :class:`~pointlift.data.files.formats.content.FileContent`; of sampled meshes none.
     """
 
     path: str
@@ -105,6 +107,7 @@ class PointFile:
     features: Float32 | None = None
     from_mesh: bool = False
     origin: Origin = (0.0, 0.0, 0.0)
+    columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.xyz)
@@ -233,6 +236,7 @@ def read_points(
         cloud.xyz.astype(np.float32),
         from_mesh=content.faces is not None,
         origin=origin,
+        columns=cloud.columns,
         **columns,
     )
 
@@ -341,7 +345,8 @@ def _without(content: FileContent, names: list[str]) -> FileContent:
 
 def _take(cloud: FileContent, rows: npt.NDArray[np.int64]) -> FileContent:
     beside = {n: None if getattr(cloud, n) is None else getattr(cloud, n)[rows] for n in FEATURE_SOURCES}
-    return replace(cloud, xyz=cloud.xyz[rows], **beside)
+    named = {n: values[rows] for n, values in cloud.columns.items()}
+    return replace(cloud, xyz=cloud.xyz[rows], columns=named, **beside)
 
 
 def _sampled(

@@ -7,6 +7,11 @@ SOURCES: dict[str, str] = {
     "shapenetpart": "pointlift.data.sources.shapenetpart:SPEC",
     "meshes": "pointlift.data.sources.mesh_folder:SPEC",
     "folder": "pointlift.data.sources.folder:SPEC",
+    "s3dis": "pointlift.data.sources.s3dis:SPEC",
+    "semantickitti": "pointlift.data.sources.semantickitti:SPEC",
+    "scannet": "pointlift.data.sources.scannet:SPEC",
+    "pointcept": "pointlift.data.sources.pointcept:SPEC",
+    "scenes": "pointlift.data.sources.scene_folder:SPEC",
     "pixels": "pointlift.data.sources.pixels:SPEC",
 }
 """The records by name, in the order in which folders are recognised and datasets listed;

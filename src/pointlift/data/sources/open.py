@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -74,9 +75,10 @@ class Source(NamedTuple):
         folder = self.spec.place == "<folder>"
         title = _described(self.spec.name, layout) if folder else f"{self.spec.name}:{self.place}"
         read, place = _layout(self.spec, layout).read, self.root if folder else self.place
-        dataset: CloudDataset = call_reader(
-            read, title, options, place, {"split": split, "n_points": n_points}, {"seed": seed}
-        )
+        fixed: dict[str, Any] = {"split": split, "n_points": n_points}
+        if self.spec.kind == "scene" and "n_points" not in inspect.signature(read).parameters:
+            del fixed["n_points"]  # scenes are whole, crops of them are a transform
+        dataset: CloudDataset = call_reader(read, title, options, place, fixed, {"seed": seed})
         return dataset.in_memory() if in_memory else dataset
 
 
@@ -129,6 +131,9 @@ def open_dataset(
             * ``meshes:<folder>`` - a folder per class of the user's own meshes, which are sampled,
               and can be rendered;
             * ``folder:<folder>`` - a folder per class of the user's own files;
+            * ``s3dis:<folder>``, ``semantickitti:<folder>``, ``scannet:<folder>``, ``pointcept:<folder>`` -
+              labelled scenes, whole: ``n_points`` does nothing;
+            * ``scenes:<folder>`` - the user's own scans, labelled or not;
             * ``pixels:<image source>`` - every image a cloud of its pixels, see
               :func:`pointlift.data.sources.pixels.read_pixels`;
             * ``<folder>`` - one of the datasets or a folder per class: which, is detected and logged;
@@ -237,8 +242,8 @@ def parse_source(source: str) -> Source:
 
 def detect_source(root: Path) -> str:
     """What a folder is: ``"modelnet (h5)"``, ``"modelnet (txt)"``, ``"modelnet (off)"``,
-    ``"scanobjectnn (h5)"``, ``"scanobjectnn (raw)"``, ``"scanobjectnn (h5 and raw)"``, ``"shapenetpart"`` or
-    ``"folder"``.
+    ``"scanobjectnn (h5)"``, ``"scanobjectnn (raw)"``, ``"scanobjectnn (h5 and raw)"``, ``"shapenetpart"``,
+    ``"s3dis"``, ``"semantickitti"``, ``"scannet"``, ``"pointcept"`` or ``"folder"``.
 
     Raises:
         MissingDataError: no such folder.
@@ -280,7 +285,9 @@ def available_splits(source: str) -> tuple[str, ...]:
     """
     found = parse_source(source)
     splits = found.spec.splits
-    return splits if isinstance(splits, tuple) else splits(found.place)
+    if isinstance(splits, tuple):
+        return splits
+    return splits(str(found.root) if found.spec.place == "<folder>" else found.place)
 
 
 def describe_datasets() -> tuple[KnownDataset, ...]:

@@ -33,6 +33,12 @@ POINTS = (
 NORMALS = ("normals", "normal")
 COLORS = ("colors", "color", "rgb")
 FEATURES = ("features", "feature", "feat")
+LABELS = (
+    "label", "labels", "class", "classes", "classification", "semantic", "semantics", "semantic_label",
+    "semantic_labels", "semantic_gt", "segment", "segments", "sem", "instance", "instances", "instance_label",
+    "intensity", "strength", "remission",
+)  # fmt: skip
+"""Arrays of a number per point that are read beside the points, by their names."""
 AXES = ("x", "y", "z")
 # what numpy, zipfile and h5py raise besides (numpy parses the header of an array as a Python literal)
 DAMAGED_ARRAY = (*DAMAGED, tokenize.TokenError, zipfile.BadZipFile)
@@ -166,7 +172,8 @@ def _wanted(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
     if having:
         group, points = next(iter(having.items()))
         beside = [groups[group][n] for n in NORMALS + COLORS + FEATURES if n in groups[group]]
-        return [points[0], *beside]
+        numbers = [groups[group][n] for n in LABELS if n in groups[group]]
+        return [points[0], *beside, *(n for n in numbers if _per_point(shapes[n], shapes[points[0]]))]
     for names in groups.values():
         if all(axis in names and len(shapes[names[axis]]) == 1 for axis in AXES):
             alike = [n for n in names.values() if shapes[n] == shapes[names["x"]]]
@@ -177,6 +184,11 @@ def _wanted(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
         f"{path}: holds {listed}; which one has the points is unclear, "
         f"rename it to one of {', '.join(POINTS[:7])}"
     )
+
+
+def _per_point(shape: tuple[int, ...], points: tuple[int, ...]) -> bool:
+    """Whether an array has one number for every point of one cloud, not one for every cloud of a stack."""
+    return len(points) == 2 and shape in ((points[0],), (points[0], 1))
 
 
 def _reason(error: BaseException) -> str:
@@ -212,12 +224,14 @@ def _named(path: Path, arrays: dict[str, npt.NDArray[Any]], index: int | None) -
         return _numeric(path, array)
 
     normals, colors, features = beside(NORMALS, 3), beside(COLORS, 3), beside(FEATURES, None)
+    numbers = {n: _numeric(path, lowered[n]).reshape(-1) for n in LABELS if n in lowered and n != key}
     return FileContent(
         content.xyz,
         None,
         content.normals if normals is None else normals.astype(np.float64),
         content.colors if colors is None else scale_colors(colors),
         content.features if features is None else features.astype(np.float64),
+        {**content.columns, **numbers},
     )
 
 

@@ -96,7 +96,9 @@ def from_named(
         colors = scale_colors(np.stack([columns[n] for n in found], axis=1))
         used |= {*found}
     rest = [n for n in columns if n not in used and n not in words]
-    return FileContent(xyz, None, normals, colors, _side_by_side(columns, rest) if rest else None)
+    further = {plain_name(n): np.asarray(columns[n]) for n in reversed(rest)}
+    features = _side_by_side(columns, rest) if rest else None
+    return FileContent(xyz, None, normals, colors, features, dict(reversed(further.items())))
 
 
 def _first(names: Mapping[str, str], known: tuple[Triple, ...]) -> list[str] | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ class FileContent:
         normals: ``(N, 3)`` or None.
         colors: ``(N, 3)`` in 0-1, or None.
         features: ``(N, C)`` columns that have no meaning known to pointlift, or None.
+        columns: ``{name: (N,) numbers}`` in the types of the file: its further columns, by names such as
+            ``"intensity"``, ``"label"``, ``"classification"``, in lower case; ``"column 4"`` and so on,
+            counted from 1, where a table has none. Most are features too.
     """
 
     xyz: Floats
@@ -44,6 +48,7 @@ class FileContent:
     normals: Floats | None = None
     colors: Floats | None = None
     features: Floats | None = None
+    columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
 
 def fan_triangles(corners: Ints, counts: Ints) -> Ints:
@@ -106,7 +111,8 @@ def from_columns(path: Path, table: Floats) -> FileContent:
     xyz, rest = table[:, :3], table[:, 3:]
     known = rest[np.isfinite(rest).all(axis=1)]
     if rest.shape[1] != 3 or not len(known):
-        return FileContent(xyz, features=rest if rest.shape[1] else None)
+        placed = {f"column {i}": column for i, column in enumerate(rest.T, 4)}
+        return FileContent(xyz, features=rest if rest.shape[1] else None, columns=placed)
     lengths = np.linalg.norm(known, axis=1)
     if np.mean(np.abs(lengths - 1) < 0.02) > 0.95:
         return FileContent(xyz, normals=rest)

@@ -54,7 +54,8 @@ def read_bin(path: Path) -> FileContent:
     rest = table[:, 3:]
     if columns == 6:
         return FileContent(table[:, :3], colors=scale_colors(rest))
-    return FileContent(table[:, :3], features=rest if rest.shape[1] else None)
+    named = dict(zip(("intensity", "ring"), values.reshape(-1, columns)[:, 3:].T))
+    return FileContent(table[:, :3], features=rest if rest.shape[1] else None, columns=named)
 
 
 def _likeliest(values: npt.NDArray[np.float32], possible: list[int]) -> tuple[int, bool]:

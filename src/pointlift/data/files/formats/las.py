@@ -17,12 +17,13 @@ from pointlift.data.files.formats.raw import DAMAGED, read_bytes
 
 __all__ = ["read_las"]
 
+FURTHER = ("intensity", "classification", "return_number", "number_of_returns")
 BLOCK = 100_000  # points decompressed at a time: a damaged count of points asks for no memory
 
 
 def read_las(path: Path) -> FileContent:
     """Read ``.las`` and ``.laz``: coordinates with scale and offset applied, colours where present,
-    intensity as the one feature.
+    intensity as the one feature; intensity, classification and the numbers of returns as named columns.
 
     Raises:
         DataError: laspy is not installed; empty, truncated or garbage file.
@@ -76,17 +77,18 @@ def _points(path: Path, laspy: Any, data: bytes) -> FileContent:
                     np.stack([np.asarray(points[n]) for n in ("red", "green", "blue")], axis=1)
                     if colored
                     else np.empty(0),
-                    np.asarray(points["intensity"], np.float64),
+                    *(np.asarray(points[n]) for n in FURTHER),
                 )
             )
         scale, offset = np.asarray(reader.header.scales), np.asarray(reader.header.offsets)
     if not blocks:
         return FileContent(np.empty((0, 3)))
-    stored, colors, intensity = (np.concatenate(parts) for parts in zip(*blocks))
+    stored, colors, *further = (np.concatenate(parts) for parts in zip(*blocks))
     if len(stored) < announced:
         raise DataError(f"{path}: truncated, it announces {announced} points but has {len(stored)}")
     return FileContent(
         stored * scale + offset,
         colors=scale_colors(colors.astype(np.int64)) if colored else None,
-        features=intensity[:, None],
+        features=further[0].astype(np.float64)[:, None],
+        columns=dict(zip(FURTHER, further)),
     )

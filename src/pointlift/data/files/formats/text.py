@@ -93,7 +93,10 @@ def read_pts(path: Path) -> FileContent:
     """
     content = read_text(path)
     rest = content.features
-    if rest is None or rest.shape[1] != 4 or content.colors is not None:
+    if rest is None or rest.shape[1] not in (1, 4) or content.colors is not None:
+        return content
+    content = replace(content, columns={"intensity": rest[:, 0]})
+    if rest.shape[1] == 1:
         return content
     known = rest[np.isfinite(rest).all(axis=1), 1:]
     if known.size and (known.min() < 0 or known.max() > 255):
