@@ -55,10 +55,8 @@ def test_classes_missing_from_truth_prediction_or_both_by_hand() -> None:
     assert zero.miou == pytest.approx(0.6 / 5) and zero.class_iou.tolist() == pytest.approx([0.6, 0, 0, 0, 0])
     # the released code gives a class without a true point 1, also b, which was predicted
     assert one.miou == pytest.approx((0.6 + 0 + 3) / 5) and one.absent_classes == ("b", "c", "e")
-    assert (
-        "mIoU 20.00 % over 3 of 5 classes (absent from truth and prediction, left out: c, e)"
-        in skip.summary()
-    )
+    assert "mIoU 20.00 % over 3 of 5 classes" in skip.summary()
+    assert "(absent from truth and prediction, left out: c, e)" in skip.summary()
     assert "over 5 of 5 classes (absent from truth and prediction, counted as 0: c, e)" in zero.summary()
     assert "over 5 of 5 classes (absent from truth, counted as 1: b, c, e)" in one.summary()
     assert "5 points, 1 without a class ignored" in skip.summary()
@@ -89,7 +87,7 @@ def test_round_trip_and_no_nan() -> None:
 
 def test_what_cannot_be_judged_is_refused_in_a_sentence() -> None:
     empty, one = np.zeros(0, int), np.array([0])
-    with pytest.raises(ValueError, match="none of 3 points has a true class.*evaluate on a labelled split"):
+    with pytest.raises(ValueError, match=r"none of 3 points has a true class.*evaluate on a labelled split"):
         scene_metrics([np.zeros(3, int)], [np.full(3, -1)], NAMES)
     with pytest.raises(ValueError, match="nothing to judge"):
         scene_metrics([empty], [empty], NAMES)

@@ -4,10 +4,10 @@ for every class
     IoU = |predicted and true| / |predicted or true|
 mIoU = mean over classes
 
-What becomes of a class that is absent from both prediction and truth is not agreed upon, and moves the mean by
-tens of points on small tests. "skip" leaves it out. "zero" counts it as 0, as Pointcept does. "one" is the
-released image2point code's: a class without a true point counts as 1, also where it was predicted (facts 1.8),
-so that a class that the metric ignores adds a full score.
+What becomes of a class that is absent from both prediction and truth is not agreed upon, and moves the mean
+by tens of points on small tests. "skip" leaves it out. "zero" counts it as 0, as Pointcept does. "one" is the
+released image2point code's: a class without a true point counts as 1, also where it was predicted (facts
+1.8), so that a class that the metric ignores adds a full score.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class SceneResult:
 
     Attributes:
         classes: the C names.
-        confusion: ``(C, C)`` int64 numbers of points; the row is the true class, the column the predicted one.
+        confusion: ``(C, C)`` int64 numbers of points; rows are true classes, columns predicted ones.
         ignored: points without a true class, which were not judged.
         absent: what an absent class counts as, see the module's text.
         unit: what was counted; "points", or "voxels" for a figure that is none of points.
@@ -115,7 +115,7 @@ class SceneResult:
 
     @property
     def class_accuracy(self) -> NDArray[np.float64]:
-        """``(C,)`` share of a class's points that were found; 0 for a class without true points. Never NaN."""
+        """``(C,)`` share of a class's points that were found; 0 for one without true points. Never NaN."""
         return np.asarray(np.diagonal(self.confusion) / np.maximum(self.true, 1))
 
     @property
