@@ -16,6 +16,7 @@ from pointlift.core.sparse_tensor import SparseTensor
 from pointlift.data.dataset import CloudDataset, collate
 from pointlift.data.errors import DataError
 from pointlift.data.files.points import PointFile
+from pointlift.data.files.scans import INTENSITY, scaled_intensity
 from pointlift.data.sample import Sample
 from pointlift.data.scene_clouds import open_scenes
 from pointlift.data.scene_features import COLUMNS, FrameShift, SceneFeatures
@@ -110,7 +111,7 @@ class Segment(Task):
 
     def filled(self, cloud: PointFile) -> tuple[str, ...]:
         """Which of these columns a cloud lacks."""
-        return tuple(name for name in self.columns if getattr(cloud, name, None) is None)
+        return tuple(name for name in self.columns if _column(cloud, name) is None)
 
     def doubt(self, category: str | None) -> str | None:
         return None
@@ -118,9 +119,10 @@ class Segment(Task):
     def prepare(self, cloud: PointFile) -> Sample:
         """A file's cloud as the network sees it: turned, in the scene's frame, with its features."""
         there = tuple(name for name in self.columns if name not in self.filled(cloud))
-        sample = cloud.sample(use=there)
-        xyz = turned(sample.xyz, self.predictor.up_axis, self.predictor.trained_up)
-        return self.prepare_labelled(Sample(xyz, features=sample.features, path=cloud.path), there)
+        columns = [values for name in there if (values := _column(cloud, name)) is not None]
+        features = np.concatenate(columns, axis=1) if columns else None
+        xyz = turned(cloud.xyz, self.predictor.up_axis, self.predictor.trained_up)
+        return self.prepare_labelled(Sample(xyz, features=features, path=cloud.path), there)
 
     def prepare_labelled(self, sample: Sample, columns: tuple[str, ...]) -> Sample:
         """A sample whose features are these columns as the network sees it; its labels stay."""
@@ -133,18 +135,19 @@ class Segment(Task):
         return [self._predict(cloud) for cloud in clouds]
 
     def _predict(self, cloud: PointFile) -> ScenePrediction:
-        self._say_filled(cloud)
+        self.say_filled(cloud.path, self.filled(cloud))
         return ScenePrediction(self.labels(self.prepare(cloud)), self.names, self.palette)
 
-    def _say_filled(self, cloud: PointFile) -> None:
+    def say_filled(self, path: str, filled: tuple[str, ...]) -> None:
+        """A warning of the columns that a cloud lacks, once for each of them."""
         from pointlift.tasks.files import warn
 
-        new = [name for name in self.filled(cloud) if name not in self._said]
+        new = [name for name in filled if name not in self._said]
         if new:
             self._said.update(new)
             values = ", ".join(f"{name} ({self.neutral.get(name, 0.0):g})" for name in new)
             warn(
-                f"{cloud.path} has no {' and no '.join(new)}, which the network was trained with; filled "
+                f"{path} has no {' and no '.join(new)}, which the network was trained with; filled "
                 f"with the neutral value: {values}. Expect less of the answers."
             )
 
@@ -172,6 +175,11 @@ class Segment(Task):
         for rows, own in tile_rows(sample.xyz, size, self.halo):
             out = self._run(take_points(sample, rows), low, features)
             yield rows[own], out[torch.from_numpy(own).to(out.device)]
+
+    @torch.no_grad()
+    def run_tile(self, sample: Sample, low: npt.NDArray[np.int64]) -> Tensor:
+        """(n, C) logits of a prepared piece of a scene whose lowest voxel is `low` (3,)."""
+        return self._run(sample, low, False)
 
     def _run(self, sample: Sample, low: npt.NDArray[np.int64] | None, features: bool) -> Tensor:
         """(n, C) of the points. low: the lowest voxel (3,) of the scene that these are a tile of, so that its
@@ -317,3 +325,12 @@ class Segment(Task):
 
         add_scenes(report, summary, self)
         return True
+
+
+def _column(cloud: PointFile, name: str) -> Float32 | None:
+    """(N, width) of one of COLUMNS, None where the cloud has none."""
+    if name != "intensity":
+        found: Float32 | None = getattr(cloud, name)
+        return found
+    key = next((n for n in INTENSITY if n in cloud.columns), None)
+    return None if key is None else scaled_intensity(cloud.columns[key])[:, None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import mmap
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from pointlift.data.files.formats.raw import DAMAGED
 
 __all__ = ["LasBlocks", "open_las"]
 
+WKT = 16  # the bit of the global encoding
 COLORS = ("red", "green", "blue")
 
 
@@ -29,12 +31,16 @@ class LasBlocks:
 
     Attributes:
         scale, offset: of its coordinates, (x, y, z) each.
+        projection: the records that say which coordinate system they are in, whole. wkt: whether these are
+            in the form of newer files.
     """
 
     path: Path
     estimate: int
     scale: tuple[float, float, float]
     offset: tuple[float, float, float]
+    projection: tuple[bytes, ...] = ()
+    wkt: bool = False
     measured: bool = False
 
     def blocks(self, size: int) -> Iterator[RawBlock]:
@@ -89,7 +95,21 @@ def open_las(path: Path) -> LasBlocks:
                     int(header.point_count),
                     tuple(header.scales.tolist()),
                     tuple(header.offsets.tolist()),
+                    tuple(_projection(mapped)),
+                    bool(mapped[6] & WKT),
                 )
+
+
+def _projection(data: bytes) -> Iterator[bytes]:
+    """The variable length records of the coordinate system (LAS 1.4, sections 2.5 and 3)."""
+    at, end, count = struct.unpack_from("<HII", data, 94)
+    for _ in range(count):
+        length = 54 + int(struct.unpack_from("<H", data, at + 20)[0])
+        if at + length > end:
+            return
+        if data[at + 2 : at + 18].startswith(b"LASF_Projection"):
+            yield data[at : at + length]
+        at += length
 
 
 @contextmanager

@@ -24,10 +24,10 @@ from pointlift.data.files.formats.pcd import _header as pcd_header
 from pointlift.data.files.formats.ply_elements import FORMATS, Element, Property, _typed
 from pointlift.data.files.formats.ply_elements import _header as ply_header
 from pointlift.data.files.formats.raw import parse_numbers, tell
+from pointlift.data.files.scans import INTENSITY
 
 __all__ = ["BlockSource", "Columns", "RawBlock", "open_bin", "open_npy", "open_pcd", "open_ply"]
 
-INTENSITY = ("intensity", "strength", "remission", "reflectance", "scalar_intensity")
 HEADER = 2**16  # bytes that surely hold the header of a .pcd
 LOOKED_AT = 600_000  # numbers of a .bin by which its columns are told, a multiple of 3, 4, 5 and 6
 PIECE = 2**22  # bytes of text parsed at a time

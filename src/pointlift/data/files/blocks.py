@@ -21,6 +21,7 @@ from pointlift.data.files.block_las import open_las
 from pointlift.data.files.block_rows import BlockSource, RawBlock, open_bin, open_npy, open_pcd, open_ply
 from pointlift.data.files.block_text import open_text
 from pointlift.data.files.formats.raw import tell, told_as_damaged
+from pointlift.data.files.scans import scaled_intensity
 
 __all__ = ["BLOCK", "BlockFacts", "BlockedCloud", "PointBlock", "read_whole_because"]
 
@@ -388,8 +389,8 @@ def _scaled(raw: RawBlock, divisor: float) -> Mapping[str, Float32]:
     for name, values in raw.columns.items():
         if name == "colors":
             found[name] = (values.astype(np.float64) / divisor).astype(np.float32)
-        elif name == "intensity" and values.dtype in (np.uint8, np.uint16):
-            found[name] = (values / np.float32(np.iinfo(values.dtype).max)).astype(np.float32)
+        elif name == "intensity":
+            found[name] = scaled_intensity(values)
         else:
             found[name] = values.astype(np.float32)
     return found
