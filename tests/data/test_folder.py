@@ -194,7 +194,7 @@ def test_procedural_source() -> None:
             "Princeton ModelNet page.*train_files|train_files.*Princeton ModelNet page",
         ),
         ("folder:nowhere", "train", "folder of your own files is expected"),
-        ("procedural:rooms", "train", "'shapes' is expected"),
+        ("procedural:rugs", "train", "'shapes', 'rooms' or 'streets' is expected"),
         ("procedural:shapes?train=0", "train", "empty"),
         ("procedural:shapes?train=many", "train", "whole number"),
         ("procedural:shapes?noise=loud", "train", "should be a number"),

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny_scenes import LABELS, build, scene
 
 from pointlift.data.dataset import collate
 from pointlift.data.sample import Sample
-from pointlift.methods.method import DivergenceError
 from pointlift.methods.segmentation.scenes import SceneLabelling, class_weights
+from tiny_scenes import LABELS, build, scene
 
 
 def batch(*seeds: int, part: bool = True) -> object:
@@ -82,12 +81,8 @@ def test_a_crop_without_a_class_teaches_nothing_and_one_without_labels_is_refuse
     cloud.labels["part"][:] = -1
     loss = labelling.losses(cloud)["loss"]
     loss.backward()
-    assert float(loss) == 0 and all(
+    assert float(loss.detach()) == 0 and all(
         p.grad is None or not bool(p.grad.abs().any()) for p in labelling.net.parameters()
     )
     with pytest.raises(ValueError, match="have no labels"):
         labelling.losses(batch(1, part=False))
-    with torch.no_grad():
-        labelling.net.head.bias.fill_(float("nan"))
-    with pytest.raises(DivergenceError):
-        labelling.training_step(batch(1), 0)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from resuming import StopError, rows, same, weights
-from tiny_scenes import NETWORK, SOURCE
 
 from pointlift.data.errors import DataError
 from pointlift.data.scene_clouds import load_scenes
@@ -23,6 +22,7 @@ from pointlift.models.config import ModelConfig
 from pointlift.runs.result import RunResult
 from pointlift.runs.run import run
 from pointlift.weights.checkpoints import load, read_metadata, read_weights
+from tiny_scenes import NETWORK, SOURCE
 
 DATA = SceneDataConfig(
     source=SOURCE, features=["height", "colors"], voxel_size=0.2, batch_size=2, max_voxels=10_000
@@ -98,7 +98,9 @@ def test_channels_that_do_not_fit_are_named(tmp_path: Path) -> None:
     ):
         fit(tmp_path / "run", model=replace(MODEL, in_channels=3))
     with pytest.raises(ValueError, match="features must begin with xyz"):
-        SceneSegmentation(model=ModelConfig(image_model="pointnet2-scenes"), data=DATA).network(3)
+        SceneSegmentation(
+            model=ModelConfig(image_model="pointnet2-ssg-parts", in_channels=0), data=DATA
+        ).network(3, ["height", "colors"])
 
 
 def test_workers_and_repeats_change_nothing_but_speed_and_crops(tmp_path: Path) -> None:

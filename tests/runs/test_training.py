@@ -384,8 +384,8 @@ def test_refusals(tmp_path: Path) -> None:
         fit(tmp_path / "run", trainer=replace(TRAINER, devices=4))
     with pytest.raises(ValueError, match=r"3 channels per point .* takes 4: set model\.in_channels to 3"):
         fit(tmp_path / "channels", model=replace(MODEL, in_channels=4))
-    with pytest.raises(ValueError, match=r"unknown procedural dataset 'rooms', 'shapes' is expected"):
-        fit(tmp_path / "run", data=replace(DATA, source="procedural:rooms"))
+    with pytest.raises(ValueError, match=r"unknown procedural dataset 'rugs', 'shapes', 'rooms' or"):
+        fit(tmp_path / "run", data=replace(DATA, source="procedural:rugs"))
     with pytest.raises(FileNotFoundError):
         fit(tmp_path / "run", data=replace(DATA, classes=None, source=str(tmp_path / "nothing")))
     with pytest.raises(ValueError, match="seed is -1"):

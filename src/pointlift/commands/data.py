@@ -40,7 +40,8 @@ def data_check(source: str, *, voxel: float = 0.05) -> int:
     """Say whether a data source is complete and readable: files, classes, splits, labels, coordinates.
 
     Args:
-        source: e.g. modelnet:FOLDER, folder:FOLDER or procedural:shapes; of scenes s3dis:FOLDER or scenes:FOLDER.
+        source: e.g. modelnet:FOLDER, folder:FOLDER or procedural:shapes; of scenes s3dis:FOLDER
+            or scenes:FOLDER.
         voxel: side of a voxel in metres at which scenes are looked at, for advice on it.
 
     Examples:
@@ -78,8 +79,8 @@ def data_prepare(
     """Write a data source in another layout: your folder of meshes and clouds as one h5, the embedded
     shapes as any dataset, or scenes as arrays that open at once.
 
-    Scenes are written whole, in Pointcept's layout, whatever --layout and --points say; started again, it goes
-    on where it was interrupted.
+    Scenes are written whole, in Pointcept's layout, whatever --layout and --points say; started again,
+    it goes on where it was interrupted.
 
     Args:
         source: folder:FOLDER or procedural:shapes; of scenes s3dis:FOLDER, scenes:FOLDER and so on.
@@ -103,7 +104,9 @@ def data_prepare(
         return _prepare_scenes(source, out, workers)
     if spec.name == "procedural":
         if place != "shapes":
-            raise DataError(f"unknown procedural dataset {place!r}, 'shapes' is expected (procedural:shapes)")
+            raise DataError(
+                f"unknown procedural dataset {place!r} to prepare, 'shapes' is expected (procedural:shapes)"
+            )
         train, test = (int(options.get(split, default)) for split, default in SHAPES.items())
         shapes_seed = int(options.get("seed", seed))
         if layout == "modelnet-h5":
@@ -135,7 +138,9 @@ def _prepare_scenes(source: str, out: str, workers: int) -> int:
     done = prepare_scenes(source, out, workers)
     for split, points in done.points.items():
         skipped = f", {done.skipped[split]} were there already" if done.skipped[split] else ""
-        print(f"{split}: {done.written[split]} scenes written{skipped}, {points:,} points, read back and right")
+        print(
+            f"{split}: {done.written[split]} scenes written{skipped}, {points:,} points, read back and right"
+        )
     for sentence in done.told[:SHOWN]:
         print(f"warning: {sentence}")
     if len(done.told) > SHOWN:

@@ -118,8 +118,8 @@ def _report(folder: Path, rows: list[list[Any]], outcomes: list[RunOutcome], sho
     report = Report("pointlift: an image network names what stands in a room", subtitle)
     report.text(
         "`fractal_resnet` was trained on pictures of fractals and has never seen a room. Its filters are "
-        "inflated to 3D and become the encoder of a U-Net, which learns in several regimes. **scratch** is the "
-        "same network with random filters."
+        "inflated to 3D and become the encoder of a U-Net, which learns in several regimes. **scratch** is "
+        "the same network with random filters."
     )
     note = f"Mean over {seeds} seed{'s' if seeds > 1 else ''}, on all points of the unseen rooms, last epoch."
     report.section("Result").table(HEADER, rows, note)

@@ -18,6 +18,7 @@ __all__ = ["doctor"]
 OPERATIONS = (
     "voxelize", "kernel_map", "sparse_conv", "sparse_pool", "sampling", "neighbors", "feature_neighbors",
     "neighbor_pool", "interpolate", "distances", "depth_maps", "raster",
+    "raycast",
 )  # fmt: skip
 FACTS = (
     "pointlift",

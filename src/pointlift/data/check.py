@@ -142,7 +142,9 @@ def check_dataset(source: str, n_points: int | None = None, **options: Any) -> C
     except DataError as error:
         return CheckReport(source, "cannot be opened", problems=[str(error)])
     if found.spec.kind == "scene":
-        report.problems.append(f"{source}: is of scenes, which pointlift.data.scene_check.check_scenes checks")
+        report.problems.append(
+            f"{source}: is of scenes, which pointlift.data.scene_check.check_scenes checks"
+        )
         return report
     seen: dict[bytes, tuple[str, str]] = {}
     for split in splits:

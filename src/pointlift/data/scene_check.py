@@ -97,7 +97,9 @@ class SceneCheck:
             columns = ", ".join(part.columns) or "coordinates alone"
             lines.append(f"  {part.split}: {part.scenes} scenes, {part.points:,} points, {columns}")
             lines.append(f"    points per scene   {_range(part.size, ',.0f')}")
-            lines.append(f"    extent             {_range(part.extent, '.3g')} m, {_range(part.height, '.3g')} m high")
+            lines.append(
+                f"    extent             {_range(part.extent, '.3g')} m, {_range(part.height, '.3g')} m high"
+            )
             lines.append(f"    voxels at {self.voxel:g} m   {_range(part.voxels, ',.0f')}")
             lines.append(f"    points per voxel   {_range(part.density, '.3g')}")
             lines.append(f"    neighbours         {_range(part.neighbours, '.2f')} of 27 (itself included)")
@@ -165,7 +167,7 @@ def check_scenes(source: str, voxel: float = VOXEL, **options: Any) -> SceneChec
 
 
 def neighbours_per_voxel(xyz: npt.NDArray[np.floating[Any]], voxel: float) -> tuple[float, int]:
-    """Occupied voxels among the 27 around an occupied one, itself included, on average; and how many there are.
+    """Occupied voxels among the 27 around an occupied one, itself included, on average; and how many exist.
 
     Args:
         xyz: ``(N, 3)`` metres, at least one point.
@@ -180,7 +182,8 @@ def neighbours_per_voxel(xyz: npt.NDArray[np.floating[Any]], voxel: float) -> tu
     cells -= cells.min(axis=0) - 1
     if cells.max() >= 2**BITS - 1:
         raise ValueError(
-            f"the scene is {cells.max():.0f} voxels of {voxel:g} m long, up to {2**BITS} are expected: a larger "
+            f"the scene is {cells.max():.0f} voxels of {voxel:g} m long, up to {2**BITS} are expected: a "
+            "larger "
             "voxel size, or points far outside that have to go"
         )
     x, y, z = cells.astype(np.int64).T
@@ -219,7 +222,8 @@ def _check_split(report: SceneCheck, dataset: CloudDataset, split: str) -> None:
             if far.any():
                 share = 100 * far.mean()
                 report.warnings.append(
-                    f"{path}: {int(far.sum())} of {len(far)} points ({share:.2g} %) lie outside ten times the "
+                    f"{path}: {int(far.sum())} of {len(far)} points ({share:.2g} %) lie outside ten times "
+                    "the "
                     "interquartile box; they are kept"
                 )
                 near = near[~far] if far.mean() <= FAR_SHARE else near
@@ -254,15 +258,19 @@ def _check_split(report: SceneCheck, dataset: CloudDataset, split: str) -> None:
 
 def _advise(report: SceneCheck, labelled: bool) -> None:
     if not labelled:
-        report.advice.append("no labels: `pointlift predict` reads these scenes, `pointlift fit` needs labels")
+        report.advice.append(
+            "no labels: `pointlift predict` reads these scenes, `pointlift fit` needs labels"
+        )
     middle = float(np.median([part.neighbours[1] for part in report.splits]))
     name = f"{report.voxel:g} m"
     if middle < FEW:
         report.warnings.append(
-            f"a voxel of {name} has {middle:.2f} occupied neighbours (with itself), {FEW:g} or more are wanted"
+            f"a voxel of {name} has {middle:.2f} occupied neighbours (with itself), {FEW:g} or more are "
+            "wanted"
         )
         report.advice.append(
-            f"voxels of {name} are too fine for these scans: try {2 * report.voxel:g} m (--voxel {2 * report.voxel:g})"
+            f"voxels of {name} are too fine for these scans: try {2 * report.voxel:g} m (--voxel "
+            f"{2 * report.voxel:g})"
         )
     else:
         report.advice.append(f"voxels of {name} suit these scans: {middle:.2f} neighbours each (with itself)")

@@ -19,6 +19,7 @@ from pointlift.data.scene_features import NEUTRAL, FrameShift, SceneFeatures, co
 from pointlift.data.scene_labels import SceneLabels
 from pointlift.data.scene_transforms import CropVoxels, OnePerVoxel, scene_augmentation
 from pointlift.data.sources.open import available_splits, open_dataset, parse_source
+from pointlift.data.sources.scene_columns import need_labels
 from pointlift.data.transforms import Compose, Transform
 
 __all__ = ["SceneData", "SceneSplits", "load_scenes", "open_scenes"]
@@ -101,8 +102,7 @@ def open_scenes(source: str, split: str, columns: tuple[str, ...], seed: int = 0
             "semantickitti:, pointcept: or scenes:FOLDER (your own), procedural:rooms or procedural:streets"
         )
     dataset = open_dataset(source, split, None, seed, use=columns)
-    if dataset.scene_labels is None:
-        raise DataError(f"{source}: its points have no classes: expected labelled scenes")
+    need_labels(dataset)
     return dataset
 
 
@@ -116,7 +116,8 @@ def load_scenes(config: SceneDataConfig, seed: int) -> SceneSplits:
     splits = available_splits(config.source)
     evaluated = config.evaluate_on or ("val" if "val" in splits else "test")
     train = open_scenes(config.source, "train", config.columns, draw)
-    judged = open_scenes(config.source, evaluated, config.columns, draw)
+    # the same columns, should only some scenes have them
+    judged = open_scenes(config.source, evaluated, train.columns, draw)
     if not len(train) or not len(judged):
         raise DataError(
             f"{config.source}: {len(train)} scenes to train on and {len(judged)} in the split {evaluated}, "
@@ -156,8 +157,8 @@ def scene_preparation(config: SceneDataConfig, training: bool, columns: tuple[st
         if config.crop != "none":
             steps.append(CropVoxels(config.voxel_size, config.max_voxels, config.crop))
         if config.augmentation != "none":
-            steps.append(scene_augmentation(config.augmentation, columns))
-    return Compose([*steps, SceneFeatures(tuple(config.features), columns)])
+            steps.append(scene_augmentation(config.augmentation, columns, config.voxel_size))
+    return Compose([*steps, SceneFeatures(config.seen(columns), columns)])
 
 
 class SceneData(Loaders):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
+from pointlift.data.files.reader import OWN
 from pointlift.data.scene_features import COLUMNS, FEATURES, Frame
 
 __all__ = ["SceneDataConfig"]
@@ -21,7 +22,7 @@ class SceneDataConfig:
             "scannet:FOLDER", "pointcept:FOLDER" (what `data prepare` writes) or "scenes:FOLDER" (your own).
         features: what the network sees of a point, side by side: "xyz" (3, as augmented, in the scene's own
             frame), "height" (1, above the scene's floor), "one" (a constant), "colors" (3, RGB minus 0.5),
-            "normals" (3), "intensity" (1).
+            "normals" (3), "intensity" (1). Null takes "height" and every column that the scenes have.
         frame: of every scene: "floor" (x and y from their medians, z from its 1 % quantile, so that one point
             far away moves nothing), "mean" (the released code's, facts 1.8) or "none" (as the files have it,
             e.g. of a sensor).
@@ -46,7 +47,7 @@ class SceneDataConfig:
     """
 
     source: str = "procedural:rooms"
-    features: list[str] = field(default_factory=lambda: ["height", "colors"])
+    features: list[str] | None = None
     frame: Frame = "floor"
     voxel_size: float = 0.05
     evaluate_on: str | None = None
@@ -63,10 +64,10 @@ class SceneDataConfig:
     num_workers: int = 0
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.features if name not in FEATURES]
-        if not self.features or unknown or len(set(self.features)) != len(self.features):
+        given = self.features if self.features is not None else ["height"]
+        if not given or any(name not in FEATURES for name in given) or len(set(given)) != len(given):
             raise ValueError(
-                f"data: features is {list(self.features)}, expected some of {', '.join(FEATURES)}, each once."
+                f"data: features is {given}, expected some of {', '.join(FEATURES)}, each once, or null."
             )
         for name, value in (("scenes", self.scenes), ("val_fraction", self.val_fraction)):
             top = 1 if name == "scenes" else 0.999
@@ -80,5 +81,13 @@ class SceneDataConfig:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns of the files that `features` needs, in the order in which readers give them."""
+        """The columns of the files that `features` needs, in the order in which readers give them;
+        ("own",) for all that they have.
+        """
+        if self.features is None:
+            return (OWN,)
         return tuple(name for name in COLUMNS if name in self.features)
+
+    def seen(self, columns: tuple[str, ...]) -> tuple[str, ...]:
+        """What the network sees of the points of scenes that have these columns."""
+        return ("height", *columns) if self.features is None else tuple(self.features)

@@ -132,7 +132,8 @@ def _record_classes(root: Path, labels: SceneLabels) -> None:
         before = read_json(file)
         if before.get("classes") != list(labels.names) or before.get("rule") != labels.rule:
             raise DataError(
-                f"{root}: holds scenes with the classes {', '.join(map(str, before.get('classes', [])))[:80]} "
+                f"{root}: holds scenes with the classes "
+                f"{', '.join(map(str, before.get('classes', [])))[:80]} "
                 f"({before.get('rule') or 'no rule'}), not those of this source; name another folder"
             )
     else:
@@ -197,12 +198,16 @@ def _prepare(job: _Job) -> list[str]:
         (back.instance is None) == (sample.instance is None),
         sample.instance is None or np.array_equal(np.asarray(back.instance), sample.instance),
         all(
-            np.allclose(mine, split_columns(back, columns)[name], atol=0.5 / 255 + 1e-6 if name == "colors" else 0)
+            np.allclose(
+                mine, split_columns(back, columns)[name], atol=0.5 / 255 + 1e-6 if name == "colors" else 0
+            )
             for name, mine in split_columns(sample, columns).items()
         ),
     ]
     if not all(right):
-        raise DataError(f"{job.folder}: differs from {sample.path} when read back; the disk may be full or damaged")
+        raise DataError(
+            f"{job.folder}: differs from {sample.path} when read back; the disk may be full or damaged"
+        )
     kinds, counts = np.unique(part[part != IGNORED], return_counts=True)
     numbers = {str(int(kind)): int(count) for kind, count in zip(kinds, counts)}
     write_json(job.folder / DONE, {"of": job.made_of, "points": len(sample), "counts": numbers})

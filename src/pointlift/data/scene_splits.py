@@ -44,7 +44,8 @@ def side_of_cut(xyz: npt.NDArray[np.floating], share: float = 0.7, gap: float = 
         side[np.abs(along - plane) < gap / 2] = -1
     if not (side == 0).any() or not (side == 1).any():
         raise ValueError(
-            f"a cut at {100 * share:g} % with a gap of {gap:g} m leaves a side without points; use a smaller gap"
+            f"a cut at {100 * share:g} % with a gap of {gap:g} m leaves a side without points; use a "
+            "smaller gap"
         )
     return side
 

@@ -65,7 +65,7 @@ class SceneResult:
             )
         if matrix.shape != (count, count) or (matrix < 0).any():
             raise ValueError(
-                f"the confusion matrix has shape {matrix.shape}, counts of shape ({count}, {count}) are expected"
+                f"the confusion matrix has shape {matrix.shape}, counts of shape {(count, count)} are expected"
             )
         if not matrix.sum():
             raise ValueError(
@@ -249,7 +249,7 @@ def scene_metrics(
     for i, (said, is_of) in enumerate(zip(predicted, truth)):
         if len(said) != len(is_of):
             raise ValueError(f"scene {i} has {len(said)} predictions for {len(is_of)} points")
-        metric.update(*(torch.from_numpy(np.array(v, dtype=np.int64)) for v in (said, is_of)))
+        metric.update(torch.tensor(said, dtype=torch.int64), torch.tensor(is_of, dtype=torch.int64))
     return metric.result()
 
 

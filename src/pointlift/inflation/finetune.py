@@ -45,12 +45,14 @@ class FinetuneReport:
 def set_finetune(net: nn.Module, regime: str, seed: int = 0) -> FinetuneReport:
     """Choose what of `net` learns.
 
-    io: input and output layer; the backbone's normalisation keeps the image statistics (eval mode). io+stats:
-    the same parameters, while mean and variance of the batch normalisations move ("mu, sigma"). io+bn: also
-    their weights and biases. all: everything.
-    scratch: everything, after all weights were drawn anew from `seed`. A learned filter transformation T
-    always learns; its 2D weights never do. `net.fixed`, what the image network itself never trained, stays as
-    it is in every regime.
+    io: input and output layer, to which the decoder of a U-Net belongs (v2, section 3: "the output layer is a
+    U-Net style decoder"); the backbone's normalisation keeps the image statistics (eval mode). io+stats: the
+    same parameters, while mean and variance of the batch normalisations move ("mu, sigma"). io+bn: also their
+    weights and biases. all: everything. scratch: everything, after all weights were drawn anew from `seed`.
+
+    In the first three, dropout and dropped paths of the backbone are off, also in training mode. A learned
+    filter transformation T always learns; its 2D weights never do. `net.fixed`, what the image network itself
+    never trained, stays as it is in every regime.
     Raises ValueError for an unknown regime, or one that needs a backbone on a network that has none.
     """
     if regime not in REGIMES:
@@ -79,7 +81,7 @@ def set_finetune(net: nn.Module, regime: str, seed: int = 0) -> FinetuneReport:
         parameter.requires_grad_(False)
     if isinstance(net, CloudNetwork):
         net.regime = regime
-        net.frozen_statistics = regime == "io"
+        net.frozen, net.frozen_statistics = frozen, regime == "io"
         net.train(net.training)
     image = sum(m.image_weight.numel() for m in net.modules() if isinstance(m, TransformedConv3d))
     total = sum(p.numel() for p in net.parameters()) + image

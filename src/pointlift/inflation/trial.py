@@ -16,7 +16,7 @@ from pointlift.inflation.network import InflatedNetwork
 from pointlift.inflation.report import InflationError
 from pointlift.inflation.trace import Structure
 
-__all__ = ["map_modules", "trial"]
+__all__ = ["map_modules", "trial", "trial_voxels"]
 
 
 def map_modules(image_model: nn.Module, structure: Structure) -> list[str]:
@@ -32,6 +32,14 @@ def map_modules(image_model: nn.Module, structure: Structure) -> list[str]:
     return listed or structure.stages
 
 
+def trial_voxels(in_channels: int, device: torch.device) -> SparseTensor:
+    """Two small random clouds, the same at every call."""
+    generator = torch.Generator().manual_seed(0)
+    xyz = torch.randint(0, 24, (160, 3), generator=generator, dtype=torch.int32)
+    coords = torch.unique(torch.cat([(torch.arange(160, dtype=torch.int32) % 2)[:, None], xyz], 1), dim=0)
+    return SparseTensor(torch.randn(coords.shape[0], in_channels, generator=generator), coords).to(device)
+
+
 def trial(net: InflatedNetwork, in_channels: int, map_modules: Sequence[str] = ()) -> int:
     """Run the swapped network on two small random clouds, as in use and as in training;
     returns the width of its embedding.
@@ -39,11 +47,7 @@ def trial(net: InflatedNetwork, in_channels: int, map_modules: Sequence[str] = (
     Fills the network's `maps_info` with those of `map_modules` that gave a map. Turns any failure into an
     InflationError that names the place. The network's buffers come out unchanged.
     """
-    generator = torch.Generator().manual_seed(0)
-    xyz = torch.randint(0, 24, (160, 3), generator=generator, dtype=torch.int32)
-    coords = torch.unique(torch.cat([(torch.arange(160, dtype=torch.int32) % 2)[:, None], xyz], 1), dim=0)
-    device = next(net.parameters()).device
-    voxels = SparseTensor(torch.randn(coords.shape[0], in_channels, generator=generator), coords).to(device)
+    voxels = trial_voxels(in_channels, next(net.parameters()).device)
     running: list[str] = []
     handles = [
         m.register_forward_pre_hook(lambda _m, _a, n=n: running.append(n))

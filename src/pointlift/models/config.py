@@ -18,7 +18,8 @@ class ImageWeightsConfig:
         image_model: a timm name, "torchvision:NAME", "fractal_resnet" (embedded weights),
             "efficientnet_lite0_imagenet" (ImageNet weights of the package pointlift[imagenet]),
             "path/to/net.py:function" (your own), or a network of clouds by its name: "pointnet2-ssg",
-            "pointnet2-msg", "dgcnn", "rscnn", "pointmlp", "simpleview", "linear-network".
+            "pointnet2-msg", "dgcnn", "rscnn", "pointmlp", "simpleview", "linear-network"; for scenes
+            "res16unet34c" (and 14, 18, 50, a, b), "pointnet2-ssg-scenes", "linear-network-points".
         image_options: keyword arguments of the image model's constructor, e.g. {layers:
             [1, 1, 1, 1]} for timm's ResNets.
         pretrained: start from the weights that belong to the name;
@@ -52,10 +53,11 @@ class ModelConfig(ImageWeightsConfig):
     Beside what `ImageWeightsConfig` says of the image model and its weights:
 
     Attributes:
-        network: what becomes of the image model: "inflated", "point-vit" (vision transformers), "simpleview"
-            (ResNets on depth pictures),
+        network: what becomes of the image model: "inflated", "unet" (inflated, with a decoder that labels
+            every point), "point-vit" (vision transformers), "simpleview" (ResNets on depth pictures),
             or "auto", which lifts vision transformers to point-vit and inflates everything else.
-        options: keyword arguments of a network that is not inflated, e.g. {npoint: [256, 64]}.
+        options: keyword arguments of a network that is not inflated, e.g. {npoint: [256, 64]}; of a U-Net
+            decoder (residual, simple or released), widths and dropout.
         cloud_weights: a file of weights of the whole network to start from: a checkpoint of pointlift's,
             whose input and output layers may differ, or PointContrast's. The regime scratch does not look at
             it.
@@ -67,7 +69,7 @@ class ModelConfig(ImageWeightsConfig):
             layer), learned-shared (one for all), or a matrix T as a list of its K*K rows.
         axis: along which repeat, mean and center stack the 2D kernel.
         stem: the input layers: linear (one convolution), three-conv, or inflate (the image model's own).
-        head: the output layers: linear, linear-bn (with batch normalisation) or mlp.
+        head: the output layers of an inflated network: linear, linear-bn (with batch normalisation) or mlp.
         shortcut_kernel: of shortcut convolutions: 1, or 2 as in the released code.
         load_stages: numbers (from 1) of the stages that keep image weights; null: all.
         start: of learned rules: default (at repeat) or random.
@@ -77,7 +79,7 @@ class ModelConfig(ImageWeightsConfig):
             `pointlift.set_finetune`.
     """
 
-    network: Literal["auto", "inflated", "point-vit", "simpleview"] = "auto"
+    network: Literal["auto", "inflated", "unet", "point-vit", "simpleview"] = "auto"
     options: dict[str, Any] | None = None
     cloud_weights: str | None = None
     cloud_weights_order: Literal["geometric", "hypercube", "released"] = "geometric"

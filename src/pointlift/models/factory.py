@@ -28,7 +28,7 @@ __all__ = [
     "resolve",
 ]
 
-NETWORKS = ("auto", "inflated", "point-vit", "simpleview")
+NETWORKS = ("auto", "inflated", "unet", "point-vit", "simpleview")
 # names of our own; everything else is one of timm's image models.
 # What makes a network is imported when it is first asked for
 IMAGE_NETWORKS: dict[str, str] = {
@@ -42,10 +42,25 @@ IMAGE_NETWORKS: dict[str, str] = {
 # networks of clouds that no image model is part of
 POINT_NETWORKS: dict[str, str] = {
     "linear-network": "pointlift.models.voxels.linear_network:LinearNetwork",
+    "linear-network-points": "pointlift.models.voxels.linear_network:LinearPointNetwork",
+    "res16unet14a": "pointlift.models.voxels.res16unet:res16unet14a",
+    "res16unet14b": "pointlift.models.voxels.res16unet:res16unet14b",
+    "res16unet14c": "pointlift.models.voxels.res16unet:res16unet14c",
+    "res16unet18a": "pointlift.models.voxels.res16unet:res16unet18a",
+    "res16unet18b": "pointlift.models.voxels.res16unet:res16unet18b",
+    "res16unet18c": "pointlift.models.voxels.res16unet:res16unet18c",
+    "res16unet34a": "pointlift.models.voxels.res16unet:res16unet34a",
+    "res16unet34b": "pointlift.models.voxels.res16unet:res16unet34b",
+    "res16unet34c": "pointlift.models.voxels.res16unet:res16unet34c",
+    "res16unet50a": "pointlift.models.voxels.res16unet:res16unet50a",
+    "res16unet50b": "pointlift.models.voxels.res16unet:res16unet50b",
+    "res16unet50c": "pointlift.models.voxels.res16unet:res16unet50c",
     "pointnet2-ssg": "pointlift.models.points.pointnet2:pointnet2_ssg",
     "pointnet2-msg": "pointlift.models.points.pointnet2:pointnet2_msg",
     "pointnet2-ssg-parts": "pointlift.models.points.pointnet2_parts:pointnet2_ssg_parts",
     "pointnet2-msg-parts": "pointlift.models.points.pointnet2_parts:pointnet2_msg_parts",
+    "pointnet2-ssg-scenes": "pointlift.models.points.pointnet2_scenes:pointnet2_ssg_scenes",
+    "pointnet2-msg-scenes": "pointlift.models.points.pointnet2_scenes:pointnet2_msg_scenes",
     "dgcnn": "pointlift.models.points.dgcnn:DGCNN",
     "rscnn": "pointlift.models.points.rscnn:RSCNN",
     "pointmlp": "pointlift.models.points.pointmlp:PointMLP",
@@ -54,6 +69,7 @@ POINT_NETWORKS: dict[str, str] = {
 }
 # networks of clouds around an image model, which is their first argument
 LIFTED_NETWORKS: dict[str, str] = {
+    "unet": "pointlift.models.voxels.inflated_unet:InflatedUNet",
     "point-vit": "pointlift.models.points.point_vit:PointViT",
     "simpleview": "pointlift.models.points.simpleview:SimpleView",
 }

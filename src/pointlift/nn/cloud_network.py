@@ -38,17 +38,21 @@ class CloudNetwork(nn.Module):
             the image model; None for networks that were made in another way.
         metadata: what the checkpoint says that `pointlift.load` made it from; empty for others.
         head: the output layer.
+        output_modules: dotted names of the modules that are its output layer: the head, and the decoder of a
+            network that has one.
         maps_of: name of the ModuleList whose outputs are the intermediate maps; "" for networks that say
             otherwise what these are, or have none.
         feature_info: per intermediate map {"module": its dotted name, "num_chs": its channels, "reduction":
             its stride in finest voxels, pixels or points; None where it has a fixed number of points instead,
             "num_points"}, as timm has it.
-        regime: what `set_finetune` chose last. frozen_statistics: whether it keeps the backbone's statistics.
+        regime: what `set_finetune` chose last. frozen: whether it keeps the backbone's weights, as they are or
+            but for the normalisations'. frozen_statistics: whether it keeps the backbone's statistics.
         fixed: names of parameters that no regime trains or draws anew.
     """
 
     takes: ClassVar[Literal["points", "voxels"]] = "points"
     kind: ClassVar[str] = "own"
+    output_modules: ClassVar[tuple[str, ...]] = ("head",)
     maps_of: ClassVar[str] = ""
     head: nn.Module
 
@@ -63,7 +67,7 @@ class CloudNetwork(nn.Module):
         self.image_options: dict[str, Any] | None = None
         self.fixed: frozenset[str] = frozenset()
         self.regime = "all"
-        self.frozen_statistics = False
+        self.frozen = self.frozen_statistics = False
         self._tail: list[nn.Module] = []
 
     # -------------------------------------------------------------------------------------- forward
@@ -325,15 +329,20 @@ class CloudNetwork(nn.Module):
 
     def in_backbone(self, name: str) -> bool:
         """Whether the module called `name` belongs to neither the input nor the output layer."""
-        return not any(name == n or name.startswith(f"{n}.") for n in (*self.input_modules, "head"))
+        ends = (*self.input_modules, *self.output_modules)
+        return not any(name == n or name.startswith(f"{n}.") for n in ends)
 
     def train(self, mode: bool = True) -> CloudNetwork:
-        """As usual, but normalisation layers of a frozen backbone keep their statistics (facts 1.5)."""
+        """As usual, but a frozen backbone computes what it computes in use: without dropout, without dropped
+        paths, and with the statistics that it has, unless these are to move (facts 1.5).
+        """
         super().train(mode)
-        if mode and self.frozen_statistics:
+        if mode and (self.frozen or self.frozen_statistics):
             for name, module in self.named_modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm) and self.in_backbone(name):
-                    module.eval()
+                normalises = isinstance(module, nn.modules.batchnorm._BatchNorm)
+                still = self.frozen_statistics if normalises else self.frozen
+                if name and still and self.in_backbone(name):
+                    module.training = False  # its children have names of their own
         return self
 
 

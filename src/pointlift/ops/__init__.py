@@ -8,6 +8,7 @@ from typing import Any
 OPERATIONS: dict[str, str] = {
     "backend": "backend",
     "ball_query": "neighbors",
+    "cast_rays": "raycast",
     "chamfer_distance": "distances",
     "depth_maps": "depth_maps",
     "earth_movers_distance": "distances",

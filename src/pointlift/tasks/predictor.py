@@ -185,16 +185,20 @@ class Predictor:
         if isinstance(cloud, PointFile):
             found = cloud
         elif isinstance(cloud, (str, Path)):
-            mesh = read_content(cloud).faces is not None
-            rng = stream_of(str(cloud), self.mesh_seed)
-            use = () if self.metadata["features"] == "xyz" else self.metadata.get("columns") or None
-            drawn = self.metadata.get("mesh_points", self.n_points) if mesh else None
-            found = read_points(cloud, drawn, rng, self.nonfinite, use)
+            found = self.task.read_file(cloud)
         else:
             found = _cloud_of(cloud)
         if len(found) < 2:
             raise DataError(f"{found.path}: has {len(found)} point, a shape needs at least 2")
         return found
+
+    def read_object(self, path: str | Path) -> PointFile:
+        """A file as the networks of objects see it: a mesh sampled, the columns that the checkpoint names."""
+        mesh = read_content(path).faces is not None
+        rng = stream_of(str(path), self.mesh_seed)
+        use = () if self.metadata["features"] == "xyz" else self.metadata.get("columns") or None
+        drawn = self.metadata.get("mesh_points", self.n_points) if mesh else None
+        return read_points(path, drawn, rng, self.nonfinite, use)
 
     def prepare(self, cloud: PointFile, draw: int = 0) -> Sample:
         """The cloud as the network sees it: turned, normalised, thinned out, with features.

@@ -18,7 +18,7 @@ from pointlift.tasks.report import RunSummary
 if TYPE_CHECKING:
     from pointlift.tasks.segment import Segment
 
-__all__ = ["add_measurements", "add_scenes", "scene_views"]
+__all__ = ["add_measurements", "add_scenes", "class_table", "scene_views"]
 
 SHOWN = 4  # scenes in the viewers
 VERDICTS = ("right", "wrong")
@@ -32,9 +32,9 @@ def add_scenes(report: Report, summary: RunSummary, task: Segment) -> None:
     total, rows = task.measure_scenes(judged)
     best = result.best.get("test_miou", result.best.get("val_miou")) if result.best else None
     header = ["mIoU %", "points %", "class mean %", "best epoch mIoU %", "trained", "parameters", "seconds"]
-    row: list[Any] = [100 * total.miou, 100 * total.accuracy, 100 * total.class_accuracy]
+    row: list[Any] = [100 * total.miou, 100 * total.overall_accuracy, 100 * total.mean_accuracy]
     row += [None if best is None else 100 * best, result.trainable, result.total, result.seconds]
-    note = f"After the last epoch, on all points of the {len(judged)} scenes of {judged.name}. {total.rule}"
+    note = f"After the last epoch, on all points of the {len(judged)} scenes of {judged.name}."
     report.section("Result").table(header, [row], note, digits=2)
     report.section("Curves")
     epochs = read_rows(result.csv)
@@ -50,8 +50,8 @@ def add_scenes(report: Report, summary: RunSummary, task: Segment) -> None:
 
 def add_measurements(report: Report, total: SceneResult, rows: list[dict[str, Any]]) -> list[int]:
     """IoU of every class, the confusion, and a table of the scenes; gives their numbers, worst first."""
-    report.section("Classes").text(total.summary()).table(*total.table())
-    report.figure(confusion_matrix(total.confusion, total.names), "Rows are the true classes.")
+    report.section("Classes").text(total.summary()).table(*class_table(total))
+    report.figure(confusion_matrix(total.confusion, total.classes), "Rows are the true classes.")
     order = sorted(range(len(rows)), key=lambda i: rows[i]["miou"])
     report.section("Scenes").table(
         ["scene", "points", "mIoU %", "points %"],
@@ -81,3 +81,20 @@ def scene_views(task: Segment, judged: CloudDataset, indices: list[int]) -> dict
             )
         )
     return views
+
+
+def class_table(result: SceneResult) -> tuple[list[str], list[list[Any]]]:
+    """Header and a row of every class: IoU and accuracy in percent, points that are of it and were said to
+    be.
+    """
+    rows: list[list[Any]] = [
+        [
+            row["class"],
+            None if row["iou"] is None else 100 * row["iou"],
+            None if row["accuracy"] is None else 100 * row["accuracy"],
+            row["true"],
+            row["predicted"],
+        ]
+        for row in result.rows()
+    ]
+    return ["class", "IoU %", "found %", "points", "said to be"], rows

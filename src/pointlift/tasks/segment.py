@@ -16,15 +16,17 @@ from pointlift.core.sparse_tensor import SparseTensor
 from pointlift.data.dataset import CloudDataset, collate
 from pointlift.data.errors import DataError
 from pointlift.data.files.points import PointFile
-from pointlift.data.files.scans import INTENSITY, scaled_intensity
+from pointlift.data.files.scans import read_scan
 from pointlift.data.sample import Sample
 from pointlift.data.scene_clouds import open_scenes
 from pointlift.data.scene_features import COLUMNS, FrameShift, SceneFeatures
+from pointlift.data.sources.scene_columns import feature_rows
 from pointlift.data.transforms import take_points, turned
-from pointlift.evaluate.scenes import SceneResult, scene_confusion
+from pointlift.evaluate.scenes import SceneConfusion, SceneResult, scene_metrics
 from pointlift.ops.voxelize import voxelize
 from pointlift.report import Report, ViewCloud
 from pointlift.system.environment import environment
+from pointlift.tasks.scene_report import add_scenes, class_table
 from pointlift.tasks.scene_tiles import tile_rows, tile_size
 from pointlift.tasks.task import Evaluation, Float32, Prediction, Task
 
@@ -109,19 +111,20 @@ class Segment(Task):
         """The columns of files that the network looks at."""
         return tuple(name for name in COLUMNS if name in self.features)
 
+    def read_file(self, path: str | Path) -> PointFile:
+        """Every point of a scan, in the order of the file."""
+        return read_scan(path, nonfinite=self.predictor.nonfinite)
+
     def filled(self, cloud: PointFile) -> tuple[str, ...]:
         """Which of these columns a cloud lacks."""
-        return tuple(name for name in self.columns if _column(cloud, name) is None)
-
-    def doubt(self, category: str | None) -> str | None:
-        return None
+        there = _columns_of(cloud)
+        return tuple(name for name in self.columns if there[name] is None)
 
     def prepare(self, cloud: PointFile) -> Sample:
         """A file's cloud as the network sees it: turned, in the scene's frame, with its features."""
         there = tuple(name for name in self.columns if name not in self.filled(cloud))
-        columns = [values for name in there if (values := _column(cloud, name)) is not None]
-        features = np.concatenate(columns, axis=1) if columns else None
         xyz = turned(cloud.xyz, self.predictor.up_axis, self.predictor.trained_up)
+        features = feature_rows(cloud.path, there, _columns_of(cloud))
         return self.prepare_labelled(Sample(xyz, features=features, path=cloud.path), there)
 
     def prepare_labelled(self, sample: Sample, columns: tuple[str, ...]) -> Sample:
@@ -268,25 +271,23 @@ class Segment(Task):
             "data": data,
             "split": split,
             "scenes": len(dataset),
-            "points": int(total.confusion.sum()),
+            "points": total.judged,
             "points_without_class": total.ignored,
-            "miou": total.rule,
             "tile": self.tile,
             "frame": self.predictor.metadata["frame"],
             "features": list(self.features),
             "environment": environment(),
         }
         content = {"metrics": total.to_dict(), "scenes": rows, "protocol": protocol}
-        header, table = total.table()
-        said = [total.summary()]
-        return Evaluation(content, "per_class.csv", header, table, said, "metrics.json and per_class.csv")
+        return Evaluation(
+            content, "per_class.csv", *class_table(total), [total.summary()], "metrics.json and per_class.csv"
+        )
 
     def measure_scenes(self, dataset: CloudDataset) -> tuple[SceneResult, list[dict[str, Any]]]:
         """Of all scenes together, and a row {"scene", "points", "miou", "accuracy"} of each."""
         self._check_classes(dataset)
-        confusion = np.zeros((len(self.names), len(self.names)), dtype=np.int64)
-        ignored, rows = 0, []
         absent = self.predictor.metadata["absent"]
+        total, rows = SceneConfusion(self.names, absent), []
         for index in range(len(dataset)):
             sample = dataset[index]
             if sample.part is None or not bool((sample.part >= 0).any()):
@@ -295,20 +296,17 @@ class Segment(Task):
                     "predict needs no labels"
                 )
             predicted = self.labels(self.prepare_labelled(sample, dataset.columns))
-            own = scene_confusion(sample.part, predicted, len(self.names))
-            without = int((sample.part < 0).sum())
-            found = SceneResult(own, self.names, absent, without)
+            found = scene_metrics([predicted], [sample.part], self.names, absent)
+            total.update(torch.from_numpy(predicted), torch.from_numpy(sample.part))
             rows.append(
                 {
                     "scene": Path(sample.path).name,
                     "points": len(sample),
                     "miou": found.miou,
-                    "accuracy": found.accuracy,
+                    "accuracy": found.overall_accuracy,
                 }
             )
-            confusion += own
-            ignored += without
-        return SceneResult(confusion, self.names, absent, ignored), rows
+        return total.result(), rows
 
     def _check_classes(self, dataset: CloudDataset) -> None:
         if dataset.classes != self.names:
@@ -321,16 +319,10 @@ class Segment(Task):
     # ---------------------------------------------------------------------- a run
 
     def report(self, report: Report, summary: RunSummary) -> bool:
-        from pointlift.tasks.scene_report import add_scenes
-
         add_scenes(report, summary, self)
         return True
 
 
-def _column(cloud: PointFile, name: str) -> Float32 | None:
-    """(N, width) of one of COLUMNS, None where the cloud has none."""
-    if name != "intensity":
-        found: Float32 | None = getattr(cloud, name)
-        return found
-    key = next((n for n in INTENSITY if n in cloud.columns), None)
-    return None if key is None else scaled_intensity(cloud.columns[key])[:, None]
+def _columns_of(cloud: PointFile) -> dict[str, npt.NDArray[Any] | None]:
+    """What a cloud has of the columns that networks of scenes may look at."""
+    return {"colors": cloud.colors, "normals": cloud.normals, "intensity": cloud.columns.get("intensity")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Protocol
 
 import numpy as np
@@ -95,6 +96,10 @@ class Task:
                 f"--category {category} is for checkpoints of part segmentation, this one is of the task "
                 f"{self.name}: leave it out"
             )
+
+    def read_file(self, path: str | Path) -> PointFile:
+        """A user's file as this task sees it. Raises DataError for what is wrong with it."""
+        return self.predictor.read_object(path)
 
     def doubt(self, category: str | None) -> str | None:
         """What a user should know before trusting the answers; None where nothing is in doubt."""

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
-import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from pointlift.weights.archive import read_archive
 from pointlift.weights.checkpoints import read_weights
 from pointlift.weights.files import WeightsError, choose_section, read_content, refuse_non_finite, sections
-from pointlift.weights.kernel_orders import KernelSource, kernel_order
+from pointlift.weights.minkowski_files import (
+    Order,
+    PointWeightsReport,
+    centre_remarks,
+    common_prefix,
+    in_our_order,
+)
+from pointlift.weights.res16unet_weights import fill_res16unet, is_res16unet
 
 __all__ = ["Order", "PointWeightsReport", "load_point_weights"]
 
-Order = Literal["geometric", "hypercube", "released"]
-# what numbers the offsets of a 3^3 kernel of a residual block and of a 2^3 kernel, by option
-KERNELS: dict[str, tuple[KernelSource, KernelSource]] = {
-    "geometric": ("minkowski-hybrid", "minkowski"),
-    "hypercube": ("minkowski", "minkowski"),
-    "released": ("torchsparse", "torchsparse"),
-}
 # stage behind each strided convolution
 DOWN = {"conv2p2s2": 2, "conv3p4s2": 3, "conv4p8s2": 4, "bn2": 2, "bn3": 3, "bn4": 4}
 BLOCK = re.compile(
@@ -34,52 +32,17 @@ BLOCK = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class PointWeightsReport:
-    """What became of every tensor of the file and of the network.
-
-    kind: "pointlift checkpoint" or "PointContrast". order: how kernels were read, for PointContrast.
-        loaded: names of the network.
-    reinitialised: (name of the network, why) of tensors that keep the network's own values. dropped:
-        (name of the file, why).
-    remarks: what is worth knowing about the file.
-    """
-
-    path: str
-    kind: str
-    order: str | None
-    loaded: tuple[str, ...]
-    reinitialised: tuple[tuple[str, str], ...]
-    dropped: tuple[tuple[str, str], ...]
-    remarks: tuple[str, ...] = ()
-
-    def render(self) -> str:
-        """One line for what was loaded, one per reason for what was not."""
-        total = len(self.loaded) + len(self.reinitialised)
-        order = f", kernels in {self.order} order" if self.order else ""
-        lines = [
-            f"{self.path} ({self.kind}{order}): {len(self.loaded)} of the network's {total} tensors loaded"
-        ]
-        for what, rows in (("NOT loaded", self.reinitialised), ("of the file, not used", self.dropped)):
-            for why in dict.fromkeys(reason for _, reason in rows):
-                names = [n for n, reason in rows if reason == why]
-                lines.append(
-                    f"  {what}: {len(names)}, {why} "
-                    f"({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-                )
-        return "\n".join(lines + [f"  note: {r}" for r in self.remarks])
-
-
 def load_point_weights(path: str | Path, net: nn.Module, order: str = "geometric") -> PointWeightsReport:
     """Start the 3D network `net` from the weights in `path`; which kind of file it is, is recognised.
 
     A pointlift checkpoint must fit `net` in everything but the input layer and the classifier
     (`input_modules`, `stem`, `head`), whose tensors keep the network's own values where their shapes differ
-    or the file lacks them. A PointContrast file (facts 2.3, 2.4) fills the backbone of an inflated
-    "pointcontrast_resnet34"; its decoder, its input convolution and the first strided one have no place there
-    (facts 1.12).
+    or the file lacks them. A file in PointContrast's layout (facts 2.3, 2.4) fills a "res16unet..."
+    whole (`pointlift.weights.res16unet_weights` says whose files need which order), and the backbone of an
+    inflated "pointcontrast_resnet34", where its decoder, its input convolution and the first strided one have
+    no place (facts 1.12).
 
-    order, for PointContrast's kernels:
+    order, for the kernels of such a file:
         "geometric"  every matrix goes to the offset that it was trained for: the residual blocks are stored
                      in MinkowskiEngine's HYBRID order, the strided convolutions in its HYPER_CUBE
                      (facts 0.3, 0.4)
@@ -98,19 +61,23 @@ def load_point_weights(path: str | Path, net: nn.Module, order: str = "geometric
         raise ValueError(f"order must be one of {', '.join(get_args(Order))}, got {order!r}.")
     if _is_checkpoint(path):
         return _from_checkpoint(path, net)
-    content = read_content(path)
-    found = sections(content)
-    tensors = found[choose_section(path, found)]
-    prefix = _common_prefix(tensors)
-    tensors = {name.removeprefix(prefix): t for name, t in tensors.items()}
-    lacking = [n for n in _pointcontrast_marks() if n not in tensors]
+    found = sections(read_content(path))
+    marks = _pointcontrast_marks()
+    with_marks = [part for part, tensors in found.items() if common_prefix(tensors, marks[0]) is not None]
+    tensors = found[with_marks[0] if len(with_marks) == 1 else choose_section(path, found)]
+    prefix = common_prefix(tensors, marks[0]) or ""
+    inside = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    lacking = [n for n in marks if n not in inside]
     if lacking:
         raise WeightsError(
             f"{path} is neither a pointlift checkpoint nor a file in PointContrast's layout (it has no "
             f"{lacking[0]} among its {len(tensors)} tensors): weights of image networks are given as "
             "weights, not as cloud_weights."
         )
-    return _from_pointcontrast(path, net, tensors, order)
+    outside = [name for name in tensors if not name.startswith(prefix)]
+    if is_res16unet(net):
+        return fill_res16unet(path, net, inside, order, outside)
+    return _from_pointcontrast(path, net, inside | {name: tensors[name] for name in outside}, order)
 
 
 # -------------------------------------------------------------------------------------------- pointlift's own
@@ -151,10 +118,7 @@ def _from_checkpoint(path: Path, net: nn.Module) -> PointWeightsReport:
             f"match{first}; use the network and the options that it was made with."
         )
     net.load_state_dict({n: tensors[n] for n in loaded}, strict=False)
-    kept = [
-        (n, f"{'classifier' if n.startswith('head.') else 'input layer'} {why}, re-initialised")
-        for n, why in (*missing, *reshaped)
-    ]
+    kept = [(n, f"{_part(n)} {why}, re-initialised") for n, why in (*missing, *reshaped)]
     remarks = (f"written by pointlift {config.get('pointlift')} for {config['num_classes']} classes",)
     return PointWeightsReport(
         str(path), "pointlift checkpoint", None, tuple(loaded), tuple(kept), tuple(unexpected), remarks
@@ -162,9 +126,16 @@ def _from_checkpoint(path: Path, net: nn.Module) -> PointWeightsReport:
 
 
 def _free_modules(net: nn.Module) -> tuple[str, ...]:
-    """Dotted names of the input layer and the classifier, which depend on what a network is used for."""
+    """Dotted names of the input and the output layer, which depend on what a network is used for."""
     inputs = getattr(net, "input_modules", ("stem",))
-    return ("head", *(str(n) for n in inputs))
+    outputs = getattr(net, "output_modules", ("head",))
+    return (*(str(n) for n in outputs), *(str(n) for n in inputs))
+
+
+def _part(name: str) -> str:
+    """Which of the free modules a tensor belongs to, in words."""
+    first = name.partition(".")[0]
+    return {"head": "classifier", "decoder": "decoder", "entry": "decoder"}.get(first, "input layer")
 
 
 def _shape(tensor: Tensor) -> str:
@@ -181,12 +152,6 @@ def _pointcontrast_marks() -> tuple[str, ...]:
         *(f"{c}.kernel" for c in DOWN if c.startswith("conv")),
         "bn2.bn.weight",
     )
-
-
-def _common_prefix(tensors: Mapping[str, Tensor]) -> str:
-    """What stands before PointContrast's names in copies of its network ("module.", "backbone_net.net.")."""
-    mark = "block1.0.conv1.kernel"
-    return next((n.removesuffix(mark) for n in tensors if n.endswith(mark)), "")
 
 
 def _from_pointcontrast(
@@ -214,7 +179,8 @@ def _from_pointcontrast(
             "PointContrast's encoder has blocks 2, 3, 4, 6 and shortcuts with kernel 1."
         )
     values = {
-        target: _in_our_order(tensors[name], expected[target], order) for name, target in targets.items()
+        target: in_our_order(tensors[name], expected[target], order, block=name.startswith("block"))
+        for name, target in targets.items()
     }
     refuse_non_finite(path, values)
     reshaped = [n for n in values if values[n].shape != expected[n].shape]
@@ -235,7 +201,7 @@ def _from_pointcontrast(
         tuple(values),
         tuple(kept),
         tuple(dropped),
-        _remarks(tensors, order),
+        centre_remarks(tensors, order),
     )
 
 
@@ -261,20 +227,6 @@ def _target(name: str) -> str | None:
     return f"backbone.layer{stage}.{number}.{inner}"
 
 
-def _in_our_order(tensor: Tensor, expected: Tensor, order: str) -> Tensor:
-    """A kernel with its offsets in lexicographic order,
-    (C_in, C_out) of 1x1 ones with the offset in front; others as they are.
-    """
-    blocks, strided = KERNELS[order]
-    if tensor.ndim == 3 and tensor.shape[0] == 27:
-        tensor = tensor[kernel_order(blocks, 3)]
-    elif tensor.ndim == 3 and tensor.shape[0] == 8:
-        tensor = tensor[kernel_order(strided, 2)]
-    elif tensor.ndim == 2 and expected.ndim == 3:
-        tensor = tensor[None]
-    return tensor.to(expected.dtype)
-
-
 def _why_kept(name: str) -> str:
     if name.startswith("backbone."):
         return "counter of batch norm, which older files lack"
@@ -290,29 +242,3 @@ def _why_dropped(name: str) -> str:
     if name.startswith(("convtr", "bntr", "block5", "block6", "block7", "block8", "final")):
         return "decoder"
     return "no part of PointContrast's encoder"
-
-
-def _remarks(tensors: Mapping[str, Tensor], order: str) -> tuple[str, ...]:
-    """Whether the file's own weights speak for another order:
-    the centre of a trained kernel is normally its largest matrix (0.4).
-    """
-    kernels = [
-        t.double().flatten(1).norm(dim=1) for n, t in tensors.items() if BLOCK.fullmatch(n) and t.ndim == 3
-    ]
-    largest = int(torch.stack([k / k.norm().clamp_min(1e-30) for k in kernels]).mean(0).argmax())
-    said = (
-        "at HYBRID's centre"
-        if largest == 0
-        else "at HYPER_CUBE's centre"
-        if largest == 13
-        else "not at the centre of any known order"
-    )
-    remark = f"the largest matrix of the residual blocks' kernels is on average number {largest}, {said}"
-    if order == "geometric" and largest == 13:
-        return (
-            f"{remark}: was this network trained with MinkowskiEngine 0.5 or later? Then load it with "
-            "order='hypercube'",
-        )
-    if order == "hypercube" and largest == 0:
-        return (f"{remark}: PointContrast's released files are loaded with order='geometric'",)
-    return (remark,)

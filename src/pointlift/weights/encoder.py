@@ -10,8 +10,8 @@ from typing import Any
 
 from pointlift.models.points.pointnet2_parts import ENCODER, PointNet2Parts
 from pointlift.weights.checkpoints import read_weights
-from pointlift.weights.cloud_weights import PointWeightsReport
 from pointlift.weights.files import WeightsError, refuse_non_finite
+from pointlift.weights.minkowski_files import PointWeightsReport
 
 __all__ = ["load_encoder"]
 

@@ -17,12 +17,16 @@ from pointlift.weights.image_weights import load_image_weights
 
 __all__ = ["build_network", "image_with_weights", "load_image_network"]
 
+# keys of a recipe's model that say how an image network is inflated, beside its new output layer
+INFLATION = ("rule", "axis", "stem", "shortcut_kernel", "load_stages", "start")
+
 
 def build_network(config: ModelConfig, num_classes: int, seed: int, voxel_size: float = 0.05) -> CloudNetwork:
     """The network of a recipe, before its regime is set. New layers are drawn from `seed`;
     voxel_size is that of the clouds.
 
-    Networks that are not inflated take `options` and none of the keys of inflation. The regime scratch needs
+    Networks that are not inflated take `options` and none of the keys of inflation; a U-Net ("unet") takes
+    both, and has an output layer of its own. The regime scratch needs
     no weights: it loads neither pretrained ones nor `cloud_weights`. Raises ValueError, FileNotFoundError or
     InflationError as `create_model`, `load_image_weights`, `load_point_weights` and `inflate` do.
     """
@@ -41,18 +45,22 @@ def _untrained_network(config: ModelConfig, num_classes: int, seed: int) -> Clou
         return create_model(config.image_model, network=config.network, **shape, **(config.options or {}))
     image = load_image_network(config, config.pretrained and config.regime != "scratch")
     kind = network_kind(config.image_model, config.network, image)
+    options = dict(config.options or {})
+    if kind == "unet":
+        if twice := [name for name in options if name in INFLATION]:
+            raise ValueError(
+                f"model.options has {twice[0]}, which has a key of its own: set model.{twice[0]} instead."
+            )
+        options |= {name: getattr(config, name) for name in INFLATION}
     if kind != "inflated":
         network = "auto" if kind == "own" else kind
-        return create_model(
-            config.image_model, network=network, image_model=image, **shape, **(config.options or {})
-        )
+        return create_model(config.image_model, network=network, image_model=image, **shape, **options)
     if config.options:
         raise ValueError(
             f"model.options has {', '.join(config.options)}, but an inflated network takes rule, "
             "axis and so on."
         )
-    inflation = ("rule", "axis", "stem", "head", "shortcut_kernel", "load_stages", "start")
-    return inflate(image, **shape, **{name: getattr(config, name) for name in inflation})
+    return inflate(image, **shape, head=config.head, **{name: getattr(config, name) for name in INFLATION})
 
 
 def load_image_network(config: ImageWeightsConfig, pretrained: bool) -> nn.Module:

@@ -24,7 +24,7 @@ FAR = 1000.0  # metres from which on float32 would round to more than a tenth of
 OUTSIDE = 10.0  # times the interquartile box
 
 
-def read_scan(path: str | os.PathLike[str], without: str = "") -> PointFile:
+def read_scan(path: str | os.PathLike[str], without: str = "", nonfinite: str = "error") -> PointFile:
     """Read every point of a cloud, or every vertex of a mesh, in the order of the file.
 
     Unlike :func:`~pointlift.data.files.points.read_points` nothing is sampled or left out, so that labels
@@ -36,6 +36,8 @@ def read_scan(path: str | os.PathLike[str], without: str = "") -> PointFile:
         path: a file of a format in :data:`~pointlift.data.files.points.SUPPORTED`.
         without: a column that is no feature, such as the labels' among columns without names (``"column 7"``,
             counted from 1): what is left is then understood anew, as coordinates and colours, say.
+        nonfinite: "error", or "drop" to leave out points with coordinates, normals or colours that are NaN or
+            infinite, which is told; rows are then no longer those of the file.
 
     Raises:
         MissingDataError: there is no such file.
@@ -47,6 +49,8 @@ def read_scan(path: str | os.PathLike[str], without: str = "") -> PointFile:
         content = _without_column(Path(path), content, without)
     if not len(content.xyz):
         raise DataError(f"{path}: has 0 points, at least 1 is expected")
+    if nonfinite == "drop":
+        content = _finite_rows(Path(path), content)
     _check_finite(path, content)
     xyz, origin = near_zero(content.xyz)
     _warn_of_far_points(Path(path), xyz)
@@ -54,12 +58,19 @@ def read_scan(path: str | os.PathLike[str], without: str = "") -> PointFile:
     name = next((n for n in INTENSITY if n in columns), None)
     if name is not None:
         columns["intensity"] = scaled_intensity(columns[name])
-    single = {
-        n: None if values is None else values.astype(np.float32)
-        for n, values in (("normals", content.normals), ("colors", content.colors))
-    }
     x, y, z = origin.tolist()
-    return PointFile(str(path), xyz, **single, origin=(x, y, z), columns=columns)
+    return PointFile(
+        str(path),
+        xyz,
+        _single(content.normals),
+        _single(content.colors),
+        origin=(x, y, z),
+        columns=columns,
+    )
+
+
+def _single(values: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float32] | None:
+    return None if values is None else values.astype(np.float32)
 
 
 def shift_of(xyz: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
@@ -102,6 +113,18 @@ def _without_column(path: Path, content: FileContent, name: str) -> FileContent:
     return replace(from_columns(path, table), columns=columns)
 
 
+def _finite_rows(path: Path, content: FileContent) -> FileContent:
+    """Without the points that have no finite place, normal or colour."""
+    known = (content.xyz, content.normals, content.colors)
+    finite = np.logical_and.reduce([np.isfinite(v).all(axis=1) for v in known if v is not None])
+    if finite.all() or not finite.any():
+        return content
+    tell(path, f"{int((~finite).sum())} of {len(finite)} points are NaN or infinite and were left out")
+    rows = {n: v[finite] for n in ("xyz", "normals", "colors") if (v := getattr(content, n)) is not None}
+    columns = {name: values[finite] for name, values in content.columns.items()}
+    return replace(content, **rows, columns=columns, features=None, faces=None)
+
+
 def _check_finite(path: str | os.PathLike[str], content: FileContent) -> None:
     known: Mapping[str, npt.NDArray[np.float64] | None] = {
         "coordinates": content.xyz,
@@ -132,6 +155,7 @@ def _warn_of_far_points(path: Path, xyz: npt.NDArray[np.float32]) -> None:
     if count and count <= 0.01 * len(xyz):
         tell(
             path,
-            f"{count} of {len(xyz)} points ({100 * count / len(xyz):.2g} %) lie far outside the others, up to "
+            f"{count} of {len(xyz)} points ({100 * count / len(xyz):.2g} %) lie far outside the others, up "
+            "to "
             f"{np.abs(xyz[far]).max():.3g} from the middle; they are kept, remove them if they are noise",
         )

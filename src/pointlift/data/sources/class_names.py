@@ -41,9 +41,9 @@ def read_class_file(file: Path, ignore: Sequence[int] = ()) -> SceneLabels:
     """The classes that a file names.
 
     ``classes.txt`` has a name per line, for the labels 0, 1, ...; or a number of the files and its name
-    (``5 building``); blank lines and ``#`` comments do not count. JSON and YAML hold a list of names, names by
-    number (``{5: building}``), or either under ``classes``; there, ``colors`` ``(C, 3)`` in 0-1, ``written``
-    (what submissions write) and ``rule`` are read too. Several numbers of one name are one class.
+    (``5 building``); blank lines and ``#`` comments do not count. JSON and YAML hold a list of names, names
+    by number (``{5: building}``), or either under ``classes``; there, ``colors`` ``(C, 3)`` in 0-1,
+    ``written`` (what submissions write) and ``rule`` are read too. Several numbers of one name are one class.
 
     Args:
         file: ``.txt``, ``.json`` or ``.yaml``.
@@ -110,7 +110,9 @@ def _parsed(file: Path) -> Any:
     try:
         return yaml.safe_load(file.read_text(encoding="utf-8-sig"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: is damaged, names of classes are expected ({str(error).splitlines()[0]})") from None
+        raise DataError(
+            f"{file}: is damaged, names of classes are expected ({str(error).splitlines()[0]})"
+        ) from None
 
 
 def _pairs(file: Path, content: Any) -> list[tuple[int, str]]:

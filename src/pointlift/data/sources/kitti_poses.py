@@ -19,8 +19,8 @@ def sweep_poses(sequence: Path, sweeps: Sequence[Path]) -> tuple[dict[str, Matri
     """``{path of a sweep: (4, 4)}``, and a note where the poses cannot be used.
 
     ``poses.txt`` has a line of 12 numbers (three rows) for every sweep from 000000 on: from the coordinates
-    of the left camera to those of the first. With ``Tr`` of ``calib.txt``, from scanner to camera, the pose of
-    the scanner is ``inverse(Tr) @ pose @ Tr``.
+    of the left camera to those of the first. With ``Tr`` of ``calib.txt``, from scanner to camera, the pose
+    of the scanner is ``inverse(Tr) @ pose @ Tr``.
 
     Raises:
         DataError: a line that is not 12 numbers, or no line for a sweep; file and line are named.
@@ -36,7 +36,9 @@ def sweep_poses(sequence: Path, sweeps: Sequence[Path]) -> tuple[dict[str, Matri
     found = {}
     for sweep in sweeps:
         if not sweep.stem.isdigit():
-            raise DataError(f"{sweep}: a number such as 000000.bin is expected, which says its line of {poses}")
+            raise DataError(
+                f"{sweep}: a number such as 000000.bin is expected, which says its line of {poses}"
+            )
         row = int(sweep.stem)
         if row >= len(lines):
             raise DataError(f"{poses}: has {len(lines)} lines, so no pose for the sweep {sweep.name}")
@@ -59,7 +61,9 @@ def _matrix(file: Path, number: int, line: str) -> Matrix:
     except ValueError:
         values = np.empty(0)
     if len(values) != 12 or not np.isfinite(values).all():
-        raise DataError(f"{file}: line {number} is {line.strip()[:60]!r}, 12 numbers (three rows) are expected")
+        raise DataError(
+            f"{file}: line {number} is {line.strip()[:60]!r}, 12 numbers (three rows) are expected"
+        )
     turn = values.reshape(3, 4)[:, :3]
     if abs(np.linalg.det(turn) - 1) > 0.01:
         raise DataError(f"{file}: the pose in line {number} is no rotation and shift")

@@ -124,6 +124,9 @@ def open_dataset(
 
             * ``procedural:shapes`` - objects made from a seed; options ``train``, ``val``, ``test`` (clouds
               per class), ``noise``, ``seed``, ``classes``, ``features`` (color, normal);
+            * ``procedural:rooms``, ``procedural:streets`` - scenes made from a seed; options ``train``,
+              ``val``, ``test`` (scenes), ``points``, ``seed``, ``use`` and more, see
+              :mod:`pointlift.data.sources.procedural_scenes`;
             * ``modelnet:<folder>`` - ModelNet in any of its three layouts;
             * ``scanobjectnn:<folder>`` - ScanObjectNN, its .h5 files or the raw objects;
               option ``variant`` and more;
@@ -225,7 +228,7 @@ def parse_source(source: str) -> Source:
         spec = dataset_spec(kind)
         if spec.place and not place:
             raise DataError(f"the source {source!r} names nothing, {kind}:{spec.place} is expected")
-        return Source(spec, place, options)
+        return Source(named(spec.places[place]) if place in spec.places else spec, place, options)
     head = source.partition("?")[0]
     if not head:
         known = ", ".join(f"{name}:{dataset_spec(name).place}" for name in SOURCES)

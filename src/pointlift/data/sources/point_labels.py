@@ -18,7 +18,8 @@ __all__ = ["BESIDE", "LABEL_COLUMNS", "RawLabels", "beside", "is_beside", "raw_l
 LABEL_COLUMNS = (
     "label", "labels", "class", "classes", "classification", "semantic", "semantics", "semantic_label",
     "semantic_labels", "semantic_gt", "segment", "segments", "segmentation", "sem", "category", "class_id",
-    "label_id", "gt", "ground_truth", "scalar_label", "scalar_labels", "scalar_class", "scalar_classification",
+    "label_id", "gt", "ground_truth", "scalar_label", "scalar_labels", "scalar_class",
+    "scalar_classification",
 )  # fmt: skip
 """What a column of labels is called in files, the first that is there counts."""
 INSTANCE_COLUMNS = ("instance", "instances", "instance_label", "instance_id", "object_id", "scalar_instance")
@@ -116,7 +117,8 @@ def _read(file: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | No
             raise DataError(f"{file}: a whole number per line is expected") from None
     if file.suffix != ".label" or not data or len(data) % 4:
         raise DataError(
-            f"{file}: its {len(data)} bytes are neither a whole number per line nor, in a .label, a uint32 a point"
+            f"{file}: its {len(data)} bytes are neither a whole number per line nor, in a .label, a uint32 "
+            "a point"
         )
     values = np.frombuffer(data, "<u4")
     instance = (values >> 16).astype(np.int64)

@@ -1,11 +1,11 @@
 """Prepared scenes in the layout of Pointcept: a folder of arrays per scene (anchors A2.1).
 
-``train/scene0000_00/coord.npy`` ``(N, 3)`` float32, and beside it where they are known ``color.npy`` ``(N, 3)``
-uint8, ``normal.npy`` ``(N, 3)`` float32, ``strength.npy`` ``(N, 1)`` float32, ``segment.npy`` ``(N,)`` labels (-1
-for none) and ``instance.npy`` ``(N,)``. **z up**, metres. Splits are the folders ``train``, ``val``, ``test``; or
-``Area_1`` to ``Area_6``, of which one is the test.
+``train/scene0000_00/coord.npy`` ``(N, 3)`` float32, and beside it where they are known: ``color.npy``
+``(N, 3)`` uint8, ``normal.npy`` ``(N, 3)`` float32, ``strength.npy`` ``(N, 1)`` float32, ``segment.npy``
+``(N,)`` labels (-1 for none) and ``instance.npy`` ``(N,)``. **z up**, metres. Splits are the folders
+``train``, ``val``, ``test``; or ``Area_1`` to ``Area_6``, of which one is the test.
 
-pointlift writes the same (:func:`write_scene`) and what the arrays do not say beside them: ``classes.json`` at
+pointlift writes the same (:func:`write_scene`), and beside it what the arrays do not say: ``classes.json`` at
 the top, ``origin.npy`` and ``pose.npy`` of scenes that have them. Pointcept passes these over.
 """
 
@@ -216,7 +216,8 @@ def _whole(scene: Path, name: str, array: npt.NDArray[Any]) -> npt.NDArray[np.in
     values = array.reshape(len(array), -1)
     if values.shape[1] != 1 or (array.dtype.kind == "f" and not (values % 1 == 0).all()):
         raise DataError(
-            f"{scene / name}.npy: holds {array.dtype} of shape {array.shape}, a whole number per point is expected"
+            f"{scene / name}.npy: holds {array.dtype} of shape {array.shape}, a whole number per point is "
+            "expected"
         )
     return values[:, 0].astype(np.int64)
 
@@ -307,7 +308,7 @@ SPEC = DatasetSpec(
     about=(
         KnownDataset(
             "prepared scenes", "pointcept:<folder>",
-            what="scenes as Pointcept prepares them, or `pointlift data prepare`: arrays that are opened lazily",
+            what="scenes as Pointcept or `pointlift data prepare` makes them: arrays that are opened lazily",
             where="yours, or Pointcept's data on the Hugging Face hub",
             licence="that of the dataset",
             layout="<split>/<scene>/{coord,color,normal,segment,instance,strength}.npy, classes.json",

@@ -38,7 +38,10 @@ def read_shapes(
     """
     sizes = {"train": train, "val": val, "test": test}
     if place != "shapes":
-        raise DataError(f"unknown procedural dataset {place!r}, 'shapes' is expected (procedural:shapes)")
+        raise DataError(
+            f"unknown procedural dataset {place!r}, 'shapes', 'rooms' or 'streets' is expected "
+            "(procedural:shapes)"
+        )
     if split not in sizes:
         raise DataError(f"procedural:shapes has no split {split!r}, one of {', '.join(sizes)} is expected")
     if sizes[split] < 1:
@@ -67,12 +70,28 @@ SPEC = DatasetSpec(
     describe=lambda place: f"procedural {place}",
     settings={"train": "train_per_class", "test": "test_per_class", "classes": "classes",
               "seed": "shapes_seed"},
+    places={
+        "rooms": "pointlift.data.sources.procedural_scenes:ROOMS",
+        "streets": "pointlift.data.sources.procedural_scenes:STREETS",
+    },
     about=(
         KnownDataset(
             "procedural shapes", "procedural:shapes",
             what="14 classes of CAD-like objects with part labels, made on the spot from a seed; any size",
             where="part of pointlift, nothing to download", licence="as pointlift",
             layout="none; options as in procedural:shapes?train=40&test=20",
+        ),
+        KnownDataset(
+            "procedural rooms", "procedural:rooms",
+            what="scans of furnished rooms with S3DIS's 13 classes, objects and boxes, made on the spot",
+            where="part of pointlift, nothing to download", licence="as pointlift",
+            layout="none; options as in procedural:rooms?train=8&points=20000&use=colors",
+        ),
+        KnownDataset(
+            "procedural streets", "procedural:streets",
+            what="64-beam laser sweeps along streets with SemanticKITTI's 19 classes, made on the spot",
+            where="part of pointlift, nothing to download", licence="as pointlift",
+            layout="none; options as in procedural:streets?train=16&azimuths=1024&use=intensity",
         ),
     ),
 )  # fmt: skip

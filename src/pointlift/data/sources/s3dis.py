@@ -5,8 +5,8 @@
 0-255. Everything is read from the annotations, as all published pipelines do.
 
 Area 5 is the test of most papers; nothing is held out for validation. The archive exists aligned
-(``Stanford3dDataset_v1.2_Aligned_Version``: rooms turned to the axes) and not aligned, which has the angles in
-``*_alignmentAngle.txt``; numbers on the two differ.
+(``Stanford3dDataset_v1.2_Aligned_Version``: rooms turned to the axes) and not aligned, which has the angles
+in ``*_alignmentAngle.txt``; numbers on the two differ.
 """
 
 from __future__ import annotations
@@ -208,7 +208,9 @@ def _check_room(room: Path) -> int:
         )
     files, strays = annotation_files(room)
     if not files:
-        raise DataError(f"{room / 'Annotations'}: has no files <class>_<number>.txt, unpack the archive again")
+        raise DataError(
+            f"{room / 'Annotations'}: has no files <class>_<number>.txt, unpack the archive again"
+        )
     for kind in dict.fromkeys(map(class_of, files)):
         _label(s3dis_labels(), room, kind)
     known = (f"{room.name}.txt", "Annotations")

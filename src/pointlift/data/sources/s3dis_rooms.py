@@ -67,7 +67,8 @@ def read_room(room: Path) -> AnnotatedRoom:
     lengths = np.array([len(table) for table in tables], dtype=np.int64)
     if not lengths.sum():
         raise DataError(
-            f"{room}: the {len(files)} files <class>_<number>.txt in its Annotations hold no points, at least "
+            f"{room}: the {len(files)} files <class>_<number>.txt in its Annotations hold no points, at "
+            "least "
             "1 is expected"
         )
     rows = np.concatenate(tables)
@@ -97,7 +98,9 @@ def _table(file: Path) -> npt.NDArray[np.float64]:
     except ValueError:
         pass
     line = lines[bad - 1].strip()[:60].decode("latin-1")
-    raise DataError(f"{file}: line {bad} is {line!r}, six numbers x y z r g b are expected; the file is damaged")
+    raise DataError(
+        f"{file}: line {bad} is {line!r}, six numbers x y z r g b are expected; the file is damaged"
+    )
 
 
 def _repaired(file: Path, text: bytes) -> bytes:

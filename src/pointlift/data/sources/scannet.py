@@ -1,7 +1,7 @@
 """ScanNet v2 (Dai et al. 2017): rooms scanned with a depth camera, as meshes (facts 2.6).
 
-``scans/scene0000_00/scene0000_00_vh_clean_2.ply`` is a coloured mesh in metres, **z up**, whose vertices are the
-points that the benchmark scores; ``..._vh_clean_2.labels.ply`` has their labels as NYU40 numbers, and the
+``scans/scene0000_00/scene0000_00_vh_clean_2.ply`` is a coloured mesh in metres, **z up**, whose vertices are
+the points that the benchmark scores; ``..._vh_clean_2.labels.ply`` has their labels as NYU40 numbers, and the
 segments, aggregation and label table of the release give the same together with instances. The split lists
 ``scannetv2_{train,val,test}.txt`` are the benchmark's: 1,201, 312 and 100 scans, the last without labels.
 
@@ -41,8 +41,7 @@ GLITCHES = (50, 149)
 """Numbers that are no NYU40 label, in scene0270_00, scene0270_02 and scene0384_00: they have no class."""
 LABELS = SceneLabels(
     tuple(CLASSES.values()),
-    {number: IGNORED for number in (*range(41), *GLITCHES)}
-    | {number: label for label, number in enumerate(CLASSES)},
+    dict.fromkeys((*range(41), *GLITCHES), IGNORED) | {number: label for label, number in enumerate(CLASSES)},
     tuple(CLASSES),
     rule="20 of the NYU40 classes, all others have none",
 )
@@ -124,14 +123,17 @@ def _truth(scan: Path, vertices: int) -> tuple[npt.NDArray[np.int64], npt.NDArra
     if file.is_file():
         columns = read_content(file).columns
         if "label" not in columns:
-            raise DataError(f"{file}: its vertices have no property 'label', got {', '.join(columns) or 'none'}")
+            raise DataError(
+                f"{file}: its vertices have no property 'label', got {', '.join(columns) or 'none'}"
+            )
         raw = np.asarray(columns["label"]).astype(np.int64)
     else:
         assert annotation is not None  # one of both is there, or the reader has refused the scan
         raw = annotation.nyu40
     if len(raw) != vertices:
         raise DataError(
-            f"{file}: labels {len(raw)} vertices but the mesh has {vertices}; they are of different scans, or "
+            f"{file}: labels {len(raw)} vertices but the mesh has {vertices}; they are of different scans, "
+            "or "
             "one file is truncated"
         )
     glitches = int(np.isin(raw, GLITCHES).sum())
@@ -157,7 +159,8 @@ def _scans(root: Path, split: str) -> list[Path]:
     file = _list(root, split)
     if file is None:
         raise MissingDataError(
-            f"{root}: has no scannetv2_{split}.txt, the list of this split; it is in the benchmark's repository "
+            f"{root}: has no scannetv2_{split}.txt, the list of this split; it is in the benchmark's "
+            "repository "
             "(Tasks/Benchmark), or read the split all"
         )
     names = file.read_text(encoding="utf-8-sig").split()
@@ -214,7 +217,8 @@ SPEC = DatasetSpec(
         KnownDataset(
             "ScanNet v2", "scannet:<folder>",
             what=(
-                "1,613 scans of rooms (1,201 train, 312 val, 100 test without labels) as coloured meshes with "
+                "1,613 scans of rooms (1,201 train, 312 val, 100 test without labels) as coloured meshes "
+                "with "
                 "labels of 20 classes and instances, metres, z up"
             ),
             where="scan-net.org, with the split lists of its benchmark's repository",

@@ -72,8 +72,8 @@ def read_scene_folder(
             turned coordinates.
 
     Returns:
-        scenes with ``part`` and, where files have it, ``instance``; ``scene_labels`` is None where no scan has
-        labels and no names are given: such a folder serves predict only.
+        scenes with ``part`` and, where files have it, ``instance``; ``scene_labels`` is None where no scan
+        has labels and no names are given: such a folder serves predict only.
 
     Raises:
         MissingDataError: no such folder, no scans, no such split.
@@ -147,7 +147,9 @@ def _split(root: Path, split: str, tree: SceneTree) -> str:
     if name not in ("train", "val", "test", "all"):
         raise DataError(f"{root}: unknown split {split!r}, one of train, val, test, all is expected")
     if "all" in tree.splits and name == "val":
-        raise MissingDataError(f"{root}: has no folders train, val, test, so it only has the splits train, test and all")
+        raise MissingDataError(
+            f"{root}: has no folders train, val, test, so it only has the splits train, test and all"
+        )
     if "all" not in tree.splits and name not in (*tree.splits, "all"):
         raise MissingDataError(f"{root}: has no split {name!r}, only {', '.join(tree.splits)}")
     return name
@@ -157,7 +159,9 @@ def _number(title: str, word: str) -> int:
     try:
         return int(word)
     except ValueError:
-        raise DataError(f"{title}: ignore has {word!r}, whole numbers divided by commas are expected") from None
+        raise DataError(
+            f"{title}: ignore has {word!r}, whole numbers divided by commas are expected"
+        ) from None
 
 
 def _classes(
@@ -219,10 +223,12 @@ def _columns(
 
 
 def _drawn(paths: list[str], name: str, seed: int, holdout: float, gap: float) -> tuple[list[str], str, str]:
-    """The scans of a side of the split that is made here, which half of one scan they are, and how, in words."""
+    """The scans of a side of the split that is made here, which half of one scan they are, and how, in "
+    "words."""
     if len(paths) == 1:
         how = (
-            f"one scan, cut in space across its longer horizontal side: {100 * (1 - holdout):g} % of its points "
+            f"one scan, cut in space across its longer horizontal side: {100 * (1 - holdout):g} % of its "
+            "points "
             f"for training, {100 * holdout:g} % for the test, {gap:g} m between them left out"
         )
         return paths, name, how
@@ -248,12 +254,13 @@ SPEC = DatasetSpec(
     about=(
         KnownDataset(
             "your own scans", "scenes:<folder>",
-            what=f"{' '.join(SUFFIXES)} scans with labels as a column ({', '.join(COLUMNS)} as features) or beside",
+            what=f"scans ({' '.join(SUFFIXES)}), {', '.join(COLUMNS)} as features, labelled or not",
             where="yours",
             licence="yours",
             layout=(
                 "*.ply ... or train/*.ply, val/*.ply, test/*.ply; labels in a column label, class, "
-                "classification, ... or in <scan>.label, <scan>.labels, <scan>_labels.npy, <scan>.seg; names in "
+                "classification, ... or in <scan>.label, <scan>.labels, <scan>_labels.npy, <scan>.seg; "
+                "names in "
                 "classes.txt"
             ),
         ),

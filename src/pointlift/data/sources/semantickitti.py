@@ -181,7 +181,9 @@ def read_sweep(path: Path) -> npt.NDArray[np.float32]:
     rows = np.frombuffer(data, "<f4").reshape(-1, 4)
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if len(bad):
-        raise DataError(f"{path}: {len(bad)} of {len(rows)} points are NaN or infinite, the first is {bad[0]}")
+        raise DataError(
+            f"{path}: {len(bad)} of {len(rows)} points are NaN or infinite, the first is {bad[0]}"
+        )
     return rows
 
 
@@ -194,7 +196,8 @@ def read_labels(path: Path, points: int) -> tuple[npt.NDArray[np.int64], npt.NDA
     data = path.read_bytes()
     if len(data) != 4 * points:
         raise DataError(
-            f"{path}: holds {len(data) / 4:g} labels but the sweep has {points} points; they are of different "
+            f"{path}: holds {len(data) / 4:g} labels but the sweep has {points} points; they are of "
+            "different "
             "sweeps, or one file is truncated"
         )
     values = np.frombuffer(data, "<u4")
@@ -231,7 +234,8 @@ def _need_labels(sweeps: Sequence[Path]) -> None:
     missing = [sweep for sweep in sweeps if not _label_file(sweep).is_file()]
     if missing:
         raise MissingDataError(
-            f"{_label_file(missing[0])}: no such file, {len(missing)} of {len(sweeps)} sweeps have no labels; "
+            f"{_label_file(missing[0])}: no such file, {len(missing)} of {len(sweeps)} sweeps have no "
+            "labels; "
             "unpack data_odometry_labels.zip into the same folder, or read the split test"
         )
 
@@ -257,7 +261,8 @@ SPEC = DatasetSpec(
         KnownDataset(
             "SemanticKITTI", "semantickitti:<folder>",
             what=(
-                "43,552 sweeps of 22 sequences (19,130 train, 4,071 val, 20,351 test without labels) of about "
+                "43,552 sweeps of 22 sequences (19,130 train, 4,071 val, 20,351 test without labels) of "
+                "about "
                 "120,000 points with remission, 19 classes and instances, metres, z up"
             ),
             where="semantic-kitti.org (labels) and KITTI odometry (velodyne, calibration)",

@@ -103,6 +103,7 @@ class DatasetSpec:
         partial: a copy with some of its classes keeps the labels of all.
         up_known: which axis points up is known of all of its files; of the user's own it is not.
         grid: its clouds are pictures: in a plane, at integers, told apart by their features.
+        places: places behind its name that are datasets of their own, ``{place: "module:RECORD"}``.
     """
 
     name: str
@@ -120,6 +121,7 @@ class DatasetSpec:
     partial: bool = False
     up_known: bool = True
     grid: bool = False
+    places: Mapping[str, str] = field(default_factory=dict)
 
     def how_to_get(self, root: Path) -> str:
         """The sentence for a folder in which nothing was found."""

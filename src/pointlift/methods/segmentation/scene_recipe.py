@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -63,24 +64,24 @@ class SceneSegmentation(Experiment):
     trainer: TrainerConfig = TrainerConfig()
     seed: int = 0
 
-    def network(self, classes: int) -> CloudNetwork:
-        """The network that `model` names, for the channels that `data.features` gives.
+    def network(self, classes: int, features: Sequence[str]) -> CloudNetwork:
+        """The network that `model` names, for the channels of what it sees of a point.
 
         Raises ValueError for another number in model.in_channels, for a network on points whose features do
         not begin with xyz, and as `build_network` does.
         """
-        channels = sum(FEATURES[name] for name in self.data.features)
+        channels = sum(FEATURES[name] for name in features)
         if self.model.in_channels not in (0, channels):
             raise ValueError(
                 f"model.in_channels is {self.model.in_channels}, but data.features "
-                f"({', '.join(self.data.features)}) gives {channels}: set it to {channels}, or to 0."
+                f"({', '.join(features)}) gives {channels}: set it to {channels}, or to 0."
             )
         model = replace(self.model, in_channels=channels)
         net = build_network(model, classes, self.seed, self.data.voxel_size)
-        if net.takes == "points" and self.data.features[0] != "xyz":
+        if net.takes == "points" and features[0] != "xyz":
             raise ValueError(
                 f"{model.image_model} works on points, whose features must begin with xyz, got data.features "
-                f"{', '.join(self.data.features)}: put xyz first."
+                f"{', '.join(features)}: put xyz first."
             )
         return net
 
@@ -89,7 +90,7 @@ class SceneSegmentation(Experiment):
         splits = load_scenes(self.data, self.seed)
         scenes = SceneData(splits, self.data, self.seed, self.trainer.devices * self.trainer.num_nodes)
         labels = splits.labels
-        net = self.network(len(labels))
+        net = self.network(len(labels), self.data.seen(splits.train.columns))
         counts = _points_per_class(splits) if self.loss.class_weights != "none" else torch.ones(len(labels))
         steps = optimizer_steps(scenes.steps_per_epoch, self.optim.epochs, self.trainer)
         module = SceneLabelling(
@@ -132,7 +133,7 @@ class SceneSegmentation(Experiment):
             "voxel_size": data.voxel_size,
             "features": "own",
             "columns": list(splits.train.columns),
-            "point_features": list(data.features),
+            "point_features": list(data.seen(splits.train.columns)),
             "frame": data.frame,
             "neutral": splits.neutral,
             "normalisation": "none",

@@ -75,9 +75,9 @@ class SceneLabelling(Labelling):
         **settings: Any,
     ) -> None:
         super().__init__(net, len(labels), regime=regime, **settings)
-        self.labels, self.absent = labels, absent
+        self.labels = labels
         self.register_buffer("weights", weights, persistent=False)
-        self.scene_confusion = SceneConfusion(len(labels))
+        self.scene_confusion = SceneConfusion(labels.names, absent)
 
     def batch_size(self, batch: PointBatch) -> int:
         """Points of the batch that have a class."""
@@ -120,13 +120,13 @@ class SceneLabelling(Labelling):
 
     def result(self) -> SceneResult:
         """Of the scenes that were evaluated, over all processes."""
-        return self.scene_confusion.result(self.labels.names, self.absent)
+        return self.scene_confusion.result()
 
     def measures(self) -> dict[str, Tensor | float]:
         found = self.result()
         return {
             "loss": self.val_loss.compute(),
             "miou": found.miou,
-            "accuracy": found.accuracy,
-            "class_accuracy": found.class_accuracy,
+            "accuracy": found.overall_accuracy,
+            "class_accuracy": found.mean_accuracy,
         }

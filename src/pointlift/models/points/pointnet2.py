@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,7 @@ class PointNet2(CloudNetwork):
     """
 
     maps_of = "levels"
+    needs_whole: ClassVar[bool] = True  # whether there must be a level over everything
 
     def __init__(
         self,
@@ -93,8 +94,8 @@ class PointNet2(CloudNetwork):
             in_channels < 3
             or num_classes < 1
             or not 0 <= dropout < 1
-            or not global_mlp
-            or min([*global_mlp, *head]) < 1
+            or (self.needs_whole and not global_mlp)
+            or min([*global_mlp, *head], default=1) < 1
         ):
             raise ValueError(
                 f"PointNet++: got in_channels={in_channels}, num_classes={num_classes}, dropout={dropout}, "
@@ -113,8 +114,10 @@ class PointNet2(CloudNetwork):
         for centres, (level_radii, neighbours, widths) in levels:
             self.levels.append(SetAbstraction(centres, level_radii, neighbours, widths, channels, bias))
             channels = sum(w[-1] for w in widths)
-        self.whole = GlobalSetAbstraction(channels, global_mlp, bias)
-        self.head = classifier(global_mlp[-1], head, num_classes, dropout, bias)
+        self.whole: GlobalSetAbstraction | None = None
+        if global_mlp:
+            self.whole = GlobalSetAbstraction(channels, global_mlp, bias)
+            self.head = classifier(global_mlp[-1], head, num_classes, dropout, bias)
 
     def forward_features(self, cloud: PointBatch) -> Tensor:
         """(B, global_mlp[-1]): one embedding per cloud.
@@ -126,7 +129,9 @@ class PointNet2(CloudNetwork):
         return self.encode(cloud)[1]
 
     def encode(self, cloud: PointBatch) -> tuple[list[Level], Tensor]:
-        """(xyz, features, offsets) of every level's centres, and (B, global_mlp[-1])."""
+        """(xyz, features, offsets) of every level's centres, and (B, global_mlp[-1]); without a level over
+        everything the last level's features once more.
+        """
         features, start = self.extra_features(cloud), self._start(cloud.offsets.diff())
         xyz, offsets = cloud.xyz, cloud.offsets
         found: list[Level] = []
@@ -135,8 +140,8 @@ class PointNet2(CloudNetwork):
             assert features is not None
             found.append((xyz, features, offsets))
             start = 0  # the centres of the first level come in the order of their sampling
-        embedding: Tensor = self.whole(xyz, features, offsets)
-        return found, embedding
+        last = found[-1][1]
+        return found, last if self.whole is None else self.whole(xyz, last, offsets)
 
     def _start(self, counts: Tensor) -> int | Tensor:
         if self.sampling_start == "first" or not self.training:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -40,8 +41,9 @@ class PointNet2Parts(PointNet2):
     the second level), so that no classifier's weights fit it; here it is the classifier's.
 
     Args:
-        in_channels, npoint, radii, nsample, mlps, global_mlp, bias, sampling_start:
-            of the encoder, see `PointNet2`.
+        in_channels, npoint, radii, nsample, mlps, bias, sampling_start: of the encoder, see `PointNet2`.
+        global_mlp: of the level over everything; empty: there is none, and propagation begins at the last
+            level, with one list of widths less.
         num_classes: P, parts of all categories together.
         categories: how many categories of objects there are; 0: the network is not told.
         propagation: widths from the coarsest level to the points, one list more than there are levels.
@@ -52,6 +54,10 @@ class PointNet2Parts(PointNet2):
 
     Raises ValueError for arguments that do not fit each other.
     """
+
+    needs_whole = False
+    own_coordinates: ClassVar[bool] = True  # whether they stand beside what is brought back to the points
+    title: ClassVar[str] = "PointNet++ parts"
 
     def __init__(
         self,
@@ -82,20 +88,19 @@ class PointNet2Parts(PointNet2):
             bias,
             sampling_start,
         )
-        if categories < 0 or len(propagation) != len(self.levels) + 1:
+        steps = len(self.levels) + bool(global_mlp)
+        if categories < 0 or len(propagation) != steps:
             raise ValueError(
-                f"PointNet++ parts: got {categories} categories and {len(propagation)} propagation widths, "
-                f"expected 0 categories or more and {len(self.levels) + 1} lists of widths, "
-                "one more than levels."
+                f"{self.title}: got {categories} categories and {len(propagation)} propagation widths, "
+                f"expected 0 categories or more and {steps} lists of widths, "
+                f"{'one more than levels' if global_mlp else 'one per level'}."
             )
         self.arguments |= {"categories": categories, "propagation": [list(widths) for widths in propagation]}
         self.categories = categories
-        beside = [
-            categories + in_channels,
-            *(sum(widths[-1] for widths in level) for level in self.arguments["mlps"]),
-        ]
+        found = [sum(widths[-1] for widths in level) for level in self.arguments["mlps"]]
+        channels = global_mlp[-1] if global_mlp else found.pop()
+        beside = [categories + in_channels - (0 if self.own_coordinates else 3), *found]
         self.propagation = nn.ModuleList()
-        channels = global_mlp[-1]
         for own, widths in zip(reversed(beside), propagation):
             self.propagation.append(FeaturePropagation(channels, own, widths, bias))
             channels = widths[-1]
@@ -109,10 +114,13 @@ class PointNet2Parts(PointNet2):
         """
         self.check_clouds(cloud)
         levels, features = self.encode(cloud)
-        own = [cloud.xyz, self.extra_features(cloud)]
-        points = torch.cat([*self._category(cloud), *(t for t in own if t is not None)], dim=1)
+        own = [cloud.xyz if self.own_coordinates else None, self.extra_features(cloud)]
+        known = [*self._category(cloud), *(t for t in own if t is not None)]
+        points = torch.cat(known, dim=1) if known else None
         coarse_xyz: Tensor | None = None
         coarse_offsets = torch.arange(len(cloud) + 1, device=cloud.offsets.device)
+        if self.whole is None:
+            coarse_xyz, _, coarse_offsets = levels.pop()
         for propagate, (xyz, beside, offsets) in zip(
             self.propagation, [*reversed(levels), (cloud.xyz, points, cloud.offsets)]
         ):

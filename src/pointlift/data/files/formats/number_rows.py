@@ -38,7 +38,7 @@ def _parse(text: np.ndarray, rows: np.ndarray) -> tuple[int, int]:
     row, column, line, at = 0, 0, 1, 0
     while at < size:
         byte = text[at]
-        if byte == SPACE or byte == TAB or byte == RETURN:
+        if byte in (SPACE, TAB, RETURN):
             at += 1
         elif byte == LINE:
             if column != 0 and column != width:
@@ -65,7 +65,7 @@ def _parse(text: np.ndarray, rows: np.ndarray) -> tuple[int, int]:
                 else:
                     break
                 at += 1
-            alone = at == size or byte == SPACE or byte == TAB or byte == RETURN or byte == LINE
+            alone = at == size or byte in (SPACE, TAB, RETURN, LINE)
             before = text[at - 1]
             if not alone or column == width or digits > DIGITS or behind > 22 or not ZERO <= before <= NINE:
                 return row, line

@@ -91,3 +91,10 @@ def build() -> TinySceneNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         return TinySceneNet()
+
+
+def build_wide() -> TinySceneNet:
+    """For xyz and colours."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        return TinySceneNet(6)
