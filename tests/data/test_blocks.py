@@ -9,6 +9,7 @@ from pathlib import Path
 import laspy
 import numpy as np
 import pytest
+from file_writers import write_ply
 
 from pointlift.data.errors import DataError, DataWarning
 from pointlift.data.files.blocks import BlockedCloud, BlockFacts, read_whole_because
@@ -204,14 +205,14 @@ def test_what_holds_for_all_is_known_before_any_block(tmp_path: Path) -> None:
 
 
 def test_what_is_read_whole_is_said(tmp_path: Path) -> None:
-    head = "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
-    head += "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
-    (tmp_path / "mesh.ply").write_text(head + "0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n")
+    head = "ply\nformat ascii 1.0\nelement face 1\nproperty list uchar int vertex_indices\nelement vertex 3\n"
+    head += "property float x\nproperty float y\nproperty float z\nend_header\n"
+    (tmp_path / "faces.ply").write_text(head + "3 0 1 2\n0 0 0\n1 0 0\n0 1 0\n")
     (tmp_path / "mark.txt").write_text("1 2 3\n", encoding="utf-16")
     np.save(tmp_path / "columns.npy", np.asfortranarray(XYZ))
     (tmp_path / "a.obj").write_text("v 0 0 0\n")
     reasons = {
-        "mesh.ply": "mesh",
+        "faces.ply": "its vertices are not",
         "mark.txt": "UTF-16",
         "columns.npy": "column by column",
         "a.obj": ".obj files",
@@ -220,6 +221,13 @@ def test_what_is_read_whole_is_said(tmp_path: Path) -> None:
         assert reason in read_whole_because(tmp_path / name)
         with pytest.raises(DataError, match="cannot be read in blocks"):
             BlockedCloud(tmp_path / name)
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_vertices_of_a_mesh(tmp_path: Path, text: bool) -> None:
+    write_ply(tmp_path / "mesh.ply", XYZ, text, faces=[[0, 1, 2], [2, 3, 4, 5]])
+    found = joined(BlockedCloud(tmp_path / "mesh.ply", block=100))
+    np.testing.assert_array_equal(found["xyz"], XYZ.astype(np.float32))
 
 
 def test_the_sample_is_bounded_and_from_all_of_the_file(tmp_path: Path) -> None:

@@ -55,9 +55,14 @@ def task_of(folder: Path, name: str = "Near", **options: object) -> Segment:
 
 
 def streamed(
-    task: Segment, path: Path, folder: Path, tile: float | None = 1.0, halo: float = 0.3, **more: int
-):
-    """(N,) labels, and what is left in the folder."""
+    task: Segment,
+    path: Path,
+    folder: Path,
+    tile: float | None = 1.0,
+    halo: float = 0.3,
+    **more: int,
+) -> StreamedScene:
+    """What is said of a file that is read in blocks of 700 points."""
     task.tile, task.halo = tile, halo
     folder.mkdir(exist_ok=True)
     cloud = BlockedCloud(path, task.columns, block=700)

@@ -272,7 +272,7 @@ def open_pcd(path: Path) -> Records | str:
 
 
 def open_ply(path: Path) -> BlockSource | str:
-    """The vertices of a ``.ply`` without faces; or why it has to be read whole."""
+    """The vertices of a ``.ply``, of a cloud or a mesh; or why it has to be read whole."""
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         mapped: Any = data  # which has all of bytes that the header needs
         if mapped[:3] == b"\xef\xbb\xbf" or mapped[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -281,15 +281,13 @@ def open_ply(path: Path) -> BlockSource | str:
     filled = [element for element in elements if element.rows]
     if not filled or filled[0].name.lower() != "vertex":
         return "its vertices are not what it begins with"
-    if len(filled) > 1:
-        return "it is a mesh, or has more than vertices"
     vertices = filled[0]
     if any(p.count for p in vertices.properties):
         return "its vertices have lists"
     kinds = {p.name: np.dtype(FORMATS[form] + p.kind) for p in vertices.properties}
     columns = Columns.of(path, kinds)
     if form == "ascii":
-        return TextVertices(path, start, vertices, columns)
+        return TextVertices(path, start, vertices, columns, alone=len(filled) == 1)
     kind = np.dtype(list(kinds.items()))
     _check_size(path, start, kind.itemsize, vertices.rows)
     return Records(path, start, kind, vertices.rows, columns)
@@ -305,12 +303,13 @@ def _check_size(path: Path, start: int, row: int, count: int) -> None:
 
 @dataclass(frozen=True)
 class TextVertices:
-    """The vertices of an ASCII ``.ply``: numbers, from byte `start` on."""
+    """The vertices of an ASCII ``.ply``: numbers, from byte `start` on. alone: whether nothing follows."""
 
     path: Path
     start: int
     vertices: Element
     columns: Columns
+    alone: bool = True
     measured: bool = False
 
     @property
@@ -326,12 +325,14 @@ class TextVertices:
             except ValueError as error:
                 raise DataError(f"{self.path}: truncated or damaged .ply, {error}") from None
             whole = min(len(values) // width, left)
-            if len(values) > left * width:
+            if len(values) > left * width and self.alone:
                 raise DataError(f"{self.path}: damaged .ply, it has more values than its header announces")
             for first in range(0, whole, size):
                 table = values[first * width : min(first + size, whole) * width].reshape(-1, width)
                 yield self.columns.block(dict(self._typed(table)))
             values, left = values[whole * width :], left - whole
+            if not left and not self.alone:
+                return
         if left:
             raise DataError(
                 f"{self.path}: truncated or damaged .ply, it ends before its {self.vertices.rows} vertex "
