@@ -101,7 +101,7 @@ def test_what_cannot_be_judged_is_refused_in_a_sentence() -> None:
         scene_metrics([np.array([0, 1])], [np.array([0, 5])], NAMES)
     with pytest.raises(ValueError, match="absent is 'nan', one of skip, zero, one is expected"):
         SceneResult(("a",), np.ones((1, 1), int), absent="nan")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"shape \(1, 2\), counts of shape \(1, 1\)"):
+    with pytest.raises(ValueError, match=r"shape \(1, 2\), \(1, 1\) of counts"):
         SceneResult(("a",), np.ones((1, 2), int))
     # where there is no truth, the prediction may be anything
     assert int(confusion_of(torch.tensor([-7]), torch.tensor([-1]), 5)[1]) == 1

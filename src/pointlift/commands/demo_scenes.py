@@ -30,7 +30,7 @@ __all__ = ["SCENE_REGIMES", "run_scene_demo"]
 
 SCENE_REGIMES = ("io+bn", "all", "scratch")
 DATA = SceneDataConfig(
-    source="procedural:rooms?train=10&test=5&points=20000",
+    source="procedural:rooms?train=8&val=4&points=20000",
     features=["height", "colors"],
     voxel_size=0.1,
     crop="none",

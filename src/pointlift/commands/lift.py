@@ -43,7 +43,7 @@ def lift(
     shortcut_kernel: int = 1,
     start: Literal["default", "random"] = "default",
     load_stages: list[int] | None = None,
-    network: Literal["auto", "inflated", "point-vit", "simpleview"] = "auto",
+    network: Literal["auto", "inflated", "point-vit", "range-view", "simpleview"] = "auto",
     seed: int = 0,
 ) -> int:
     """Turn an image model into a 3D network, say what became of every tensor, and write it as a checkpoint.
@@ -68,8 +68,9 @@ def lift(
         shortcut_kernel: kernel of shortcut convolutions; 2 is what the released code of Image2Point has.
         start: where a learned rule starts.
         load_stages: stages that keep the image weights (default: all).
-        network: inflated, point-vit (vision transformers) or simpleview (ResNets on depth images); auto is
-            point-vit for vision transformers and inflated for everything else.
+        network: inflated, point-vit (vision transformers), simpleview (ResNets on depth images) or range-view
+            (convolutional networks on range images of scans, a label for every point); auto is point-vit
+            for vision transformers and inflated for everything else.
         seed: of everything that starts at random.
 
     Examples:

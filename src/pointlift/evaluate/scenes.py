@@ -65,7 +65,7 @@ class SceneResult:
             )
         if matrix.shape != (count, count) or (matrix < 0).any():
             raise ValueError(
-                f"the confusion matrix has shape {matrix.shape}, counts of shape {(count, count)} are expected"
+                f"the confusion matrix has shape {matrix.shape}, {(count, count)} of counts is expected"
             )
         if not matrix.sum():
             raise ValueError(

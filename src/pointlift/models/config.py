@@ -55,6 +55,7 @@ class ModelConfig(ImageWeightsConfig):
     Attributes:
         network: what becomes of the image model: "inflated", "unet" (inflated, with a decoder that labels
             every point), "point-vit" (vision transformers), "simpleview" (ResNets on depth pictures),
+            "range-view" (convolutional networks on range images of scans),
             or "auto", which lifts vision transformers to point-vit and inflates everything else.
         options: keyword arguments of a network that is not inflated, e.g. {npoint: [256, 64]}; of a U-Net
             decoder (residual, simple or released), widths and dropout.
@@ -79,7 +80,7 @@ class ModelConfig(ImageWeightsConfig):
             `pointlift.set_finetune`.
     """
 
-    network: Literal["auto", "inflated", "unet", "point-vit", "simpleview"] = "auto"
+    network: Literal["auto", "inflated", "unet", "point-vit", "range-view", "simpleview"] = "auto"
     options: dict[str, Any] | None = None
     cloud_weights: str | None = None
     cloud_weights_order: Literal["geometric", "hypercube", "released"] = "geometric"

@@ -28,7 +28,7 @@ __all__ = [
     "resolve",
 ]
 
-NETWORKS = ("auto", "inflated", "unet", "point-vit", "simpleview")
+NETWORKS = ("auto", "inflated", "unet", "point-vit", "range-view", "simpleview")
 # names of our own; everything else is one of timm's image models.
 # What makes a network is imported when it is first asked for
 IMAGE_NETWORKS: dict[str, str] = {
@@ -71,6 +71,7 @@ POINT_NETWORKS: dict[str, str] = {
 LIFTED_NETWORKS: dict[str, str] = {
     "unet": "pointlift.models.voxels.inflated_unet:InflatedUNet",
     "point-vit": "pointlift.models.points.point_vit:PointViT",
+    "range-view": "pointlift.models.points.range_network:RangeNetwork",
     "simpleview": "pointlift.models.points.simpleview:SimpleView",
 }
 TORCHVISION = "torchvision:"

@@ -66,6 +66,8 @@ def training_curves(
         len(run) for runs in panels.values() for group in runs.values() for run in group
     ):
         raise ValueError("there are no training curves to draw: every run is empty")
+    # what was measured in no epoch has no panel
+    panels = {quantity: runs for quantity, runs in panels.items() if _measured(runs)} or panels
     names = list(dict.fromkeys(name for runs in panels.values() for name in runs))
     beside = legend_room(f"{name} (10 runs)" for name in names) if ylabel is None and len(names) > 1 else 0.0
     figure = new_figure(5.0 * len(panels) + beside, 3.9)
@@ -97,6 +99,11 @@ def training_curves(
     if ylabel is None:
         add_legend(figure.axes[-1], len(names))
     return png(figure)
+
+
+def _measured(runs: Mapping[str, Sequence[Sequence[float]]]) -> bool:
+    """Whether any run has a finite value."""
+    return any(np.isfinite(np.asarray(r, dtype=np.float64)).any() for group in runs.values() for r in group)
 
 
 def confusion_matrix(confusion: ArrayLike, classes: Sequence[str], title: str = "") -> bytes:

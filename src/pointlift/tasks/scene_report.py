@@ -37,10 +37,10 @@ def add_scenes(report: Report, summary: RunSummary, task: Segment) -> None:
     note = f"After the last epoch, on all points of the {len(judged)} scenes of {judged.name}."
     report.section("Result").table(header, [row], note, digits=2)
     report.section("Curves")
-    epochs = read_rows(result.csv)
+    epochs, name = read_rows(result.csv), str(task.predictor.metadata["regime"])
     panels = {
-        "training loss": {"": [[r.get("train_loss", float("nan")) for r in epochs]]},
-        "mIoU %": {"": [[100 * r.get("val_miou", float("nan")) for r in epochs]]},
+        "training loss": {name: [[r.get("train_loss", float("nan")) for r in epochs]]},
+        "mIoU %": {name: [[100 * r.get("val_miou", float("nan")) for r in epochs]]},
     }
     report.figure(training_curves(panels, None, "mIoU %"), "mIoU on scenes that are not trained on.")
     order = add_measurements(report, total, rows)
