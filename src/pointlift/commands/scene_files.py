@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -89,7 +90,7 @@ class ScenesAtWork:
         self.task, self.out, self.most = task, out, MOST
         self._stack = ExitStack()
         self._folder: Path | None = None
-        self._stages: dict[str, StageProgress] = {}
+        self._work: dict[int, tuple[StageProgress, Path]] = {}
 
     def __enter__(self) -> ScenesAtWork:
         return self
@@ -97,7 +98,7 @@ class ScenesAtWork:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for stage in self._stages.values():
+        for stage, _ in self._work.values():
             stage.clear()
         self._stack.close()
 
@@ -130,32 +131,29 @@ class ScenesAtWork:
         assert isinstance(found, ScenePrediction)
         if isinstance(cloud, BlockedCloud):
             assert isinstance(found, StreamedScene)
-            return write_streamed(path, cloud, found, self._stage(cloud).told)
+            return write_streamed(path, cloud, found, self._work[id(cloud)][0].told)
         return write_labelled(path, cloud, found.labels, found.names, found.palette)
 
     def done(self, cloud: PointFile | BlockedCloud) -> None:
         """What was written for a scene can go."""
-        if isinstance(cloud, BlockedCloud):
-            self._stage(cloud).clear()
-            shutil.rmtree(self._place(cloud), ignore_errors=True)
+        if id(cloud) in self._work:
+            stage, place = self._work.pop(id(cloud))
+            stage.clear()
+            shutil.rmtree(place, ignore_errors=True)
 
     def _streamed(self, cloud: BlockedCloud) -> StreamedScene:
         if self._folder is None:
             self._folder = self._stack.enter_context(temporary_folder(self.out.absolute().parent))
-        self._stages[cloud.path] = StageProgress(cloud.path)
-        place = self._place(cloud)
-        place.mkdir()
-        found = stream_scene(self.task, cloud, place, self._stage(cloud).told, self.most)
+        stage, place = StageProgress(cloud.path), Path(tempfile.mkdtemp(dir=self._folder))
+        self._work[id(cloud)] = stage, place
+        try:
+            found = stream_scene(self.task, cloud, place, stage.told, self.most)
+        except Exception:
+            self.done(cloud)
+            raise
         if self.out.suffix.lower() == ".npz":  # which is written when all files are done
             return replace(found, labels=np.array(found.labels))
         return found
-
-    def _stage(self, cloud: BlockedCloud) -> StageProgress:
-        return self._stages[cloud.path]
-
-    def _place(self, cloud: BlockedCloud) -> Path:
-        assert self._folder is not None
-        return self._folder / str(list(self._stages).index(cloud.path))
 
 
 class StageProgress:

@@ -139,7 +139,8 @@ class _Place:
 
     Attributes:
         origin: (3,) whole metres taken off the file's coordinates. shift: (3,) of the frame, after turning.
-        low: (3,) lowest coordinates there. sample: (k, 3) of them. share: k of all points.
+        low: (3,) lowest coordinates there. voxel: (3,) the voxel of these.
+        plane: (k, 2) x and y of the sample. share: k of all points.
     """
 
     def __init__(self, task: Segment, facts: BlockFacts) -> None:
@@ -153,7 +154,7 @@ class _Place:
             self.shift = turned((facts.mean - self.origin)[None], self.up, self.trained)[0].astype(np.float64)
         else:
             self.shift = frame_shift(sample, frame)
-        self.sample = self._shifted(sample)
+        self.plane = self._shifted(sample)[:, :2].astype(np.float64)
         self.share = len(sample) / facts.points
         self.low = self._shifted(self.turned(facts.low[None]))[0]
         voxel = predictor.net.voxel_size
@@ -204,8 +205,7 @@ def _tile_size(path: str, place: _Place, halo: float, most: int) -> float:
     Halved from the scene's longer side on. Where the halo alone has more points, a warning says so, and
     the tiles are as large as the halo.
     """
-    plane = place.sample[:, :2].astype(np.float64)
-    plane = plane - plane.min(axis=0)
+    plane = place.plane - place.plane.min(axis=0)
     allowed = max(1.0, most * place.share)
     size = max(1.001 * float(plane.max()), 1e-3)
     while _fullest(plane, size + 2 * halo) > allowed:

@@ -305,6 +305,9 @@ class _Scan:
                 f"{self.path}: {dropped} of {self.rows} points have NaN or infinite values, the first at row "
                 f"{self.first_bad} (counted from 0); {fix if self.points else 'no point is left'}"
             )
+        if dropped:
+            sentence = f"{dropped} of {self.rows} points have NaN or infinite values and are left out"
+            tell(Path(self.path), sentence)
         if not self.points:
             raise DataError(f"{self.path}: every row has something that is NaN or infinite, no point is left")
         largest = float(max(np.abs(self.low).max(), np.abs(self.high).max()))
