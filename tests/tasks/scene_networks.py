@@ -71,6 +71,9 @@ def scene_network(
     torch.manual_seed(0)
     net = load_own(network)(channels, len(NAMES))
     net.voxel_size = voxel
+    with torch.no_grad():
+        for parameter in net.parameters():  # so that answers differ from point to point
+            parameter.mul_(3.0 if parameter.ndim == 3 else 1.0 if parameter.ndim == 2 else 0.0)
     config = {
         "task": "segment",
         "image_model": network,

@@ -207,7 +207,7 @@ def test_what_does_not_fit_is_refused(
         ([objects, file, "--out", "x.npy"], "predictions are written as .json, .csv, .npz"),
         ([*scene, "--tile", "0"], "--tile is 0, a positive number of metres"),
         ([*scene, "--halo", "-1"], "--halo is -1, 0 or more metres"),
-        ([*scene, file, "--out", "x.npy"], "predictions are written as"),
+        ([checkpoint, file, *scene[1:], "--out", "x.npy"], "predictions are written as"),
     ):
         assert main(["predict", *words]) == 2
         assert sentence in capsys.readouterr().err

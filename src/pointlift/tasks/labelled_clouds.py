@@ -110,16 +110,21 @@ def write_labelled(
     names: Sequence[str],
     palette: npt.NDArray[np.floating[Any]] | None = None,
 ) -> Path:
-    """`labelled_cloud` for a cloud in memory; coordinates are the file's."""
+    """`labelled_cloud` for a cloud in memory. Coordinates are the file's: of a .las to its last step."""
     origin = np.asarray(cloud.origin, dtype=np.float64)
-    low, high = (
-        np.asarray(bound, dtype=np.float64) + origin for bound in (cloud.xyz.min(0), cloud.xyz.max(0))
-    )
-    with labelled_cloud(path, CloudFrame(len(cloud), low, high, las_of(cloud.path)), names, palette) as add:
+    low, high = cloud.xyz.min(0).astype(np.float64) + origin, cloud.xyz.max(0).astype(np.float64) + origin
+    frame = CloudFrame(len(cloud), low, high, las_of(cloud.path))
+    with labelled_cloud(path, frame, names, palette) as add:
         for first in range(0, len(cloud), BLOCK):
             part = slice(first, first + BLOCK)
-            add(cloud.xyz[part].astype(np.float64) + origin, labels[part])
+            xyz = cloud.xyz[part].astype(np.float64) + origin
+            add(xyz if frame.source is None else _on_steps(xyz, *_lattice(frame)), labels[part])
     return path
+
+
+def _on_steps(xyz: Floats, scale: Floats, offset: Floats) -> Floats:
+    """The nearest coordinates that a .las can hold."""
+    return np.rint((xyz - offset) / scale) * scale + offset
 
 
 def las_of(path: str) -> LasBlocks | None:
