@@ -208,16 +208,16 @@ def _tile_size(path: str, place: _Place, halo: float, most: int) -> float:
     plane = place.plane - place.plane.min(axis=0)
     allowed = max(1.0, most * place.share)
     size = max(1.001 * float(plane.max()), 1e-3)
-    while _fullest(plane, size + 2 * halo) > allowed:
-        size /= 2
-        if size < max(halo, 1e-3):
-            count = int(_fullest(plane, size + 2 * halo) / place.share)
+    while (count := _fullest(plane, size + 2 * halo)) > allowed:
+        if size / 2 < max(halo, 1e-3):
             warnings.warn(
-                f"{path}: a tile of {size:.3g} m with a halo of {halo:g} m has about {count:,} points, more "
-                f"than the {most:,} that are meant to be in memory at a time; a smaller --halo takes less",
+                f"{path}: a tile of {size:.3g} m with a halo of {halo:g} m has about "
+                f"{int(count / place.share):,} points, more than the {most:,} that are meant to be in memory at a "
+                "time; a smaller --halo takes less",
                 stacklevel=3,
             )
             break
+        size /= 2
     return size
 
 
