@@ -212,8 +212,8 @@ def _tile_size(path: str, place: _Place, halo: float, most: int) -> float:
         if size / 2 < max(halo, 1e-3):
             warnings.warn(
                 f"{path}: a tile of {size:.3g} m with a halo of {halo:g} m has about "
-                f"{int(count / place.share):,} points, more than the {most:,} that are meant to be in memory at a "
-                "time; a smaller --halo takes less",
+                f"{int(count / place.share):,} points, more than the {most:,} that are meant to be in memory "
+                "at a time; a smaller --halo takes less",
                 stacklevel=3,
             )
             break
