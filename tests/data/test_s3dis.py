@@ -13,8 +13,14 @@ from pointlift.data.scene_check import check_scenes
 from pointlift.data.sources.open import available_splits, describe_source, open_clouds, open_dataset
 from pointlift.data.sources.s3dis import read_s3dis, s3dis_labels
 
-FACTS_13 = ["ceiling", "floor", "wall", "beam", "column", "window", "door", "table", "chair", "sofa", "bookcase", "board", "clutter"]
-FACTS_14 = ["clutter", "beam", "board", "bookcase", "ceiling", "chair", "column", "door", "floor", "sofa", "stairs", "table", "wall", "window"]
+FACTS_13 = [
+    "ceiling", "floor", "wall", "beam", "column", "window", "door", "table", "chair", "sofa", "bookcase",
+    "board", "clutter",
+]  # fmt: skip
+FACTS_14 = [
+    "clutter", "beam", "board", "bookcase", "ceiling", "chair", "column", "door", "floor", "sofa", "stairs",
+    "table", "wall", "window",
+]  # fmt: skip
 
 
 def room(root: Path, area: int, name: str, objects: dict[str, list[str]]) -> Path:

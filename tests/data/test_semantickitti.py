@@ -190,7 +190,7 @@ def test_wrong_submissions_are_refused(root: Path, tmp_path: Path) -> None:
     dataset, out = read_semantickitti(root, "test"), tmp_path / "out"
     with pytest.raises(DataError, match="has 4 points but the prediction has shape \\(3,\\)"):
         write_submission(out, [(dataset.paths[0], np.zeros(3, int))])
-    with pytest.raises(DataError, match="labels must be 0 .. 18"):
+    with pytest.raises(DataError, match=r"labels must be 0 \.\. 18"):
         write_submission(out, [(dataset.paths[0], np.array([0, 1, -1, 2]))])
     assert not out.exists() or not list(out.rglob("*.label"))
     write_submission(out, [(dataset.paths[0], np.zeros(4, int))])

@@ -73,6 +73,11 @@ def cut_scenes(dataset: CloudDataset, part: str, share: float = 0.7, gap: float 
     """
     if part not in SIDES:
         raise DataError(f"{dataset.name}: a cut scene has the parts train and test, got {part!r}")
+    if not 0 < share < 1 or gap < 0:
+        raise DataError(
+            f"{dataset.name}: cut is {share:g} and its gap {gap:g}, between 0 and 1 and at least 0 m are "
+            "expected"
+        )
     cut = CloudDataset.from_paths(
         dataset.paths,
         dataset.labels,

@@ -190,7 +190,8 @@ class Cost:
         times = self.seen / self.points if self.points else 0.0
         return (
             f"{self.forwards} forwards for {self.scenes} scenes, {self.seen:,} points in all, "
-            f"{times:.1f} times the {self.points:,} points there are (the inverse map needs {self.scenes} forwards)"
+            f"{times:.1f} times the {self.points:,} points there are "
+            f"(the inverse map needs {self.scenes} forwards)"
         )
 
 

@@ -32,6 +32,9 @@ WEIGHTS = {
     "pointcontrast_hardest.pth": (
         "PointContrast's ResNet34 (hardest contrastive), from the repository facebookresearch/PointContrast"
     ),
+    "hrnetv2_w48_cityscapes.pth": (
+        "an HRNetV2-W48 that segments Cityscapes, from the repository HRNet/HRNet-Semantic-Segmentation"
+    ),
     "cityscapes_resnet18.pth": (
         "a ResNet18 that segments Cityscapes, from the repository structure_knowledge_distillation"
     ),

@@ -2,6 +2,7 @@
 
 from pointlift.views.cameras import RIGS, Axis, Rig, RigName, look_at_origin, rig
 from pointlift.views.project import ProjectionMode, project_cloud
+from pointlift.views.range_view import KnnVote, RangeImages, RangeView, laser_rows
 from pointlift.views.render import RENDERER, in_unit_sphere, render_fragments, render_mesh
 from pointlift.views.simple_view import SIMPLE_VIEW_ANGLES, euler_rotations, simple_view_images
 
@@ -10,11 +11,15 @@ __all__ = [
     "RIGS",
     "SIMPLE_VIEW_ANGLES",
     "Axis",
+    "KnnVote",
     "ProjectionMode",
+    "RangeImages",
+    "RangeView",
     "Rig",
     "RigName",
     "euler_rotations",
     "in_unit_sphere",
+    "laser_rows",
     "look_at_origin",
     "project_cloud",
     "render_fragments",

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError, MissingDataError
+from pointlift.data.scene_splits import cut_scenes
 from pointlift.data.sources import SOURCES
 from pointlift.data.sources.folder_tree import only_folder
-from pointlift.data.sources.options import call_reader, split_source
+from pointlift.data.sources.options import call_reader, split_source, typed_value
 from pointlift.data.sources.spec import DatasetSpec, KnownDataset, Layout
 from pointlift.system.hints import did_you_mean
 from pointlift.system.own_code import OwnCodeError, load_own, named
@@ -31,6 +32,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+CUT = ("cut", "cut_gap")
+"""Options of every dataset of scenes: the share of a scene's points before a cut in space, and metres left "
+"out."""
 
 
 class Source(NamedTuple):
@@ -71,7 +75,13 @@ class Source(NamedTuple):
         options: Mapping[str, Any],
         in_memory: bool,
     ) -> CloudDataset:
-        """Call the reader of a layout with the options it takes."""
+        """Call the reader of a layout with the options it takes; scenes are cut in space where these say "
+        "so."""
+        if self.spec.kind == "scene" and CUT[0] in options:
+            left = {name: value for name, value in options.items() if name not in CUT}
+            whole = self.read(layout, _splits(self)[0], n_points, seed, left, in_memory)
+            share, gap = (typed_value(float, name, options.get(name, 0.0)) for name in CUT)
+            return cut_scenes(whole, split, share, gap)
         folder = self.spec.place == "<folder>"
         title = _described(self.spec.name, layout) if folder else f"{self.spec.name}:{self.place}"
         read, place = _layout(self.spec, layout).read, self.root if folder else self.place
@@ -136,7 +146,9 @@ def open_dataset(
             * ``folder:<folder>`` - a folder per class of the user's own files;
             * ``s3dis:<folder>``, ``semantickitti:<folder>``, ``scannet:<folder>``, ``pointcept:<folder>`` -
               labelled scenes, whole: ``n_points`` does nothing;
-            * ``scenes:<folder>`` - the user's own scans, labelled or not;
+            * ``scenes:<folder>`` - the user's own scans, labelled or not; of all of these ``?cut=0.7`` makes
+              ``"train"`` and ``"test"`` of every scene of the first split there is, by a cut in space before
+              which 70 % of its points lie, ``cut_gap`` metres around it left out;
             * ``pixels:<image source>`` - every image a cloud of its pixels, see
               :func:`pointlift.data.sources.pixels.read_pixels`;
             * ``<folder>`` - one of the datasets or a folder per class: which, is detected and logged;
@@ -287,6 +299,10 @@ def available_splits(source: str) -> tuple[str, ...]:
         MissingDataError, DataError: as :func:`open_dataset`.
     """
     found = parse_source(source)
+    return ("train", "test") if found.spec.kind == "scene" and CUT[0] in found.options else _splits(found)
+
+
+def _splits(found: Source) -> tuple[str, ...]:
     splits = found.spec.splits
     if isinstance(splits, tuple):
         return splits

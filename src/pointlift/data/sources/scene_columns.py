@@ -67,6 +67,8 @@ def feature_rows(
                 f"{path}: has no {name}, which other scenes have or were asked for (it has {has}); "
                 f"give this scene {name}, or leave them out with ?use={','.join(n for n in use if n != name)}"
             )
+        if values.size != len(values) * WIDTHS[name]:
+            raise DataError(f"{path}: its {name} have shape {values.shape}, (N, {WIDTHS[name]}) is expected")
         parts.append(np.asarray(values, dtype=np.float32).reshape(len(values), WIDTHS[name]))
         if not np.isfinite(parts[-1]).all():
             raise DataError(f"{path}: some of its {name} are NaN or infinite, repair the file")

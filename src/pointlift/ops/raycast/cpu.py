@@ -131,15 +131,14 @@ def _entry(bounds, node, origin, inverse, limit):  # type: ignore[no-untyped-def
     """Where the ray enters a box, infinite where it passes by or comes later than `limit`."""
     near, far = 0.0, limit
     for k in range(3):
+        if not -np.inf < inverse[k] < np.inf:  # along the sides of the box
+            if not bounds[node, 0, k] - 1e-9 <= origin[k] <= bounds[node, 1, k] + 1e-9:
+                return np.inf
+            continue
         a = (bounds[node, 0, k] - origin[k]) * inverse[k]
         b = (bounds[node, 1, k] - origin[k]) * inverse[k]
-        if a > b:
-            a, b = b, a
-        # NaN (a ray within the plane of a side) fails both comparisons and changes nothing
-        if a > near:
-            near = a
-        if b < far:
-            far = b
+        near = max(near, min(a, b))
+        far = min(far, max(a, b))
     # rounding must not lose a triangle in a flat box
     return near if near <= far + 1e-9 * (1 + abs(far)) else np.inf
 
