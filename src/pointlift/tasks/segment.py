@@ -138,18 +138,19 @@ class Segment(Task):
         return [self._predict(cloud) for cloud in clouds]
 
     def _predict(self, cloud: PointFile) -> ScenePrediction:
-        self._say_filled(cloud)
+        self.say_filled(cloud.path, self.filled(cloud))
         return ScenePrediction(self.labels(self.prepare(cloud)), self.names, self.palette)
 
-    def _say_filled(self, cloud: PointFile) -> None:
+    def say_filled(self, path: str, filled: tuple[str, ...]) -> None:
+        """A warning of the columns that a cloud lacks, once for each of them."""
         from pointlift.tasks.files import warn
 
-        new = [name for name in self.filled(cloud) if name not in self._said]
+        new = [name for name in filled if name not in self._said]
         if new:
             self._said.update(new)
             values = ", ".join(f"{name} ({self.neutral.get(name, 0.0):g})" for name in new)
             warn(
-                f"{cloud.path} has no {' and no '.join(new)}, which the network was trained with; filled "
+                f"{path} has no {' and no '.join(new)}, which the network was trained with; filled "
                 f"with the neutral value: {values}. Expect less of the answers."
             )
 
@@ -177,6 +178,11 @@ class Segment(Task):
         for rows, own in tile_rows(sample.xyz, size, self.halo):
             out = self._run(take_points(sample, rows), low, features)
             yield rows[own], out[torch.from_numpy(own).to(out.device)]
+
+    @torch.no_grad()
+    def run_tile(self, sample: Sample, low: npt.NDArray[np.int64]) -> Tensor:
+        """(n, C) logits of a prepared piece of a scene whose lowest voxel is `low` (3,)."""
+        return self._run(sample, low, False)
 
     def _run(self, sample: Sample, low: npt.NDArray[np.int64] | None, features: bool) -> Tensor:
         """(n, C) of the points. low: the lowest voxel (3,) of the scene that these are a tile of, so that its
