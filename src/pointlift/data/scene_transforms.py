@@ -27,6 +27,7 @@ from pointlift.data.scene_crops import (
     VoxelDropout,
     chunks,
 )
+from pointlift.data.scene_features import COLUMNS as COLUMN_WIDTHS
 from pointlift.data.transforms import Compose, Scale, Transform, rotation
 from pointlift.system.hints import did_you_mean
 
@@ -56,8 +57,6 @@ SCENE_AUGMENTATIONS = (
     "pointcontrast-s3dis",
     "pointcontrast-scannet",
 )
-COLUMN_WIDTHS = {"colors": 3, "normals": 3, "intensity": 1}
-"""What points of scenes may have beside their coordinates, and how many feature columns each takes."""
 
 
 def column_at(columns: Sequence[str], name: str) -> int | None:

@@ -12,14 +12,14 @@ from pointlift.data.dataset import CloudDataset
 from pointlift.data.errors import DataError
 from pointlift.data.files.reader import OWN
 from pointlift.data.sample import Sample
+from pointlift.data.scene_features import COLUMNS as WIDTHS
 from pointlift.data.scene_labels import IGNORED
 
 __all__ = ["COLUMNS", "WIDTHS", "chosen_columns", "feature_rows", "need_labels", "split_columns"]
 
-WIDTHS = {"colors": 3, "normals": 3, "intensity": 1}
-"""The columns that points of scenes may have beside their coordinates, and how many numbers each has:
-RGB in 0-1; unit vectors; 0-1 where the format bounds it, else as the file has it."""
 COLUMNS = tuple(WIDTHS)
+"""The columns that points of scenes may have beside their coordinates: RGB in 0-1; unit vectors; 0-1 where
+the format bounds it, else as the file has it."""
 
 
 def chosen_columns(title: str, use: Sequence[str], has: Sequence[str]) -> tuple[str, ...]:

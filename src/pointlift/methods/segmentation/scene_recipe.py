@@ -46,8 +46,8 @@ class SceneSegmentation(Experiment):
     """Train a network to name the class of every point of a scene.
 
     model is as for classifiers, with a network that labels points: network "unet" around an image model,
-    "range-view" (pictures as a spinning LiDAR takes them), or "res16unet34c", "pointnet2-ssg-scenes" and their
-    like by name. model.in_channels 0 takes as many channels as data.features gives. Metrics of the last
+    "range-view" (pictures as a spinning LiDAR takes them), or "res16unet34c", "pointnet2-ssg-scenes" and
+    their like by name. model.in_channels 0 takes as many channels as data.features gives. Metrics of the last
     epoch, over all points of the whole scenes of the split that is judged: train_loss, train_accuracy,
     val_loss, val_miou, val_accuracy, val_class_accuracy, lr.
     """
