@@ -112,10 +112,8 @@ def _sweep(
     around = rng.uniform(0, 2 * np.pi, rays)
     flat = np.sqrt(1 - up**2)
     ways = np.stack([flat * np.cos(around), flat * np.sin(around), up], 1)
-    distance, face = (
-        found.numpy()
-        for found in cast_rays(*map(torch.from_numpy, (room.vertices, room.faces, origins, ways)))
-    )
+    vertices, faces, starts, along = map(torch.from_numpy, (room.vertices, room.faces, origins, ways))
+    distance, face = (found.numpy() for found in cast_rays(vertices, faces, starts, along))
     met = face >= 0
     facing = np.abs((room.normals()[face] * ways).sum(1))
     met &= (facing > GRAZING) & (rng.random(rays) < 0.3 + 2 * facing)

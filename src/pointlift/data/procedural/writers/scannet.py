@@ -171,7 +171,7 @@ def write_scannet(
                 mesh = scannet_mesh(room, _alignment(key), edge)
                 _write_scan(place, mesh, split != "test", frames)
                 if frames:
-                    back = np.linalg.inv(mesh.alignment)
+                    back: Floats = np.linalg.inv(mesh.alignment).astype(np.float64)
                     taken = [_moved(f, back) for f in make_frames(room, frames, camera, key)]
                     if sens:
                         write_sens(place / f"{place.name}.sens", taken, lost)
