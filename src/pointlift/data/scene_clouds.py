@@ -157,7 +157,9 @@ def scene_preparation(config: SceneDataConfig, training: bool, columns: tuple[st
         if config.crop != "none":
             steps.append(CropVoxels(config.voxel_size, config.max_voxels, config.crop))
         if config.augmentation != "none":
-            steps.append(scene_augmentation(config.augmentation, columns, config.voxel_size))
+            # two of the sets cut rooms to 8 m, which stands in for another crop
+            whole = config.crop == "none"
+            steps.append(scene_augmentation(config.augmentation, columns, config.voxel_size, clip=whole))
     return Compose([*steps, SceneFeatures(config.seen(columns), columns)])
 
 

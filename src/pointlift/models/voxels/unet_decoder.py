@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
@@ -84,7 +84,8 @@ class Decoder(nn.Module):
         """(M, widths[-1]) on the voxels of the first of `maps`, which are those of the levels."""
         x = self.dropout(maps[-1])
         for up, mix, skip in zip(self.ups, self.mixes, reversed(maps[:-1])):
-            x = mix(torch.cat([skip, up(x)], dim=1))
+            both: Any = [skip, up(x)]  # torch.cat joins sparse tensors too (core.torch_functions)
+            x = mix(torch.cat(both, dim=1))
         out: SparseTensor = x
         return out
 
