@@ -59,8 +59,11 @@ class BlockSource(Protocol):
             a depth camera are.
     """
 
-    estimate: int
-    measured: bool
+    @property
+    def estimate(self) -> int: ...
+
+    @property
+    def measured(self) -> bool: ...
 
     def blocks(self, size: int) -> Iterator[RawBlock]:
         """Blocks of at most about `size` rows. Raises DataError for a damaged file."""
@@ -266,7 +269,7 @@ def open_pcd(path: Path) -> Records | str:
         return f"its data are {header.data}"
     kind, start = header.dtype(), len(head) - len(header.body)
     _check_size(path, start, kind.itemsize, header.points)
-    fields = kind.fields or {}
+    fields: Mapping[str, Any] = kind.fields or {}
     single = {n: fields[n][0] for n, c in zip(header.names, header.counts) if c == 1 and n != "_"}
     return Records(path, start, kind, header.points, Columns.of(path, single, packed=True), header.organised)
 
