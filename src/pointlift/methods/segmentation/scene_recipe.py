@@ -19,6 +19,7 @@ from pointlift.methods.optim import OptimConfig
 from pointlift.methods.segmentation.scenes import ClassWeights, SceneLabelling, class_weights
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models.config import ModelConfig
+from pointlift.models.factory import POINT_NETWORKS
 from pointlift.nn import CloudNetwork
 from pointlift.weights.checkpoints import save_checkpoint
 from pointlift.weights.network import build_network
@@ -77,6 +78,8 @@ class SceneSegmentation(Experiment):
                 f"({', '.join(features)}) gives {channels}: set it to {channels}, or to 0."
             )
         model = replace(self.model, in_channels=channels)
+        if model.image_model in POINT_NETWORKS and model.network == "unet":
+            model = replace(model, network="auto")  # the default, which only image models have a use for
         net = build_network(model, classes, self.seed, self.data.voxel_size)
         if net.takes == "points" and features[0] != "xyz":
             raise ValueError(
