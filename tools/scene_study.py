@@ -3,11 +3,11 @@
     python tools/scene_study.py rooms [--seeds 3] [--out results/scenes] [--work runs/scenes]
     python tools/scene_study.py s3dis --data FOLDER
 
-`rooms` and `streets` are made on the spot and take the embedded image network; `s3dis` and `semantickitti` are
-the samples below FOLDER, one scan each, cut in space into 70 % to learn from and 30 % to be judged on, with
-EfficientNet-Lite0 and its ImageNet weights (the extra pointlift[imagenet]) as encoder. Every arm has the same
-settings but for its regime; a seed draws new layers, crops and order. Finished runs are not repeated, a killed
-study goes on where it stopped, and STUDY.csv, .json and .md are written after every run.
+`rooms` and `streets` are made on the spot and take the embedded image network; `s3dis` and `semantickitti`
+are the samples below FOLDER, one scan each, cut in space into 70 % to learn from and 30 % to be judged on,
+with EfficientNet-Lite0 and its ImageNet weights (the extra pointlift[imagenet]) as encoder. Every arm has the
+same settings but for its regime; a seed draws new layers, crops and order. Finished runs are not repeated, a
+killed study goes on where it stopped, and STUDY.csv, .json and .md are written after every run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from pointlift.evaluate.scenes import scene_metrics
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.segmentation.scene_recipe import SceneLossConfig, SceneSegmentation
 from pointlift.methods.trainer_config import TrainerConfig
-from pointlift.models.config import ModelConfig
+from pointlift.models.config import ModelConfig, Regime
 from pointlift.ops._numba.threading import set_threads
 from pointlift.report import write_csv
 from pointlift.report.tables import markdown_table
@@ -44,7 +44,6 @@ SAMPLES = {
     "s3dis": "s3dis:{data}/s3dis/Stanford3dDataset_v1.2_Aligned_Version?cut=0.7&cut_gap=0.2",
     "semantickitti": "semantickitti:{data}/semantickitti/dataset?cut=0.7&cut_gap=1.0",
 }
-CROPS = {"crop": "sphere", "max_voxels": 12_000, "repeat": 4, "batch_size": 2}
 TRAINER = TrainerConfig(accelerator="cpu", enable_progress_bar=False, evaluate_every=1000)
 
 
@@ -66,10 +65,13 @@ def experiment(study: str, data: str) -> SceneSegmentation:
         0.05 if study == "s3dis" else 0.1,
         augmentation="image2point-semantickitti",
         evaluate_on="test",
-        **CROPS,
+        crop="sphere",
+        max_voxels=12_000,
+        repeat=4,
+        batch_size=2,
     )
     return SceneSegmentation(
-        IMAGENET, clouds, SceneLossConfig(class_weights="sqrt"), _optim(20), trainer=TRAINER
+        IMAGENET, clouds, SceneLossConfig(class_weights="sqrt"), _optim(50), trainer=TRAINER
     )
 
 
@@ -82,7 +84,7 @@ def run_one(study: str, regime: str, seed: int, plan: argparse.Namespace) -> dic
     torch.set_num_threads(1)
     set_threads(1)
     settings = experiment(study, str(plan.data))
-    settings = replace(settings, seed=seed, model=replace(settings.model, regime=regime))
+    settings = replace(settings, seed=seed, model=replace(settings.model, regime=cast(Regime, regime)))
     folder = plan.work / study / f"{regime.replace('+', '-')}_seed{seed}"
     found = run(settings, folder, (folder / "last.ckpt").is_file())
     measured = {k: round(v, 5) for k, v in found.metrics.items() if k != "lr"}
