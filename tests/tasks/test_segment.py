@@ -132,3 +132,15 @@ def test_the_commands(
     assert "use --per point" in capsys.readouterr().err
     assert main(["evaluate", str(checkpoint[0]), "--data", SOURCE, "--split", "val", *own]) == 0
     assert "mIoU" in capsys.readouterr().out
+
+
+def test_arrays_have_the_columns_of_the_network_behind_their_coordinates(task: Segment) -> None:
+    made = cloud()
+    assert made.colors is not None
+    (whole,) = task.predict([made])
+    found = task.predictor(np.concatenate([made.xyz, made.colors], axis=1))
+    assert isinstance(whole, ScenePrediction) and np.array_equal(found.labels, whole.labels)
+    with pytest.raises(
+        DataError, match=r"an array has 1 columns behind x, y and z, but the network looks at"
+    ):
+        task.predictor(np.concatenate([made.xyz, made.colors[:, :1]], axis=1))

@@ -19,7 +19,7 @@ from pointlift.data.files.points import PointFile
 from pointlift.data.files.scans import read_scan
 from pointlift.data.sample import Sample
 from pointlift.data.scene_clouds import open_scenes
-from pointlift.data.scene_features import COLUMNS, FrameShift, SceneFeatures
+from pointlift.data.scene_features import COLUMNS, FrameShift, SceneFeatures, columns_of
 from pointlift.data.sources.scene_columns import feature_rows
 from pointlift.data.transforms import take_points, turned
 from pointlift.evaluate.scenes import SceneConfusion, SceneResult, scene_metrics
@@ -38,6 +38,7 @@ __all__ = ["ScenePrediction", "Segment"]
 
 MOST = 2_000_000  # points that the network sees at a time, where no size of tiles is given
 HALO = 2.0  # metres
+ARRAY = "an array"  # what `Predictor` calls a cloud that is one
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,14 +118,14 @@ class Segment(Task):
 
     def filled(self, cloud: PointFile) -> tuple[str, ...]:
         """Which of these columns a cloud lacks."""
-        there = _columns_of(cloud)
+        there = _columns_of(cloud, self.columns)
         return tuple(name for name in self.columns if there[name] is None)
 
     def prepare(self, cloud: PointFile) -> Sample:
         """A file's cloud as the network sees it: turned, in the scene's frame, with its features."""
         there = tuple(name for name in self.columns if name not in self.filled(cloud))
         xyz = turned(cloud.xyz, self.predictor.up_axis, self.predictor.trained_up)
-        features = feature_rows(cloud.path, there, _columns_of(cloud))
+        features = feature_rows(cloud.path, there, _columns_of(cloud, self.columns))
         return self.prepare_labelled(Sample(xyz, features=features, path=cloud.path), there)
 
     def prepare_labelled(self, sample: Sample, columns: tuple[str, ...]) -> Sample:
@@ -323,6 +324,22 @@ class Segment(Task):
         return True
 
 
-def _columns_of(cloud: PointFile) -> dict[str, npt.NDArray[Any] | None]:
-    """What a cloud has of the columns that networks of scenes may look at."""
-    return {"colors": cloud.colors, "normals": cloud.normals, "intensity": cloud.columns.get("intensity")}
+def _columns_of(cloud: PointFile, wanted: Sequence[str]) -> dict[str, npt.NDArray[Any] | None]:
+    """What a cloud has of the columns that networks of scenes may look at. What an array has behind its
+    coordinates are the `wanted` ones side by side.
+
+    Raises DataError for an array of another width.
+    """
+    found: dict[str, npt.NDArray[Any] | None]
+    found = {"colors": cloud.colors, "normals": cloud.normals, "intensity": cloud.columns.get("intensity")}
+    if cloud.path != ARRAY or cloud.features is None:
+        return found
+    width = sum(COLUMNS[name] for name in wanted)
+    if cloud.features.shape[1] != width:
+        raise DataError(
+            f"an array has {cloud.features.shape[1]} columns behind x, y and z, but the network looks at "
+            f"{', '.join(wanted) or 'none'} ({width} columns): give these, or x, y and z alone"
+        )
+    return {name: cloud.features[:, columns_of(wanted, name)] for name in wanted} | {
+        name: None for name in found if name not in wanted
+    }
