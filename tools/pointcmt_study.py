@@ -37,7 +37,7 @@ DROPOUT = {
     "npoint": [128, 32], "radii": [0.25, 0.5], "nsample": [16, 16],
     "mlps": [[32, 32, 64], [64, 64, 128]], "global_mlp": [128, 256, 512], "head": [512], "dropout": 0.5,
 }  # fmt: skip
-# the distance that each generator is trained with: the paper's, what pointlift had before, the released code's
+# the distance that each generator is trained with: the paper's, pointlift's of before, the released code's
 GENERATORS = {
     "paper": ["--generator.box", "none"],
     "centred": ["--generator.box", "centred"],

@@ -10,7 +10,6 @@ import laspy
 import numpy as np
 import plyfile
 import pytest
-from scene_networks import NAMES, PALETTE, scene_network
 from tiny_checkpoints import classifier
 
 from pointlift.commands import scene_files
@@ -18,6 +17,7 @@ from pointlift.commands.main import main
 from pointlift.commands.predict import predict
 from pointlift.data.files.points import PointFile
 from pointlift.tasks.labelled_clouds import CloudFrame, label_kind, labelled_cloud, write_labelled
+from scene_networks import NAMES, PALETTE, scene_network
 
 N = 2003
 UTM = np.array([432_100.0, 5_432_100.0, 250.0])
@@ -79,7 +79,7 @@ def test_types_of_labels(tmp_path: Path) -> None:
     names = [f"class {i}" for i in range(300)]
     write_labelled(tmp_path / "a.npy", cloud, np.array([0, 299, 5]), names)
     assert np.load(tmp_path / "a.npy").tolist() == [0, 299, 5]
-    with pytest.raises(ValueError, match="holds 256 classes, there are 300"):
+    with pytest.raises(ValueError, match="holds classes up to 255, one is 299"):
         write_labelled(tmp_path / "a.las", cloud, np.array([0, 299, 5]), names)
     with pytest.raises(ValueError, match=r"written as \.ply, \.las"):
         write_labelled(tmp_path / "a.obj", cloud, np.array([0, 2, 5]), names)
@@ -230,3 +230,31 @@ def test_progress_of_a_large_file(
     stage.clear()
     said = capsys.readouterr().err
     assert said.startswith("\r") and said.endswith("\r\x1b[K") and "\n" not in said
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_classes_are_written_as_the_numbers_of_the_users_files(tmp_path: Path, ending: str) -> None:
+    numbers = [2, 6, 9, 40]
+    path = tmp_path / f"a.{ending}"
+    cloud = PointFile("x", XYZ.astype(np.float32))
+    write_labelled(path, cloud, LABELS, NAMES, SHADES, numbers)
+    if ending == "csv":
+        with path.open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        assert [int(r["label"]) for r in rows] == [numbers[k] for k in LABELS]
+        assert [r["class"] for r in rows] == [NAMES[k] for k in LABELS]
+        return
+    _, labels, colors = read_back(path)
+    assert np.array_equal(labels, np.array(numbers)[LABELS])
+    if colors is not None:
+        np.testing.assert_allclose(colors, SHADES[LABELS], atol=0.01)
+    if ending == "las":
+        records = {r.record_id: r for r in laspy.read(path).header.vlrs}
+        assert str(records[0].lookups[40]).startswith(NAMES[3][:15])
+
+
+def test_numbers_that_cannot_be_written(tmp_path: Path) -> None:
+    cloud = PointFile("x", XYZ.astype(np.float32))
+    for numbers, said in (([0, 1, 2, -1], "from 0 on"), ([0, 1, 2, 300], "classes up to 255")):
+        with pytest.raises(ValueError, match=said):
+            write_labelled(tmp_path / "a.las", cloud, LABELS, NAMES, SHADES, numbers)

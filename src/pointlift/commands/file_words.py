@@ -13,6 +13,7 @@ from pointlift.data.files.points import SUPPORTED, is_supported
 
 __all__ = ["check_outputs", "named_files"]
 
+NO_CLOUDS = ("classes.txt", "classes.json", "classes.yaml", "classes.yml")  # names of classes beside scans
 MAC = "__MACOSX"  # where archives made on a Mac keep what is no data
 
 
@@ -75,7 +76,8 @@ def _below(folder: str) -> Iterator[str]:
             continue
         seen.add(place)
         folders[:] = sorted(f for f in folders if not f.startswith(".") and f != MAC)
-        yield from (os.path.join(here, name) for name in sorted(names) if not name.startswith("."))
+        clouds = (name for name in sorted(names) if not name.startswith(".") and name not in NO_CLOUDS)
+        yield from (os.path.join(here, name) for name in clouds)
 
 
 def _supported(paths: Iterable[str]) -> tuple[list[str], Counter[str]]:

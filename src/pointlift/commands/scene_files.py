@@ -128,11 +128,12 @@ class ScenesAtWork:
     def write(self, given: tuple[Path, PointFile | BlockedCloud, Prediction]) -> Path:
         """The points of a scene with their classes."""
         path, cloud, found = given
+        numbers = self.task.numbers
         assert isinstance(found, ScenePrediction)
         if isinstance(cloud, BlockedCloud):
             assert isinstance(found, StreamedScene)
-            return write_streamed(path, cloud, found, self._work[id(cloud)][0].told)
-        return write_labelled(path, cloud, found.labels, found.names, found.palette)
+            return write_streamed(path, cloud, found, self._work[id(cloud)][0].told, numbers)
+        return write_labelled(path, cloud, found.labels, found.names, found.palette, numbers)
 
     def done(self, cloud: PointFile | BlockedCloud) -> None:
         """What was written for a scene can go."""

@@ -58,6 +58,15 @@ class CloudFrame:
         return bool(max(np.abs(self.low).max(), np.abs(self.high).max()) > FAR)
 
 
+@dataclass(frozen=True)
+class Classes:
+    """What stands for C classes in a file: names, colours (C, 3) in 0-1 or None, numbers (C,)."""
+
+    names: tuple[str, ...]
+    palette: npt.NDArray[np.floating[Any]] | None
+    numbers: npt.NDArray[np.int64]
+
+
 def label_kind(classes: int) -> np.dtype[Any]:
     """The smallest type of whole numbers that holds the labels of so many classes."""
     return np.dtype(np.min_scalar_type(max(classes - 1, 0)))
@@ -69,6 +78,7 @@ def labelled_cloud(
     frame: CloudFrame,
     names: Sequence[str],  # of the C classes
     palette: npt.NDArray[np.floating[Any]] | None = None,  # (C, 3) in 0-1; None: no colours
+    numbers: Sequence[int] | None = None,  # what is written for each class; None: 0, 1, ...
 ) -> Iterator[Add]:
     """Gives a function to be called with points (n, 3) in float64 and their classes (n,), block after block;
     the file appears when the block ends well, and not at all otherwise.
@@ -80,17 +90,21 @@ def labelled_cloud(
     whole numbers that holds all classes. .csv: x, y, z, label, class.
 
     Raises:
-        ValueError: another ending; more than 256 classes in a .las; another number of points than announced.
+        ValueError: another ending; numbers below 0, or beyond 255 in a .las.
         DataError: coordinates that a .las cannot hold.
     """
     writers = {".ply": _write_ply, ".las": _write_las, ".npy": _write_npy, ".csv": _write_csv}
     suffix = path.suffix.lower()
     if suffix not in writers:
         raise ValueError(f"{path}: points with classes are written as {', '.join(LABELLED)}")
-    if suffix == ".las" and len(names) > 256:
-        raise ValueError(f"{path}: a .las holds 256 classes, there are {len(names)}: write .ply or .npy")
+    given = range(len(names)) if numbers is None else numbers
+    classes = Classes(tuple(names), palette, np.array(given, dtype=np.int64))
+    if not 0 <= min(given) <= max(given) < 2**31:
+        raise ValueError(f"{path}: classes are written as whole numbers from 0 on, got {list(given)[:6]}")
+    if suffix == ".las" and max(given) > 255:
+        raise ValueError(f"{path}: a .las holds classes up to 255, one is {max(given)}: write .ply or .npy")
     with atomic_write(path) as temporary, temporary.open("wb") as stream:
-        with writers[suffix](path, stream, frame, names, palette) as write:
+        with writers[suffix](path, stream, frame, classes) as write:
             written = 0
 
             def add(xyz: Floats, labels: Labels) -> None:
@@ -109,12 +123,13 @@ def write_labelled(
     labels: Labels,
     names: Sequence[str],
     palette: npt.NDArray[np.floating[Any]] | None = None,
+    numbers: Sequence[int] | None = None,
 ) -> Path:
     """`labelled_cloud` for a cloud in memory. Coordinates are the file's: of a .las to its last step."""
     origin = np.asarray(cloud.origin, dtype=np.float64)
     low, high = cloud.xyz.min(0).astype(np.float64) + origin, cloud.xyz.max(0).astype(np.float64) + origin
     frame = CloudFrame(len(cloud), low, high, las_of(cloud.path))
-    with labelled_cloud(path, frame, names, palette) as add:
+    with labelled_cloud(path, frame, names, palette, numbers) as add:
         for first in range(0, len(cloud), BLOCK):
             part = slice(first, first + BLOCK)
             xyz = cloud.xyz[part].astype(np.float64) + origin
@@ -133,17 +148,12 @@ def las_of(path: str) -> LasBlocks | None:
     return open_las(file) if file.suffix.lower() in (".las", ".laz") and file.is_file() else None
 
 
-Palette = npt.NDArray[np.floating[Any]] | None
-
-
 @contextmanager
-def _write_npy(
-    path: Path, stream: BinaryIO, frame: CloudFrame, names: Sequence[str], palette: Palette
-) -> Iterator[Add]:
-    kind = label_kind(len(names))
+def _write_npy(path: Path, stream: BinaryIO, frame: CloudFrame, classes: Classes) -> Iterator[Add]:
+    kind = label_kind(int(classes.numbers.max()) + 1)
     head = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": (frame.points,)}
     np.lib.format.write_array_header_1_0(stream, head)
-    yield lambda xyz, labels: _put(stream, labels.astype(kind).tobytes())
+    yield lambda xyz, labels: _put(stream, classes.numbers[labels].astype(kind).tobytes())
 
 
 def _put(stream: BinaryIO, data: bytes) -> None:
@@ -151,13 +161,11 @@ def _put(stream: BinaryIO, data: bytes) -> None:
 
 
 @contextmanager
-def _write_csv(
-    path: Path, stream: BinaryIO, frame: CloudFrame, names: Sequence[str], palette: Palette
-) -> Iterator[Add]:
+def _write_csv(path: Path, stream: BinaryIO, frame: CloudFrame, classes: Classes) -> Iterator[Add]:
     ends = []
-    for label, name in enumerate(names):
+    for number, name in zip(classes.numbers.tolist(), classes.names):
         line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow([label, name])
+        csv.writer(line, lineterminator="\n").writerow([number, name])
         ends.append(line.getvalue())
     stream.write(b"x,y,z,label,class\n")
 
@@ -170,17 +178,19 @@ def _write_csv(
 
 
 @contextmanager
-def _write_ply(
-    path: Path, stream: BinaryIO, frame: CloudFrame, names: Sequence[str], palette: Palette
-) -> Iterator[Add]:
+def _write_ply(path: Path, stream: BinaryIO, frame: CloudFrame, classes: Classes) -> Iterator[Add]:
     real = "f8" if frame.far else "f4"
     fields = [(axis, f"<{real}") for axis in "xyz"]
+    palette = classes.palette
     fields += [] if palette is None else [(name, "u1") for name in ("red", "green", "blue")]
     fields.append(("label", "<i4"))
     kind = np.dtype(fields)
     words = {"f8": "double", "f4": "float", "u1": "uchar", "i4": "int"}
     lines = ["ply", "format binary_little_endian 1.0"]
-    lines += [f"comment class {i} {' '.join(name.split())}" for i, name in enumerate(names)]
+    lines += [
+        f"comment class {number} {' '.join(name.split())}"
+        for number, name in zip(classes.numbers, classes.names)
+    ]
     lines.append(f"element vertex {frame.points}")
     lines += [f"property {words[kind[name].str[1:]]} {name}" for name, _ in fields]
     stream.write("\n".join([*lines, "end_header\n"]).encode())
@@ -193,18 +203,16 @@ def _write_ply(
         if shades is not None:
             for i, name in enumerate(("red", "green", "blue")):
                 rows[name] = shades[labels, i]
-        rows["label"] = labels
+        rows["label"] = classes.numbers[labels]
         stream.write(rows.tobytes())
 
     yield add
 
 
 @contextmanager
-def _write_las(
-    path: Path, stream: BinaryIO, frame: CloudFrame, names: Sequence[str], palette: Palette
-) -> Iterator[Add]:
-    scale, offset = _lattice(frame)
-    records = [_lookup(names), *(frame.source.projection if frame.source else ())]
+def _write_las(path: Path, stream: BinaryIO, frame: CloudFrame, classes: Classes) -> Iterator[Add]:
+    (scale, offset), palette = _lattice(frame), classes.palette
+    records = [_lookup(classes), *(frame.source.projection if frame.source else ())]
     start = LAS_HEADER.size + sum(map(len, records))
     stream.seek(LAS_HEADER.size)
     stream.write(b"".join(records))
@@ -217,7 +225,7 @@ def _write_las(
         if len(steps) and np.abs(steps).max() >= 2**31:
             raise DataError(f"{path}: coordinates do not fit steps of {scale.tolist()}: write .ply")
         rows = np.zeros(len(xyz), kind)
-        rows["xyz"], rows["class"], rows["returns"] = steps, labels, 0x11  # return 1 of 1
+        rows["xyz"], rows["class"], rows["returns"] = steps, classes.numbers[labels], 0x11  # return 1 of 1
         if shades is not None:
             rows["rgb"] = shades[labels]
         if len(steps):
@@ -248,8 +256,9 @@ def _lattice(frame: CloudFrame) -> tuple[Floats, Floats]:
     return np.full(3, step), np.floor(frame.low) if extent > 2 else frame.low.copy()
 
 
-def _lookup(names: Sequence[str]) -> bytes:
+def _lookup(classes: Classes) -> bytes:
     """The record of the names of the classes (LAS 1.4, section 2.6.1), 15 letters of each."""
-    entries = [struct.pack("<B15s", i, name.encode("ascii", "replace")[:15]) for i, name in enumerate(names)]
-    content = b"".join(entries) + b"".join(struct.pack("<B15s", i, b"") for i in range(len(names), 256))
+    names = dict(zip(classes.numbers.tolist(), classes.names))
+    entries = [struct.pack("<B15s", i, names.get(i, "").encode("ascii", "replace")[:15]) for i in range(256)]
+    content = b"".join(entries)
     return LAS_RECORD.pack(0, b"LASF_Spec", 0, len(content), b"classes") + content

@@ -26,7 +26,7 @@ import signal
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,14 +120,20 @@ def stream_scene(
     return StreamedScene(labels, task.names, task.palette, found[:-1])
 
 
-def write_streamed(path: Path, cloud: BlockedCloud, found: StreamedScene, told: Stage) -> Path:
+def write_streamed(
+    path: Path,
+    cloud: BlockedCloud,
+    found: StreamedScene,
+    told: Stage,
+    numbers: Sequence[int] | None = None,
+) -> Path:
     """The points of a file with their classes (`labelled_cloud`), in its own coordinates.
 
     The file is read once more.
     """
     facts = cloud.facts
     frame = CloudFrame(facts.points, facts.low, facts.high, las_of(cloud.path))
-    with labelled_cloud(path, frame, found.names, found.palette) as add:
+    with labelled_cloud(path, frame, found.names, found.palette, numbers) as add:
         for block in cloud.blocks():
             add(block.xyz, found.labels[block.first : block.first + len(block)])
             told("points written", block.first + len(block), facts.points)

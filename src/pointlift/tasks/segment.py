@@ -83,6 +83,7 @@ class Segment(Task):
     Attributes:
         tile: edge of the tiles in metres; None: the whole scene where it fits.
         halo: how far a tile sees beyond its edge, in metres.
+        numbers: what the training's files had for each class, and what files of predictions have.
 
     Raises ValueError for a checkpoint that is none of scene segmentation.
     """
@@ -99,6 +100,7 @@ class Segment(Task):
             )
         self.names: tuple[str, ...] = tuple(stored["classes"])
         self.palette: Float32 = np.asarray(stored["colors"], dtype=np.float32)
+        self.numbers: tuple[int, ...] = tuple(stored.get("numbers") or range(len(self.names)))
         self.features: tuple[str, ...] = tuple(stored["point_features"])
         self.neutral: dict[str, float] = dict(stored["neutral"])
         self.tile: float | None = None
@@ -219,9 +221,9 @@ class Segment(Task):
         """Every network of scenes colours points by their class."""
 
     def colors(self, cloud: PointFile, found: Prediction) -> tuple[Float32, dict[str, npt.NDArray[np.int64]]]:
-        """A colour per class, with the label of every point as "label"."""
+        """A colour per class, with the number that files have for the class of every point as "label"."""
         assert isinstance(found, ScenePrediction)
-        return found.colors, {"label": found.labels}
+        return found.colors, {"label": np.array(self.numbers, dtype=np.int64)[found.labels]}
 
     def view(self, cloud: PointFile, category: str | None = None) -> ViewCloud:
         """The scene for the viewer, its points labelled by class."""

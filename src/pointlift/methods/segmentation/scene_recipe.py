@@ -130,6 +130,7 @@ class SceneSegmentation(Experiment):
             "inflate": net.arguments,
             "num_classes": len(labels),
             "classes": list(labels.names),
+            "numbers": list(labels.written) or list(range(len(labels))),
             "colors": labels.palette().round(4).tolist(),
             "regime": self.model.regime,
             "in_channels": net.in_channels,
