@@ -222,7 +222,7 @@ def test_refusals(tmp_path: Path) -> None:
         OptimConfig(lr=0.0)
     with pytest.raises(
         ValueError,
-        match=r"schedule must be one of cosine, step, decay, plateau, released, constant, got 'steps'",
+        match=r"schedule must be one of cosine, poly, step, decay, plateau, released, constant, got 'steps'",
     ):
         OptimConfig(schedule="steps")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"optimizer must be one of sgd, adam, adamw, got 'lion'"):

@@ -32,7 +32,7 @@ def test_every_method_declares_itself_by_its_own_name() -> None:
     for name, kind in kinds.items():
         assert issubclass(kind, Experiment) and is_dataclass(kind) and method_class(name) is kind
         assert kind.method == name and kind.out.startswith("runs/")
-        assert kind.task in (None, "classify", "parts")
+        assert kind.task in (None, "classify", "parts", "segment")
         assert kind().groups().keys() >= {"data", "seed"}, "all settings have defaults"
     assert len(set(kinds.values())) == len(METHODS)
 

@@ -144,7 +144,10 @@ def test_names() -> None:
         and "resnet18" in names
         and not any("vit" in n for n in pl.list_models("resnet*"))
     )
-    assert pl.list_models("linear*") == ["linear-network"] and len(pl.list_models()) > 500
+    assert (
+        pl.list_models("linear*") == ["linear-network", "linear-network-points"]
+        and len(pl.list_models()) > 500
+    )
 
 
 OWN_CLOUDS = """

@@ -19,6 +19,7 @@ from pointlift.methods.segmentation.scene_recipe import SceneSegmentation
 from pointlift.methods.segmentation.scenes import SceneLabelling
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models.config import ModelConfig
+from pointlift.runs.recipes import resolve_recipe
 from pointlift.runs.result import RunResult
 from pointlift.runs.run import run
 from pointlift.weights.checkpoints import load, read_metadata, read_weights
@@ -130,3 +131,12 @@ def test_stopped_within_an_epoch_and_resumed(
     resumed = fit(tmp_path / "run", resume=True, trainer=trainer)
     assert same(weights(resumed), weights(result)) and resumed.metrics == result.metrics
     assert rows(resumed.csv) == rows(result.csv)
+
+
+@pytest.mark.parametrize("name", ["s3dis_res16unet34c", "scannet_res16unet34c"])
+def test_sr_unet_by_its_recipes(name: str) -> None:
+    experiment = resolve_recipe(f"scenes/{name}.yaml").experiment
+    assert isinstance(experiment, SceneSegmentation) and experiment.data.features == ["colors"]
+    net = experiment.network(13, ["colors"])
+    assert sum(p.numel() for p in net.parameters()) == 37_845_965, "facts 2.3"
+    assert net.voxel_size == (0.05 if name.startswith("s3dis") else 0.02)

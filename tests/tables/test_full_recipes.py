@@ -20,6 +20,7 @@ import torch
 from torch.nn.modules.batchnorm import _NormBase
 
 from pointlift.core.mesh import Mesh
+from pointlift.data.procedural.streets import Lidar
 from pointlift.data.procedural.writers.objects import (
     MODELNET40_CLASSES,
     write_modelnet_h5,
@@ -27,6 +28,8 @@ from pointlift.data.procedural.writers.objects import (
     write_off,
     write_shapenetpart,
 )
+from pointlift.data.procedural.writers.rooms import write_s3dis
+from pointlift.data.procedural.writers.streets import write_semantickitti
 from pointlift.models import image_network
 from pointlift.runs.recipes import Recipe, resolve
 from pointlift.tables.code_fingerprints import this_package
@@ -152,6 +155,10 @@ LAYOUTS: dict[str, Callable[[Path], object]] = {
     "imagenet": imagenet,
     "tiny-imagenet-200": write_tiny_imagenet,
     "modelnet40_normal_resampled": lambda folder: write_modelnet_txt(folder, 2, 1, 128, classes=FEW),
+    "Stanford3dDataset_v1.2_Aligned_Version": lambda folder: write_s3dis(folder, {1: 2, 5: 1}, 600),
+    "semantickitti/dataset": lambda folder: write_semantickitti(
+        folder, {0: 2, 8: 1}, Lidar(beams=16, azimuths=64)
+    ),
     "ModelNet40": lambda folder: write_off(folder, 2, 1, classes=FEW),
     "ModelNet40_mv_20view": lambda folder: write_views(folder, dull_views, 2, 1, classes=FEW),
     "ScanObjectNN": scans,
@@ -246,6 +253,8 @@ def shrunk(recipe: Recipe) -> Recipe:
         content["data"] |= {"fps_points": 128, "read_points": 128}
     if recipe.method == "distillation":
         content["data"]["shots"] = 1  # of two clouds per class, so that some are not labelled
+    if content.get("model", {}).get("network") == "range-view":
+        content["model"]["options"] = {"height": 32, "width": 128}
     for group in ("model", "teacher"):
         if "pretrained" in content.get(group, {}):
             content[group]["pretrained"] = False  # nothing is downloaded here

@@ -24,7 +24,7 @@ def joined(columns: list[str], rows: dict[str, tuple[str, str]]) -> Printed:
     whole = {}
     for row, (runs, means) in rows.items():
         pairs = zip(runs.split(" | "), means.split(" | "), strict=True)
-        whole[row] = " | ".join(f"{run} ({mean})" for run, mean in pairs)
+        whole[row] = " | ".join("-" if run == "-" else f"{run} ({mean})" for run, mean in pairs)
     return columns, whole
 
 

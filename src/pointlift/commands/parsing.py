@@ -124,6 +124,7 @@ def _command_parser(name: str, function: Callable[..., int]) -> Any:
             places.append("[--key value ...]")
         elif parameter.kind is not parameter.KEYWORD_ONLY:
             number: dict[str, Any] = {"nargs": "+" if several else "?"} if several or not required else {}
+            number |= {} if required else {"default": parameter.default}
             parser.add_argument(key, type=str, metavar=key.upper(), help=texts[key], **number)
             places.append(
                 {"+": f"{key.upper()} ...", "?": f"[{key.upper()}]"}.get(number.get("nargs", ""), key.upper())
