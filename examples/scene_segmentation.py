@@ -40,7 +40,7 @@ def main() -> None:
 
     room = pl.open_dataset("procedural:rooms?test=1&points=8000", "test", use=("colors",))[0]
     found = pl.Predictor(result.checkpoint)(np.concatenate([room.xyz, room.features], axis=1))
-    print(f"a room: {found.describe()}")
+    print(f"a room of {found.describe()}")
     write_cloud(out / "room.ply", room.xyz, found.colors, {"label": found.labels})
     print(f"{out / 'room.ply'} shows them")
 

@@ -18,7 +18,7 @@ SAYS = {  # what a user is told in the end, and a file that is there then
     "point_generator": ("64 points drawn from six pictures", "generated.ply"),
     "pointcmt": ("student, which sees their points alone", "generator/model.safetensors"),
     "part_segmentation": ("a mug of 1024 points", "mug.ply"),
-    "scene_segmentation": ("a room: 8,000 points", "room.ply"),
+    "scene_segmentation": ("a room of ", "room.ply"),
     "image_pretraining": ("on unseen clouds", "images/model.safetensors"),
     "image_collapse": ("on 24 pictures (val)", "result.json"),
     "predict": ("are most alike", "predictions.json"),

@@ -60,7 +60,8 @@ SCENE_RECIPES: dict[str, list[Part]] = {
     ),
     "scenes/s3dis_pointnet2": _part(
         f"{OWN}: the paper does not say (v2, table 2)",
-        group("model", image_model="pointnet2-ssg-scenes", network="auto", regime="all", pretrained=False),
+        group("model", image_model="pointnet2-ssg-parts", network="auto", regime="all", pretrained=False),
+        group("model.options", categories=0, npoint=[1024, 256], radii=[0.2, 0.8], nsample=[64, 64]),
         group("data", features=["xyz", "colors"], frame="floor", voxel_size=0.05, one_per_voxel=True),
         {"data.repeat": 8},
         group("data", crop="sphere", max_voxels=8192, augmentation="pointcontrast-s3dis", batch_size=8),

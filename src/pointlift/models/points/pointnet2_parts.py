@@ -59,6 +59,8 @@ class PointNet2Parts(PointNet2):
     own_coordinates: ClassVar[bool] = True  # whether they stand beside what is brought back to the points
     title: ClassVar[str] = "PointNet++ parts"
 
+    output_modules: ClassVar[tuple[str, ...]] = ("propagation", "head")
+
     def __init__(
         self,
         in_channels: int = 3,
