@@ -31,7 +31,7 @@ def demo(
             pointlift-demo-scenes).
         seeds: runs per regime; mean and standard deviation are over them (default: 3, scenes 2).
         shots: training examples per class, of objects (default: 10).
-        epochs: passes over the training examples (default: 12, scenes 15).
+        epochs: passes over the training examples (default: 12, scenes 8).
         test_per_class: test examples per class, of objects (default: 15).
         regimes: any of io, io+stats, io+bn, all, scratch (default: io, io+bn, all, scratch; scenes io+bn,
             all, scratch).
@@ -55,7 +55,7 @@ def demo(
         return run_scene_demo(
             out or "pointlift-demo-scenes",
             2 if seeds is None else seeds,
-            15 if epochs is None else epochs,
+            8 if epochs is None else epochs,
             regimes,
         )
     from pointlift.commands.demo_runs import run_demo

@@ -57,7 +57,7 @@ class SceneJob:
             model=ModelConfig(network="unet", in_channels=0, regime=cast(Regime, self.regime)),
             data=DATA,
             optim=OptimConfig(lr=0.1, epochs=self.epochs, schedule="poly"),
-            trainer=TrainerConfig(accelerator="cpu", enable_progress_bar=False, evaluate_every=5),
+            trainer=TrainerConfig(accelerator="cpu", enable_progress_bar=False, evaluate_every=2),
             seed=self.seed,
         )
         return run(experiment, self.folder, (self.folder / "last.ckpt").is_file())
