@@ -267,7 +267,8 @@ class Segment(Task):
         """
         if votes > 1:
             raise ValueError(f"--votes {votes}: scenes are judged without votes, leave it out")
-        dataset = open_scenes(data, split, self.columns, seed or self.predictor.metadata["points_seed"])
+        drawn = self.predictor.metadata["points_seed"] if seed is None else seed
+        dataset = open_scenes(data, split, self.columns, drawn)
         total, rows = self.measure_scenes(dataset)
         protocol = {
             "checkpoint": self.predictor.checkpoint,

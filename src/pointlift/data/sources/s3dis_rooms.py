@@ -82,6 +82,17 @@ def read_room(room: Path) -> AnnotatedRoom:
     )  # fmt: skip
 
 
+def _read_slowly(lines: list[bytes]) -> npt.NDArray[np.float64] | None:
+    """``(N, 6)`` of lines with numbers in another notation, None where one is not six finite numbers."""
+    try:
+        rows = [parse_numbers(line) for line in lines if line.strip()]
+    except ValueError:
+        return None
+    if any(len(row) != WIDTH for row in rows) or not np.isfinite(rows).all():
+        return None
+    return np.array(rows, dtype=np.float64).reshape(-1, WIDTH)
+
+
 def _table(file: Path) -> npt.NDArray[np.float64]:
     """``(N, 6)`` of an object's file."""
     text = file.read_bytes()
@@ -91,12 +102,8 @@ def _table(file: Path) -> npt.NDArray[np.float64]:
     if not bad:
         return rows
     lines = text.split(b"\n")
-    try:  # numbers in another notation are read too, only slowly
-        slow = [parse_numbers(line) for line in lines if line.strip()]
-        if all(len(row) == WIDTH for row in slow) and np.isfinite(slow).all():
-            return np.array(slow).reshape(-1, WIDTH)
-    except ValueError:
-        pass
+    if (slow := _read_slowly(lines)) is not None:
+        return slow
     line = lines[bad - 1].strip()[:60].decode("latin-1")
     raise DataError(
         f"{file}: line {bad} is {line!r}, six numbers x y z r g b are expected; the file is damaged"
