@@ -44,6 +44,7 @@ class LasBlocks:
     measured: bool = False
 
     def blocks(self, size: int) -> Iterator[RawBlock]:
+        """See `BlockSource`."""
         laspy: Any = importlib.import_module("laspy")
         found = 0
         with (

@@ -149,6 +149,7 @@ class Records:
         return self.count
 
     def blocks(self, size: int) -> Iterator[RawBlock]:
+        """See `BlockSource`."""
         with self.path.open("rb") as stream:
             stream.seek(self.start)
             for first in range(0, self.count, size):
@@ -320,6 +321,7 @@ class TextVertices:
         return self.vertices.rows
 
     def blocks(self, size: int) -> Iterator[RawBlock]:
+        """See `BlockSource`."""
         left, width = self.vertices.rows, len(self.vertices.properties)
         values = np.empty(0)
         for piece in _word_pieces(self.path, self.start):

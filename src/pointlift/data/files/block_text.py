@@ -56,6 +56,7 @@ class TextBlocks:
     measured: bool = False
 
     def blocks(self, size: int) -> Iterator[RawBlock]:
+        """See `BlockSource`."""
         head, done = _Head(), 0
         for text in _line_pieces(self.path):
             lines, comments = _lines(text)
