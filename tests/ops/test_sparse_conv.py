@@ -218,6 +218,31 @@ def test_results_do_not_depend_on_threads_or_runs(groups: int) -> None:
     assert all(torch.equal(a, b) for other in results[1:] for a, b in zip(results[0], other))
 
 
+@pytest.mark.parametrize("c_in,c_out", [(6, 40), (7, 40), (40, 7), (23, 97), (64, 16)])
+@pytest.mark.parametrize("pairs", [1, 127, 128, 129, 390])
+def test_weight_gradient_of_every_path(c_in: int, c_out: int, pairs: int) -> None:
+    """Few or many channels, one or several panels of columns, strips of pairs that end anywhere; one thread
+    takes all columns of a task, many threads take them panel by panel."""
+    g = torch.Generator().manual_seed(pairs)
+    x, grad = torch.randn(90, c_in, generator=g), torch.randn(80, c_out, generator=g)
+    table = torch.full((5, 80), -1)
+    taken = torch.randperm(400, generator=g)[:pairs]
+    table.view(-1)[taken] = torch.randint(0, 90, (len(taken),), generator=g)
+    kmap = KernelMap(table.int(), 90)
+    expected = weight_gradient_by_loops(x.double(), grad.double(), kmap.table, 1)
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(cpu.weight_gradient(x, grad, kmap.pairs, 1))
+    finally:
+        torch.set_num_threads(before)
+        set_threads()
+    assert error(found[0], expected) < 1e-5
+    assert torch.equal(*found)
+
+
 @pytest.mark.parametrize("groups", [1, 2, 8])
 def test_many_pairs_of_one_offset_are_summed_over_chunks(groups: int) -> None:
     n = 3 * 4096 + 17

@@ -17,10 +17,10 @@ from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-__all__ = ["ROWS", "VECTORS", "VECTOR_BYTES", "fetch_add", "gather_tile", "lanes", "outer_tile"]
+__all__ = ["ROWS", "VECTORS", "VECTOR_BYTES", "copy_run", "fetch_add", "gather_tile", "lanes", "outer_tile"]
 
 
 def _register_tile() -> tuple[int, int, int]:
@@ -265,6 +265,22 @@ def _outer_tile(  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def _copy_run(typingctx, to, at, source, start, count):  # type: ignore[no-untyped-def]
+    """to[at : at + count] = source[start : start + count] of flat arrays of one dtype."""
+    sig = types.void(to, types.int64, source, types.int64, types.int64)
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        ends = [
+            _at(builder, _data(context, builder, signature.args[i], args[i]), args[i + 1]) for i in (0, 2)
+        ]
+        size = context.get_abi_sizeof(context.get_data_type(signature.args[0].dtype))
+        cgutils.raw_memcpy(builder, ends[0], ends[1], args[4], size)
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
+@intrinsic
 def _fetch_add(typingctx, counter):  # type: ignore[no-untyped-def]
     """The value of counter[0] (int64 array) before one is added to it, atomically:
     hands out tasks to threads.
@@ -281,4 +297,5 @@ def _fetch_add(typingctx, counter):  # type: ignore[no-untyped-def]
 # an intrinsic is called without its typing context, which type checkers cannot know
 gather_tile: Any = _gather_tile
 outer_tile: Any = _outer_tile
+copy_run: Any = _copy_run
 fetch_add: Any = _fetch_add

@@ -3,7 +3,8 @@
 Forward: a block of output rows stays in the cache while the kernel offsets pass over it; for every offset the
 rows that have a partner are listed, and tiles of a few rows by a few vectors of columns are computed straight
 from the gathered input rows. Nothing of the size of the pairs is ever written. Weight gradient: chunks of the
-pairs of one offset, each a sum of outer products.
+pairs of one offset, each a sum of outer products; the rows of a strip of pairs are gathered once, into the
+cache, for all tiles of channels by columns.
 
 Blocks and chunks are handed to the threads by a counter, so that real pairs and not rows are shared out, and
 neither the cut nor the order of arrival changes a result: every sum is taken in a fixed order, whatever the
@@ -22,7 +23,16 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
-from pointlift.ops._numba.simd import ROWS, VECTOR_BYTES, VECTORS, fetch_add, gather_tile, lanes, outer_tile
+from pointlift.ops._numba.simd import (
+    ROWS,
+    VECTOR_BYTES,
+    VECTORS,
+    copy_run,
+    fetch_add,
+    gather_tile,
+    lanes,
+    outer_tile,
+)
 from pointlift.ops._numba.threading import set_threads
 from pointlift.ops.kernel_map.api import Pairs
 from pointlift.ops.sparse_pool.cpu import sum_forward
@@ -156,7 +166,8 @@ def forward(x: Tensor, weight: Tensor, table: Tensor, groups: int) -> Tensor:
     t = _tiling(c_in, c_out, groups, x.element_size())
     w = _pack(weight, groups, t)
     y = x.new_empty(n, t.sets * t.padded)
-    block = min(_BLOCK, max(32, -(-n // (4 * threads))))
+    # one thread needs no small blocks to share out: each block reads all the weights
+    block = min(_BLOCK, max(32, -(-n // (4 * threads if threads > 1 else 1))))
     _gather_products(
         _flat(x),
         c_in,
@@ -207,7 +218,15 @@ def _outer_products(  # type: ignore[no-untyped-def]  # pragma: no cover - compi
 ):
     # tasks (T, 6): first pair, last pair, channel of x, column of g, offset in out, vectors
     width = VECTOR_BYTES // x.itemsize
+    panel = VECTORS * width
+    # the rows of a strip side by side: one cache line more than they need, so that rows of a power of two
+    # channels do not fall into the same few sets of the cache
+    ld = -(-inputs // 16) * 16 + 16
+    order = np.arange(strip).astype(np.int32)
+    packed = inputs > ROWS  # else every number is used but once
     for _ in prange(threads):
+        left = np.empty(strip * ld, x.dtype)
+        right = np.empty(strip * -(-padded // panel) * panel, x.dtype)
         while True:
             t = fetch_add(counter)
             if t >= tasks.shape[0]:
@@ -222,13 +241,25 @@ def _outer_products(  # type: ignore[no-untyped-def]  # pragma: no cover - compi
             )
             for p in range(begin, end, strip):
                 length = min(strip, end - p)
+                for i in range(length if packed else 0):
+                    copy_run(left, i * ld, x, rows[p + i] * ldx + channel, inputs)
+                    source = slots[p + i] * ldg + column
+                    for v in range(0, span, VECTORS):
+                        size = min(VECTORS, span - v) * width
+                        copy_run(right, v * width * strip + i * panel, g, source + v * width, size)
                 for v in range(0, span, VECTORS):
                     vectors = min(VECTORS, span - v)
                     for c in range(0, inputs, ROWS):
-                        outer_tile(
-                            x, ldx, rows, g, ldg, slots, p, length, channel + c, column + v * width,
-                            out, offset + c * padded + v * width, padded, min(ROWS, inputs - c), vectors,
-                        )  # fmt: skip
+                        if packed:
+                            outer_tile(
+                                left, ld, order, right, panel, order, 0, length, c, v * width * strip,
+                                out, offset + c * padded + v * width, padded, min(ROWS, inputs - c), vectors,
+                            )  # fmt: skip
+                        else:
+                            outer_tile(
+                                x, ldx, rows, g, ldg, slots, p, length, channel + c, column + v * width,
+                                out, offset + c * padded + v * width, padded, min(ROWS, inputs - c), vectors,
+                            )  # fmt: skip
 
 
 @njit(parallel=True, cache=True, boundscheck=False, error_model="numpy")
@@ -309,7 +340,7 @@ def weight_gradient(x: Tensor, grad: Tensor, pairs: Pairs, groups: int) -> Tenso
     size = t.inputs * t.padded
     tasks, first = _tasks(pairs.start, t, size)
     memory = x.new_zeros((t.sets * kernel + int(first[-1])) * size)
-    tasks = _columns(tasks, t, lanes(x.element_size()))
+    tasks = _columns(tasks, t, lanes(x.element_size()), threads)
     if len(tasks):
         g = _pad_columns(grad, t)
         _outer_products(
@@ -322,13 +353,15 @@ def weight_gradient(x: Tensor, grad: Tensor, pairs: Pairs, groups: int) -> Tenso
     return _unpack(memory[:used].reshape(t.sets, kernel, t.inputs, t.padded), groups, t)
 
 
-def _columns(tasks: np.ndarray, t: _Tiling, width: int) -> np.ndarray:
-    """Every task once per span of columns that a register tile covers,
-    so that few offsets still fill many threads.
+def _columns(tasks: np.ndarray, t: _Tiling, width: int, threads: int) -> np.ndarray:
+    """Every task over all columns, or, where there are few, once per span of columns that a register tile
+    covers, so that few offsets still fill many threads.
     """
+    vectors = t.padded // width
+    span = vectors if len(tasks) >= 4 * threads else VECTORS
     parts = []
-    for j in range(0, t.padded // width, VECTORS):
-        part = np.column_stack([tasks, np.full(len(tasks), min(VECTORS, t.padded // width - j))])
+    for j in range(0, vectors, span):
+        part = np.column_stack([tasks, np.full(len(tasks), min(span, vectors - j))])
         part[:, 3:5] += j * width
         parts.append(part)
     return np.concatenate(parts)
