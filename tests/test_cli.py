@@ -305,6 +305,7 @@ def test_data_list_check_prepare(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["data", "check", f"folder:{tmp_path / 'nowhere'}"]) == 1
 
 
+@pytest.mark.slow
 def test_demo_of_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from pointlift.commands.demo_runs import run_demo
 

@@ -224,6 +224,7 @@ def test_no_advice_to_unpickle_garbage(
     assert sentence in said(capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="a file size limit stands in for a full disk")
 def test_prepare_on_a_full_disk_neither_crashes_nor_leaves_anything(tmp_path: Path) -> None:
     for name in ("chair", "table"):

@@ -51,7 +51,9 @@ def test_the_page_has_the_rows_it_announces(tool: ModuleType) -> None:
     assert [r[0] for r in ROWS] == " ".join(tool.FAMILIES.values()).split()
 
 
-@pytest.mark.parametrize("name", SAMPLE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if i > 2 else []) for i, n in enumerate(SAMPLE)]
+)
 def test_a_row_is_what_inflation_says(tool: ModuleType, name: str) -> None:
     row = tool.row_of(name)
     expected = tool.render({"": [row]}).splitlines()[-1]

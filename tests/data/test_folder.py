@@ -298,6 +298,7 @@ def test_known_datasets_name_their_source() -> None:
     assert all(d.licence and d.where and d.layout and d.what for d in known)
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_check_of_real_modelnet10(real_data: Path) -> None:
     report = check_dataset(str(real_data / "modelnet10_ply_hdf5_1024"))

@@ -262,6 +262,7 @@ def fit(model: Tiny, folder: Path, checkpoint: str | None = None) -> None:
     trainer.fit(model, loader(), ckpt_path=checkpoint)
 
 
+@pytest.mark.slow
 def test_lightning_resumes_the_same_stream(tmp_path: Path) -> None:
     """A run resumed from a checkpoint of any step sees what the uninterrupted run saw after it,
     and ends with its weights.

@@ -287,6 +287,7 @@ def test_the_first_lines_as_they_are(tmp_path: Path) -> None:
     assert abs(cloud.mean(axis=0)).max() > 1e-4, "centred only as the whole file is"
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_real_meshes(tmp_path: Path, real_data: Path) -> None:
     for path in sorted((real_data / "meshes").iterdir()):

@@ -32,7 +32,7 @@ def resnet18() -> nn.Module:
     return small_picture(randomise_norms(timm.create_model("resnet18", pretrained=False))).eval()
 
 
-@pytest.mark.parametrize("axis", ["x", "y", "z"])
+@pytest.mark.parametrize("axis", ["x", pytest.param("y", marks=pytest.mark.slow), "z"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-9)])
 def test_resnet18_after_the_stem(
     resnet18: nn.Module, axis: str, dtype: torch.dtype, tolerance: float
@@ -128,7 +128,9 @@ def _trunk(name: str) -> nn.Module:
     return _Trunk(model)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [pytest.param(f, marks=[pytest.mark.slow] if i % 3 else []) for i, f in enumerate(FAMILIES)]
+)
 def test_families_with_their_own_stem(family: str) -> None:
     torch.manual_seed(0)
     make, size = FAMILIES[family]

@@ -84,7 +84,9 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(
+    "network", [pytest.param(n, marks=[pytest.mark.slow] if i % 2 else []) for i, n in enumerate(NETWORKS)]
+)
 def test_every_tensor_appears_once(network: str) -> None:
     torch.manual_seed(0)
     make, options = NETWORKS[network]
@@ -243,6 +245,7 @@ def test_three_heads() -> None:
     assert shapes["mlp"] == [(1024, 24), (1024,), (1024,), (1024,), (7, 1024), (7,)]
 
 
+@pytest.mark.slow
 def test_inflate_is_a_function_whatever_was_imported_before() -> None:
     """The package is `pointlift.inflation`, so that nothing that is imported hides
     `pointlift.inflate(...)`.

@@ -140,6 +140,7 @@ def test_a_student_starts_from_random_weights_and_not_from_the_teachers() -> Non
     assert not any(torch.equal(a, b) for (n, a), b in pairs if a.ndim == 3)
 
 
+@pytest.mark.slow
 def test_consistency_alone_teaches_without_any_label(tmp_path: Path) -> None:
     teacher = network(5)
     labelled = DataLoader(clouds(24, 24), 6, collate_fn=collate)  # type: ignore[arg-type]

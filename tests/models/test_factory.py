@@ -203,6 +203,7 @@ def test_a_network_of_clouds_is_one_file_of_its_own(tmp_path: Path) -> None:
         pl.create_model(name, network="simpleview")
 
 
+@pytest.mark.slow
 def test_the_factory_imports_no_network() -> None:
     code = (
         "import sys, pointlift.models.factory as f; print([m for m in sys.modules if "

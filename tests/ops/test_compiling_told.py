@@ -81,6 +81,7 @@ numba.njit(kernel)(1)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", ["command", "library"])
 def test_commands_show_it_and_libraries_do_not(who):
     done = subprocess.run([sys.executable, "-c", KERNEL, who], capture_output=True, text=True, check=True)

@@ -122,6 +122,7 @@ def test_squares_that_underflow_or_nearly_overflow(scale: float) -> None:
     assert torch.equal(feature_knn(features, 6, offsets, backend="cpu"), expected)
 
 
+@pytest.mark.slow
 def test_torchs_newer_settings_of_precision_change_nothing() -> None:
     """Once one of them was set, torch refuses to tell the older setting;
     in a process of its own, because there is no way back.

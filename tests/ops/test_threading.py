@@ -54,6 +54,7 @@ def test_openmp_is_preferred_and_reported() -> None:
         assert after == "omp"
 
 
+@pytest.mark.slow
 def test_the_users_layer_is_kept() -> None:
     before, after, _ = fresh(NUMBA_THREADING_LAYER_PRIORITY="workqueue omp tbb")
     assert (before, after) == ("workqueue (asked for, not started)", "workqueue")

@@ -36,6 +36,7 @@ SHORT = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_second_student_is_the_run_without_images_to_the_bit(tmp_path: Path) -> None:
     both = fit_pointcmt(**settings(transfer=TransferConfig("mse", teacher_batch_size=6, compare=True)),
                         out=tmp_path / "both")  # fmt: skip

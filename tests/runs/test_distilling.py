@@ -236,6 +236,7 @@ def test_a_teacher_that_is_given(finished: tuple[Path, RunResult], tmp_path: Pat
         DistillConfig(0.0, 0.0)
 
 
+@pytest.mark.slow
 def test_a_clean_view_a_validation_split_and_workers(
     finished: tuple[Path, RunResult], tmp_path: Path
 ) -> None:

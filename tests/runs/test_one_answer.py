@@ -63,14 +63,18 @@ def mesh(path: Path, name: str, rng: np.random.Generator, columns: str) -> None:
     ("source", "write", "columns", "features", "normalise", "thinning"),
     [
         ("folder", cloud, "", "xyz", "unit-sphere", "random"),
-        ("folder", cloud, "", "xyz", "none", "fps"),
-        ("folder", cloud, "red green blue", "xyz+own", "unit-sphere", "random"),
-        ("folder", cloud, "nx ny nz", "own", "unit-sphere", "random"),
+        pytest.param("folder", cloud, "", "xyz", "none", "fps", marks=pytest.mark.slow),
+        pytest.param(
+            "folder", cloud, "red green blue", "xyz+own", "unit-sphere", "random", marks=pytest.mark.slow
+        ),
+        pytest.param("folder", cloud, "nx ny nz", "own", "unit-sphere", "random", marks=pytest.mark.slow),
         ("folder", cloud, "nx ny nz red green blue", "xyz+own", "none", "random"),
-        ("folder", mesh, "", "xyz", "unit-sphere", "random"),
-        ("meshes", mesh, "", "xyz", "none", "random"),
+        pytest.param("folder", mesh, "", "xyz", "unit-sphere", "random", marks=pytest.mark.slow),
+        pytest.param("meshes", mesh, "", "xyz", "none", "random", marks=pytest.mark.slow),
         ("meshes", mesh, "", "xyz+own", "none", "random"),
-        ("meshes", mesh, "red green blue", "xyz+own", "unit-sphere", "random"),
+        pytest.param(
+            "meshes", mesh, "red green blue", "xyz+own", "unit-sphere", "random", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_fit_evaluate_predict_and_embed_agree(

@@ -200,7 +200,7 @@ def test_parts_of_pointcmt(finished: tuple[Path, RunResult], tmp_path: Path) -> 
     )
 
 
-@pytest.mark.parametrize("at", [0, 1])
+@pytest.mark.parametrize("at", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_run_that_stops_in_every_stage_goes_on_exactly(
     finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:

@@ -135,6 +135,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(coloured: str, tmp_path: Path) 
     assert same_weights(tmp_path / "whole", tmp_path / "killed")
 
 
+@pytest.mark.slow
 def test_embedded_fractals_make_the_file_that_ships(tmp_path: Path) -> None:
     optim = ImageOptimConfig(lr=0.02, epochs=2, batch_size=20)
     result = fit_image_network(ImageModelConfig(), SMALL, optim=optim, trainer=CPU, seed=2, out=tmp_path)
@@ -166,6 +167,7 @@ def test_embedded_fractals_make_the_file_that_ships(tmp_path: Path) -> None:
     assert facts["val_accuracy"] == f"{top1(model, held_out, 21):.4f}" and result.facts["classes"] == 3
 
 
+@pytest.mark.slow
 def test_embedded_fractals_are_learned(tmp_path: Path) -> None:
     model = ImageModelConfig(
         "resnet18", options={"layers": [1, 1, 1, 1], "channels": [8, 16, 16, 16]}, half=True

@@ -30,6 +30,7 @@ QUICK = [
 ]
 
 
+@pytest.mark.slow
 def test_a_folder_without_splits_is_divided_as_in_training(tmp_path: Path) -> None:
     place = tmp_path / "mine"
     for label, name in enumerate(("cup", "plate")):

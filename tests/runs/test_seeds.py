@@ -130,7 +130,9 @@ def order(training: Training) -> list[int]:
     return list(training.data.train_dataloader().sampler)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if i % 3 else []) for i, n in enumerate(METHODS)]
+)
 def test_the_seed_reaches_weights_order_and_steps(
     name: str, without_stages: list[int], tmp_path: Path
 ) -> None:

@@ -177,6 +177,7 @@ def test_an_interrupted_epoch_is_resumed_exactly(
     assert resumed.best == finished[1].best
 
 
+@pytest.mark.slow
 def test_rscnns_protocol_is_resumed_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Momentum of the batch statistics that decays within the run,
     points chosen by farthest point sampling, stopped within an epoch.
@@ -480,6 +481,7 @@ def test_kill_9_and_resume_give_the_weights_of_an_uninterrupted_run(tmp_path: Pa
     assert not list((tmp_path / "run").glob(".*.tmp.*"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
     process = start(
         script(tmp_path / "run", data=replace(DATA, train_per_class=18), optim=replace(OPTIM, epochs=500))

@@ -101,6 +101,7 @@ def test_a_run_leaves_everything_behind(finished: tuple[Path, RunResult]) -> Non
     assert fit(out, resume=True) == result
 
 
+@pytest.mark.slow
 def test_it_learns(tmp_path: Path) -> None:
     """Three classes, 24 objects: chance is 0.33. The embedded image network is right on nearly all objects
     that it has not seen.

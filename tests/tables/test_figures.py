@@ -66,6 +66,7 @@ def outcome(runs: Mapping[str, RunResult], folder: Path, figure: dict[str, Any] 
     return TableOutcome(definition, "toy", cells)
 
 
+@pytest.mark.slow
 def test_collapse_is_that_of_the_clouds_of_the_run(runs: Mapping[str, RunResult]) -> None:
     """The same numbers as from the classes' means and variances written out,
     on the run's own training and test clouds.

@@ -96,6 +96,7 @@ def children(process: int) -> list[int]:
 # -------------------------------------------------------------------------- a table, from nothing to pages
 
 
+@pytest.mark.slow
 def test_a_table_with_a_foundation_and_a_failure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +193,7 @@ def test_bad_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
     assert not (tmp_path / "out" / "cells").exists(), "nothing was run"
 
 
+@pytest.mark.slow
 def test_a_run_of_another_runner_is_left_to_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table, out = write_table(tmp_path), tmp_path / "out"
     plan = plan_of(table)

@@ -51,6 +51,7 @@ def digest() -> str:
     return hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)).hexdigest()
 
 
+@pytest.mark.slow
 def test_same_in_another_process_and_whatever_was_made_before() -> None:
     make_room(8, 8)
     code = "import sys; sys.path.insert(0, sys.argv[1]); import test_room_scenes as t; print(t.digest())"

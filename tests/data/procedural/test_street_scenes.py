@@ -42,6 +42,7 @@ def digest() -> str:
     return hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)).hexdigest()
 
 
+@pytest.mark.slow
 def test_same_street_in_another_process() -> None:
     code = "import sys; sys.path.insert(0, sys.argv[1]); import test_street_scenes as t; print(t.digest())"
     here = __file__.rpartition("/")[0]

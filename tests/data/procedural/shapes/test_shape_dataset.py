@@ -32,7 +32,7 @@ def table(data: CloudDataset) -> npt.NDArray[np.floating]:
     return np.stack([features(data[i].xyz) for i in range(len(data))])
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in (1, 2))])
 def test_simple_features_reach_neither_chance_nor_certainty_from_ten_shots(seed: int) -> None:
     train, test = make_shapes(10, 512, seed), make_shapes(15, 512, seed, "test")
     forest = RandomForestClassifier(150, random_state=0).fit(table(train), train.labels)
