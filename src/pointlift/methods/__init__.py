@@ -12,6 +12,7 @@ METHODS: dict[str, str] = {
     "pointcmt": "pointlift.methods.pointcmt.recipe:PointCMT",
     "part_segmentation": "pointlift.methods.segmentation.recipe:PartSegmentation",
     "scene_segmentation": "pointlift.methods.segmentation.scene_recipe:SceneSegmentation",
+    "ppkt": "pointlift.methods.ppkt.recipe:PPKT",
     "image_pretraining": "pointlift.methods.image_pretraining.recipe:ImagePretraining",
     "image_collapse": "pointlift.methods.image_collapse:ImageCollapse",
 }

@@ -13,7 +13,7 @@ from torch import nn
 
 __all__ = ["OptimConfig", "Optimizer", "Schedule", "Smoothing", "lr_factor"]
 
-Schedule = Literal["cosine", "poly", "step", "decay", "plateau", "released", "constant"]
+Schedule = Literal["cosine", "poly", "exponential", "step", "decay", "plateau", "released", "constant"]
 Smoothing = Literal["all", "others"]
 Optimizer = Literal["sgd", "adam", "adamw"]
 
@@ -29,14 +29,16 @@ class OptimConfig:
         nesterov, dampening: of SGD's momentum, as torch has them (facts 1.8, 1.9; 2.6).
         epochs: length of the run; the cosine ends with it.
         schedule: "cosine" (over the whole run, ending at final_lr), "poly" ((1 - step / steps) ** 0.9, the
-            scene networks', facts 1.8, 2.6), "step" (a tenth after a third of the run,
+            scene networks', facts 1.8, 2.6), "exponential" (times decay_factor after every decay_steps steps,
+            not below final_lr; PointContrast's, facts 2.4), "step" (a tenth after a third of the run,
             a hundredth after two), "decay" (times decay_factor after every decay_epochs epochs, not below
             final_lr; RS-CNN's, facts 5.4), "plateau" (half after every 10 epochs without a lower training
             loss, down to 1e-5; SimpleView's protocol, facts 5.6), "released" (the released code's
             oscillation, facts T1) or "constant".
         warmup_steps: steps over which the rate first rises linearly to lr; any schedule but plateau.
         final_lr: where cosine, poly and decay end.
-        decay_factor, decay_epochs: of the schedule decay.
+        decay_factor, decay_epochs: of the schedule decay. decay_steps: of the schedule exponential, whose
+            factor is decay_factor too.
         bn_momentum: share of the newest batch in the statistics of batch normalisation;
             null leaves the network's own, mostly 0.1.
         bn_decay, bn_floor: what bn_momentum is multiplied by after every decay_epochs epochs, and where it
@@ -56,6 +58,7 @@ class OptimConfig:
     final_lr: float = 0.0
     decay_factor: float = 0.7
     decay_epochs: int = 21
+    decay_steps: int = 250
     bn_momentum: float | None = None
     bn_decay: float | None = None
     bn_floor: float | None = None
@@ -83,11 +86,12 @@ class OptimConfig:
                 f"label_smoothing={self.label_smoothing}; expected lr > 0, 0 <= momentum < 1, "
                 "weight_decay >= 0 and 0 <= label_smoothing < 1."
             )
-        if not 0 <= self.final_lr <= self.lr or not 0 < self.decay_factor <= 1 or self.decay_epochs < 1:
+        lengths = min(self.decay_epochs, self.decay_steps) >= 1
+        if not 0 <= self.final_lr <= self.lr or not 0 < self.decay_factor <= 1 or not lengths:
             raise ValueError(
                 f"optim: got final_lr={self.final_lr}, decay_factor={self.decay_factor}, "
-                f"decay_epochs={self.decay_epochs}; expected 0 <= final_lr <= lr ({self.lr}), 0 < "
-                "decay_factor <= 1 and decay_epochs >= 1."
+                f"decay_epochs={self.decay_epochs}, decay_steps={self.decay_steps}; expected 0 <= final_lr "
+                f"<= lr ({self.lr}), 0 < decay_factor <= 1, decay_epochs >= 1 and decay_steps >= 1."
             )
 
     def _check_momentum(self) -> None:
@@ -141,7 +145,8 @@ class OptimConfig:
         """What the learning rate is multiplied by before optimizer step `step` of `total_steps`,
         see `lr_factor`.
         """
-        decay = (self.decay_factor, self.decay_epochs)
+        exponential = self.schedule == "exponential"
+        decay = (self.decay_factor, self.decay_steps if exponential else self.decay_epochs)
         warmup = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         return warmup * lr_factor(self.schedule, step, total_steps, epochs, self.final_lr / self.lr, decay)
 
@@ -185,7 +190,8 @@ def lr_factor(
 
     "cosine" ends at `floor` after the last step, and so does "poly", (1 - step / steps) ** 0.9. "step" is a
     tenth from a third of them on, a hundredth from two thirds on. "decay" multiplies by decay[0] after every
-    decay[1] epochs and stops at `floor` (RS-CNN, facts 5.4). "released" is the closed form of
+    decay[1] epochs and stops at `floor` (RS-CNN, facts 5.4); "exponential" does so after every decay[1]
+    steps (PointContrast, facts 2.4). "released" is the closed form of
     CosineAnnealingLR(T_max=epochs) stepped once per iteration, as the released training code does (facts,
     trap T1).
     """
@@ -193,6 +199,8 @@ def lr_factor(
         return 1.0
     if schedule == "step":
         return float(0.1 ** min(2, 3 * step // max(total_steps, 1)))
+    if schedule == "exponential":
+        return max(float(decay[0] ** (step // decay[1])), floor)
     if schedule == "decay":
         epoch = step * epochs // max(total_steps, 1)
         return max(float(decay[0] ** (epoch // decay[1])), floor)

@@ -1,0 +1,178 @@
+"""From RGB-D frames to batches of clouds whose points know their pixels."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pointlift.core.point_batch import PointBatch
+from pointlift.data.elastic import ElasticDistortion
+from pointlift.data.loader import Key, KeyedData, Loaders
+from pointlift.data.rgbd.config import FrameDataConfig
+from pointlift.data.rgbd.frame import sample_of
+from pointlift.data.rgbd.frame_set import FrameSet
+from pointlift.data.rgbd.open import open_frames
+from pointlift.data.rgbd.pictures import changed_picture, draw_change
+from pointlift.data.sample import Sample
+from pointlift.data.scene_features import FrameShift, SceneFeatures
+from pointlift.data.scene_transforms import Tumble
+from pointlift.data.transforms import Compose, Scale, Transform
+
+__all__ = ["FrameData", "FramePairs", "PairedCloud", "join_pairs", "load_frames"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class PairedCloud:
+    """A frame as both networks see it.
+
+    Attributes:
+        sample: the cloud, its features as the 3D network takes them.
+        picture: (3, H, W) uint8.
+        places: (N, 2) float32 where the picture shows each point, (u, v) by `views.rgbd`; NaN where it does
+            not.
+    """
+
+    sample: Sample
+    picture: npt.NDArray[np.uint8]
+    places: npt.NDArray[np.float32]
+
+
+class FramePairs(KeyedData):
+    """Frames, back-projected and augmented in 2D and in 3D, each as a `PairedCloud`.
+
+    Args:
+        frames: the recordings.
+        config: size of pictures, augmentation, features.
+        seed: of whatever is drawn, with the epoch and the number of the frame.
+        training: whether pictures and clouds are augmented.
+    """
+
+    def __init__(self, frames: FrameSet, config: FrameDataConfig, seed: int, training: bool) -> None:
+        self.frames, self.config, self.seed, self.training = frames, config, seed, training
+        self._kept: dict[int, Sample] = {}
+        steps: list[Transform] = [FrameShift("floor")]
+        if training and config.augment_clouds:
+            steps += [ElasticDistortion(), Tumble((math.pi / 64, math.pi / 64, math.pi)), Scale(0.9, 1.1)]
+        self._transform = Compose([*steps, SceneFeatures(tuple(config.features), ("colors",))])
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def _sample(self, index: int) -> Sample:
+        if index in self._kept:
+            return self._kept[index]
+        sample = sample_of(self.frames[index], self.config.nearest, self.config.farthest)
+        if self.config.in_memory:
+            self._kept[index] = sample
+        return sample
+
+    def __getitem__(self, key: Key) -> PairedCloud:
+        epoch, index = key
+        sample = self._sample(index)
+        rng = np.random.default_rng([self.seed, epoch, index])
+        picture, places = sample.extras["picture"], sample.extras["places"]
+        change = draw_change(
+            (self.config.image_size[0], self.config.image_size[1]),
+            rng if self.training else None,
+            self.config.flip,
+            (self.config.resize[0], self.config.resize[1]),
+        )
+        moved = change.moved(places, *picture.shape[:2])
+        cloud = self._transform(_thinned(replace(sample, extras={}), self.config.max_points, rng), rng)
+        assert cloud.instance is not None
+        return PairedCloud(cloud, changed_picture(picture, change), moved[cloud.instance].astype(np.float32))
+
+    def collate(self, items: Sequence[PairedCloud]) -> PointBatch:
+        return join_pairs(items)
+
+
+def _thinned(sample: Sample, most: int | None, rng: np.random.Generator) -> Sample:
+    if most is None or len(sample) <= most:
+        return sample
+    rows = np.sort(rng.permutation(len(sample))[:most])
+    assert sample.features is not None and sample.instance is not None
+    part = None if sample.part is None else sample.part[rows]
+    return replace(
+        sample,
+        xyz=sample.xyz[rows],
+        features=sample.features[rows],
+        instance=sample.instance[rows],
+        part=part,
+    )
+
+
+def join_pairs(items: Sequence[PairedCloud]) -> PointBatch:
+    """Clouds as one batch, with extras["pictures"] (B, 3, H, W) uint8 and extras["places"] (N, 2) float32."""
+    clouds = [item.sample for item in items]
+    extras: dict[str, Any] = {
+        "pictures": torch.from_numpy(np.stack([item.picture for item in items])),
+        "places": torch.from_numpy(np.concatenate([item.places for item in items])),
+    }
+    features = [torch.from_numpy(np.ascontiguousarray(c.features)) for c in clouds]
+    return PointBatch.from_list([c.xyz for c in clouds], features, extras=extras)
+
+
+@dataclass(frozen=True)
+class FrameSplits:
+    """train: frames that are learned from. val: those that every epoch is evaluated on. evaluated: their
+    split's name.
+    """
+
+    train: FrameSet
+    val: FrameSet
+    evaluated: str
+
+    @property
+    def account(self) -> str:
+        """In a line: how many frames of what."""
+        read = f" ({self.train.account})" if self.train.account else ""
+        scenes = len(set(self.train.scenes))
+        return (
+            f"data: {self.train.name}, {len(self.train)} frames of {scenes} recordings to learn from, "
+            f"{len(self.val)} to judge by ({self.evaluated}){read}"
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """For the protocol."""
+        return {
+            "source": self.train.name,
+            "frames": {"train": len(self.train), self.evaluated: len(self.val)},
+            "recordings": len(set(self.train.scenes)),
+            **({"read": self.train.account} if self.train.account else {}),
+            "labels": "none are used",
+        }
+
+
+def load_frames(config: FrameDataConfig) -> FrameSplits:
+    """Open both splits. Raises DataError as `open_frames` does."""
+    evaluated = config.evaluate_on or "val"
+    train = open_frames(config.source, "train").every(config.every)
+    return FrameSplits(train, open_frames(config.source, evaluated).every(config.every), evaluated)
+
+
+class FrameData(Loaders):
+    """The loaders of a run on RGB-D frames. Raises ValueError as `Loaders` does."""
+
+    def __init__(self, splits: FrameSplits, config: FrameDataConfig, seed: int, world_size: int = 1) -> None:
+        self.splits, self.config = splits, config
+        logger.info(splits.account)
+        super().__init__(
+            FramePairs(splits.train, config, seed, True),
+            FramePairs(splits.val, config, seed, False),
+            batch_size=config.batch_size,
+            seed=seed,
+            world_size=world_size,
+            num_workers=config.num_workers,
+            evaluation_batch=config.evaluation_batch,
+            name=splits.train.name,
+            items="frames",
+        )
