@@ -8,8 +8,8 @@ from pointlift.data.scene_features import FEATURES
 
 __all__ = ["FrameDataConfig"]
 
-# What frames have of a point; normals and intensities they have not.
-SEEN = tuple(name for name in FEATURES if name not in ("normals", "intensity"))
+# What frames have of a point: intensities where a LiDAR measured them, normals never.
+SEEN = tuple(name for name in FEATURES if name != "normals")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class FrameDataConfig:
             `pointlift.data.rgbd.FRAME_SOURCES`.
         every: take every so many frames of each recording.
         features: what the 3D network sees of a point, side by side: "colors" (3, RGB minus 0.5), "xyz",
-            "height" (above the frame's lowest points), "one".
+            "height" (above the frame's lowest points), "one", "intensity" (of scans of a LiDAR).
         voxel_size: edge of a voxel, in metres.
         image_size: (height, width) of the pictures that the 2D network sees.
         nearest, farthest: metres between which depths are taken; null: any.
@@ -72,7 +72,9 @@ class FrameDataConfig:
                 f"data: image_size is {self.image_size}, expected a height and a width of 8 pixels or more."
             )
         if len(self.resize) != 2 or not 0 < self.resize[0] <= self.resize[1]:
-            raise ValueError(f"data: resize is {self.resize}, expected a lowest and a highest factor above 0.")
+            raise ValueError(
+                f"data: resize is {self.resize}, expected a lowest and a highest factor above 0."
+            )
         if not 0 <= self.flip <= 1:
             raise ValueError(f"data: flip is {self.flip}, expected a probability from 0 to 1.")
         if not self.voxel_size > 0:

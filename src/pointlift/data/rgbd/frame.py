@@ -12,7 +12,7 @@ from pointlift.data.errors import DataError
 from pointlift.data.sample import Sample
 from pointlift.views.rgbd import Pinhole, back_project, pixel_of, resized_place
 
-__all__ = ["UPRIGHT", "Frame", "FrameCloud", "frame_cloud", "sample_of"]
+__all__ = ["UPRIGHT", "Frame", "FrameCloud", "frame_cloud", "rigid", "sample_of"]
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -72,12 +72,13 @@ class Frame:
             raise DataError(
                 f"{self.name}: labels of {self.labels.shape} pixels, the depth map has {self.depth.shape}"
             )
-        _check_rigid(self.depth_to_color, f"{self.name}: the extrinsic from depth to colour")
+        rigid(self.depth_to_color, f"{self.name}: the extrinsic from depth to colour")
         if self.pose is not None:
-            _check_rigid(self.pose, f"{self.name}: the pose")
+            rigid(self.pose, f"{self.name}: the pose")
 
 
-def _check_rigid(motion: Floats, what: str) -> None:
+def rigid(motion: Floats, what: str) -> None:
+    """Raise DataError, which begins with `what`, unless a (4, 4) matrix turns and shifts, and no more."""
     m = np.asarray(motion, dtype=np.float64)
     if m.shape != (4, 4) or not np.isfinite(m).all():
         raise DataError(f"{what} is not a finite 4 x 4 matrix: leave the frame out")

@@ -16,7 +16,6 @@ from pointlift.core.point_batch import PointBatch
 from pointlift.data.elastic import ElasticDistortion
 from pointlift.data.loader import Key, KeyedData, Loaders
 from pointlift.data.rgbd.config import FrameDataConfig
-from pointlift.data.rgbd.frame import sample_of
 from pointlift.data.rgbd.frame_set import FrameSet
 from pointlift.data.rgbd.open import open_frames
 from pointlift.data.rgbd.pictures import changed_picture, draw_change
@@ -62,7 +61,7 @@ class FramePairs(KeyedData):
         steps: list[Transform] = [FrameShift("floor")]
         if training and config.augment_clouds:
             steps += [ElasticDistortion(), Tumble((math.pi / 64, math.pi / 64, math.pi)), Scale(0.9, 1.1)]
-        self._transform = Compose([*steps, SceneFeatures(tuple(config.features), ("colors",))])
+        self._transform = Compose([*steps, SceneFeatures(tuple(config.features), frames.columns)])
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -70,7 +69,7 @@ class FramePairs(KeyedData):
     def _sample(self, index: int) -> Sample:
         if index in self._kept:
             return self._kept[index]
-        sample = sample_of(self.frames[index], self.config.nearest, self.config.farthest)
+        sample = self.frames.sample(index, self.config.nearest, self.config.farthest)
         if self.config.in_memory:
             self._kept[index] = sample
         return sample

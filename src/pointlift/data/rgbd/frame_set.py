@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pointlift.data.errors import DataError
-from pointlift.data.rgbd.frame import Frame
+from pointlift.data.rgbd.frame import Frame, sample_of
+from pointlift.data.rgbd.paired_scan import PairedScan
+from pointlift.data.sample import Sample
 from pointlift.data.sources.spec import KnownDataset
 
 __all__ = ["FrameSet", "FrameSpec"]
@@ -19,22 +21,24 @@ class FrameSet:
 
     Attributes:
         name: of the recordings, for messages.
-        load: the frame of a number.
+        load: the frame of a number, or the scan with its picture, which has no depth map.
         names: of every frame.
         scenes: which recording every frame is of, in the order of `names`.
         account: what was read and passed over, in a line.
         classes: of the frames' labels; empty where they have none.
+        columns: what the features of `sample` are, side by side; "intensity" too where a LiDAR measured.
 
     Raises:
         DataError: no frames, or not one scene per frame.
     """
 
     name: str
-    load: Callable[[int], Frame]
+    load: Callable[[int], Frame | PairedScan]
     names: Sequence[str]
     scenes: Sequence[str]
     account: str = ""
     classes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ("colors",)
 
     def __post_init__(self) -> None:
         if not self.names:
@@ -46,8 +50,25 @@ class FrameSet:
         return len(self.names)
 
     def __getitem__(self, index: int) -> Frame:
-        """Read a frame. Raises DataError, or IndexError for a number there is none of."""
-        return self.load(range(len(self))[index])
+        """Read a frame. Raises DataError, also for a scan of a LiDAR, which has no depth map (`sample` reads
+        it); or IndexError for a number there is none of.
+        """
+        frame = self.load(range(len(self))[index])
+        if isinstance(frame, PairedScan):
+            raise DataError(
+                f"{frame.name}: is a scan with a picture and has no depth map, which is asked for here; take "
+                "RGB-D frames"
+            )
+        return frame
+
+    def sample(self, index: int, nearest: float = 0.0, farthest: float | None = None) -> Sample:
+        """A frame or a scan as a cloud whose points know their pixels: see `frame.sample_of` and
+        `PairedScan.sample`. Raises DataError and IndexError.
+        """
+        item = self.load(range(len(self))[index])
+        if isinstance(item, PairedScan):
+            return item.sample(nearest, farthest)
+        return sample_of(item, nearest, farthest)
 
     def __iter__(self) -> Iterator[Frame]:
         return (self[i] for i in range(len(self)))
@@ -74,10 +95,10 @@ class FrameSet:
 
 @dataclass(frozen=True)
 class _Chosen:
-    load: Callable[[int], Frame]
+    load: Callable[[int], Frame | PairedScan]
     indices: tuple[int, ...]
 
-    def __call__(self, index: int) -> Frame:
+    def __call__(self, index: int) -> Frame | PairedScan:
         return self.load(self.indices[index])
 
 
