@@ -27,34 +27,51 @@ def data_list() -> int:
         pointlift data list
     """
     from pointlift.data.images.open import describe_image_datasets
+    from pointlift.data.rgbd.open import describe_frame_sources
     from pointlift.data.sources.open import describe_datasets
 
-    for known in (*describe_datasets(), *describe_image_datasets()):
+    for known in (*describe_datasets(), *describe_image_datasets(), *describe_frame_sources()):
         print(f"{known.name}\n  use it as   {known.source}\n  what        {known.what}")
         print(f"  where       {known.where}\n  licence     {known.licence}\n  layout      {known.layout}\n")
     print("next: pointlift data check SOURCE says whether a source is complete")
     return 0
 
 
-def data_check(source: str, *, voxel: float = 0.05) -> int:
+def data_check(source: str, *, voxel: float = 0.05, frames: bool = False) -> int:
     """Say whether a data source is complete and readable: files, classes, splits, labels, coordinates.
 
     Args:
         source: e.g. modelnet:FOLDER, folder:FOLDER or procedural:shapes; of scenes s3dis:FOLDER
-            or scenes:FOLDER.
+            or scenes:FOLDER; of RGB-D frames rgbd:FOLDER, sens:FOLDER and so on.
         voxel: side of a voxel in metres at which scenes are looked at, for advice on it.
+        frames: check the RGB-D frames of a source that has clouds too, such as procedural:rooms.
 
     Examples:
         pointlift data check folder:my_scans
         pointlift data check modelnet:DIR
         pointlift data check scenes:my_rooms --voxel 0.02
+        pointlift data check rgbd:my_recordings
     """
     from pointlift.data.check import check_dataset
+    from pointlift.data.rgbd.frame_check import check_frames
     from pointlift.data.scene_check import check_scenes
 
+    if frames or _is_of_frames(source):
+        found = check_frames(source)
+        print(found.render())
+        return 0 if found.ok else CHECK_FAILED
     report = check_scenes(source, voxel) if _is_of_scenes(source) else check_dataset(source)
     print(report.render())
     return 0 if report.ok else CHECK_FAILED
+
+
+def _is_of_frames(source: str) -> bool:
+    """Of a kind that only RGB-D frames have."""
+    from pointlift.data.rgbd import FRAME_SOURCES
+    from pointlift.data.sources import SOURCES
+
+    kind = source.partition(":")[0]
+    return kind in FRAME_SOURCES and kind not in SOURCES
 
 
 def _is_of_scenes(source: str) -> bool:

@@ -1,10 +1,10 @@
 """nuScenes (Caesar et al. 2020): scans of a 32-beam LiDAR, each with the pictures of six cameras.
 
 The folder ``v1.0-trainval`` (or -mini, -test) has tables of records in .json, which name each other by
-tokens. A key frame's scan and pictures are taken at moments of their own, while the car moves: a point goes from the
-scanner to the car (calibrated_sensor), to the world (ego_pose of the scan), back to the car at the picture's
-time (its ego_pose) and to the camera. Scans are .pcd.bin files of float32 x y z intensity ring; x right,
-y forward, **z up**, metres; intensities of 0-255 become 0-1.
+tokens. A key frame's scan and pictures are taken at moments of their own, while the car moves: a point goes
+from the scanner to the car (calibrated_sensor), to the world (ego_pose of the scan), back to the car at the
+picture's time (its ego_pose) and to the camera. Scans are .pcd.bin files of float32 x y z intensity ring;
+x right, y forward, **z up**, metres; intensities of 0-255 become 0-1.
 """
 
 from __future__ import annotations

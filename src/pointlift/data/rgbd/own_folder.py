@@ -67,7 +67,7 @@ def read_own_folder(
             cannot be told; matrices that are none.
     """
     root = Path(root)
-    folders = [f for f in (root, *sorted(root.glob("*"))) if (f / "color").is_dir() and (f / "depth").is_dir()]
+    folders = [f for f in (root, *sorted(root.glob("*"))) if _is_recording(f)]
     if not folders:
         raise MissingDataError(OWN_FOLDER.how_to_get(root))
     title, given = f"rgbd:{root}", given_intrinsics(intrinsics, f"rgbd:{root}")
@@ -88,6 +88,10 @@ def read_own_folder(
     kept, rule = split_recordings(title, recordings, split, val)
     account = [f"{len(folders)} recordings", *dict.fromkeys(said), counted_words(lost), rule]
     return frames_of(title, kept, account)
+
+
+def _is_recording(folder: Path) -> bool:
+    return (folder / "color").is_dir() and (folder / "depth").is_dir()
 
 
 def _frames(folder: Path) -> tuple[list[FrameFiles], dict[str, int]]:

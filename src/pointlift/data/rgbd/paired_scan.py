@@ -89,9 +89,9 @@ class PairedScan:
         return np.where(shown[:, None], places, np.nan)
 
     def sample(self, nearest: float = 0.0, farthest: float | None = None) -> Sample:
-        """As `frame.sample_of` has a frame: features are colour (0-1; neutral where the picture shows
-        nothing) and intensity, extras hold "places", "picture" and "origin", ``instance`` is the row of the place.
-        Coordinates are the scanner's, and so is the origin.
+        """As `frame.sample_of` has a frame, in the scanner's coordinates: features are colour (0-1; neutral
+        where the picture shows nothing) and intensity, extras hold "places", "picture" and "origin" (0),
+        ``instance`` is the row of the place.
 
         Raises:
             DataError: the picture shows no point.

@@ -1,7 +1,7 @@
 """TUM RGB-D (Sturm et al. 2012): recordings whose colours, depths and poses have times of their own.
 
 ``rgb.txt`` and ``depth.txt`` are lines "time file", ``groundtruth.txt`` lines "time tx ty tz qx qy qz qw",
-from the camera to the world; # begins a comment. Depths are 16 bits, 5000 a metre, and registered to the colours.
+from the camera to the world; # begins a comment. Depths are 16 bits, 5000 a metre, registered to the colours.
 """
 
 from __future__ import annotations
