@@ -106,7 +106,7 @@ def test_occi_is_refused_in_one_sentence(tmp_path: Path) -> None:
 def test_a_stream_cut_anywhere_is_one_sentence(tmp_path: Path) -> None:
     whole = stream(tmp_path / "a.sens", 2).read_bytes()
     cut = tmp_path / "cut.sens"
-    for length in [*range(0, HEAD + 120, 7), *range(HEAD + 120, len(whole) - 8, 53)]:
+    for length in [*range(0, HEAD + 120, 13), *range(HEAD + 120, len(whole) - 8, 97)]:
         cut.write_bytes(whole[:length])
         with pytest.raises(DataError, match=r"byte|first bytes") as error:
             open_sens(cut)
@@ -173,7 +173,7 @@ def test_ten_gigabytes_are_streamed_in_constant_memory(tmp_path: Path) -> None:
     """The file is sparse: behind every JPEG stands a hole, which decoders do not look at."""
     frame = made_frames(1)[0]
     color, depth = jpeg(frame.color), zlib.compress(frame.depth.astype("<u2").tobytes())
-    count, blob = 2000, 5 << 20
+    count, blob = 500, 20 << 20
     path = tmp_path / "large.sens"
     head = bytearray(stream(tmp_path / "a.sens", 1).read_bytes()[:HEAD])
     struct.pack_into("<Q", head, HEAD - 8, count)

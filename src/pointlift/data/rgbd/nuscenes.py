@@ -237,15 +237,15 @@ def _paired(
 
 def _motion(table: _Table, record: Record) -> Floats:
     """(4, 4) of a record's rotation (quaternion w x y z) and translation."""
+    turn, shift = _field(table, record, "rotation"), _field(table, record, "translation")
+    matrix = np.full((4, 4), np.nan)
     try:
-        w, x, y, z = (float(v) for v in _field(table, record, "rotation"))
-        shift = np.array([float(v) for v in _field(table, record, "translation")]).reshape(3)
+        w, x, y, z = np.array(turn, dtype=np.float64)
+        matrix[:3, 3] = np.array(shift, dtype=np.float64).reshape(3)
+        matrix[:3, :3], matrix[3] = turn_of_quaternion((x, y, z, w)), (0, 0, 0, 1)
     except (TypeError, ValueError):
-        shift = np.full(3, np.nan)
-    matrix = np.eye(4)
-    if np.isfinite(shift).all():
-        matrix[:3, :3], matrix[:3, 3] = turn_of_quaternion((x, y, z, w)), shift
-    if not np.isfinite(matrix).all() or not np.isfinite(shift).all():
+        pass
+    if not np.isfinite(matrix).all():
         raise DataError(
             f"{table.file}: the record {record['token']!r} has no rotation of four and translation of three "
             "finite numbers"
