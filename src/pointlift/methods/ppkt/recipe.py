@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pointlift.data.rgbd.config import FrameDataConfig
-from pointlift.data.rgbd.frame_pairs import FrameData, FrameSplits, load_frames
+from pointlift.data.rgbd.frame_pairs import FrameData, FramePairs, FrameSplits, load_frames
 from pointlift.data.scene_features import FEATURES
 from pointlift.methods.base import Best, Experiment, Place, Training, optimizer_steps
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.ppkt.module import PixelToPoint
+from pointlift.methods.ppkt.pictures import write_report
 from pointlift.methods.ppkt.settings import TransferConfig
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models.config import ImageWeightsConfig, ModelConfig
@@ -100,7 +101,13 @@ class PPKT(Experiment):
             save_checkpoint(path, net, {**config, "protocol": protocol})
 
         facts = self._facts(splits, teacher, frames.local_batch)
-        return Training(module, frames, self.optim.epochs, save, facts)
+
+        def draw(seconds: float) -> None:
+            text = (place.folder / "recipe.yaml").read_text(encoding="utf-8")
+            held_out = FramePairs(splits.val, self.data, self.seed, False)
+            print(f"{write_report(place.folder, module, held_out, text, facts)} shows the frames")
+
+        return Training(module, frames, self.optim.epochs, save, facts, after=draw)
 
     def _facts(self, splits: FrameSplits, teacher: DenseFeatures, batch: int) -> dict[str, Any]:
         rows, columns = teacher.stride
