@@ -39,7 +39,9 @@ def main() -> None:
     out = arguments(__doc__, "ppkt").out
     optim = OptimConfig(lr=0.1, momentum=0.8, epochs=6)
     pretrained = fit(
-        PPKT(STUDENT, DenseTeacherConfig("fractal_resnet"), FRAMES, TransferConfig(pairs=256), optim, TRAINER),
+        PPKT(
+            STUDENT, DenseTeacherConfig("fractal_resnet"), FRAMES, TransferConfig(pairs=256), optim, TRAINER
+        ),
         out / "pretrained",
     )
     found, chance = pretrained.metrics["val_retrieval"], pretrained.metrics["val_chance"]

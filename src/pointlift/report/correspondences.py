@@ -48,6 +48,7 @@ def correspondences(
     height = 3.6
     width = height * image.shape[1] / image.shape[0]
     figure = new_figure(width + 4.6, height + 0.4)
+    figure.set_layout_engine("none")
     left = figure.add_axes((0.01, 0.02, width / (width + 4.6) - 0.01, 0.88))
     left.imshow(image, interpolation="nearest")
     if found is not None:
@@ -78,6 +79,7 @@ def pictures_in_a_row(pictures: Sequence[tuple[str, NDArray[Any]]], height: floa
         raise ValueError("there is nothing to draw: give at least one picture")
     widths = [height * p.shape[1] / p.shape[0] for _, p in pictures]
     figure = new_figure(sum(widths) + 0.1, height + 0.35)
+    figure.set_layout_engine("none")
     at = 0.0
     for (caption, picture), width in zip(pictures, widths):
         axes = figure.add_axes((at / sum(widths), 0.0, width / sum(widths) * 0.985, height / (height + 0.35)))

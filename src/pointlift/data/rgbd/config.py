@@ -61,8 +61,10 @@ class FrameDataConfig:
     num_workers: int = 0
 
     def __post_init__(self) -> None:
-        if not self.features or any(f not in SEEN for f in self.features) or len(set(self.features)) != len(
-            self.features
+        if (
+            not self.features
+            or any(f not in SEEN for f in self.features)
+            or len(set(self.features)) != len(self.features)
         ):
             raise ValueError(
                 f"data: features is {self.features}, expected some of {', '.join(SEEN)}, each once."
@@ -72,7 +74,9 @@ class FrameDataConfig:
                 f"data: image_size is {self.image_size}, expected a height and a width of 8 pixels or more."
             )
         if len(self.resize) != 2 or not 0 < self.resize[0] <= self.resize[1]:
-            raise ValueError(f"data: resize is {self.resize}, expected a lowest and a highest factor above 0.")
+            raise ValueError(
+                f"data: resize is {self.resize}, expected a lowest and a highest factor above 0."
+            )
         if not 0 <= self.flip <= 1:
             raise ValueError(f"data: flip is {self.flip}, expected a probability from 0 to 1.")
         if not self.voxel_size > 0:
