@@ -10,6 +10,7 @@ OWN = "pointlift's own"
 USUAL: Values = {
     **group("data", every=1, features=["colors"], nearest=0.0, farthest=None, max_points=None, flip=0.5),
     **group("data", resize=[0.8, 1.25], augment_clouds=True, evaluate_on=None, evaluation_batch=None),
+    "data.keep_features": False,
     **group("transfer", loss="ppnce", temperature=0.04, dim=128, per_voxel="one", same_voxel="ignored"),
     **group("transfer", projection="linear", gather=False),
     **group("model", in_channels=0),
@@ -19,8 +20,8 @@ USUAL: Values = {
 UNET: Values = group("model", image_model="fractal_resnet", network="unet", pretrained=True)
 EMBEDDED: Values = group("teacher", image_model="fractal_resnet", pretrained=True)
 PAPER = (
-    "PPKT, section 4.1: ResNet-50, 2.5 cm, 480 x 640, every 25th frame, SGD 0.5, 1e-4, 60,000 steps of 24, 128 "
-    "dimensions, 0.04; PointContrast's (facts 2.1, 2.4): 0.8, 0.99 every 250 steps, 4096 pairs"
+    "PPKT, section 4.1: ResNet-50, 2.5 cm, 480 x 640, every 25th frame, SGD 0.5, 1e-4, 60,000 steps of 24, "
+    "128 dimensions, 0.04; PointContrast's (facts 2.1, 2.4): 0.8, 0.99 every 250 steps, 4096 pairs"
 )
 PPKT_RECIPES: dict[str, list[Part]] = {
     "ppkt/scannet_res16unet34c": [

@@ -167,6 +167,17 @@ def test_same_voxel_negatives_count_or_do_not() -> None:
     assert losses["ignored"] < losses["negative"]
 
 
+def test_kept_features_are_those_of_the_pictures(tmp_path: Path) -> None:
+    plain = replace(DATA, flip=0.0, resize=[1, 1])
+    one = OptimConfig(lr=0.05, epochs=1, schedule="constant")
+    fit(tmp_path / "a", data=plain, optim=one)
+    fit(tmp_path / "b", data=replace(plain, keep_features=True), optim=one)
+    assert len(list((tmp_path / "b" / "features").glob("features-*.npy"))) == 2
+    first, second = (rows(tmp_path / name / "metrics.csv")[0] for name in "ab")
+    for name, value in first.items():
+        assert float(second[name]) == pytest.approx(float(value), rel=1e-3), name
+
+
 class Stop:
     """Breaks a run at its step'th step."""
 
@@ -233,6 +244,7 @@ def test_what_does_not_fit_is_one_sentence(change: dict[str, Any], text: str, tm
         ({"voxel_size": 0.0}, "voxel_size is"),
         ({"nearest": 2.0, "farthest": 1.0}, "nearest and farthest"),
         ({"every": 0}, "every is 0"),
+        ({"keep_features": True}, "keep_features keeps the maps"),
     ],
 )
 def test_settings_out_of_range(change: dict[str, Any], text: str) -> None:

@@ -110,7 +110,8 @@ class PixelToPoint(Method):
     def embed_pixels(self, batch: PointBatch, pairs: Pairs) -> Tensor:
         """(P, D): the upsampled g2D(f2D(x)) at the pairs' pixels, not normalised."""
         pictures: Tensor = batch.extras["pictures"]
-        maps = self.g2d(self.teacher(pictures))
+        kept = batch.extras.get("maps")
+        maps = self.g2d(self.teacher(pictures) if kept is None else kept)
         return sample_map(maps, pictures.shape[2:], pairs.pictures, pairs.places)
 
     def embedded(

@@ -41,8 +41,8 @@ def write_report(
     chosen = np.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).astype(int)
     report.section("Held-out frames")
     report.text(
-        "Dots of one colour are one place: its pixel on the left, its point on the right. A cross, joined by a "
-        "line, is the pixel that the point's feature is nearest to among those marked."
+        "Dots of one colour are one place: its pixel on the left, its point on the right. A cross, joined by "
+        "a line, is the pixel that the point's feature is nearest to among those marked."
     )
     for index in dict.fromkeys(chosen.tolist()):
         _add_frame(report, module, frames[(0, index)])
