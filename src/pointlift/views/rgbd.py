@@ -110,7 +110,8 @@ def pixel_of(places: Floats, height: int, width: int) -> tuple[Ints, npt.NDArray
     """
     uv = np.asarray(places, dtype=np.float64)
     with np.errstate(invalid="ignore"):
-        inside = ((uv >= -0.5) & (uv < np.array([width, height]) - 0.5)).all(axis=1)
+        within = (uv >= -0.5) & (uv < np.array([width, height]) - 0.5)
+    inside: npt.NDArray[np.bool_] = within[:, 0] & within[:, 1]
     pixels = np.full((len(uv), 2), -1, dtype=np.int64)
     pixels[inside] = np.floor(uv[inside][:, ::-1] + 0.5).astype(np.int64)
     return pixels, inside

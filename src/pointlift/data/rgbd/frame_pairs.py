@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 from collections.abc import Sequence
@@ -24,7 +25,15 @@ from pointlift.data.scene_features import FrameShift, SceneFeatures
 from pointlift.data.scene_transforms import Tumble
 from pointlift.data.transforms import Compose, Scale, Transform
 
-__all__ = ["FrameData", "FramePairs", "PairedCloud", "join_pairs", "load_frames"]
+__all__ = [
+    "FrameData",
+    "FramePairs",
+    "FramePictures",
+    "FrameSplits",
+    "PairedCloud",
+    "join_pairs",
+    "load_frames",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +47,13 @@ class PairedCloud:
         picture: (3, H, W) uint8.
         places: (N, 2) float32 where the picture shows each point, (u, v) by `views.rgbd`; NaN where it does
             not.
+        map: (C, h, w) float32 features of the picture that were kept, or None.
     """
 
     sample: Sample
     picture: npt.NDArray[np.uint8]
     places: npt.NDArray[np.float32]
+    map: npt.NDArray[np.float32] | None = None
 
 
 class FramePairs(KeyedData):
@@ -53,10 +64,20 @@ class FramePairs(KeyedData):
         config: size of pictures, augmentation, features.
         seed: of whatever is drawn, with the epoch and the number of the frame.
         training: whether pictures and clouds are augmented.
+        maps: (n, C, h, w) features of all frames' pictures, memory-mapped; None: the batch's pictures are
+            looked at.
     """
 
-    def __init__(self, frames: FrameSet, config: FrameDataConfig, seed: int, training: bool) -> None:
+    def __init__(
+        self,
+        frames: FrameSet,
+        config: FrameDataConfig,
+        seed: int,
+        training: bool,
+        maps: npt.NDArray[np.float32] | None = None,
+    ) -> None:
         self.frames, self.config, self.seed, self.training = frames, config, seed, training
+        self.maps = maps
         self._kept: dict[int, Sample] = {}
         steps: list[Transform] = [FrameShift("floor")]
         if training and config.augment_clouds:
@@ -88,7 +109,9 @@ class FramePairs(KeyedData):
         moved = change.moved(places, *picture.shape[:2])
         cloud = self._transform(_thinned(replace(sample, extras={}), self.config.max_points, rng), rng)
         assert cloud.instance is not None
-        return PairedCloud(cloud, changed_picture(picture, change), moved[cloud.instance].astype(np.float32))
+        kept = None if self.maps is None else np.array(self.maps[index], dtype=np.float32)
+        places = moved[cloud.instance].astype(np.float32)
+        return PairedCloud(cloud, changed_picture(picture, change), places, kept)
 
     def collate(self, items: Sequence[PairedCloud]) -> PointBatch:
         return join_pairs(items)
@@ -110,12 +133,16 @@ def _thinned(sample: Sample, most: int | None, rng: np.random.Generator) -> Samp
 
 
 def join_pairs(items: Sequence[PairedCloud]) -> PointBatch:
-    """Clouds as one batch, with extras["pictures"] (B, 3, H, W) uint8 and extras["places"] (N, 2) float32."""
+    """Clouds as one batch, with extras["pictures"] (B, 3, H, W) uint8, extras["places"] (N, 2) float32 and,
+    where features were kept, extras["maps"] (B, C, h, w).
+    """
     clouds = [item.sample for item in items]
     extras: dict[str, Any] = {
         "pictures": torch.from_numpy(np.stack([item.picture for item in items])),
         "places": torch.from_numpy(np.concatenate([item.places for item in items])),
     }
+    if maps := [item.map for item in items if item.map is not None]:
+        extras["maps"] = torch.from_numpy(np.stack(maps))
     features = [torch.from_numpy(np.ascontiguousarray(c.features)) for c in clouds]
     return PointBatch.from_list([c.xyz for c in clouds], features, extras=extras)
 
@@ -158,15 +185,51 @@ def load_frames(config: FrameDataConfig) -> FrameSplits:
     return FrameSplits(train, open_frames(config.source, evaluated).every(config.every), evaluated)
 
 
-class FrameData(Loaders):
-    """The loaders of a run on RGB-D frames. Raises ValueError as `Loaders` does."""
+Maps = npt.NDArray[np.float32]
 
-    def __init__(self, splits: FrameSplits, config: FrameDataConfig, seed: int, world_size: int = 1) -> None:
+
+class FramePictures:
+    """The pictures of frames as `teacher_features` reads them, not augmented.
+
+    Attributes:
+        names: of the frames. key: changes with the recordings, the size of the pictures, and the pixels of
+            the first and the last one.
+    """
+
+    def __init__(self, frames: FrameSet, config: FrameDataConfig) -> None:
+        self.frames, self.size = frames, (config.image_size[0], config.image_size[1])
+        self.names = list(frames.names)
+        ends = self.images([0, len(frames) - 1]).numpy().tobytes()
+        text = "\n".join([frames.name, str(self.size), *self.names]).encode()
+        self.key = hashlib.sha256(text + hashlib.sha256(ends).digest()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def images(self, indices: Sequence[int]) -> torch.Tensor:
+        """(len(indices), 3, H, W) uint8."""
+        change = draw_change(self.size, None)
+        return torch.from_numpy(np.stack([changed_picture(self.frames.picture(i), change) for i in indices]))
+
+
+class FrameData(Loaders):
+    """The loaders of a run on RGB-D frames. maps: kept features of the training and the held-out frames.
+    Raises ValueError as `Loaders` does.
+    """
+
+    def __init__(
+        self,
+        splits: FrameSplits,
+        config: FrameDataConfig,
+        seed: int,
+        world_size: int = 1,
+        maps: tuple[Maps | None, Maps | None] = (None, None),
+    ) -> None:
         self.splits, self.config = splits, config
         logger.info(splits.account)
         super().__init__(
-            FramePairs(splits.train, config, seed, True),
-            FramePairs(splits.val, config, seed, False),
+            FramePairs(splits.train, config, seed, True, maps[0]),
+            FramePairs(splits.val, config, seed, False, maps[1]),
             batch_size=config.batch_size,
             seed=seed,
             world_size=world_size,

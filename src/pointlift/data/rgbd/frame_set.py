@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from pointlift.data.errors import DataError
 from pointlift.data.rgbd.frame import Frame, sample_of
 from pointlift.data.rgbd.paired_scan import PairedScan
@@ -69,6 +72,10 @@ class FrameSet:
         if isinstance(item, PairedScan):
             return item.sample(nearest, farthest)
         return sample_of(item, nearest, farthest)
+
+    def picture(self, index: int) -> npt.NDArray[np.uint8]:
+        """(H, W, 3) uint8 of a frame or a scan. Raises DataError and IndexError."""
+        return self.load(range(len(self))[index]).color
 
     def __iter__(self) -> Iterator[Frame]:
         return (self[i] for i in range(len(self)))

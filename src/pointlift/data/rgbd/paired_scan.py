@@ -106,7 +106,7 @@ class PairedScan:
             )
         colors = np.full((len(self.xyz), 3), NEUTRAL["colors"], np.float32)
         pixels = pixel_of(places[shown], self.camera.height, self.camera.width)[0]
-        colors[shown] = self.color[pixels[:, 0], pixels[:, 1]].astype(np.float32) / 255
+        colors[shown] = self.color[pixels[:, 0], pixels[:, 1]].astype(np.float32) / np.float32(255)
         kept = shown if self.points == "seen" else finite
         return Sample(
             self.xyz[kept],

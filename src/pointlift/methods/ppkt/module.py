@@ -72,8 +72,10 @@ class PixelToPoint(Method):
         contrast = self.transfer.loss == "ppnce"
         dim = self.transfer.dim if contrast else teacher.channels
         self.teacher = teacher
-        self.g2d = nn.Conv2d(teacher.channels, dim, 1) if contrast else nn.Identity()
-        self.g3d = _projection(width, dim, self.transfer.projection)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.g2d = nn.Conv2d(teacher.channels, dim, 1) if contrast else nn.Identity()
+            self.g3d = _projection(width, dim, self.transfer.projection)
         self._judged = 0
         self.val_retrieval, self.val_chance, self.val_pairs = MeanMetric(), MeanMetric(), MeanMetric()
 
@@ -90,7 +92,9 @@ class PixelToPoint(Method):
         """
         net: Any = self.net
         if not isinstance(net, VoxelLabeller):
-            return net.forward_features(net.as_input(batch)), torch.arange(len(batch.xyz), device=batch.device)
+            return net.forward_features(net.as_input(batch)), torch.arange(
+                len(batch.xyz), device=batch.device
+            )
         with trusted_values():
             voxels = net.voxels(net.as_input(batch))
             found = net.forward_voxels(voxels)
@@ -106,7 +110,8 @@ class PixelToPoint(Method):
     def embed_pixels(self, batch: PointBatch, pairs: Pairs) -> Tensor:
         """(P, D): the upsampled g2D(f2D(x)) at the pairs' pixels, not normalised."""
         pictures: Tensor = batch.extras["pictures"]
-        maps = self.g2d(self.teacher(pictures))
+        kept = batch.extras.get("maps")
+        maps = self.g2d(self.teacher(pictures) if kept is None else kept)
         return sample_map(maps, pictures.shape[2:], pairs.pictures, pairs.places)
 
     def embedded(
