@@ -54,7 +54,9 @@ def test_points_at_and_behind_the_camera_have_no_place(z: float) -> None:
 
 def test_borders_of_pixels_are_half_open() -> None:
     low, high = np.nextafter(-0.5, -1), np.nextafter(2.5, 0)
-    places = np.array([[-0.5, -0.5], [low, 0], [0, low], [high, 0], [2.5, 0], [0, 1.5], [0.5, 0.5], [0.49, 0]])
+    places = np.array(
+        [[-0.5, -0.5], [low, 0], [0, low], [high, 0], [2.5, 0], [0, 1.5], [0.5, 0.5], [0.49, 0]]
+    )
     pixels, inside = pixel_of(places, height=2, width=3)
     assert inside.tolist() == [True, False, False, True, False, False, True, True]
     expected = [[0, 0], [-1, -1], [-1, -1], [0, 2], [-1, -1], [-1, -1], [1, 1], [0, 0]]

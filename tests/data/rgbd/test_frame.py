@@ -75,7 +75,9 @@ def test_other_camera_and_extrinsic_against_a_loop() -> None:
         for (v, u), c in zip(cloud.depth_pixels, cloud.colors)
     }
     assert found == colors and len(colors) > 50
-    assert cloud.refused["nothing measured"] == empty and cloud.refused["outside the colour picture"] == outside
+    assert (
+        cloud.refused["nothing measured"] == empty and cloud.refused["outside the colour picture"] == outside
+    )
 
 
 def test_sample_is_in_the_world_of_its_pose() -> None:
@@ -113,10 +115,10 @@ def test_depths_out_of_range_are_refused() -> None:
 
 def test_a_frame_without_a_valid_depth_is_one_sentence() -> None:
     empty = replace(frame(), depth=np.zeros((12, 16), np.float32))
-    with pytest.raises(DataError, match="no depth gives a point.*192 nothing measured"):
+    with pytest.raises(DataError, match=r"no depth gives a point.*192 nothing measured"):
         frame_cloud(empty)
     away = frame(depth_to_color=turned(0, (1000.0, 0, 0)))
-    with pytest.raises(DataError, match="outside the colour picture"):
+    with pytest.raises(DataError, match=r"outside the colour picture"):
         frame_cloud(away)
 
 
@@ -124,25 +126,25 @@ def test_a_frame_without_a_valid_depth_is_one_sentence() -> None:
 def test_a_pose_that_is_not_finite_is_refused(value: float) -> None:
     pose = np.eye(4)
     pose[1, 3] = value
-    with pytest.raises(DataError, match="the pose is not a finite 4 x 4 matrix"):
+    with pytest.raises(DataError, match=r"the pose is not a finite 4 x 4 matrix"):
         frame(pose=pose)
-    with pytest.raises(DataError, match="extrinsic from depth to colour is not a finite"):
+    with pytest.raises(DataError, match=r"extrinsic from depth to colour is not a finite"):
         frame(depth_to_color=pose)
 
 
 def test_a_pose_that_scales_or_mirrors_is_refused() -> None:
     for scale in ((2, 2, 2, 1), (1, 1, -1, 1)):
-        with pytest.raises(DataError, match="does not turn and shift only"):
+        with pytest.raises(DataError, match=r"does not turn and shift only"):
             frame(pose=np.diag(scale).astype(float))
 
 
 def test_pictures_of_other_sizes_are_refused() -> None:
     good = frame()
-    with pytest.raises(DataError, match="colour picture is 12 x 16, its intrinsics are of 26 x 34"):
+    with pytest.raises(DataError, match=r"colour picture is 12 x 16, its intrinsics are of 26 x 34"):
         replace(good, color=numbered_picture(12, 16))
-    with pytest.raises(DataError, match="depth map is 26 x 34"):
+    with pytest.raises(DataError, match=r"depth map is 26 x 34"):
         replace(good, depth=np.ones((26, 34), np.float32))
-    with pytest.raises(DataError, match="of uint8 is expected"):
+    with pytest.raises(DataError, match=r"of uint8 is expected"):
         replace(good, color=good.color.astype(np.float32))
-    with pytest.raises(DataError, match="labels of"):
+    with pytest.raises(DataError, match=r"labels of"):
         replace(good, labels=np.zeros((3, 3), np.int64))

@@ -22,7 +22,8 @@ def test_a_sound_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     middle = [float(np.median(f.depth[f.depth > 0])) / 1000 for f in made]
     for words in (
         "5 frames of 1 recordings", "12 x 16 pixels, focal length 20 21, centre 7.5 5.5 (5 frames)",
-        "5 frames, 5 posed", f"{min(valid):.0%} to {max(valid):.0%}", f"{min(middle):.3g} to {max(middle):.3g}",
+        "5 frames, 5 posed",
+        f"{min(valid):.0%} to {max(valid):.0%}", f"{min(middle):.3g} to {max(middle):.3g}",
         "1000 units per metre (detected", "  ok\n",
     ):  # fmt: skip
         assert words in said
@@ -34,7 +35,9 @@ def test_what_is_refused_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[s
     write_picture(tmp_path / "depth" / "d13.png", np.zeros((12, 16), np.uint16))
     assert data_check(f"rgbd:{tmp_path}") == 1
     said = capsys.readouterr().out
-    assert "refused:" in said and "frames of two cameras are mixed" in said and "no depth gives a point" in said
+    assert (
+        "refused:" in said and "frames of two cameras are mixed" in said and "no depth gives a point" in said
+    )
     assert "NOT usable" in said and "4 frames, 2 posed" in said
 
 

@@ -53,10 +53,10 @@ def test_scannet_25k_has_resized_pictures(tmp_path: Path) -> None:
     assert found[0].color_camera == found[0].depth_camera and "resized to the size of depth" in found.account
     for i in range(3):  # pictures of another size, of which the intrinsics are not either
         write_picture(scene / "color" / f"{i}.jpg", np.zeros((6, 8, 3), np.uint8))
-    with pytest.raises(DataError, match="pictures of another size"):
+    with pytest.raises(DataError, match=r"pictures of another size"):
         open_frames(f"scannet_frames:{scene}", "all")
     (scene / "intrinsics_color.txt").unlink()
-    with pytest.raises(MissingDataError, match="intrinsics of color are expected"):
+    with pytest.raises(MissingDataError, match=r"intrinsics of color are expected"):
         open_frames(f"scannet_frames:{scene}", "all")
 
 
@@ -98,9 +98,11 @@ def test_seven_scenes(tmp_path: Path) -> None:
     assert scenes["val"] == {"chess/seq-03"}
     write_matrix(tmp_path / "chess" / "camera-intrinsics.txt", INTRINSICS)
     assert "camera-intrinsics.txt" in open_frames(f"7scenes:{tmp_path / 'chess'}", "all").account
-    with pytest.raises(DataError, match="intrinsics have their centre at 320, 240, outside of pictures of 12 x 16"):
+    with pytest.raises(
+        DataError, match=r"intrinsics have their centre at 320, 240, outside of pictures of 12 x 16"
+    ):
         open_frames(f"7scenes:{tmp_path}", "all")
-    with pytest.raises(DataError, match="four numbers, fx,fy,cx,cy"):
+    with pytest.raises(DataError, match=r"four numbers, fx,fy,cx,cy"):
         open_frames(f"7scenes:{tmp_path}?intrinsics=20,21", "all")
 
 
@@ -133,7 +135,7 @@ def test_tum(tmp_path: Path) -> None:
     for frame, i in zip(found, (0, 1, 3, 5)):
         assert np.array_equal(frame.depth, (made[i].depth * 5).astype(np.float32) / np.float32(5000))
         assert np.array_equal(frame.color, made[i].color) and np.allclose(frame.pose, made[i].pose, atol=1e-6)
-    with pytest.raises(DataError, match="no frames"):
+    with pytest.raises(DataError, match=r"no frames"):
         open_frames(f"tum:{tmp_path}?apart=0.001", "all")
     (tmp_path / "freiburg1_xyz" / "groundtruth.txt").unlink()
     found = open_frames(f"tum:{tmp_path}", "all")
@@ -186,13 +188,15 @@ def test_redwood(tmp_path: Path) -> None:
         assert np.allclose(frame.depth_camera.matrix, INTRINSICS)
     text = (tmp_path / "trajectory.log").read_text()
     (tmp_path / "trajectory.log").write_text(text[:-20])
-    with pytest.raises(DataError, match="trajectory.log: has .* cut off or no trajectory"):
+    with pytest.raises(DataError, match=r"trajectory.log: has .* cut off or no trajectory"):
         open_frames(f"redwood:{tmp_path}", "all")
     (tmp_path / "trajectory.log").unlink()
     found = open_frames(f"redwood:{tmp_path}", "all")
     assert len(found) == 4 and found[1].pose is None and "no trajectory" in found.account
-    (tmp_path / "camera.json").write_text('{"width": 9, "height": 9, "intrinsic_matrix": [1,0,0,0,1,0,1,1,1]}')
-    with pytest.raises(DataError, match="of pictures of 9 x 9 pixels, the depth maps have 12 x 16"):
+    (tmp_path / "camera.json").write_text(
+        '{"width": 9, "height": 9, "intrinsic_matrix": [1,0,0,0,1,0,1,1,1]}'
+    )
+    with pytest.raises(DataError, match=r"of pictures of 9 x 9 pixels, the depth maps have 12 x 16"):
         open_frames(f"redwood:{tmp_path}", "all")
 
 
@@ -209,13 +213,13 @@ def test_own_folder(tmp_path: Path) -> None:
         assert np.array_equal(frame.depth, metres(made[i])) and np.array_equal(frame.color, made[i].color)
         assert np.allclose(frame.pose, made[i].pose)
     assert len(open_frames(f"rgbd:{tmp_path}?val=0.5", "val")) == 6
-    with pytest.raises(DataError, match="no split of its own for testing"):
+    with pytest.raises(DataError, match=r"no split of its own for testing"):
         open_frames(f"rgbd:{tmp_path}", "test")
-    with pytest.raises(DataError, match="unknown split 'tset'"):
+    with pytest.raises(DataError, match=r"unknown split 'tset'"):
         open_frames(f"rgbd:{tmp_path}", "tset")
-    with pytest.raises(DataError, match="a share between 0 and 1"):
+    with pytest.raises(DataError, match=r"a share between 0 and 1"):
         open_frames(f"rgbd:{tmp_path}?val=2")
-    with pytest.raises(DataError, match="val_share.*|unknown option"):
+    with pytest.raises(DataError, match=r"val_share.*|unknown option"):
         open_frames(f"rgbd:{tmp_path}?vall=0.1")
 
 
@@ -234,7 +238,9 @@ def test_two_cameras_with_an_extrinsic(tmp_path: Path) -> None:
     for i in range(2):
         picture = Image.fromarray(made[i].color).resize((33, 25))
         picture.save(tmp_path / "color" / f"img_{7 + 3 * i:04}.png")
-    with pytest.raises(DataError, match="pictures have 25 x 33 .* depth maps 12 x 16.* the intrinsics of both"):
+    with pytest.raises(
+        DataError, match=r"pictures have 25 x 33 .* depth maps 12 x 16.* the intrinsics of both"
+    ):
         open_frames(f"rgbd:{tmp_path}", "all")
     write_matrix(tmp_path / "depth_intrinsics.txt", INTRINSICS)
     (tmp_path / "color_intrinsics.txt").write_text("44 45 16 12")
@@ -245,7 +251,7 @@ def test_two_cameras_with_an_extrinsic(tmp_path: Path) -> None:
     assert frame.color_camera.fx == 44 and frame.color_camera.width == 33 and frame.depth_camera.fx == 20
     assert np.array_equal(frame.depth_to_color, motion)
     write_matrix(tmp_path / "depth_to_color.txt", motion * 2)
-    with pytest.raises(DataError, match="does not turn and shift only"):
+    with pytest.raises(DataError, match=r"does not turn and shift only"):
         open_frames(f"rgbd:{tmp_path}", "all")
 
 
@@ -274,22 +280,24 @@ def test_the_unit_of_depth_is_told_and_said(tmp_path: Path, stored: object, said
 
 def test_depths_in_the_wrong_unit(tmp_path: Path) -> None:
     write_own(tmp_path, made_frames(2))
-    with pytest.raises(DataError, match="every depth is farther than 100 m .*millimetres taken for metres.*set "):
+    with pytest.raises(
+        DataError, match=r"every depth is farther than 100 m .*millimetres taken for metres.*set "
+    ):
         open_frames(f"rgbd:{tmp_path}?depth_scale=1", "all")[0]
-    with pytest.raises(DataError, match="nearer than 2 cm .*metres taken for millimetres"):
+    with pytest.raises(DataError, match=r"nearer than 2 cm .*metres taken for millimetres"):
         open_frames(f"rgbd:{tmp_path}?depth_scale=1000000", "all")[0]
-    with pytest.raises(DataError, match="depth_scale is -1"):
+    with pytest.raises(DataError, match=r"depth_scale is -1"):
         open_frames(f"rgbd:{tmp_path}?depth_scale=-1", "all")
     for file in (tmp_path / "depth").iterdir():
         write_picture(file, np.full((12, 16), 7, np.uint16))
-    with pytest.raises(DataError, match="unit of its depths cannot be told, the stored values are 7 to 7"):
+    with pytest.raises(DataError, match=r"unit of its depths cannot be told, the stored values are 7 to 7"):
         open_frames(f"rgbd:{tmp_path}", "all")
     for file in (tmp_path / "depth").iterdir():
         write_picture(file, np.full((12, 16), 65535, np.uint16))
-    with pytest.raises(DataError, match="no valid depth"):
+    with pytest.raises(DataError, match=r"no valid depth"):
         open_frames(f"rgbd:{tmp_path}", "all")
     found = open_frames(f"rgbd:{tmp_path}?depth_scale=1000", "all")
-    with pytest.raises(DataError, match="no depth gives a point .192 nothing measured"):
+    with pytest.raises(DataError, match=r"no depth gives a point .192 nothing measured"):
         found.sample(0)
 
 
@@ -297,10 +305,10 @@ def test_frames_of_two_cameras_are_not_mixed(tmp_path: Path) -> None:
     write_own(tmp_path, made_frames(3))
     write_picture(tmp_path / "color" / "img_0010.png", np.zeros((24, 32, 3), np.uint8))
     found = open_frames(f"rgbd:{tmp_path}", "all")
-    with pytest.raises(DataError, match="img_0010.png: has 24 x 32 .* frames of two cameras are mixed"):
+    with pytest.raises(DataError, match=r"img_0010.png: has 24 x 32 .* frames of two cameras are mixed"):
         found[1]
     write_picture(tmp_path / "depth" / "d13.png", np.full((5, 5), 1000, np.uint16))
-    with pytest.raises(DataError, match="d13.png: has 5 x 5 pixels"):
+    with pytest.raises(DataError, match=r"d13.png: has 5 x 5 pixels"):
         found[2]
 
 
@@ -317,7 +325,7 @@ def test_files_that_do_not_pair(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"13.txt: holds something that is not a number"):
         open_frames(f"rgbd:{tmp_path}", "all")
     shutil.copy(tmp_path / "depth" / "d10.png", tmp_path / "depth" / "e10.png")
-    with pytest.raises(DataError, match="d10.png and e10.png have one number"):
+    with pytest.raises(DataError, match=r"d10.png and e10.png have one number"):
         open_frames(f"rgbd:{tmp_path}", "all")
     for file in (tmp_path / "color").iterdir():
         file.unlink()
@@ -329,18 +337,18 @@ def test_files_that_do_not_pair(tmp_path: Path) -> None:
 def test_folders_without_what_is_needed(tmp_path: Path) -> None:
     write_own(tmp_path, made_frames(2))
     (tmp_path / "intrinsics.txt").write_text("1 2 3")
-    with pytest.raises(DataError, match="has 3 numbers; 4"):
+    with pytest.raises(DataError, match=r"has 3 numbers; 4"):
         open_frames(f"rgbd:{tmp_path}", "all")
     (tmp_path / "intrinsics.txt").unlink()
-    with pytest.raises(MissingDataError, match="has no intrinsics.txt"):
+    with pytest.raises(MissingDataError, match=r"has no intrinsics.txt"):
         open_frames(f"rgbd:{tmp_path}", "all")
     assert open_frames(f"rgbd:{tmp_path}?intrinsics=20,21,7.5,5.5", "all")[0].depth_camera.fy == 21
     write_matrix(tmp_path / "depth_intrinsics.txt", INTRINSICS)
-    with pytest.raises(MissingDataError, match="has no color_intrinsics.txt"):
+    with pytest.raises(MissingDataError, match=r"has no color_intrinsics.txt"):
         open_frames(f"rgbd:{tmp_path}", "all")
-    with pytest.raises(MissingDataError, match="holds none of its files.*color/, depth/"):
+    with pytest.raises(MissingDataError, match=r"holds none of its files.*color/, depth/"):
         open_frames(f"rgbd:{tmp_path / 'color'}", "all")
-    with pytest.raises(DataError, match="cannot be divided into train and val"):
+    with pytest.raises(DataError, match=r"cannot be divided into train and val"):
         write_own(tmp_path / "one", made_frames(1))
         open_frames(f"rgbd:{tmp_path / 'one'}")
 
@@ -352,10 +360,12 @@ def test_damaged_pictures_are_one_sentence(tmp_path: Path) -> None:
     color.write_bytes(color.read_bytes()[:60])
     depth.write_bytes(b"")
     write_picture(tmp_path / "depth" / "d13.png", np.zeros((12, 16), np.uint8))
-    for index, said in enumerate(("img_0007.png: cannot be read", "d10.png: cannot be read", "16 bits or floats")):
+    for index, said in enumerate(
+        ("img_0007.png: cannot be read", "d10.png: cannot be read", "16 bits or floats")
+    ):
         with pytest.raises(DataError, match=said) as error:
             found[index]
         assert "\n" not in str(error.value)
     color.unlink()
-    with pytest.raises(MissingDataError, match="img_0007.png: no such file"):
+    with pytest.raises(MissingDataError, match=r"img_0007.png: no such file"):
         found[0]

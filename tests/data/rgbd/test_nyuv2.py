@@ -48,7 +48,7 @@ def test_labelled_frames(tmp_path: Path) -> None:
     filled = pickle.loads(pickle.dumps(open_frames(f"nyuv2:{tmp_path}?depth=depths", "all")))
     assert filled[0].depth.min() >= 1
     assert set(open_frames(f"nyuv2:{tmp_path}", "val").scenes) == {"bath_0003"}
-    with pytest.raises(DataError, match="no split of its own|no such file"):
+    with pytest.raises(DataError, match=r"no split of its own|no such file"):
         open_frames(f"nyuv2:{tmp_path}", "test")
     savemat(tmp_path / "splits.mat", {"trainNdxs": [[1], [2], [4]], "testNdxs": [[3], [5]]})
     assert [n[-4:] for n in open_frames(f"nyuv2:{tmp_path}", "test").names] == ["0003", "0005"]
@@ -58,17 +58,17 @@ def test_labelled_frames(tmp_path: Path) -> None:
 
 def test_damaged_labelled_files(tmp_path: Path) -> None:
     file = tmp_path / "nyu_depth_v2_labeled.mat"
-    with pytest.raises(MissingDataError, match="NYU Depth v2, labelled"):
+    with pytest.raises(MissingDataError, match=r"NYU Depth v2, labelled"):
         open_frames(f"nyuv2:{tmp_path}", "all")
     file.write_bytes(b"MATLAB 5.0 MAT-file" * 40)
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"cannot be read"):
         open_frames(f"nyuv2:{tmp_path}", "all")
     with h5py.File(file, "w") as made:
         made["images"] = np.zeros((2, 3, 8, 6), np.uint8)
         made["rawDepths"] = np.zeros((2, 6, 8), np.float32)
     with pytest.raises(DataError, match=r"images are of shape \(2, 3, 8, 6\)"):
         open_frames(f"nyuv2:{tmp_path}", "all")
-    with pytest.raises(DataError, match="no array 'depths'"):
+    with pytest.raises(DataError, match=r"no array 'depths'"):
         open_frames(f"nyuv2:{tmp_path}?depth=depths", "all")
 
 
@@ -88,7 +88,7 @@ def test_undistorting_undoes_what_a_lens_does() -> None:
     u = (x * radial + 2 * 0.002 * x * y - 0.001 * (r + 2 * x * x)) * camera.fx + camera.cx
     v = (y * radial + 0.002 * (r + 2 * y * y) - 2 * 0.001 * x * y) * camera.fy + camera.cy
     rows, columns = np.mgrid[:60, :80].astype(float)
-    # a picture whose value is its own (distorted) column and row: after undoing, pixel p shows where p came from
+    # a picture whose value is its own (distorted) column and row: then, pixel p shows where p came from
     shown = undistorted(np.stack([columns, rows], -1), camera, lens)
     pixels = np.floor(places + 0.5).astype(int)
     assert np.abs(shown[pixels[:, 1], pixels[:, 0]] - np.stack([u, v], 1)).max() < 0.8
@@ -112,8 +112,8 @@ def test_raw_pairs(tmp_path: Path) -> None:
     # the colour camera stands 25 mm to the right of the depth camera
     assert abs(DEPTH_TO_COLOR[0, 3] + 0.025) < 1e-3 and np.linalg.det(DEPTH_TO_COLOR) == pytest.approx(1)
     write_picture(scene / "d-100.000000-0.pgm", np.zeros((4, 4), np.uint16))
-    with pytest.raises(DataError, match="480 x 640 are expected"):
+    with pytest.raises(DataError, match=r"480 x 640 are expected"):
         found[0]
     (scene / "d-x.pgm").write_bytes(b"")
-    with pytest.raises(DataError, match="no time in its name"):
+    with pytest.raises(DataError, match=r"no time in its name"):
         open_frames(f"nyuv2_raw:{tmp_path}", "all")

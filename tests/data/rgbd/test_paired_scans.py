@@ -52,7 +52,9 @@ def test_places_colours_and_neutral_points() -> None:
     shown = 0
     for i, (x, y, z, intensity) in enumerate(rows.astype(float)):
         u, v, d = -y + 0.1, -z - 0.2, x + 0.05
-        column, row = (int(np.floor(c + 0.5)) for c in (30 * u / d + 24.2, 31 * v / d + 15.1)) if d > 0 else (-1, -1)
+        column, row = (
+            (int(np.floor(c + 0.5)) for c in (30 * u / d + 24.2, 31 * v / d + 15.1)) if d > 0 else (-1, -1)
+        )
         place, color = sample.extras["places"][i], sample.features[i]
         assert color[3] == np.float32(intensity)
         if 0 <= row < HEIGHT and 0 <= column < WIDTH:
@@ -67,7 +69,9 @@ def test_places_colours_and_neutral_points() -> None:
 
 def test_only_seen_points_and_a_range() -> None:
     rows = points(1)
-    scan = PairedScan(rows[:, :3], rows[:, 3], numbered_picture(), CAMERA, matrix(FORWARD, (0, 0, 0)), points="seen")
+    scan = PairedScan(
+        rows[:, :3], rows[:, 3], numbered_picture(), CAMERA, matrix(FORWARD, (0, 0, 0)), points="seen"
+    )
     sample = scan.sample(nearest=4, farthest=9)
     assert sample.xyz[:, 0].min() >= 4 and sample.xyz[:, 0].max() <= 9
     assert np.isfinite(sample.extras["places"]).all() and len(sample.instance) == len(sample)
@@ -78,11 +82,11 @@ def test_bad_scans_are_one_sentence() -> None:
     rows = points()
     good = {"xyz": rows[:, :3], "intensity": rows[:, 3], "color": numbered_picture(), "camera": CAMERA}
     behind = matrix(FORWARD, (0, 0, -1000))
-    with pytest.raises(DataError, match="none of its 400 points lies in the picture"):
+    with pytest.raises(DataError, match=r"none of its 400 points lies in the picture"):
         PairedScan(**good, to_camera=behind).sample()  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="points of shape"):
+    with pytest.raises(DataError, match=r"points of shape"):
         PairedScan(**{**good, "xyz": rows})  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="calibration is of 30 x 50 pixels"):
+    with pytest.raises(DataError, match=r"calibration is of 30 x 50 pixels"):
         PairedScan(**{**good, "color": numbered_picture()[1:]})  # type: ignore[arg-type]
     for name, said in (("to_camera", "calibration from scanner"), ("pose", "the pose")):
         with pytest.raises(DataError, match=f"{said}.* is not a finite"):
@@ -135,13 +139,13 @@ def test_kitti_objects(tmp_path: Path) -> None:
     assert np.array_equal(sample.features[:, 3], rows[:, 3])
     copied = pickle.loads(pickle.dumps(found))
     assert np.array_equal(copied.sample(1).xyz, found.sample(1).xyz)
-    with pytest.raises(DataError, match="is a scan with a picture and has no depth map"):
+    with pytest.raises(DataError, match=r"is a scan with a picture and has no depth map"):
         found[0]
     (tmp_path / "ImageSets").mkdir()
     (tmp_path / "ImageSets" / "val.txt").write_text("000001\n000004\n")
     assert [n[-6:] for n in open_frames(f"kitti:{tmp_path}", "val").names] == ["000001", "000004"]
     assert len(open_frames(f"kitti:{tmp_path}?points=seen", "val").sample(0)) < 300
-    with pytest.raises(MissingDataError, match="KITTI, scans with pictures"):
+    with pytest.raises(MissingDataError, match=r"KITTI, scans with pictures"):
         open_frames(f"kitti:{tmp_path}", "test")
 
 
@@ -159,8 +163,8 @@ def test_kitti_odometry(tmp_path: Path) -> None:
     train, val = (open_frames(f"kitti:{tmp_path}", split) for split in ("train", "val"))
     assert set(train.scenes) == {"00"} and set(val.scenes) == {"08"}
     sample = train.sample(1)
-    assert np.allclose(sample.pose, np.linalg.inv(np.vstack([TR, [0, 0, 0, 1]])) @ np.vstack([pose, [0, 0, 0, 1]])
-                       @ np.vstack([TR, [0, 0, 0, 1]]))  # fmt: skip
+    tr, camera_pose = (np.vstack([m, [0, 0, 0, 1]]) for m in (TR, pose))
+    assert np.allclose(sample.pose, np.linalg.inv(tr) @ camera_pose @ tr)
     places = kitti_places(points(1), np.eye(3))
     shown = np.isfinite(sample.extras["places"][:, 0])
     assert np.allclose(sample.extras["places"][shown], (places[:, :2] / places[:, 2:])[shown], atol=1e-6)
@@ -183,7 +187,7 @@ def test_damaged_calibrations(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         open_frames(f"kitti:{tmp_path}", "all").sample(0)
     (tmp_path / "training" / "calib" / "000000.txt").unlink()
-    with pytest.raises(MissingDataError, match="P2 and Tr_velo_to_cam are expected"):
+    with pytest.raises(MissingDataError, match=r"P2 and Tr_velo_to_cam are expected"):
         open_frames(f"kitti:{tmp_path}", "all").sample(0)
 
 
@@ -244,15 +248,19 @@ def test_nuscenes(tmp_path: Path) -> None:
     found = open_frames(f"nuscenes:{write_nuscenes(tmp_path)}?cameras=CAM_FRONT", "all")
     assert len(found) == 6 and set(found.scenes) == {"scene-0000", "scene-0001", "scene-0002"}
     sample, rows = found.sample(3), points(11)
-    world = np.stack([EGO_SCAN[0] @ (LIDAR[0] @ p + LIDAR[1]) + EGO_SCAN[1] for p in rows[:, :3].astype(float)])
+    world = np.stack(
+        [EGO_SCAN[0] @ (LIDAR[0] @ p + LIDAR[1]) + EGO_SCAN[1] for p in rows[:, :3].astype(float)]
+    )
     car = (world - EGO_PICTURE[1]) @ EGO_PICTURE[0]
     seen = (car - FRONT[1]) @ FRONT[0]
     expected = seen @ K.T
     shown = np.isfinite(sample.extras["places"][:, 0])
     assert 20 < shown.sum() < 300
     assert np.allclose(sample.extras["places"][shown], (expected[:, :2] / expected[:, 2:])[shown], atol=1e-6)
-    inside = (seen[:, 2] >= 1) & (np.abs(expected[:, 0] / expected[:, 2] - 24.5) < 25) & (
-        np.abs(expected[:, 1] / expected[:, 2] - 14.5) < 15
+    inside = (
+        (seen[:, 2] >= 1)
+        & (np.abs(expected[:, 0] / expected[:, 2] - 24.5) < 25)
+        & (np.abs(expected[:, 1] / expected[:, 2] - 14.5) < 15)
     )
     assert np.array_equal(inside, shown)
     assert np.allclose(sample.features[:, 3], rows[:, 3], atol=1e-6)
@@ -266,9 +274,9 @@ def test_nuscenes_splits(tmp_path: Path) -> None:
     (tmp_path / "val.txt").write_text("scene-0001\n")
     val = open_frames(f"{source}&val_scenes={tmp_path / 'val.txt'}", "val")
     assert set(val.scenes) == {"scene-0001"} and val.names[1].endswith("10/CAM_BACK")
-    with pytest.raises(DataError, match="unknown camera CAM_TOP"):
+    with pytest.raises(DataError, match=r"unknown camera CAM_TOP"):
         open_frames(f"nuscenes:{tmp_path}?cameras=CAM_TOP")
-    with pytest.raises(MissingDataError, match="nuScenes, scans with pictures"):
+    with pytest.raises(MissingDataError, match=r"nuScenes, scans with pictures"):
         open_frames(source, "test")
     assert "8 pictures missing" not in train.account
     assert "24 pictures missing of key frames" in open_frames(f"nuscenes:{tmp_path}").account
@@ -279,26 +287,26 @@ def test_damaged_nuscenes(tmp_path: Path) -> None:
     source = f"nuscenes:{tmp_path}?cameras=CAM_FRONT"
     scan = tmp_path / "samples" / "LIDAR_TOP" / "00.pcd.bin"
     scan.write_bytes(scan.read_bytes()[:-3])
-    with pytest.raises(DataError, match="not rows of 5 float32"):
+    with pytest.raises(DataError, match=r"not rows of 5 float32"):
         open_frames(source, "all").sample(0)
     poses = tmp_path / "v1.0-trainval" / "ego_pose.json"
     rows = json.loads(poses.read_text())
     poses.write_text(json.dumps(rows[:1]))
-    with pytest.raises(DataError, match="ego_pose.json: has no record 'e1'"):
+    with pytest.raises(DataError, match=r"ego_pose.json: has no record 'e1'"):
         open_frames(source, "all")
     rows[1]["rotation"] = [0, 0, 0, 0]
     poses.write_text(json.dumps(rows))
-    with pytest.raises(DataError, match="'e1' has no rotation of four"):
+    with pytest.raises(DataError, match=r"'e1' has no rotation of four"):
         open_frames(source, "all")
     del rows[1]["rotation"]
     poses.write_text(json.dumps(rows))
-    with pytest.raises(DataError, match="'e1' has no field 'rotation'"):
+    with pytest.raises(DataError, match=r"'e1' has no field 'rotation'"):
         open_frames(source, "all")
     poses.write_text("[1, 2")
-    with pytest.raises(DataError, match="is no JSON"):
+    with pytest.raises(DataError, match=r"is no JSON"):
         open_frames(source, "all")
     poses.unlink()
-    with pytest.raises(MissingDataError, match="a table of nuScenes is expected"):
+    with pytest.raises(MissingDataError, match=r"a table of nuScenes is expected"):
         open_frames(source, "all")
 
 
@@ -326,6 +334,6 @@ def test_scans_become_pairs(tmp_path: Path) -> None:
     assert np.median(np.abs(seen - colors)) <= 2
     batch = pairs.collate([one, pairs[0, 2]])
     assert batch.extras["places"].shape == (600, 2) and batch.extras["pictures"].shape == (2, 3, 20, 40)
-    with pytest.raises(DataError, match="has no intensity, which data.features asks for"):
+    with pytest.raises(DataError, match=r"has no intensity, which data.features asks for"):
         own = open_frames(f"rgbd:{write_own(tmp_path / 'own', made_frames(1))}", "all")
         FramePairs(own, config, 0, False)[0, 0]

@@ -69,7 +69,9 @@ def test_drawn_changes_show_the_colour_of_the_place(seed: int) -> None:
 def test_without_chance_it_is_resized_to_the_canvas() -> None:
     change = draw_change((20, 30), None, 1.0, (0.5, 2))
     assert change == PictureChange(False, (20, 30), (0, 0), (20, 30))
-    assert np.allclose(change.moved(np.array([[-0.5, -0.5], [59.4, 39.4]]), 40, 60), [[-0.5, -0.5], [29.45, 19.45]])
+    assert np.allclose(
+        change.moved(np.array([[-0.5, -0.5], [59.4, 39.4]]), 40, 60), [[-0.5, -0.5], [29.45, 19.45]]
+    )
 
 
 def test_mirroring_twice_is_nothing_and_the_probability_counts() -> None:
@@ -85,4 +87,8 @@ def test_points_without_a_place_stay_so() -> None:
     change = PictureChange(True, (5, 7), (1, 1), (9, 9))
     assert np.isnan(change.moved(np.array([[np.nan, np.nan]]), 5, 7)).all()
     assert change.moved(np.empty((0, 2)), 5, 7).shape == (0, 2)
-    assert changed_picture(painted(1, 1), PictureChange(False, (1, 1), (0, 0), (1, 1))).ravel().tolist() == [1, 1, 99]
+    assert changed_picture(painted(1, 1), PictureChange(False, (1, 1), (0, 0), (1, 1))).ravel().tolist() == [
+        1,
+        1,
+        99,
+    ]

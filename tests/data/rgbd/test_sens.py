@@ -1,4 +1,4 @@
-"""Streams of ScanNet: written by the procedural writer and read back, cut off everywhere, and far too large."""
+"""Streams of ScanNet: written by the procedural writer and read back, cut off, and far too large."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from pointlift.data.errors import DataError, MissingDataError
 from pointlift.data.procedural.writers.sens import jpeg, write_sens
 from pointlift.data.rgbd.open import open_frames
 from pointlift.data.rgbd.sens import open_sens, read_sens
-
-from tiny_recordings import INTRINSICS, made_frames
 
 HEAD = 4 + 8 + len("StructureSensor") + 256 + 8 + 16 + 4 + 8
 
@@ -47,7 +45,7 @@ def test_frames_without_a_pose_are_skipped_and_counted(tmp_path: Path) -> None:
     assert list(found.names) == ["a/000001", "a/000002", "a/000004"]
     assert "2 frames whose pose is NaN or infinite" in found.account
     assert np.array_equal(found[2].depth, made_frames(5)[4].depth.astype(np.float32) / np.float32(1000))
-    with pytest.raises(DataError, match="no frames .*2 frames whose pose"):
+    with pytest.raises(DataError, match=r"no frames .*2 frames whose pose"):
         read_sens(stream(tmp_path / "b.sens", 2, lost=(0, 1)), "all")
 
 
@@ -65,7 +63,7 @@ def test_a_folder_of_streams_is_several_scenes(tmp_path: Path) -> None:
     copied = pickle.loads(pickle.dumps(train))
     assert np.array_equal(copied[3].depth, train[3].depth)
     stream(tmp_path / "again" / "scene0001_00.sens")
-    with pytest.raises(DataError, match="have one name"):
+    with pytest.raises(DataError, match=r"have one name"):
         open_frames(f"sens:{tmp_path}", "all")
 
 
@@ -88,18 +86,25 @@ def test_depth_without_compression_and_another_shift(tmp_path: Path) -> None:
     parts = [bytes(head)]
     for frame in frames:
         color, depth = frame.color.tobytes(), frame.depth.astype("<u2").tobytes()
-        parts += [frame.pose.astype("<f4").tobytes(), struct.pack("<4Q", 0, 0, len(color), len(depth)), color, depth]
+        parts += [
+            frame.pose.astype("<f4").tobytes(),
+            struct.pack("<4Q", 0, 0, len(color), len(depth)),
+            color,
+            depth,
+        ]
     file.write_bytes(b"".join(parts) + b"anything of motion")
     read = open_sens(file).frame(1)
     assert np.array_equal(read.color, frames[1].color)
     assert np.array_equal(read.depth, frames[1].depth.astype(np.float32) / np.float32(4000))
-    assert np.array_equal(open_sens(file, 1000).frame(1).depth, frames[1].depth.astype(np.float32) / np.float32(1000))
+    assert np.array_equal(
+        open_sens(file, 1000).frame(1).depth, frames[1].depth.astype(np.float32) / np.float32(1000)
+    )
 
 
 def test_occi_is_refused_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"compression occi.*SensReader.*scannet_frames"):
         open_sens(changed(stream(tmp_path / "a.sens"), COMPRESSIONS + 4, "<i", 2))
-    with pytest.raises(DataError, match="compressions -1 of colour"):
+    with pytest.raises(DataError, match=r"compressions -1 of colour"):
         open_sens(changed(stream(tmp_path / "b.sens"), COMPRESSIONS, "<i", -1))
 
 
@@ -125,13 +130,13 @@ def test_garbage_is_one_sentence(tmp_path: Path) -> None:
         file.write_bytes(rng.bytes(int(rng.integers(0, 2000))))
         with pytest.raises(DataError):
             open_sens(file)
-    with pytest.raises(DataError, match="no .sens stream of version 4.*version 3"):
+    with pytest.raises(DataError, match=r"no .sens stream of version 4.*version 3"):
         open_sens(changed(stream(tmp_path / "v.sens"), 0, "<I", 3))
-    with pytest.raises(DataError, match="says it has 18446744073709551615 frames"):
+    with pytest.raises(DataError, match=r"says it has 18446744073709551615 frames"):
         open_sens(changed(stream(tmp_path / "n.sens"), HEAD - 8, "<Q", 2**64 - 1))
-    with pytest.raises(DataError, match="pixels of depth, it is damaged"):
+    with pytest.raises(DataError, match=r"pixels of depth, it is damaged"):
         open_sens(changed(stream(tmp_path / "p.sens"), HEAD - 20, "<I", 2**31))
-    with pytest.raises(DataError, match="depth shift is nan"):
+    with pytest.raises(DataError, match=r"depth shift is nan"):
         open_sens(changed(stream(tmp_path / "s.sens"), HEAD - 12, "<f", np.nan))
     with pytest.raises(DataError, match=r"frame 0 of 4 \(from byte"):
         open_sens(changed(stream(tmp_path / "l.sens"), HEAD + 80, "<Q", 2**63))
@@ -145,7 +150,7 @@ def test_damaged_pictures_name_the_frame(tmp_path: Path) -> None:
     data[depth_at : depth_at + 20] = b"\x00" * 20
     data[int(found.starts[1]) : int(found.starts[1]) + 40] = b"\x01" * 40
     file.write_bytes(bytes(data))
-    with pytest.raises(DataError, match="frame 2 .*depths cannot be unpacked"):
+    with pytest.raises(DataError, match=r"frame 2 .*depths cannot be unpacked"):
         found.frame(2)
     with pytest.raises(DataError, match=r"frame 1 \(from byte \d+\), colour"):
         found.frame(1)
@@ -154,10 +159,10 @@ def test_damaged_pictures_name_the_frame(tmp_path: Path) -> None:
     with small.open("r+b") as opened:
         opened.seek(int(open_sens(small).starts[0] + open_sens(small).color_bytes[0]))
         opened.write(short)
-    with pytest.raises(DataError, match="10 bytes of depth, 384 are expected"):
+    with pytest.raises(DataError, match=r"10 bytes of depth, 384 are expected"):
         open_sens(small).frame(0)
     file.write_bytes(b"")
-    with pytest.raises(DataError, match="cut off"):
+    with pytest.raises(DataError, match=r"cut off"):
         found.frame(0)
 
 
@@ -180,7 +185,9 @@ def test_ten_gigabytes_are_streamed_in_constant_memory(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.write(head)
         for _ in range(count):
-            file.write(frame.pose.astype("<f4").tobytes() + struct.pack("<4Q", 0, 0, blob, len(depth)) + color)
+            file.write(
+                frame.pose.astype("<f4").tobytes() + struct.pack("<4Q", 0, 0, blob, len(depth)) + color
+            )
             file.seek(blob - len(color), 1)
             file.write(depth)
     assert path.stat().st_size > 10 * 10**9
@@ -190,7 +197,9 @@ def test_ten_gigabytes_are_streamed_in_constant_memory(tmp_path: Path) -> None:
     last = found[count - 1]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert len(found) == count and np.array_equal(last.depth, frame.depth.astype(np.float32) / np.float32(1000))
+    assert len(found) == count and np.array_equal(
+        last.depth, frame.depth.astype(np.float32) / np.float32(1000)
+    )
     assert opened < 2 << 20  # 96 bytes and a name for every frame
     assert peak < 3 * blob  # what a frame needs
 
@@ -198,7 +207,7 @@ def test_ten_gigabytes_are_streamed_in_constant_memory(tmp_path: Path) -> None:
 def test_missing_files_say_what_is_expected(tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match=r"does not exist.*\.sens"):
         open_frames(f"sens:{tmp_path / 'nothing'}")
-    with pytest.raises(MissingDataError, match="holds none of its files"):
+    with pytest.raises(MissingDataError, match=r"holds none of its files"):
         open_frames(f"sens:{tmp_path}")
-    with pytest.raises(MissingDataError, match="no such file"):
+    with pytest.raises(MissingDataError, match=r"no such file"):
         open_sens(tmp_path / "b.sens")
