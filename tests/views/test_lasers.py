@@ -21,7 +21,8 @@ def sweep(start: float = 0.0, way: float = 1.0, steps: int = 90) -> tuple[torch.
     clouds, lasers = [], []
     for i, tilt in enumerate(TILTS):
         wobble = 1e-3 * (torch.rand(steps, generator=generator, dtype=torch.float64) - 0.5)
-        around = start + way * (2 * math.pi * (torch.arange(steps, dtype=torch.float64) / steps) + wobble + 2e-3)
+        turn = 2 * math.pi * torch.arange(steps, dtype=torch.float64) / steps
+        around = start + way * (turn + wobble + 2e-3)
         r = 4 + 20 * torch.rand(steps, generator=generator, dtype=torch.float64)
         up = math.radians(tilt)
         ray = torch.stack([around.cos() * math.cos(up), around.sin() * math.cos(up), 0 * r + math.sin(up)], 1)

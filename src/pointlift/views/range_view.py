@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
@@ -152,7 +153,7 @@ class RangeView:
             return row, ("directions",) * len(cloud)
         starts = cloud.offsets.tolist()
         rows, rule = row.clone(), []
-        for i, (start, stop) in enumerate(zip(starts, starts[1:])):
+        for i, (start, stop) in enumerate(pairwise(starts)):
             found = sweep_rows(cloud.xyz[start:stop], self.height)
             if found is not None:
                 rows[start:stop] = found
