@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scene_networks
 import torch
-from scene_networks import scene_network
 
+import scene_networks
 from pointlift.commands.main import main
 from pointlift.commands.scene_files import see_scenes
 from pointlift.core.point_batch import PointBatch
@@ -23,6 +22,7 @@ from pointlift.tasks import open_task
 from pointlift.tasks.scene_passes import CostLines, Passes, shown
 from pointlift.tasks.segment import ScenePrediction, Segment
 from pointlift.tasks.task import Task
+from scene_networks import scene_network
 from tiny_scenes import LABELS, SOURCE
 
 VOXEL = 0.4

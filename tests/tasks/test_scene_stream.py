@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scene_networks import scene_network
 
 from pointlift.data.errors import DataError
 from pointlift.data.files.blocks import BlockedCloud
@@ -22,6 +21,7 @@ from pointlift.tasks import open_task
 from pointlift.tasks.scene_spill import TilesOnDisk
 from pointlift.tasks.scene_stream import StreamedScene, stream_scene, temporary_folder
 from pointlift.tasks.segment import Segment
+from scene_networks import scene_network
 
 N = 3001
 UTM = np.array([432_100.0, 5_432_100.0, 250.0])
