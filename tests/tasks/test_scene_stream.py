@@ -261,10 +261,14 @@ def test_memory_is_bounded(near: Segment, tmp_path: Path) -> None:
 
 
 RESIDENT = """
-import functools, sys
+import sys
 import pointlift.commands.scene_files as files
-files.MOST = int(sys.argv.pop(1))
-files.BlockedCloud = functools.partial(files.BlockedCloud, sample=50_000)
+
+class Sampled(files.BlockedCloud):
+    def __init__(self, *given):
+        super().__init__(*given, sample=50_000)
+
+files.MOST, files.BlockedCloud = int(sys.argv.pop(1)), Sampled
 from pointlift.commands.main import main
 code = main(sys.argv[1:])
 print([line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")][0])
