@@ -9,6 +9,7 @@ HRNetV2-W48 in SqueezeSegV3's pipeline; facts 1.9, no code of it was released).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -28,6 +29,7 @@ from pointlift.views.range_view import (
     KnnVote,
     RangeImages,
     RangeView,
+    RowRule,
 )
 
 __all__ = ["Answer", "RangeNetwork"]
@@ -45,7 +47,8 @@ class RangeNetwork(CloudNetwork):
         in_channels: xyz and what follows it; 4 with intensity. `cloud.features` is (N, in_channels) and
             starts with xyz; with 3 it is not looked at. Coordinates always come from `cloud.xyz`, in metres,
             z up, the scanner at the origin. The picture has one channel more, the range.
-        height, width, up, down: of the picture, see `RangeView`.
+        height, width, up, down, rows: of the picture, see `RangeView`. The papers' pictures are spherical,
+            rows="directions".
         start, keep_rows: see `RangeTrunk`.
         fused: channels of the fused map.
         answer: what a point gets in evaluation. "pixel": what is said at its pixel, also where another point
@@ -56,7 +59,8 @@ class RangeNetwork(CloudNetwork):
             without the intensity's for 3 channels; channels behind the intensity are left as they are.
 
     The first convolution is the input layer; fusion and classifier are the output layer. New layers are drawn
-    from torch's stream. Attributes: report, what became of every tensor of the image network.
+    from torch's stream. Attributes: report, what became of every tensor of the image network; seen_rows, how
+    many scans it has seen by "lasers" and by "directions".
 
     Raises InflationError as `RangeTrunk`, ValueError for options outside their range and, in forward, for
     features of another width and for empty clouds.
@@ -82,17 +86,19 @@ class RangeNetwork(CloudNetwork):
         vote: Mapping[str, Any] | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        rows: RowRule = "auto",
     ) -> None:
         _check(num_classes, in_channels, fused, answer)
         arguments: dict[str, Any] = {
             "num_classes": num_classes, "in_channels": in_channels, "height": height, "width": width,
             "up": up, "down": down, "start": start, "keep_rows": keep_rows, "fused": fused, "answer": answer,
             "vote": dict(vote) if vote else None, "mean": list(mean) if mean else None,
-            "std": list(std) if std else None,
+            "std": list(std) if std else None, "rows": rows,
         }  # fmt: skip
         backbone = RangeTrunk(image_model, in_channels + 1, start, keep_rows)
         super().__init__(arguments, [f"backbone.{backbone.input_layer}"])
-        self.view = RangeView(height, width, up, down)
+        self.view = RangeView(height, width, up, down, rows)
+        self.seen_rows: Counter[str] = Counter()
         self.answer, self.vote = answer, _knn_vote(vote)
         self.register_buffer("mean", _statistics("mean", mean, in_channels, SEMANTICKITTI_MEAN, 0.0))
         self.register_buffer("std", _statistics("std", std, in_channels, SEMANTICKITTI_STD, 1.0))
@@ -117,7 +123,9 @@ class RangeNetwork(CloudNetwork):
     def project(self, cloud: PointBatch) -> RangeImages:
         """The range images of a batch, channels as they are. Raises ValueError as forward does."""
         self.points_of(cloud)
-        return self.view.project(cloud, self.extra_features(cloud))
+        found = self.view.project(cloud, self.extra_features(cloud))
+        self.seen_rows.update(found.rows)
+        return found
 
     def fused_map(self, images: Tensor) -> Tensor:
         """(B, in_channels + 1, H, W) range images to the fused map (B, C, h, w), as large as the finest."""
