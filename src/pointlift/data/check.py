@@ -142,7 +142,7 @@ def check_dataset(source: str, n_points: int | None = None, **options: Any) -> C
         splits = available_splits(source)
     except DataError as error:
         return CheckReport(source, "cannot be opened", problems=[str(error)])
-    if found.spec.kind == "scene":
+    if found.spec.kind in ("scene", "boxes"):
         report.problems.append(
             f"{source}: is of scenes, which pointlift.data.scene_check.check_scenes checks"
         )
