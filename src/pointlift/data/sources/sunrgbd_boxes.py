@@ -108,11 +108,11 @@ def read_split(root: Path, split: str) -> set[str]:
 
 
 def _variable(file: Path, name: str) -> Any:
-    try:
-        with told_as_damaged(file):
+    with told_as_damaged(file):
+        try:
             content = loadmat(str(file), squeeze_me=True, struct_as_record=False)
-    except NotImplementedError:
-        raise DataError(f"{file}: is of MATLAB 7.3, which is not read; save it with -v7") from None
+        except NotImplementedError:
+            raise DataError(f"{file}: is of MATLAB 7.3, which is not read; save it with -v7") from None
     if name not in content:
         has = ", ".join(n for n in content if not n.startswith("__")) or "nothing"
         raise DataError(f"{file}: has no variable {name}, it has {has}")
