@@ -19,7 +19,8 @@ class SceneDataConfig:
 
     Attributes:
         source: "procedural:rooms" or "procedural:streets" (embedded), "s3dis:FOLDER", "semantickitti:FOLDER",
-            "scannet:FOLDER", "pointcept:FOLDER" (what `data prepare` writes) or "scenes:FOLDER" (your own).
+            "scannet:FOLDER", "pointcept:FOLDER" (what `data prepare` writes) or "scenes:FOLDER" (your own);
+            the folder alone will do, too.
         features: what the network sees of a point, side by side: "xyz" (3, as augmented, in the scene's own
             frame), "height" (1, above the scene's floor), "one" (a constant), "colors" (3, RGB minus 0.5),
             "normals" (3), "intensity" (1). Null takes "height" and every column that the scenes have.
