@@ -28,7 +28,10 @@ IDS = [*(f"image2point/{t}" for t in V2), *(f"image2point-v1/{t}" for t in V1)]
 REAL = {f"image2point/{t}" for t in ("4", "6", "7", "8", "9", "11", "fig2", "fig3", "fig4")}
 REAL |= {f"image2point-v1/{t}" for t in ("3", "7", "fig5", "fig6")}
 # what no paper has a number for: controls, and tables of another question
-OURS = {"frozen linear probe", "From Scratch, 10 % of the scenes", "FIP-ALL, 10 % of the scenes"}
+OURS = {"frozen linear probe", "linear probe of random weights"}
+SHARED = ("From Scratch", "FIP-ALL", "whole network", "from scratch")
+OURS |= {f"{start}, {share} % of the labels" for start in SHARED for share in (1, 5, 10)}
+OURS |= {f"{share} % of the labels" for share in (1, 5, 10)}
 OURS |= {"From scratch, distilled", "default T", "best epoch", "released y-axis", "released z-axis"}
 NUMBER = re.compile(r"(\d+(?:\.\d+)?)(?: ?± ?(\d+\.\d+))?(?: \((?:(\d+\.\d+) ± (\d+\.\d+)|\+(\d+\.\d+))\))?")
 CODES = this_package()
