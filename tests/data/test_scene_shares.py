@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def test_more_labels_contain_the_fewer_and_seeds_and_scenes_differ() -> None:
     part = np.zeros(500, dtype=np.int64)
     some = [set(np.flatnonzero(kept_labels(part, share, 0, 0) >= 0)) for share in (0.01, 0.05, 0.1, 1)]
     assert [len(rows) for rows in some] == [5, 25, 50, 500]
-    assert all(fewer < more for fewer, more in zip(some, some[1:]))
+    assert all(fewer < more for fewer, more in pairwise(some))
     others = [kept_labels(part, 0.1, *key) for key in ((1, 0), (0, 1))]
     assert all(set(np.flatnonzero(kept >= 0)) != some[2] for kept in others)
 
@@ -81,5 +82,5 @@ def test_it_travels_to_workers_and_scenes_without_labels_pass() -> None:
 
 @pytest.mark.parametrize("share", [0, -0.1, 1.2])
 def test_shares_out_of_range_are_refused(share: float) -> None:
-    with pytest.raises(ValueError, match="data: labels is .*, expected a share between 0 and 1"):
+    with pytest.raises(ValueError, match=r"data: labels is .*, expected a share between 0 and 1"):
         replace(DATA, labels=share)

@@ -59,8 +59,9 @@ class InflatedUNet(VoxelLabeller, InflatedNetwork):
             released network has shortcut_kernel 2 as well. "hypercolumn": no decoder, the maps of the encoder
             side by side at the finest voxels, for linear probes; with the stem "inflate" the linear layer is
             all that is new.
-        widths: of the decoder's steps, from coarse to fine; not of hypercolumn. None: what the listings have, the channels of the
-            stage that a step meets, and again those of the first stage; released: 512, 256, 192, 192.
+        widths: of the decoder's steps, from coarse to fine; not of hypercolumn. None: what the listings have,
+            the channels of the stage that a step meets, and again those of the first stage; released: 512,
+            256, 192, 192.
         dropout: of the last map. None: 0.3 for released, else none.
 
     The decoder has no image weights: with the linear layer it is the output layer, which every regime trains
