@@ -47,6 +47,7 @@ def test_the_next_command(
     assert all(torch.equal(t, written[n]) for n, t in given.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -59,16 +60,14 @@ def test_the_next_command_of_a_network_for_scenes(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pl.backend("reference"):
-        assert main(["lift", "fractal_resnet", "--out", "lifted.safetensors", *words]) == 0
+    assert main(["lift", "fractal_resnet", "--out", "lifted.safetensors", *words]) == 0
     said = capsys.readouterr().out
     command = next_command(said)
     assert command[2] == "scenes/your_own_folder.yaml"
     experiment: Any = resolve_recipe(command[2], command[3:]).experiment
     assert experiment.data.source == "scenes:YOUR_FOLDER" and experiment.model.in_channels == 0
     features = experiment.data.features or ["height", "colors"]
-    with pl.backend("reference"):
-        net = experiment.network(7, features)
+    net = experiment.network(7, features)
     _, written = read_weights("lifted.safetensors")
     same = {n for n, t in net.state_dict().items() if n in written and torch.equal(t, written[n])}
     backbone = {n for n, _ in net.named_parameters() if net.in_backbone(n.rpartition(".")[0])}
