@@ -17,6 +17,7 @@ from pointlift.data.loader import KeyedClouds, Loaders
 from pointlift.data.scene_config import SceneDataConfig
 from pointlift.data.scene_features import NEUTRAL, FrameShift, SceneFeatures, columns_of
 from pointlift.data.scene_labels import SceneLabels
+from pointlift.data.scene_shares import few_labels, share_of
 from pointlift.data.scene_transforms import CropVoxels, OnePerVoxel, scene_augmentation
 from pointlift.data.sources.open import as_scenes, available_splits, open_dataset, parse_source
 from pointlift.data.sources.scene_columns import need_labels
@@ -129,7 +130,9 @@ def load_scenes(config: SceneDataConfig, seed: int) -> SceneSplits:
         raise DataError(f"{source}: the splits train and {evaluated} have different classes")
     order = np.random.default_rng([draw, len(train)]).permutation(len(train))
     if config.scenes is not None:
-        order = order[: max(1, int(np.floor(config.scenes * len(train) + 0.5)))]
+        order = order[: share_of(config.scenes, len(train))]
+    if config.labels is not None:  # by its number among all scenes, whichever of them are trained on
+        train = few_labels(train, config.labels, draw)
     held = None
     if config.val_fraction is not None:
         if len(order) < 2:

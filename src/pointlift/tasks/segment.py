@@ -99,7 +99,8 @@ class Segment(Task):
         if "point_features" not in stored:
             raise ValueError(
                 "the checkpoint tells no classes of points apart, expected one that the method "
-                "scene_segmentation wrote"
+                "scene_segmentation wrote; one of pointlift lift is trained first (pointlift fit "
+                "scenes/your_own_folder.yaml --model.cloud_weights FILE)"
             )
         self.names: tuple[str, ...] = tuple(stored["classes"])
         self.palette: Float32 = np.asarray(stored["colors"], dtype=np.float32)

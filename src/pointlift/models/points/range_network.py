@@ -50,7 +50,8 @@ class RangeNetwork(CloudNetwork):
         height, width, up, down, rows: of the picture, see `RangeView`. The papers' pictures are spherical,
             rows="directions".
         start, keep_rows: see `RangeTrunk`.
-        fused: channels of the fused map.
+        fused: channels of the fused map; 0 leaves the fusion out, so that the classifier sees the maps
+            themselves, for linear probes.
         answer: what a point gets in evaluation. "pixel": what is said at its pixel, also where another point
             hides it there. "vote": the mean of the softmax of the nearest pixels, RangeNet++'s kNN vote with
             probabilities in place of labels; its logarithm is given, as logits. In training it is the pixel.
@@ -103,12 +104,8 @@ class RangeNetwork(CloudNetwork):
         self.register_buffer("mean", _statistics("mean", mean, in_channels, SEMANTICKITTI_MEAN, 0.0))
         self.register_buffer("std", _statistics("std", std, in_channels, SEMANTICKITTI_STD, 1.0))
         self.backbone = backbone
-        self.fuse = nn.Sequential(
-            nn.Conv2d(sum(backbone.widths), fused, 1, bias=False),
-            nn.BatchNorm2d(fused),
-            nn.ReLU(inplace=True),
-        )
-        self.head = nn.Linear(fused, num_classes)
+        self.fuse = _fusion(sum(backbone.widths), fused)
+        self.head = nn.Linear(fused or sum(backbone.widths), num_classes)
         self.to(next(image_model.parameters()).device)
         self.fixed = frozenset(n for n, p in self.named_parameters() if not p.requires_grad)
         self.report = backbone.report
@@ -183,6 +180,15 @@ class RangeNetwork(CloudNetwork):
         return [{"num_chs": self.head.in_features, "reduction": 1, "module": ""}]
 
 
+def _fusion(channels: int, fused: int) -> nn.Sequential:
+    """1x1 convolution, batch norm and ReLU; nothing for `fused` 0."""
+    if not fused:
+        return nn.Sequential()
+    return nn.Sequential(
+        nn.Conv2d(channels, fused, 1, bias=False), nn.BatchNorm2d(fused), nn.ReLU(inplace=True)
+    )
+
+
 def _resized(maps: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
 
@@ -224,10 +230,10 @@ def _statistics(
 
 
 def _check(num_classes: int, in_channels: int, fused: int, answer: str) -> None:
-    if num_classes < 1 or fused < 1 or in_channels < 3:
+    if num_classes < 1 or fused < 0 or in_channels < 3:
         raise ValueError(
             f"RangeNetwork: got num_classes {num_classes}, in_channels {in_channels} and fused {fused}, "
-            "expected at least 1, 3 and 1."
+            "expected at least 1, 3 and 0."
         )
     if answer not in get_args(Answer):
         raise ValueError(
