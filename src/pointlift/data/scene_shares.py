@@ -61,4 +61,5 @@ class _FewLabels:
         sample = self.dataset[index]
         if sample.part is None:
             return sample
-        return replace(sample, part=kept_labels(sample.part, self.share, self.seed, index))
+        part = np.asarray(sample.part, dtype=np.int64)
+        return replace(sample, part=kept_labels(part, self.share, self.seed, index))
