@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -109,6 +110,9 @@ class RangeNetwork(CloudNetwork):
         self.to(next(image_model.parameters()).device)
         self.fixed = frozenset(n for n, p in self.named_parameters() if not p.requires_grad)
         self.report = backbone.report
+        self.report.rows[:] = [
+            replace(row, target=row.target and f"backbone.network.{row.target}") for row in self.report.rows
+        ]
         new = self.fuse.state_dict(prefix="fuse.") | self.head.state_dict(prefix="head.")
         for name, tensor in new.items():
             self.report.rows.append(
