@@ -9,7 +9,8 @@ from recipe_values import Part, Values, group
 __all__ = ["SCENE_RECIPES"]
 
 USUAL: Values = {
-    **group("data", evaluate_on=None, scenes=None, labels=None, repeat=1, max_voxels=80_000, one_per_voxel=False),
+    **group("data", evaluate_on=None, scenes=None, labels=None, repeat=1, max_voxels=80_000),
+    "data.one_per_voxel": False,
     **group("loss", class_weights="none", absent="skip"),
     **group("model", in_channels=0, stem="linear"),
 }
