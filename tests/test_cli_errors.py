@@ -40,7 +40,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
         (["demo", "--seeds", "0"], "--seeds is 0, at least 1 is expected"),
         (
             ["demo", "--regimes", "io", "oi"],
-            "--regimes names oi, expected some of io, io+stats, io+bn, all, scratch",
+            "--regimes names oi, expected some of probe, io, io+stats, io+bn, all, scratch",
         ),
         (
             ["lift", "fractal_resnet", "--out", "x", "--rule", "T9"],

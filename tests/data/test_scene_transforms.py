@@ -12,6 +12,7 @@ from scipy.ndimage import convolve
 
 from pointlift.data.elastic import MOST_NODES, displacement, smooth_noise
 from pointlift.data.sample import Sample
+from pointlift.data.scene_features import column_at
 from pointlift.data.scene_transforms import (
     SCENE_AUGMENTATIONS,
     AutoContrast,
@@ -22,7 +23,6 @@ from pointlift.data.scene_transforms import (
     Mirror,
     Tumble,
     VoxelDropout,
-    column_at,
     scene_augmentation,
 )
 from pointlift.data.transforms import Augment, Compose, Scale

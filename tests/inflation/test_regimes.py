@@ -34,7 +34,9 @@ def test_which_parameters_learn() -> None:
     parts = {n for n, _ in net.named_parameters()}
     outside = {n for n in parts if not n.startswith("backbone.")}
     gains = {n for n in parts if n.startswith("backbone.") and ".bn" in n}
-    expected = {"io": outside, "io+stats": outside, "io+bn": outside | gains, "all": parts, "scratch": parts}
+    probed = {"head.0.weight", "head.0.bias"}
+    expected = {"probe": probed, "io": outside, "io+stats": outside, "io+bn": outside | gains}
+    expected |= {"all": parts, "scratch": parts}
     for regime in REGIMES:
         report = pl.set_finetune(net, regime)
         assert {n for n, p in net.named_parameters() if p.requires_grad} == expected[regime], regime
@@ -50,7 +52,7 @@ def test_normalisation_is_frozen_where_the_paper_freezes_it(regime: str) -> None
     for mode in (False, True):
         net.train(mode)
         for name, m in norms(net).items():
-            still = regime == "io" and name.startswith("backbone.")
+            still = regime == "probe" or (regime == "io" and name.startswith("backbone."))
             assert m.training == (mode and not still), name
 
 
@@ -62,6 +64,9 @@ def test_what_moves_in_a_training_step(regime: str) -> None:
     step(net.train())
     moved = {n for n, t in net.state_dict().items() if not torch.equal(t, before[n])}
     backbone = {n for n in moved if n.startswith("backbone.")}
+    if regime == "probe":  # bit for bit, momentum and weight decay included
+        assert moved == {"head.0.weight", "head.0.bias"}
+        return
     statistics = {n for n in backbone if "running_" in n or n.endswith("num_batches_tracked")}
     gains = {n for n in backbone - statistics if ".bn" in n}
     assert {"stem.0.weight", "stem.1.running_mean", "head.0.weight", "head.1.running_var"} <= moved
@@ -121,7 +126,7 @@ def test_drawing_leaves_the_global_stream_alone() -> None:
 
 
 @pytest.mark.parametrize("regime", REGIMES)
-def test_a_learned_transform_learns_in_every_regime(regime: str) -> None:
+def test_a_learned_transform_learns_in_every_regime_but_the_probe(regime: str) -> None:
     net = pl.inflate(tiny(), rule="learned", num_classes=3)
     images = {n: m.image_weight.clone() for n, m in net.named_modules() if isinstance(m, TransformedConv3d)}
     with torch.no_grad():
@@ -134,7 +139,9 @@ def test_a_learned_transform_learns_in_every_regime(regime: str) -> None:
     drawn = {n: m.image_weight.clone() for n, m in layers.items()}
     step(net.train())
     for name, m in layers.items():
-        assert m.transform.requires_grad and not torch.equal(m.transform, before[name])
+        learns = regime != "probe"
+        assert m.transform.requires_grad == learns
+        assert torch.equal(m.transform, before[name]) != learns
         assert torch.equal(m.image_weight, drawn[name])
         assert torch.equal(drawn[name], images[name]) == (regime != "scratch")
 
@@ -239,9 +246,23 @@ def test_networks_without_a_backbone() -> None:
     with pytest.raises(ValueError, match="Regime 'io' freezes a backbone, but LinearNetwork has none"):
         pl.set_finetune(net, "io")
     with pytest.raises(
-        ValueError, match="regime must be one of io, io\\+stats, io\\+bn, all, scratch, got 'full'"
+        ValueError, match="regime must be one of probe, io, io\\+stats, io\\+bn, all, scratch, got 'full'"
     ):
         pl.set_finetune(net, "full")
+
+
+def test_a_probe_needs_a_linear_layer() -> None:
+    net = pl.inflate(tiny(), num_classes=0)
+    with pytest.raises(ValueError, match="has no linear layer, which the regime 'probe' trains"):
+        pl.set_finetune(net, "probe")
+
+
+def test_a_network_leaves_the_probe_as_it_was() -> None:
+    net = pl.inflate(tiny(), num_classes=3).train()
+    pl.set_finetune(net, "probe")
+    assert not net.backbone.training
+    pl.set_finetune(net, "all")
+    assert all(m.training for m in net.modules()) and all(p.requires_grad for p in net.parameters())
 
 
 def test_the_ratio_is_printed() -> None:

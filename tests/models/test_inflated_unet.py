@@ -210,7 +210,7 @@ def test_widths_are_an_argument() -> None:
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        ({"decoder": "unet"}, "decoder must be one of residual, simple, released, got 'unet'"),
+        ({"decoder": "unet"}, "decoder must be one of residual, simple, released, hypercolumn, got 'unet'"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
         ({"stem": "two"}, "stem must be one of"),
     ],

@@ -170,7 +170,7 @@ def test_every_parameter_receives_a_gradient() -> None:
     [
         ({"categories": -1}, "-1 categories"),
         ({"propagation": ((8,), (8,))}, "3 lists of widths"),
-        ({"propagation": ((8,), (), (8,))}, "positive"),
+        ({"propagation": ((8,), (0,), (8,))}, "positive"),
         ({"in_channels": 2}, "3 channels or more"),
     ],
 )

@@ -183,7 +183,7 @@ def test_wrong_options_networks_and_clouds_are_refused_in_a_sentence(fractal: Ra
         ({"mean": [1.0]}, "mean has 1 numbers, 5 are expected"),
         ({"std": [1.0, 1, 1, 1, 0]}, "deviations are above 0"),
         ({"start": "old"}, "start must be one of inflated, new"),
-        ({"fused": 0}, "expected at least 1, 3 and 1"),
+        ({"fused": -1}, "expected at least 1, 3 and 0"),
     ):
         with pytest.raises(ValueError, match=words):
             made(**options)

@@ -67,8 +67,16 @@ def test_gradients_reach_coarse_and_fine_features() -> None:
     )
 
 
+def test_without_an_mlp_the_features_are_those_that_were_there() -> None:
+    layer = FeaturePropagation(2, 3, ())
+    xyz, skip = torch.rand(6, 3), torch.rand(6, 3)
+    out = layer(xyz, torch.tensor([0, 6]), skip, xyz[:1], torch.tensor([[5.0, 7.0]]), torch.tensor([0, 1]))
+    assert layer.out_channels == 5 == out.shape[1] and torch.equal(out[:, 2:], skip)
+    torch.testing.assert_close(out[:, :2], torch.tensor([[5.0, 7.0]]).expand(6, 2))
+
+
 def test_bad_input() -> None:
-    for arguments in ((0, 1, (3,)), (1, -1, (3,)), (1, 1, ()), (1, 1, (0,))):
+    for arguments in ((0, 1, (3,)), (1, -1, (3,)), (1, 1, (0,))):
         with pytest.raises(ValueError, match="positive"):
             FeaturePropagation(*arguments)
     layer = FeaturePropagation(4, 2, (3,)).eval()

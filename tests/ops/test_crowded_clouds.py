@@ -46,6 +46,13 @@ def ends(*sizes: int) -> Tensor:
     return torch.tensor([0, *sizes]).cumsum(0)
 
 
+@pytest.fixture(autouse=True)
+def two_threads() -> None:
+    """As many as the process has: these kernels meet at a barrier after every point, so that a second thread
+    whose core others use makes minutes of seconds. `test_point_operations` holds them on two.
+    """
+
+
 @pytest.fixture(scope="module", autouse=True)
 def warm() -> None:
     """Every kernel compiled before `numpy.empty` is poisoned."""

@@ -9,7 +9,8 @@ from recipe_values import Part, Values, group
 __all__ = ["SCENE_RECIPES"]
 
 USUAL: Values = {
-    **group("data", evaluate_on=None, scenes=None, repeat=1, max_voxels=80_000, one_per_voxel=False),
+    **group("data", evaluate_on=None, scenes=None, labels=None, repeat=1, max_voxels=80_000),
+    "data.one_per_voxel": False,
     **group("loss", class_weights="none", absent="skip"),
     **group("model", in_channels=0, stem="linear"),
 }
@@ -54,6 +55,7 @@ SCENE_RECIPES: dict[str, list[Part]] = {
     "scenes/semantickitti_hrnet-w48": _part(
         f"{OWN}: the papers do not say (v2, table 2; v1, table 2); five channels, facts 1.9",
         group("model", image_model="hrnet_w48", network="range-view", regime="all", pretrained=True),
+        {"model.options.rows": "directions"},
         group("data", features=["xyz", "intensity"], frame="none", voxel_size=0.05, crop="none"),
         group("data", augmentation="image2point-semantickitti", batch_size=8),
         lr=0.01, momentum=0.9, weight_decay=1e-4, epochs=30, schedule="poly",

@@ -28,7 +28,10 @@ IDS = [*(f"image2point/{t}" for t in V2), *(f"image2point-v1/{t}" for t in V1)]
 REAL = {f"image2point/{t}" for t in ("4", "6", "7", "8", "9", "11", "fig2", "fig3", "fig4")}
 REAL |= {f"image2point-v1/{t}" for t in ("3", "7", "fig5", "fig6")}
 # what no paper has a number for: controls, and tables of another question
-OURS = {"frozen linear probe", "From Scratch, 10 % of the scenes", "FIP-ALL, 10 % of the scenes"}
+OURS = {"frozen linear probe", "linear probe of random weights"}
+SHARED = ("From Scratch", "FIP-ALL", "whole network", "from scratch")
+OURS |= {f"{start}, {share} % of the labels" for start in SHARED for share in (1, 5, 10)}
+OURS |= {f"{share} % of the labels" for share in (1, 5, 10)}
 OURS |= {"From scratch, distilled", "default T", "best epoch", "released y-axis", "released z-axis"}
 NUMBER = re.compile(r"(\d+(?:\.\d+)?)(?: ?± ?(\d+\.\d+))?(?: \((?:(\d+\.\d+) ± (\d+\.\d+)|\+(\d+\.\d+))\))?")
 CODES = this_package()
@@ -221,10 +224,9 @@ def test_cells_that_differ_are_different_runs(scale: str) -> None:
         for cell in plan.cells:
             key = cell.runs[0].key
             first = seen.setdefault(key, cell)
-            known = first is cell or cell.shown != first.shown or (first.id.row, cell.id.row) in (
-                ("From Scratch", "From Scratch"), ("From scratch", "From scratch"),
-                ("from scratch", "from scratch"),
-            )  # fmt: skip
+            same_row = first.id.row == cell.id.row
+            no_images = cell.id.row.lower().startswith("from scratch") or "random weights" in cell.id.row
+            known = first is cell or cell.shown != first.shown or (same_row and no_images)
             assert known, f"{plan.table.id} ({scale}): {cell.id} is the very run of {first.id}"
 
 
@@ -234,8 +236,8 @@ def test_full_scale_is_the_papers_protocol() -> None:
         v1 = plan.table.id.startswith("image2point-v1")
         for cell in plan.cells:
             model, data, optim = (cell.resolved.get(k) for k in ("model", "data", "optim"))
-            if cell.runs[0].method == "image_collapse":
-                continue
+            if cell.runs[0].method in ("image_collapse", "scene_segmentation") or "probe" in cell.id.row:
+                continue  # those of scenes: tests/runs/scene_recipe_values.py
             assert model and data and optim and data["source"] == "modelnet:{data}/modelnet40_ply_hdf5_2048"
             if model["network"] != "auto" or model["image_model"].startswith("pointnet2"):
                 continue  # vision transformers, SimpleView and PointNet++ have protocols of their own
@@ -269,6 +271,11 @@ def test_rows_name_what_learns() -> None:
         "FIP-ALL": "all", "I, O": "io", "I, O, µ, σ": "io+stats", "I, O, µ, σ, W, "
         "b": "io+bn", "whole network": "all", "w/ pretraining": "all", "w/o pretraining": "scratch",
         "linear I, O": "io", "from scratch (linear I, O)": "scratch",
+        "frozen linear probe": "probe", "linear probe of random weights": "probe",
+        **{f"{start}, {share} % of the labels": regime for share in (1, 5, 10) for start, regime in (
+            ("From Scratch", "scratch"), ("from scratch", "scratch"), ("FIP-ALL", "all"),
+            ("whole network", "all"),
+        )},
     }  # fmt: skip
     for scale in ("full", "toy", "modelnet10"):
         for plan in all_plans(scale):
@@ -280,6 +287,37 @@ def test_rows_name_what_learns() -> None:
                     assert not model["weights"] and not model["cloud_weights"] and not model["pretrained"], (
                         f"{plan.table.id}: {cell.id}"
                     )
+
+
+SCENES = ("image2point/2", "image2point-v1/1", "image2point-v1/2", "image2point-v1/5")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("scale", ["full", "toy"])
+def test_every_start_of_a_scene_network_has_a_probe_and_shares_of_the_labels(name: str, scale: str) -> None:
+    cells = [c for c in plan_of(name, scale).cells if c.runs[0].method == "scene_segmentation"]
+    for column in {c.id.column for c in cells}:
+        of = {c.id.row: c.resolved for c in cells if c.id.column == column}
+        tuned = next(row for row in ("FIP-ALL on ImageNet1K", "whole network") if row in of)
+        few = "FIP-ALL" if name == "image2point/2" else "whole network"
+        scratch = "From Scratch" if name == "image2point/2" else "from scratch"
+        starts = ("image_model", "image_options", "pretrained", "weights", "cloud_weights")
+        for share in (1, 5, 10):
+            mine, without = (of[f"{start}, {share} % of the labels"] for start in (few, scratch))
+            assert [mine["model"][k] for k in starts] == [of[tuned]["model"][k] for k in starts]
+            assert mine["data"] == without["data"] and mine["optim"] == without["optim"]
+            kept = mine["data"]["scenes" if scale == "full" else "labels"]
+            assert kept == share / 100
+            if scale == "full":  # as many steps as with all labels
+                whole = of[tuned]["data"]["repeat"]
+                assert mine["data"]["repeat"] * kept == pytest.approx(whole)
+        probe, control = of["frozen linear probe"], of["linear probe of random weights"]
+        assert [probe["model"][k] for k in starts] == [of[tuned]["model"][k] for k in starts]
+        assert not (control["model"]["pretrained"] or control["model"]["weights"])
+        assert not control["model"]["cloud_weights"]
+        assert probe["data"] == control["data"] == of[tuned]["data"] and probe["optim"] == control["optim"]
+        assert probe["model"]["options"] == control["model"]["options"] != of[tuned]["model"]["options"]
 
 
 @pytest.mark.slow
@@ -337,7 +375,7 @@ def test_what_the_rows_and_columns_vary_arrives_in_the_recipes() -> None:
 @pytest.mark.slow
 def test_toy_runs_are_small() -> None:
     for plan in all_plans("toy"):
-        assert len(plan.runs) <= 60, f"{plan.table.id} has {len(plan.runs)} toy runs"
+        assert len(plan.runs) <= 120, f"{plan.table.id} has {len(plan.runs)} toy runs"
         for run in plan.runs.values():
             data, method = run.content["data"], run.method
             if method in ("image2point", "distillation") and data["source"] == "procedural:shapes":

@@ -49,6 +49,7 @@ FEW_POINTS = {
     "num_workers": 0,
     "shots": None,
     "share": None,
+    "repeat": 1,
 }
 PIXELS = {"batch_size": 4, "num_workers": 0}
 # a ResNet-152 from scratch overflows in evaluation after one larger step on four clouds
@@ -68,9 +69,12 @@ WIDTH = {
 }
 
 
+FEWER = ("shots", "share", "scenes", "labels", "repeat")  # of the same clouds
+
+
 @functools.cache
 def full_runs(tables: tuple[str, ...]) -> dict[str, tuple[Run, Plan]]:
-    """The distinct runs of the tables, seed 0: label -> (run, plan). Of those that differ in shots, share or
+    """The distinct runs of the tables, seed 0: label -> (run, plan). Of those that differ in shots, shares or
     regime alone, one is taken: test_shipped_recipes.py steps every regime. Of PointCMT's, those with a
     student, dataset, kind of views, way of transfer or other group of settings that none before has."""
     found: dict[str, tuple[Run, Plan]] = {}
@@ -79,7 +83,7 @@ def full_runs(tables: tuple[str, ...]) -> dict[str, tuple[Run, Plan]]:
     for name in tables:
         plan = make_plan(read_table(name), "full", "data", codes, files, resolved)
         for run in plan.runs.values():
-            data = {k: v for k, v in run.content.get("data", {}).items() if k not in ("shots", "share")}
+            data = {k: v for k, v in run.content.get("data", {}).items() if k not in FEWER}
             model = {k: v for k, v in run.content.get("model", {}).items() if k != "regime"}
             content = {**run.content, "data": data, "model": model}
             key = json.dumps([run.method, content], sort_keys=True)
@@ -254,7 +258,7 @@ def shrunk(recipe: Recipe) -> Recipe:
     if recipe.method == "distillation":
         content["data"]["shots"] = 1  # of two clouds per class, so that some are not labelled
     if content.get("model", {}).get("network") == "range-view":
-        content["model"]["options"] = {"height": 32, "width": 128}
+        content["model"]["options"] = {**(content["model"]["options"] or {}), "height": 32, "width": 128}
     for group in ("model", "teacher"):
         if "pretrained" in content.get(group, {}):
             content[group]["pretrained"] = False  # nothing is downloaded here

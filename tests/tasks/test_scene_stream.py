@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scene_networks import scene_network
 
 from pointlift.data.errors import DataError
 from pointlift.data.files.blocks import BlockedCloud
@@ -22,6 +21,7 @@ from pointlift.tasks import open_task
 from pointlift.tasks.scene_spill import TilesOnDisk
 from pointlift.tasks.scene_stream import StreamedScene, stream_scene, temporary_folder
 from pointlift.tasks.segment import Segment
+from scene_networks import scene_network
 
 N = 3001
 UTM = np.array([432_100.0, 5_432_100.0, 250.0])
@@ -258,3 +258,64 @@ def test_memory_is_bounded(near: Segment, tmp_path: Path) -> None:
     assert sum(found.counts().values()) == 3_000_000
     print(f"\n{(time.monotonic() - started) / 3:.1f} s per million points, {peak / 1e6:.0f} MB of arrays")
     assert peak < 80e6 < 3_000_000 * 48  # of which the file alone takes 144
+
+
+RESIDENT = """
+import sys
+import pointlift.commands.scene_files as files
+
+class Sampled(files.BlockedCloud):
+    def __init__(self, *given):
+        super().__init__(*given, sample=50_000)
+
+files.MOST, files.BlockedCloud = int(sys.argv.pop(1)), Sampled
+from pointlift.commands.main import main
+code = main(sys.argv[1:])
+print([line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")][0])
+sys.exit(code)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peaks are read from /proc")
+def test_resident_memory_of_predict_is_bounded(tmp_path: Path) -> None:
+    """The peak of the process, with all that allocators keep: a scene of four times the points may add the
+    labels that it spills (a byte per point, mapped) and 40 MB; seen in one piece it adds far more.
+    """
+    checkpoint, network = scene_network(tmp_path)
+    slack = 40e6
+
+    def peak(rooms: int, most: int) -> float:
+        """Bytes of a process that labels so many rooms of 50,000 points, side by side."""
+        path, count = tmp_path / f"{rooms}.npy", 50_000
+        table = np.lib.format.open_memmap(path, "w+", np.float64, (rooms * count, 6))
+        for i in range(rooms):
+            corner = np.array([6.0 * (i % 4), 4.0 * (i // 4), 0.0])
+            table[i * count : (i + 1) * count] = room(count, i, corner)
+        del table
+        out = tmp_path / "labels.npy"
+        words = [
+            "predict",
+            checkpoint,
+            str(path),
+            "--image_model",
+            network,
+            "--out",
+            str(out),
+            "--halo",
+            "0.3",
+        ]
+        done = subprocess.run(
+            [sys.executable, "-c", RESIDENT, str(most), *words],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert len(np.load(out)) == rooms * count
+        return 1024.0 * float(done.stdout.split()[-1])
+
+    small, large, whole = peak(4, 60_000), peak(16, 60_000), peak(16, 2_000_000)
+    print(f"\n{small / 1e6:.0f} and {large / 1e6:.0f} MB in tiles, {whole / 1e6:.0f} MB in one piece")
+    assert large - small < slack + 12 * 50_000
+    assert whole - small > 2 * slack

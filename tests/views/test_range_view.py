@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from pointlift.core.point_batch import PointBatch
-from pointlift.views.range_view import KnnVote, RangeImages, RangeView, laser_rows
+from pointlift.views.lasers import laser_rows
+from pointlift.views.range_view import KnnVote, RangeImages, RangeView
 
 VIEW = RangeView(7, 13, 20.0, -30.0)
 
@@ -84,18 +85,6 @@ def test_pictures_of_points_and_points_of_pictures() -> None:
     torch.testing.assert_close(seen.at_points(wide)[seen.shown], features[seen.shown])
 
 
-def test_lasers_are_counted_and_can_be_the_rows() -> None:
-    turn = torch.linspace(0.01, 2 * math.pi - 0.01, 50)
-    xyz = torch.cat(
-        [torch.stack([turn.cos(), turn.sin(), torch.full((50,), h)], 1) for h in (0.3, 0.0, -0.9)]
-    )
-    rows = laser_rows(xyz)
-    assert rows.tolist() == [0] * 50 + [1] * 50 + [2] * 50
-    seen = RangeView(3, 50).project(PointBatch.from_list([xyz]), rows=rows)
-    assert bool((seen.index >= 0).all()) and bool(seen.shown.all())
-    assert laser_rows(xyz[:0]).tolist() == [] and laser_rows(xyz[:1]).tolist() == [0]
-
-
 def looped_vote(seen: RangeImages, labels: torch.Tensor, vote: KnnVote, classes: int) -> list[int]:
     """RangeNet++'s algorithm 1, a point at a time."""
     height, width = labels.shape[1:]
@@ -162,6 +151,7 @@ def test_wrong_values_are_refused_in_a_sentence() -> None:
     for wrong in (
         lambda: RangeView(0, 5),
         lambda: RangeView(4, 4, -30, 10),
+        lambda: RangeView(rows="rings"),  # type: ignore[arg-type]
         lambda: KnnVote(search=4),
         lambda: KnnVote(k=26),
         lambda: KnnVote(cutoff=0),
@@ -185,17 +175,20 @@ def test_a_real_scan_gets_its_labels_back(real_data: Path) -> None:
     names, labels = np.unique(raw, return_inverse=True)
     truth, known = torch.from_numpy(labels.reshape(-1)), torch.from_numpy(raw > 1)
     cloud = PointBatch.from_list([points[:, :3]])
-    lasers = laser_rows(cloud.xyz)
-    assert int(lasers.max()) == 63
 
-    def recovered(height: int, rows: torch.Tensor | None, vote: KnnVote) -> tuple[float, float]:
-        seen = RangeView(height, 2048).project(cloud, rows=rows)
+    def recovered(view: RangeView, vote: KnnVote, seen_by: str, mirrored: bool = False) -> tuple[float, ...]:
+        xyz = cloud.xyz * torch.tensor([1.0, -1.0, 1.0]) if mirrored else cloud.xyz
+        seen = view.project(PointBatch.from_list([xyz]))
+        assert seen.rows == (seen_by,)
         picture = seen.draw(truth)
         found = (seen.at_points(picture), vote.labels(seen, picture, len(names)))
-        return tuple(float((f == truth)[known].double().mean()) for f in found)  # type: ignore[return-value]
+        return tuple(float((f == truth)[known].double().mean()) for f in found)
 
-    pixel, vote = recovered(64, None, KnnVote())
+    assert int(laser_rows(cloud.xyz).max()) == 63
+    assert min(recovered(RangeView(), KnnVote(), "lasers")) >= 0.994  # the default
+    assert min(recovered(RangeView(), KnnVote(), "lasers", mirrored=True)) >= 0.99
+    spherical = RangeView(64, 2048, rows="directions")  # RangeNet++'s
+    pixel, vote = recovered(spherical, KnnVote(), "directions")
     assert 0.975 < pixel < 0.985 and 0.985 < vote < 0.992
-    assert recovered(64, None, KnnVote(k=1, own_range=False))[1] >= 0.99
-    assert min(recovered(64, lasers, KnnVote())) >= 0.99
-    assert min(recovered(128, None, KnnVote())) >= 0.99
+    assert recovered(spherical, KnnVote(k=1, own_range=False), "directions")[1] >= 0.99
+    assert min(recovered(RangeView(128, rows="directions"), KnnVote(), "directions")) >= 0.99

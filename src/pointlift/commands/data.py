@@ -79,7 +79,7 @@ def _is_of_scenes(source: str) -> bool:
     from pointlift.data.sources.open import parse_source
 
     try:
-        return parse_source(source).spec.kind == "scene"
+        return parse_source(source).spec.kind in ("scene", "boxes")
     except DataError:  # which the check reports
         return False
 
@@ -119,6 +119,8 @@ def data_prepare(
     spec, place, options = parse_source(source)
     if spec.kind == "scene":
         return _prepare_scenes(source, out, workers)
+    if spec.kind == "boxes":
+        raise DataError(f"{source} is of frames with boxes, which are read as they are and not prepared")
     if spec.name == "procedural":
         if place != "shapes":
             raise DataError(

@@ -33,8 +33,8 @@ def demo(
         shots: training examples per class, of objects (default: 10).
         epochs: passes over the training examples (default: 12, scenes 8).
         test_per_class: test examples per class, of objects (default: 15).
-        regimes: any of io, io+stats, io+bn, all, scratch (default: io, io+bn, all, scratch; scenes io+bn,
-            all, scratch).
+        regimes: any of probe, io, io+stats, io+bn, all, scratch (default: io, io+bn, all, scratch; scenes
+            io+bn, all, scratch).
         weights: of objects, fractals (embedded, the default) or imagenet (EfficientNet-Lite0 of the extra
             pointlift[imagenet], a larger network, which takes longer).
 

@@ -16,6 +16,8 @@ def evaluate(
     image_model: str | None = None,
     votes: int = 1,
     draws: int = 1,
+    fragments: bool = False,
+    tta: int = 1,
 ) -> int:
     """Measure a checkpoint on labelled data, with the protocol stated beside the numbers.
 
@@ -32,12 +34,17 @@ def evaluate(
         votes: also measure with the mean of so many differently scaled copies of every cloud, beside the
             plain numbers (1: no voting).
         draws: mean over so many draws of points from clouds that have more than the network was trained with.
+        fragments: of scenes, see the points of a voxel one at a time: as many passes as the fullest voxel has
+            points, whose number is printed first (default: one pass, points share their voxel's answer).
+        tta: of scenes, the mean over so many rotations about z, which are as many passes (1: none).
 
     Examples:
         pointlift evaluate runs/mine/model.safetensors --data folder:my_scans --split test
+        pointlift evaluate SCENE_MODEL --data scenes:my_scans --fragments --tta 4
     """
     from pathlib import Path
 
+    from pointlift.commands.scene_files import see_scenes
     from pointlift.report import console_table, write_csv
     from pointlift.system.atomic import atomic_write, write_json
     from pointlift.tasks import open_task
@@ -48,6 +55,7 @@ def evaluate(
     if votes < 1:
         raise ValueError(f"--votes is {votes}, at least 1 is expected (1: no voting)")
     task = open_task(checkpoint, image_model, seed=seed, draws=draws)
+    see_scenes(task, fragments, tta)
     beside = Path() if on_hub(checkpoint) else Path(checkpoint).resolve().parent
     folder = Path(out) if out is not None else beside / f"evaluation_{split}"
     found = task.evaluate(data, split, batch_size, seed, votes)

@@ -10,10 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pointlift.data.files.points import SUPPORTED, is_supported
+from pointlift.data.sources import SOURCES
+from pointlift.data.sources.class_names import CLASS_FILES
+from pointlift.data.sources.point_labels import is_beside
+from pointlift.data.sources.scene_files import is_readme
 
 __all__ = ["check_outputs", "named_files"]
 
-NO_CLOUDS = ("classes.txt", "classes.json", "classes.yaml", "classes.yml")  # names of classes beside scans
 MAC = "__MACOSX"  # where archives made on a Mac keep what is no data
 
 
@@ -22,8 +25,8 @@ def named_files(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
     A file is itself, whatever its ending. A folder is every supported file below it, links followed; a
     pattern such as "scans/**/*.ply" is every supported file that matches, and those below the folders that
-    match. What is passed over there is counted on stderr by ending; hidden files and __MACOSX are not looked
-    at.
+    match. What is passed over there, labels of points beside scans and readmes among them, is counted on
+    stderr by ending; hidden files, names of classes and __MACOSX are not looked at.
 
     Returns:
         The files; and for each word that names none, which stands among them, what is wrong with it.
@@ -31,6 +34,10 @@ def named_files(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     files: list[str] = []
     problems: dict[str, str] = {}
     for word in words:
+        if (place := _of_source(word)) is not None:
+            files.append(word)
+            problems[word] = f"{word}: files and folders are named as they are, without a kind: {place}"
+            continue
         if os.path.isdir(word):
             found, other = _supported(_below(word))
             wrong = f"{word}: a folder without a file that can be read ({' '.join(SUPPORTED)})"
@@ -59,6 +66,13 @@ def check_outputs(outputs: Iterable[str | Path], files: Iterable[str]) -> None:
             )
 
 
+def _of_source(word: str) -> str | None:
+    """The folder in "scenes:FOLDER" and the like; None of other words."""
+    kind, _, rest = word.partition(":")
+    place = rest.partition("?")[0]
+    return place if kind in SOURCES and os.path.isdir(place) and not os.path.exists(word) else None
+
+
 def _matching(pattern: str) -> list[str]:
     """Files that match, and those below folders that match; one that is met again through a link once."""
     matches = [m for m in glob.glob(pattern, recursive=True) if MAC not in m or MAC in pattern]
@@ -76,7 +90,7 @@ def _below(folder: str) -> Iterator[str]:
             continue
         seen.add(place)
         folders[:] = sorted(f for f in folders if not f.startswith(".") and f != MAC)
-        clouds = (name for name in sorted(names) if not name.startswith(".") and name not in NO_CLOUDS)
+        clouds = (name for name in sorted(names) if not name.startswith(".") and name not in CLASS_FILES)
         yield from (os.path.join(here, name) for name in clouds)
 
 
@@ -85,7 +99,9 @@ def _supported(paths: Iterable[str]) -> tuple[list[str], Counter[str]]:
     found: list[str] = []
     other: Counter[str] = Counter()
     for path in paths:
-        if is_supported(path):
+        if is_beside(Path(path)):
+            other["labels"] += 1
+        elif is_supported(path) and not is_readme(Path(path)):
             found.append(path)
         else:
             other[Path(path).suffix.lower() or "no ending"] += 1

@@ -35,6 +35,8 @@ def predict(
     nonfinite: Literal["error", "drop"] = "error",
     tile: float | None = None,
     halo: float | None = None,
+    fragments: bool = False,
+    tta: int = 1,
 ) -> int:
     """Class probabilities of your own clouds and meshes, or the part of every point. A file that cannot be
     used is named, the others go on; what was done is written as it comes.
@@ -64,6 +66,9 @@ def predict(
         tile: edge, in metres, of the tiles in which the network sees a scene (default: the whole scene, or
             what about two million points take up). Files with more points are never held in memory.
         halo: how far a tile sees beyond its edge, in metres (default 2).
+        fragments: of scenes, see the points of a voxel one at a time: as many passes as the fullest voxel has
+            points, whose number is printed first (default: one pass, points share their voxel's answer).
+        tta: of scenes, the mean over so many rotations about z, which are as many passes (1: none).
 
     Examples:
         pointlift predict runs/mine/model.safetensors scan.ply chair.off
@@ -77,7 +82,7 @@ def predict(
     from pointlift.commands.file_loop import Progress, in_one_sentence, read_and_answer
     from pointlift.commands.file_words import check_outputs, named_files
     from pointlift.commands.prediction_files import PredictionFile
-    from pointlift.commands.scene_files import check_point_labels, cloud_endings, scenes_at_work
+    from pointlift.commands.scene_files import check_point_labels, cloud_endings, scenes_at_work, see_scenes
     from pointlift.tasks import open_task
     from pointlift.tasks.files import cloud_names, warn, write_cloud
     from pointlift.tasks.labelled_clouds import write_labelled
@@ -106,6 +111,7 @@ def predict(
         task.check_colors()
     check_point_labels(task, cloud_format)
     scenes = scenes_at_work(task, out, tile, halo)
+    see_scenes(task, fragments, tta)
     warn(task.doubt(category))
     written = PredictionFile(None if alone else out, checkpoint, task, category)
 

@@ -17,16 +17,25 @@ import numpy as np
 
 from pointlift.commands.file_loop import CLEAR, EVERY
 from pointlift.commands.prediction_files import CLOUD_ENDINGS
+from pointlift.data.errors import DataError
 from pointlift.data.files.blocks import BlockedCloud, read_whole_because
 from pointlift.data.files.points import PointFile
 from pointlift.system.durations import in_words
 from pointlift.tasks.labelled_clouds import write_labelled
+from pointlift.tasks.scene_passes import Passes
 from pointlift.tasks.scene_stream import StreamedScene, stream_scene, temporary_folder, write_streamed
 from pointlift.tasks.segment import MOST, ScenePrediction, Segment
 from pointlift.tasks.task import Prediction, Task
 from pointlift.weights.checkpoints import read_metadata, task_of
 
-__all__ = ["ScenesAtWork", "StageProgress", "check_point_labels", "cloud_endings", "scenes_at_work"]
+__all__ = [
+    "ScenesAtWork",
+    "StageProgress",
+    "check_point_labels",
+    "cloud_endings",
+    "scenes_at_work",
+    "see_scenes",
+]
 
 POINT_LABELS = ("segment", "parts")  # tasks whose answers are a label per point
 LARGE = 2**28  # bytes from which on it is said that a file is read whole
@@ -54,6 +63,21 @@ def check_point_labels(task: Task, cloud_format: str) -> None:
         raise ValueError(
             f"--cloud_format {cloud_format} holds a label of every point, which checkpoints of the task "
             f"{task.name} do not give: use ply or las"
+        )
+
+
+def see_scenes(task: Task, fragments: bool, tta: int) -> None:
+    """Have a checkpoint of scenes see them so.
+
+    Raises ValueError for --fragments or --tta of another task, and as `Segment.see`.
+    """
+    passes = Passes(fragments, tta)
+    if isinstance(task, Segment):
+        task.see(passes)
+    elif not passes.once:
+        option = "--fragments" if fragments else f"--tta {tta}"
+        raise ValueError(
+            f"{option} is for checkpoints of scenes, this one is of the task {task.name}: leave it out"
         )
 
 
@@ -110,10 +134,19 @@ class ScenesAtWork:
             if not reason:
                 cloud = BlockedCloud(path, self.task.columns, self.task.predictor.nonfinite)
                 if cloud.estimate > self.most:
+                    self._check_once(cloud)
                     return cloud
             elif path.stat().st_size > LARGE:
                 print(f"pointlift: {file}: is read whole, since {reason}", file=sys.stderr)
         return self.task.predictor.read(file)
+
+    def _check_once(self, cloud: BlockedCloud) -> None:
+        if not self.task.passes.once:
+            raise DataError(
+                f"{cloud.path}: has about {cloud.estimate:,} points, more than the {self.most:,} that are "
+                "held in memory; --fragments and --tta are for smaller scenes: leave them out, or cut "
+                "the file"
+            )
 
     def answer(self, clouds: Sequence[PointFile | BlockedCloud]) -> list[Prediction]:
         """The classes of each."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from pointlift.data.errors import DataError, DataWarning
 from pointlift.data.pictures.folders import ViewFolder
 from pointlift.data.sample import Sample
 from pointlift.data.sources.open import Source, available_splits, describe_source, open_clouds, parse_source
+from pointlift.data.sources.scene_detection import labelled_scan
 from pointlift.data.sources.spec import DatasetSpec
 from pointlift.data.training_clouds import load_splits
 from pointlift.data.transforms import unit_sphere
@@ -141,7 +142,7 @@ def check_dataset(source: str, n_points: int | None = None, **options: Any) -> C
         splits = available_splits(source)
     except DataError as error:
         return CheckReport(source, "cannot be opened", problems=[str(error)])
-    if found.spec.kind == "scene":
+    if found.spec.kind in ("scene", "boxes"):
         report.problems.append(
             f"{source}: is of scenes, which pointlift.data.scene_check.check_scenes checks"
         )
@@ -156,11 +157,25 @@ def check_dataset(source: str, n_points: int | None = None, **options: Any) -> C
             report.account = report.account or dataset.account
             up_given = "up_axis" in {**found.options, **options}
             _check_split(report, found.spec, dataset, split, seen, up_given)
+            report.warnings += _perhaps_scans(found, dataset.paths)
             _compare_size(report, found, dataset, split, options)
     if not report.problems:
         report.problems += _of_training(source, n_points, options)
     report.problems = list(dict.fromkeys(report.problems))  # the same problem in several splits is told once
+    report.warnings = list(dict.fromkeys(report.warnings))
     return report
+
+
+def _perhaps_scans(found: Source, paths: Sequence[str]) -> list[str]:
+    """A sentence where a folder per class is expected but points have labels of their own."""
+    files = [Path(path.rpartition("#")[0] or path) for path in paths]
+    labelled = labelled_scan(files) if found.spec.name == "folder" else None
+    if labelled is None:
+        return []
+    return [
+        f"the points of {labelled} have labels; folders were taken for classes of objects: if these are "
+        f"scans, name them scenes:{found.place}"
+    ]
 
 
 def _of_training(source: str, n_points: int | None, options: dict[str, Any]) -> list[str]:

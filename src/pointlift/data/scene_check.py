@@ -16,7 +16,7 @@ from pointlift.data.errors import DataError, DataWarning
 from pointlift.data.files.reader import OWN
 from pointlift.data.files.scans import far_points
 from pointlift.data.scene_labels import IGNORED
-from pointlift.data.sources.open import available_splits, describe_source, open_dataset
+from pointlift.data.sources.open import available_splits, describe_source, open_dataset, parse_source
 from pointlift.system.durations import counted
 
 __all__ = ["SceneCheck", "SceneSplit", "check_scenes", "neighbours_per_voxel"]
@@ -149,7 +149,7 @@ def check_scenes(source: str, voxel: float = VOXEL, **options: Any) -> SceneChec
     except DataError as error:
         return SceneCheck(source, "cannot be opened", voxel, problems=[str(error)])
     splits = ("train", "test") if splits == ("all",) and _drawn(source, options) else splits
-    labelled = False
+    labelled = parse_source(source).spec.kind == "boxes"  # of objects, in place of classes of points
     for split in splits:
         try:
             dataset = open_dataset(source, split, **{"use": (OWN,), **options})
@@ -252,7 +252,7 @@ def _check_split(report: SceneCheck, dataset: CloudDataset, split: str) -> None:
     empty = [name for name, count in named.items() if not count]
     if labels is not None and not counts.any():
         report.warnings.append(f"{split}: no point has a class, so nothing can be judged on it")
-    elif empty:
+    elif labels is not None and empty:
         report.warnings.append(f"{split}: no point is {', '.join(empty)}")
 
 

@@ -17,8 +17,9 @@ from pointlift.data.loader import KeyedClouds, Loaders
 from pointlift.data.scene_config import SceneDataConfig
 from pointlift.data.scene_features import NEUTRAL, FrameShift, SceneFeatures, columns_of
 from pointlift.data.scene_labels import SceneLabels
+from pointlift.data.scene_shares import few_labels, share_of
 from pointlift.data.scene_transforms import CropVoxels, OnePerVoxel, scene_augmentation
-from pointlift.data.sources.open import available_splits, open_dataset, parse_source
+from pointlift.data.sources.open import as_scenes, available_splits, open_dataset, parse_source
 from pointlift.data.sources.scene_columns import need_labels
 from pointlift.data.transforms import Compose, Transform
 
@@ -90,13 +91,14 @@ class SceneSplits:
 
 
 def open_scenes(source: str, split: str, columns: tuple[str, ...], seed: int = 0) -> CloudDataset:
-    """One split of a source of scenes, every point of them, with these columns as features.
+    """One split of a source of scenes, every point of them, with these columns as features; a bare folder
+    may be of the user's own scans, see :func:`~pointlift.data.sources.open.as_scenes`.
 
     Raises:
         DataError: a source of objects, and what is wrong with the files. MissingDataError: nothing is there.
     """
-    spec = parse_source(source).spec
-    if spec.kind != "scene":
+    source = as_scenes(source)
+    if parse_source(source).spec.kind != "scene":
         raise DataError(
             f"{source!r} has objects, scenes whose points have a class each are expected: s3dis:, scannet:, "
             "semantickitti:, pointcept: or scenes:FOLDER (your own), procedural:rooms or procedural:streets"
@@ -113,26 +115,29 @@ def load_scenes(config: SceneDataConfig, seed: int) -> SceneSplits:
         DataError: no scenes on one side, splits with different classes, and as `open_scenes` does.
     """
     draw = seed if config.split_seed is None else config.split_seed
-    splits = available_splits(config.source)
+    source = as_scenes(config.source)
+    splits = available_splits(source)
     evaluated = config.evaluate_on or ("val" if "val" in splits else "test")
-    train = open_scenes(config.source, "train", config.columns, draw)
+    train = open_scenes(source, "train", config.columns, draw)
     # the same columns, should only some scenes have them
-    judged = open_scenes(config.source, evaluated, train.columns, draw)
+    judged = open_scenes(source, evaluated, train.columns, draw)
     if not len(train) or not len(judged):
         raise DataError(
-            f"{config.source}: {len(train)} scenes to train on and {len(judged)} in the split {evaluated}, "
+            f"{source}: {len(train)} scenes to train on and {len(judged)} in the split {evaluated}, "
             "at least one of each is expected"
         )
     if train.classes != judged.classes:
-        raise DataError(f"{config.source}: the splits train and {evaluated} have different classes")
+        raise DataError(f"{source}: the splits train and {evaluated} have different classes")
     order = np.random.default_rng([draw, len(train)]).permutation(len(train))
     if config.scenes is not None:
-        order = order[: max(1, int(np.floor(config.scenes * len(train) + 0.5)))]
+        order = order[: share_of(config.scenes, len(train))]
+    if config.labels is not None:  # by its number among all scenes, whichever of them are trained on
+        train = few_labels(train, config.labels, draw)
     held = None
     if config.val_fraction is not None:
         if len(order) < 2:
             raise DataError(
-                f"{config.source}: val_fraction {config.val_fraction} of 1 training scene, at least 2 are "
+                f"{source}: val_fraction {config.val_fraction} of 1 training scene, at least 2 are "
                 "needed to hold one out; leave data.val_fraction null"
             )
         count = min(max(1, int(np.floor(config.val_fraction * len(order) + 0.5))), len(order) - 1)

@@ -19,7 +19,8 @@ class SceneDataConfig:
 
     Attributes:
         source: "procedural:rooms" or "procedural:streets" (embedded), "s3dis:FOLDER", "semantickitti:FOLDER",
-            "scannet:FOLDER", "pointcept:FOLDER" (what `data prepare` writes) or "scenes:FOLDER" (your own).
+            "scannet:FOLDER", "pointcept:FOLDER" (what `data prepare` writes) or "scenes:FOLDER" (your own);
+            the folder alone will do, too.
         features: what the network sees of a point, side by side: "xyz" (3, as augmented, in the scene's own
             frame), "height" (1, above the scene's floor), "one" (a constant), "colors" (3, RGB minus 0.5),
             "normals" (3), "intensity" (1). Null takes "height" and every column that the scenes have.
@@ -30,9 +31,12 @@ class SceneDataConfig:
         evaluate_on: the split that epochs are evaluated on; null takes "val" where the source has one, else
             "test".
         scenes: train on a share (0-1) of the training scenes, at least one; null on all.
+        labels: learn from a share (0-1) of the labelled points of every training scene, at least one of each;
+            the others are seen without a label. Null: all. More points contain the fewer, as more scenes do,
+            and both follow from the seed and the files alone, so that all networks learn from the same.
         val_fraction: hold out a share of the scenes that are trained on to choose epochs by, and look at
             `evaluate_on` once, at the end.
-        split_seed: of these two draws; null takes the run's seed.
+        split_seed: of these three draws; null takes the run's seed.
         repeat: how often an epoch passes over every scene, each time with another crop and augmentation.
         crop: of training scenes with more than max_voxels occupied voxels: "sphere" (those nearest to a
             random point), "random" (any; facts 1.9) or "none" (whole scenes; max_voxels is not looked at).
@@ -52,6 +56,7 @@ class SceneDataConfig:
     voxel_size: float = 0.05
     evaluate_on: str | None = None
     scenes: float | None = None
+    labels: float | None = None
     val_fraction: float | None = None
     split_seed: int | None = None
     repeat: int = 1
@@ -69,8 +74,8 @@ class SceneDataConfig:
             raise ValueError(
                 f"data: features is {given}, expected some of {', '.join(FEATURES)}, each once, or null."
             )
-        for name, value in (("scenes", self.scenes), ("val_fraction", self.val_fraction)):
-            top = 1 if name == "scenes" else 0.999
+        for name, top in (("scenes", 1), ("labels", 1), ("val_fraction", 0.999)):
+            value = getattr(self, name)
             if value is not None and not 0 < value <= top:
                 raise ValueError(f"data: {name} is {value}, expected a share between 0 and 1.")
         for name, low in (("batch_size", 1), ("repeat", 1), ("max_voxels", 2), ("num_workers", 0)):

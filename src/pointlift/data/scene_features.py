@@ -12,7 +12,16 @@ import numpy.typing as npt
 from pointlift.data.errors import DataError
 from pointlift.data.sample import Sample
 
-__all__ = ["COLUMNS", "FEATURES", "NEUTRAL", "FrameShift", "SceneFeatures", "columns_of", "frame_shift"]
+__all__ = [
+    "COLUMNS",
+    "FEATURES",
+    "NEUTRAL",
+    "FrameShift",
+    "SceneFeatures",
+    "column_at",
+    "columns_of",
+    "frame_shift",
+]
 
 Frame = Literal["floor", "mean", "none"]
 COLUMNS = {"colors": 3, "normals": 3, "intensity": 1}
@@ -44,18 +53,31 @@ class FrameShift:
         return replace(sample, xyz=(sample.xyz - shift).astype(np.float32)) if shift.any() else sample
 
 
+def column_at(columns: Sequence[str], name: str) -> int | None:
+    """The first feature column of `name`, "colors" for instance, where the features are `columns` side by
+    side; None where it is not among them.
+
+    Raises:
+        ValueError: columns that scenes do not have.
+    """
+    unknown = [c for c in (*columns, name) if c not in COLUMNS]
+    if unknown:
+        raise ValueError(f"scenes have no column {unknown[0]!r}, some of {', '.join(COLUMNS)} are expected")
+    if name not in columns:
+        return None
+    return sum(COLUMNS[c] for c in columns[: columns.index(name)])
+
+
 def columns_of(columns: Sequence[str], name: str) -> slice:
     """Where a column stands in the features of a dataset with these `columns`.
 
     Raises:
-        ValueError: it is not among them.
+        ValueError: it is not among them, or some of them are columns that scenes do not have.
     """
-    start = 0
-    for column in columns:
-        if column == name:
-            return slice(start, start + COLUMNS[column])
-        start += COLUMNS[column]
-    raise ValueError(f"there is no column {name!r} among {list(columns)}")
+    start = column_at(columns, name)
+    if start is None:
+        raise ValueError(f"there is no column {name!r} among {list(columns)}")
+    return slice(start, start + COLUMNS[name])
 
 
 @dataclass(frozen=True)

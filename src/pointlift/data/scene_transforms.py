@@ -27,12 +27,11 @@ from pointlift.data.scene_crops import (
     VoxelDropout,
     chunks,
 )
-from pointlift.data.scene_features import COLUMNS as COLUMN_WIDTHS
+from pointlift.data.scene_features import column_at
 from pointlift.data.transforms import Compose, Scale, Transform, rotation
 from pointlift.system.hints import did_you_mean
 
 __all__ = [
-    "COLUMN_WIDTHS",
     "SCENE_AUGMENTATIONS",
     "AutoContrast",
     "ChunkCrop",
@@ -47,7 +46,6 @@ __all__ = [
     "Tumble",
     "VoxelDropout",
     "chunks",
-    "column_at",
     "scene_augmentation",
 ]
 
@@ -57,23 +55,6 @@ SCENE_AUGMENTATIONS = (
     "pointcontrast-s3dis",
     "pointcontrast-scannet",
 )
-
-
-def column_at(columns: Sequence[str], name: str) -> int | None:
-    """The first feature column of ``name``, "colors" for instance, where the features are ``columns`` side by
-    side; None where it is not among them.
-
-    Raises:
-        ValueError: columns that scenes do not have.
-    """
-    unknown = [c for c in (*columns, name) if c not in COLUMN_WIDTHS]
-    if unknown:
-        known = ", ".join(COLUMN_WIDTHS)
-        raise ValueError(f"scenes have no column {unknown[0]!r}, some of {known} are expected")
-    if name not in columns:
-        return None
-    before = list(columns)[: list(columns).index(name)]
-    return sum(COLUMN_WIDTHS[c] for c in before)
 
 
 @dataclass(frozen=True)

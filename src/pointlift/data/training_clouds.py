@@ -95,6 +95,13 @@ def open_dataset(config: DataConfig, split: str, seed: int = 0, kind: Kind = "ob
     ValueError for settings that the source does not have.
     """
     spec = parse_source(config.source).spec
+    if spec.kind not in ("objects", "parts"):
+        what = "points" if spec.kind == "scene" else "objects"
+        raise DataError(
+            f"{config.source!r} has scenes, whose {what} have a class each, where clouds with a class each "
+            "are expected: fit scenes/your_own_folder.yaml trains on scenes; of objects name "
+            "folder:FOLDER, with a folder per class"
+        )
     if kind == "parts" and spec.kind != "parts":
         raise DataError(
             f"{config.source!r} has no parts, expected shapenetpart:FOLDER (the official layout) or "

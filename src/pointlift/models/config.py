@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 __all__ = ["ImageWeightsConfig", "ModelConfig", "Regime"]
 
-Regime = Literal["io", "io+stats", "io+bn", "all", "scratch"]
+Regime = Literal["probe", "io", "io+stats", "io+bn", "all", "scratch"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class ModelConfig(ImageWeightsConfig):
             "range-view" (convolutional networks on range images of scans),
             or "auto", which lifts vision transformers to point-vit and inflates everything else.
         options: keyword arguments of a network that is not inflated, e.g. {npoint: [256, 64]}; of a U-Net
-            decoder (residual, simple or released), widths and dropout.
+            decoder (residual, simple, released or hypercolumn), widths and dropout.
         cloud_weights: a file of weights of the whole network to start from: a checkpoint of pointlift's,
             whose input and output layers may differ, or PointContrast's. The regime scratch does not look at
             it.
@@ -75,7 +75,8 @@ class ModelConfig(ImageWeightsConfig):
         load_stages: numbers (from 1) of the stages that keep image weights; null: all.
         start: of learned rules: default (at repeat) or random.
         in_channels: channels per point; must be what `data.features` delivers.
-        regime: what learns: io (input and output layers), io+stats (and the statistics of normalisation),
+        regime: what learns: probe (the last linear layer, everything else frozen in evaluation mode), io
+            (input and output layers), io+stats (and the statistics of normalisation),
             io+bn (and its weights), all, or scratch (all, from random weights); see
             `pointlift.set_finetune`.
     """

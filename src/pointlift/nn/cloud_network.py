@@ -213,6 +213,21 @@ class CloudNetwork(nn.Module):
             )
         return last[0]
 
+    @property
+    def last_linear(self) -> nn.Linear:
+        """The last linear layer of the output layer, a normalisation of logits may follow: what the regime
+        probe trains.
+
+        Raises ValueError for an output layer without one.
+        """
+        tail = self._head_layers()[1]
+        if not tail or not isinstance(tail[0], nn.Linear):
+            raise ValueError(
+                f"The output layer of this {type(self).__name__} has no linear layer, which the regime "
+                "'probe' trains: use another regime."
+            )
+        return tail[0]
+
     def reset_classifier(self, num_classes: int) -> None:
         """A new last linear layer, and what follows it, for other classes;
         0 takes it away, so that the network gives embeddings.
@@ -334,10 +349,14 @@ class CloudNetwork(nn.Module):
 
     def train(self, mode: bool = True) -> CloudNetwork:
         """As usual, but a frozen backbone computes what it computes in use: without dropout, without dropped
-        paths, and with the statistics that it has, unless these are to move (facts 1.5).
+        paths, and with the statistics that it has, unless these are to move (facts 1.5). With the regime
+        probe so does everything in front of and behind the last linear layer.
         """
         super().train(mode)
-        if mode and (self.frozen or self.frozen_statistics):
+        if mode and self.regime == "probe":
+            for name, module in self.named_modules():
+                module.training = not name or module is self.last_linear
+        elif mode and (self.frozen or self.frozen_statistics):
             for name, module in self.named_modules():
                 normalises = isinstance(module, nn.modules.batchnorm._BatchNorm)
                 still = self.frozen_statistics if normalises else self.frozen

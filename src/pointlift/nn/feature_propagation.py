@@ -24,19 +24,21 @@ class FeaturePropagation(nn.Module):
         f(x)  <- mlp([f(x), skip(x)])
 
     in_channels: of the coarse features. skip_channels: of what the fine points have themselves; 0 for
-    nothing. widths: of the mlp. Raises ValueError for numbers that are not positive.
+    nothing. widths: of the mlp; empty leaves it out, so that the features are those that were there.
+    Raises ValueError for numbers that are not positive.
     """
 
     def __init__(
         self, in_channels: int, skip_channels: int, widths: Sequence[int], bias: bool = False
     ) -> None:
         super().__init__()
-        if in_channels < 1 or skip_channels < 0 or not widths or min(widths) < 1:
+        if in_channels < 1 or skip_channels < 0 or min(widths, default=1) < 1:
             raise ValueError(
                 f"Feature propagation: got in_channels={in_channels}, skip_channels={skip_channels}, "
-                f"widths={list(widths)}; expected positive channels, and at least one positive width."
+                f"widths={list(widths)}; expected positive channels and positive widths."
             )
-        self.in_channels, self.skip_channels, self.out_channels = in_channels, skip_channels, widths[-1]
+        self.in_channels, self.skip_channels = in_channels, skip_channels
+        self.out_channels = widths[-1] if widths else in_channels + skip_channels
         self.mlp = shared_mlp(in_channels + skip_channels, widths, bias)
 
     def forward(
@@ -48,7 +50,7 @@ class FeaturePropagation(nn.Module):
         coarse_features: Tensor,
         coarse_offsets: Tensor,
     ) -> Tensor:
-        """(N, widths[-1]): features of fine points xyz (N, 3) from coarse_features (M, in_channels) of
+        """(N, out_channels): features of fine points xyz (N, 3) from coarse_features (M, in_channels) of
         coarse_xyz (M, 3).
 
         skip: (N, skip_channels), None with 0 of them. coarse_xyz None:

@@ -34,7 +34,8 @@ def add_scenes(report: Report, summary: RunSummary, task: Segment) -> None:
     header = ["mIoU %", "points %", "class mean %", "best epoch mIoU %", "trained", "parameters", "seconds"]
     row: list[Any] = [100 * total.miou, 100 * total.overall_accuracy, 100 * total.mean_accuracy]
     row += [None if best is None else 100 * best, result.trainable, result.total, result.seconds]
-    note = f"After the last epoch, on all points of the {len(judged)} scenes of {judged.name}."
+    note = f"After the last epoch, on all points of the {len(judged)} scenes of {judged.name}; "
+    note += f"{task.protocol()}."
     report.section("Result").table(header, [row], note, digits=2)
     report.section("Curves")
     epochs, name = read_rows(result.csv), str(task.predictor.metadata["regime"])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["tile_rows", "tile_size"]
+__all__ = ["tile_count", "tile_rows", "tile_size"]
 
 
 def tile_rows(
@@ -41,6 +41,14 @@ def tile_rows(
         own = (tile[:, 0] == column) & (tile[:, 1] == row)
         rows = np.union1d(within, np.flatnonzero(own))  # a point on an edge may be lost to rounding
         yield rows, own[rows]
+
+
+def tile_count(xyz: npt.NDArray[np.floating[Any]], size: float) -> int:
+    """How many tiles `tile_rows` gives for points (N, 3)."""
+    plane = np.asarray(xyz[:, :2], dtype=np.float64)
+    if not len(plane):
+        return 0
+    return len(np.unique(np.floor((plane - plane.min(axis=0)) / size), axis=0))
 
 
 def tile_size(xyz: npt.NDArray[np.floating[Any]], most: int) -> float | None:

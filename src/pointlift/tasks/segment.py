@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,11 +23,13 @@ from pointlift.data.scene_features import COLUMNS, FrameShift, SceneFeatures, co
 from pointlift.data.sources.scene_columns import feature_rows
 from pointlift.data.transforms import take_points, turned
 from pointlift.evaluate.scenes import SceneConfusion, SceneResult, scene_metrics
+from pointlift.models.points.range_network import RangeNetwork
 from pointlift.ops.voxelize import voxelize
 from pointlift.report import Report, ViewCloud
 from pointlift.system.environment import environment
+from pointlift.tasks.scene_passes import CostLines, Passes, mean_probabilities, passes_of
 from pointlift.tasks.scene_report import add_scenes, class_table
-from pointlift.tasks.scene_tiles import tile_rows, tile_size
+from pointlift.tasks.scene_tiles import tile_count, tile_rows, tile_size
 from pointlift.tasks.task import Evaluation, Float32, Prediction, Task
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ class Segment(Task):
     Attributes:
         tile: edge of the tiles in metres; None: the whole scene where it fits.
         halo: how far a tile sees beyond its edge, in metres.
+        passes: how often a scene is seen; set by `see`, once by default.
         numbers: what the training's files had for each class, and what files of predictions have.
 
     Raises ValueError for a checkpoint that is none of scene segmentation.
@@ -96,7 +99,8 @@ class Segment(Task):
         if "point_features" not in stored:
             raise ValueError(
                 "the checkpoint tells no classes of points apart, expected one that the method "
-                "scene_segmentation wrote"
+                "scene_segmentation wrote; one of pointlift lift is trained first (pointlift fit "
+                "scenes/your_own_folder.yaml --model.cloud_weights FILE)"
             )
         self.names: tuple[str, ...] = tuple(stored["classes"])
         self.palette: Float32 = np.asarray(stored["colors"], dtype=np.float32)
@@ -105,6 +109,7 @@ class Segment(Task):
         self.neutral: dict[str, float] = dict(stored["neutral"])
         self.tile: float | None = None
         self.halo = HALO
+        self.passes = Passes()
         self._said: set[str] = set()
 
     # ---------------------------------------------------------------------- a user's scenes
@@ -136,13 +141,54 @@ class Segment(Task):
         framed = FrameShift(self.predictor.metadata["frame"])(sample, rng)
         return SceneFeatures(self.features, columns, self.neutral)(framed, rng)
 
+    def see(self, passes: Passes) -> None:
+        """See scenes so often from now on.
+
+        Raises ValueError for fragments of a network that has no voxels, or turns where z does not point up.
+        """
+        if passes.fragments and self.predictor.net.takes != "voxels":
+            raise ValueError(
+                f"--fragments take one point of every voxel at a time, but {self.predictor.checkpoint} is a "
+                f"{type(self.predictor.net).__name__}, which sees the points themselves: leave it out"
+            )
+        if passes.tta > 1 and self.predictor.trained_up != "z":
+            raise ValueError(
+                f"--tta {passes.tta} turns scenes about z, but {self.predictor.checkpoint} was trained with "
+                f"{self.predictor.trained_up} pointing up: leave it out"
+            )
+        self.passes = passes
+
+    def protocol(self) -> str:
+        """How scenes are seen, in words."""
+        return self.passes.describe(self.predictor.net.takes)
+
+    @property
+    def _voxel_size(self) -> float:
+        return float(getattr(self.predictor.net, "voxel_size", 1.0))  # networks of points have none
+
+    def _cost(self, samples: Iterable[Sample], name: str = "") -> CostLines:
+        """What prepared scenes will cost, which is said."""
+
+        def tiles_of(xyz: Float32) -> int:
+            size = self._tile(xyz)
+            return 1 if size is None else tile_count(xyz, size)
+
+        given = (self.passes, self.features, self._voxel_size, tiles_of)
+        return CostLines(self.passes, [passes_of(sample, *given) for sample in samples], name)
+
+    def _tile(self, xyz: Float32) -> float | None:
+        """Edge of the tiles of a scene; None where it is seen whole."""
+        return self.tile if self.tile is not None else tile_size(xyz, MOST)
+
     def predict(self, clouds: Sequence[PointFile], category: str | None = None) -> list[Prediction]:
         """The class of every point of each scene. Raises DataError for a scene without points."""
         return [self._predict(cloud) for cloud in clouds]
 
     def _predict(self, cloud: PointFile) -> ScenePrediction:
         self.say_filled(cloud.path, self.filled(cloud))
-        return ScenePrediction(self.labels(self.prepare(cloud)), self.names, self.palette)
+        sample = self.prepare(cloud)
+        cost = None if self.passes.once or not len(sample) else self._cost([sample], cloud.path)
+        return ScenePrediction(self.labels(sample, cost), self.names, self.palette)
 
     def say_filled(self, path: str, filled: tuple[str, ...]) -> None:
         """A warning of the columns that a cloud lacks, once for each of them."""
@@ -157,8 +203,15 @@ class Segment(Task):
                 f"with the neutral value: {values}. Expect less of the answers."
             )
 
-    def labels(self, sample: Sample) -> npt.NDArray[np.int64]:
-        """(N,) classes of the points of a prepared scene, in tiles where it is large."""
+    def labels(self, sample: Sample, cost: CostLines | None = None) -> npt.NDArray[np.int64]:
+        """(N,) classes of the points of a prepared scene, in tiles where it is large.
+
+        cost: is told of every pass, where a scene takes several.
+        """
+        if not self.passes.once and len(sample):
+            given = (self.passes, self.features, self._voxel_size, self._blocks)
+            told = (lambda: None) if cost is None else cost.told
+            return np.asarray(mean_probabilities(sample, *given, told).argmax(1), dtype=np.int64)
         found = np.full(len(sample), -1, dtype=np.int64)
         for rows, logits in self._blocks(sample):
             found[rows] = logits.argmax(1).cpu().numpy()
@@ -173,7 +226,7 @@ class Segment(Task):
         """Rows of points, each row once, with their (n, C) logits (or features)."""
         if not len(sample):
             raise DataError(f"{sample.path or 'a scene'}: has no points")
-        size = self.tile if self.tile is not None else tile_size(sample.xyz, MOST)
+        size = self._tile(sample.xyz)
         if size is None:
             yield np.arange(len(sample)), self._run(sample, None, features)
             return
@@ -266,7 +319,7 @@ class Segment(Task):
         ValueError for votes.
         """
         if votes > 1:
-            raise ValueError(f"--votes {votes}: scenes are judged without votes, leave it out")
+            raise ValueError(f"--votes {votes}: scenes are judged without votes, use --tta {votes} for turns")
         drawn = self.predictor.metadata["points_seed"] if seed is None else seed
         dataset = open_scenes(data, split, self.columns, drawn)
         total, rows = self.measure_scenes(dataset)
@@ -278,13 +331,20 @@ class Segment(Task):
             "points": total.judged,
             "points_without_class": total.ignored,
             "tile": self.tile,
+            "passes": self.protocol(),
+            "fragments": self.passes.fragments,
+            "rotations": self.passes.tta,
             "frame": self.predictor.metadata["frame"],
             "features": list(self.features),
             "environment": environment(),
         }
+        said = [total.summary(), f"protocol: {self.protocol()}"]
+        if isinstance(net := self.predictor.net, RangeNetwork):
+            protocol["range_image_rows"] = dict(net.seen_rows)
+            said.append("rows of the range images: " + _in_words(net.seen_rows))
         content = {"metrics": total.to_dict(), "scenes": rows, "protocol": protocol}
         return Evaluation(
-            content, "per_class.csv", *class_table(total), [total.summary()], "metrics.json and per_class.csv"
+            content, "per_class.csv", *class_table(total), said, "metrics.json and per_class.csv"
         )
 
     def measure_scenes(self, dataset: CloudDataset) -> tuple[SceneResult, list[dict[str, Any]]]:
@@ -292,6 +352,8 @@ class Segment(Task):
         self._check_classes(dataset)
         absent = self.predictor.metadata["absent"]
         total, rows = SceneConfusion(self.names, absent), []
+        scenes = (self.prepare_labelled(dataset[i], dataset.columns) for i in range(len(dataset)))
+        cost = None if self.passes.once else self._cost(scenes)  # they are read once more for it
         for index in range(len(dataset)):
             sample = dataset[index]
             if sample.part is None or not bool((sample.part >= 0).any()):
@@ -299,7 +361,7 @@ class Segment(Task):
                     f"{sample.path}: none of its points has a class, so there is nothing to judge by; "
                     "predict needs no labels"
                 )
-            predicted = self.labels(self.prepare_labelled(sample, dataset.columns))
+            predicted = self.labels(self.prepare_labelled(sample, dataset.columns), cost)
             found = scene_metrics([predicted], [sample.part], self.names, absent)
             total.update(torch.from_numpy(predicted), torch.from_numpy(sample.part))
             rows.append(
@@ -325,6 +387,10 @@ class Segment(Task):
     def report(self, report: Report, summary: RunSummary) -> bool:
         add_scenes(report, summary, self)
         return True
+
+
+def _in_words(rules: Mapping[str, int]) -> str:
+    return ", ".join(f"{rule} in {count} passes" for rule, count in sorted(rules.items()))
 
 
 def _columns_of(cloud: PointFile, wanted: Sequence[str]) -> dict[str, npt.NDArray[Any] | None]:

@@ -2,22 +2,35 @@
 
 A point at (x, y, z), r metres from the scanner, which stands at the origin with z up, falls into
     column = (1 - atan2(y, x) / pi) / 2 * W        the middle is straight ahead, the left is left
-    row    = (up - asin(z / r)) / (up - down) * H  or the number of its laser, where that is known
+    row    = the number of its laser               where the order of the points tells it, or by direction
+           = (up - asin(z / r)) / (up - down) * H  RangeNet++'s spherical picture
 Every pixel shows the nearest of its points; the others take its answer, or that of the k nearest pixels.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from pointlift.core.point_batch import PointBatch
 from pointlift.ops.ragged import check_count
+from pointlift.views.lasers import sweep_rows
 
-__all__ = ["SEMANTICKITTI_MEAN", "SEMANTICKITTI_STD", "KnnVote", "RangeImages", "RangeView", "laser_rows"]
+__all__ = [
+    "SEMANTICKITTI_MEAN",
+    "SEMANTICKITTI_STD",
+    "KnnVote",
+    "RangeImages",
+    "RangeView",
+    "RowRule",
+]
+
+RowRule = Literal["auto", "lasers", "directions"]
 
 # RangeNet++'s configuration for SemanticKITTI, here in the order x, y, z, intensity, range
 SEMANTICKITTI_MEAN = (10.88, 0.23, -1.04, 0.21, 12.12)
@@ -33,12 +46,14 @@ class RangeImages:
         index: (B, H, W) int64 row of the point that a pixel shows, -1 for none.
         pixel: (N,) int64 the pixel of every point, counted through all images.
         range: (N,) float32 metres from the scanner.
+        rows: for each cloud what its rows are: "lasers", "directions", or "given".
     """
 
     images: Tensor
     index: Tensor
     pixel: Tensor
     range: Tensor
+    rows: tuple[str, ...]
 
     @property
     def shown(self) -> Tensor:
@@ -64,23 +79,34 @@ class RangeImages:
 
 @dataclass(frozen=True)
 class RangeView:
-    """A spherical picture around the scanner.
+    """A picture around the scanner.
 
     Attributes:
         height, width: pixels, H and W; 64 x 2048 for 64 lasers as in RangeNet++.
         up, down: the highest and lowest direction in degrees, 3 and -25 for SemanticKITTI's scanner. Points
             beyond belong to the first or last row.
+        rows: "directions": rows are evenly spaced directions, RangeNet++'s spherical picture. Lasers are not
+            evenly spaced: of SemanticKITTI's 64 some share a row, others leave one empty. "lasers": a row
+            for every laser, by the order of the points (`sweep_rows`); one that shows none is an error.
+            "auto": lasers for each cloud whose order shows them, directions for the others; the projection
+            says which.
 
     Raises:
-        ValueError: a picture without pixels, or directions outside -90 .. 90 or the wrong way round.
+        ValueError: a picture without pixels, directions outside -90 .. 90 or the wrong way round, or an
+            unknown rule.
     """
 
     height: int = 64
     width: int = 2048
     up: float = 3.0
     down: float = -25.0
+    rows: RowRule = "auto"
 
     def __post_init__(self) -> None:
+        if self.rows not in get_args(RowRule):
+            raise ValueError(
+                f"RangeView(rows={self.rows!r}): one of {', '.join(get_args(RowRule))} is expected"
+            )
         check_count("height", self.height)
         check_count("width", self.width)
         if not -90 <= self.down < self.up <= 90:
@@ -96,10 +122,12 @@ class RangeView:
         Args:
             cloud: coordinates (N, 3) in metres, z up, the scanner at the origin.
             beside: (N, E) what points carry, such as the intensity: channels between z and the range.
-            rows: (N,) int64 the picture's row of every point, such as `laser_rows`; None: by its direction.
+            rows: (N,) int64 the picture's row of every point, such as a scanner's own ring numbers; None: by
+                the view's rule.
 
         Raises:
-            ValueError: another number of values than points, or rows outside the picture.
+            ValueError: another number of values than points, rows outside the picture, or a scan that shows
+                no lasers where the rule wants them.
         """
         xyz, count = cloud.xyz, len(cloud.xyz)
         for name, values in (("beside", beside), ("rows", rows)):
@@ -111,12 +139,32 @@ class RangeView:
             )
         distance = xyz.double().norm(dim=1)
         row, column = self._place(xyz.double(), distance)
-        pixel = (cloud.batch * self.height + (row if rows is None else rows)) * self.width + column
+        row, rule = self._rows(cloud, row) if rows is None else (rows, ("given",) * len(cloud))
+        pixel = (cloud.batch * self.height + row) * self.width + column
         index = _nearest(pixel, distance, len(cloud) * self.height * self.width)
         index = index.reshape(len(cloud), self.height, self.width)
         channels = [xyz, *([] if beside is None else [beside.to(xyz.dtype)]), distance.to(xyz.dtype)[:, None]]
-        found = RangeImages(xyz.new_zeros(0), index, pixel, distance.to(xyz.dtype))
-        return RangeImages(found.draw(torch.cat(channels, dim=1)), index, pixel, found.range)
+        found = RangeImages(xyz.new_zeros(0), index, pixel, distance.to(xyz.dtype), rule)
+        return replace(found, images=found.draw(torch.cat(channels, dim=1)))
+
+    def _rows(self, cloud: PointBatch, row: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+        """(N,) rows of points by the view's rule, and for each cloud what they are. row: by direction."""
+        if self.rows == "directions":
+            return row, ("directions",) * len(cloud)
+        starts = cloud.offsets.tolist()
+        rows, rule = row.clone(), []
+        for i, (start, stop) in enumerate(pairwise(starts)):
+            found = sweep_rows(cloud.xyz[start:stop], self.height)
+            if found is not None:
+                rows[start:stop] = found
+            elif self.rows == "lasers" and stop > start:
+                raise ValueError(
+                    f"scan {i} of the batch is in no order that shows {self.height // 2 + 1} to "
+                    f"{self.height} lasers: one turn of each after the other, as in SemanticKITTI's files, "
+                    'is expected; use rows="auto" or rows="directions"'
+                )
+            rule.append("directions" if found is None else "lasers")
+        return rows, tuple(rule)
 
     def _place(self, xyz: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
         """(N,), (N,) row and column; a point at the scanner itself is straight ahead on the horizon."""
@@ -137,18 +185,6 @@ def _nearest(pixel: Tensor, distance: Tensor, pixels: int) -> Tensor:
     none = len(pixel)
     index = pixel.new_full((pixels,), none).scatter_reduce(0, pixel[nearest], nearest, "amin")
     return torch.where(index == none, -1, index)
-
-
-def laser_rows(xyz: Tensor) -> Tensor:
-    """(N,) int64: the number of the laser that saw a point, for scans in the order of their scanner.
-
-    SemanticKITTI's files hold one turn of each laser after the other, from the highest to the lowest, each
-    beginning straight ahead and turning to the left: a new one begins where the direction jumps back. Points
-    that were shuffled, thinned much, or turned about z have no such order.
-    """
-    azimuth = torch.atan2(xyz[:, 1], xyz[:, 0]) % (2 * math.pi)
-    back = azimuth.diff() < -math.pi
-    return torch.cat([back.new_zeros(min(1, len(xyz))), back]).cumsum(0)
 
 
 @dataclass(frozen=True)

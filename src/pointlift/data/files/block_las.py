@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import mmap
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pointlift.data.errors import DataError
 from pointlift.data.files.block_rows import RawBlock
-from pointlift.data.files.formats.las_header import check_header, check_layers
-from pointlift.data.files.formats.raw import DAMAGED
+from pointlift.data.files.formats.las import RGB, checked_las, las_reader, stored_points, truncated_las
 
 __all__ = ["LasBlocks", "open_las"]
 
 WKT = 16  # the bit of the global encoding
-COLORS = ("red", "green", "blue")
 
 
 @dataclass(frozen=True)
@@ -45,23 +39,18 @@ class LasBlocks:
 
     def blocks(self, size: int) -> Iterator[RawBlock]:
         """See `BlockSource`."""
-        laspy: Any = importlib.import_module("laspy")
         found = 0
-        with (
-            _told(self.path, laspy),
-            laspy.open(str(self.path), laz_backend=laspy.LazBackend.Lazrs, read_evlrs=False) as reader,
-        ):
+        with las_reader(self.path, str(self.path)) as reader:
             scale, offset = np.asarray(reader.header.scales), np.asarray(reader.header.offsets)
-            colored = set(COLORS) <= set(reader.header.point_format.dimension_names)
+            colored = set(RGB) <= set(reader.header.point_format.dimension_names)
             for points in reader.chunk_iterator(size):
-                stored = np.stack([np.asarray(points[n], np.int32) for n in "XYZ"], axis=1)
+                stored = stored_points(points)
                 columns = {"intensity": np.asarray(points["intensity"])[:, None]}
                 if colored:
-                    columns["colors"] = np.stack([np.asarray(points[n]) for n in COLORS], axis=1)
+                    columns["colors"] = stored_points(points, RGB)
                 found += len(stored)
                 yield RawBlock(stored * scale + offset, columns)
-        if found < self.estimate:
-            raise DataError(f"{self.path}: truncated, it announces {self.estimate} points but has {found}")
+        truncated_las(self.path, self.estimate, found)
 
 
 def open_las(path: Path) -> LasBlocks:
@@ -73,32 +62,17 @@ def open_las(path: Path) -> LasBlocks:
     """
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         mapped: Any = data  # which has all of bytes that the checks need
-        if mapped[:4] != b"LASF":
-            raise DataError(f"{path}: not a {path.suffix} file, its first four bytes should be LASF")
-        compressed = check_header(path, mapped)
-        packages = ("laspy",) if compressed is None else ("laspy", "lazrs")
-        if any(importlib.util.find_spec(package) is None for package in packages):
-            raise DataError(
-                f"{path}: reading {path.suffix} files needs the package {' and '.join(packages)}; "
-                "install it with: pip install 'pointlift[las]'"
+        checked_las(path, mapped, stream)
+        with las_reader(path, str(path)) as reader:
+            header = reader.header
+            return LasBlocks(
+                path,
+                int(header.point_count),
+                tuple(header.scales.tolist()),
+                tuple(header.offsets.tolist()),
+                tuple(_projection(mapped)),
+                bool(mapped[6] & WKT),
             )
-        laspy: Any = importlib.import_module("laspy")
-        with _told(path, laspy):
-            if compressed is not None:
-                lazrs: Any = importlib.import_module("lazrs")
-                stream.seek(compressed.start)
-                table = lazrs.read_chunk_table(stream, lazrs.LazVlr(compressed.vlr))
-                check_layers(path, mapped, compressed, table)
-            with laspy.open(str(path), laz_backend=laspy.LazBackend.Lazrs, read_evlrs=False) as reader:
-                header = reader.header
-                return LasBlocks(
-                    path,
-                    int(header.point_count),
-                    tuple(header.scales.tolist()),
-                    tuple(header.offsets.tolist()),
-                    tuple(_projection(mapped)),
-                    bool(mapped[6] & WKT),
-                )
 
 
 def _projection(data: bytes) -> Iterator[bytes]:
@@ -111,21 +85,3 @@ def _projection(data: bytes) -> Iterator[bytes]:
         if data[at + 2 : at + 18].startswith(b"LASF_Projection"):
             yield data[at : at + length]
         at += length
-
-
-@contextmanager
-def _told(path: Path, laspy: Any) -> Iterator[None]:
-    """What laspy and its decompressor raise of a damaged file, as a DataError."""
-    try:
-        yield
-        return
-    except DataError:
-        raise
-    except (laspy.errors.LaspyException, *DAMAGED) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    except BaseException as error:
-        # what the decompressor, which is written in Rust, raises is no Exception
-        if type(error).__name__ != "PanicException":
-            raise
-        reason = "its compressed points cannot be decompressed"
-    raise DataError(f"{path}: truncated or damaged {path.suffix} file ({reason[:160]})")

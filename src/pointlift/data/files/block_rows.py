@@ -14,15 +14,20 @@ import numpy as np
 import numpy.typing as npt
 
 from pointlift.data.errors import DataError
-from pointlift.data.files.formats.arrays import AXES, DAMAGED_ARRAY, POINTS
-from pointlift.data.files.formats.arrays import COLORS as COLOR_ARRAYS
-from pointlift.data.files.formats.arrays import NORMALS as NORMAL_ARRAYS
-from pointlift.data.files.formats.columns import COLORS, COORDINATES, NORMALS, PACKED, _first, plain_name
+from pointlift.data.files.formats.arrays import DAMAGED_ARRAY, flat_fields
+from pointlift.data.files.formats.columns import (
+    COLORS,
+    COORDINATES,
+    NORMALS,
+    PACKED,
+    first_triple,
+    packed_channels,
+    plain_names,
+)
 from pointlift.data.files.formats.content import channels_first, from_columns
-from pointlift.data.files.formats.float_records import FARTHEST, LAYOUTS, _likeliest, _plausible
-from pointlift.data.files.formats.pcd import _header as pcd_header
-from pointlift.data.files.formats.ply_elements import FORMATS, Element, Property, _typed
-from pointlift.data.files.formats.ply_elements import _header as ply_header
+from pointlift.data.files.formats.float_records import FARTHEST, LAYOUTS, likeliest_width, plausible_points
+from pointlift.data.files.formats.pcd import pcd_header
+from pointlift.data.files.formats.ply_elements import FORMATS, Element, Property, ply_header, typed_values
 from pointlift.data.files.formats.raw import parse_numbers, tell
 from pointlift.data.files.scans import INTENSITY
 
@@ -87,12 +92,8 @@ class Columns:
         Raises:
             DataError: no x, y or z.
         """
-        names: dict[str, str] = {}
-        for name, kind in kinds.items():
-            plain = plain_name(name)
-            if kind.kind in "fiub" and (plain not in names or name == plain):
-                names[plain] = name
-        places = _first(names, COORDINATES)
+        names = plain_names(kinds)
+        places = first_triple(names, COORDINATES)
         if places is None:
             raise DataError(
                 f"{path}: its columns lack x, y or z, which are expected by name "
@@ -102,8 +103,8 @@ class Columns:
         word = word if word and kinds[word].itemsize >= 4 else ""
         return cls(
             tuple(places),
-            tuple(_first(names, NORMALS) or ()),
-            () if word else tuple(_first(names, COLORS) or ()),
+            tuple(first_triple(names, NORMALS) or ()),
+            () if word else tuple(first_triple(names, COLORS) or ()),
             word,
             next((names[n] for n in INTENSITY if n in names), ""),
         )
@@ -113,20 +114,13 @@ class Columns:
         xyz = np.stack([rows[name].astype(np.float64) for name in self.xyz], axis=1)
         found: dict[str, Array] = {}
         if self.packed:
-            found["colors"] = _channels(rows[self.packed])
+            found["colors"] = packed_channels(rows[self.packed])
         for name, columns in (("normals", self.normals), ("colors", self.colors)):
             if columns:
                 found[name] = np.stack([rows[column] for column in columns], axis=1)
         if self.intensity:
             found["intensity"] = rows[self.intensity][:, None]
         return RawBlock(xyz, found)
-
-
-def _channels(packed: Array) -> npt.NDArray[np.uint8]:
-    """(n, 3) red, green, blue of words 0xAARRGGBB, which PCL also stores as floats."""
-    real = packed.dtype.kind == "f"
-    words = packed.astype("<f4").view("<u4") if real else packed.astype(np.int64).astype("<u4")
-    return np.stack([(words >> shift) & 255 for shift in (16, 8, 0)], axis=1).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -167,7 +161,7 @@ class Records:
 
     def _block(self, rows: Array, first: int) -> RawBlock:
         if isinstance(self.columns, Columns):
-            return self.columns.block(_flat(rows))
+            return self.columns.block(flat_fields(rows))
         if first == 0 and self.path.suffix.lower() == ".npy":
             from_columns(self.path, rows[:1000].astype(np.float64))  # which says what is doubtful
         return table_block(rows, self.columns)
@@ -187,27 +181,6 @@ def table_block(table: Array, names: tuple[str, ...]) -> RawBlock:
     return RawBlock(table[:, :3].astype(np.float64), found)
 
 
-def _flat(rows: Array) -> dict[str, Array]:
-    """Structured rows as columns, those of several values under the names of their parts."""
-    columns: dict[str, Array] = {}
-    for name in rows.dtype.names or ():
-        values = rows[name]
-        if values.ndim == 1:
-            columns[name] = values
-            continue
-        flat = values.reshape(len(values), -1)
-        for i, part in enumerate(_parts(name, flat.shape[1])):
-            columns[part] = flat[:, i]
-    return columns
-
-
-def _parts(name: str, width: int) -> list[str]:
-    triples = dict.fromkeys(POINTS, AXES) | dict.fromkeys(NORMAL_ARRAYS, ("nx", "ny", "nz"))
-    triples |= dict.fromkeys(COLOR_ARRAYS, ("red", "green", "blue"))
-    known = triples.get(name.lower()) if width == 3 else None
-    return list(known) if known else [f"{name}_{i}" for i in range(width)]
-
-
 def open_npy(path: Path) -> Records | str:
     """The rows of a ``.npy``; or why it has to be read whole."""
     try:
@@ -223,7 +196,9 @@ def open_npy(path: Path) -> Records | str:
     if kind.names:
         if len(shape) != 1:
             return "it is a stack of clouds"
-        columns = Columns.of(path, {n: c.dtype for n, c in _flat(np.empty(0, kind)).items()}, packed=True)
+        columns = Columns.of(
+            path, {n: c.dtype for n, c in flat_fields(np.empty(0, kind)).items()}, packed=True
+        )
         return Records(path, start, kind, shape[0], columns)
     shape = shape[1:] if len(shape) == 3 and shape[0] == 1 else shape
     if len(shape) != 2 or kind.kind not in "fiu" or shape[1] < 3 or channels_first(shape):
@@ -247,13 +222,14 @@ def open_bin(path: Path) -> Records | str:
                 parts.append(np.fromfile(stream, "<f4", min(LOOKED_AT, total) if at else LOOKED_AT))
     ends = [part[: len(part) - len(part) % 60] if len(parts) > 1 else part for part in parts]
     values = np.concatenate(ends)
-    possible = [c for c in fit if len(values) % c == 0 and len(values) and _plausible(values.reshape(-1, c))]
+    divides = [c for c in fit if len(values) and len(values) % c == 0]
+    possible = [c for c in divides if plausible_points(values.reshape(-1, c))]
     if not possible:
         raise DataError(
             f"{path}: its {size} bytes are no rows of float32 that look like points "
             f"({'; '.join(LAYOUTS.values())}); truncated, or another kind of .bin: save it as .npy"
         )
-    width, sure = _likeliest(values, possible)
+    width, sure = likeliest_width(values, possible)
     if not sure:
         tell(path, f"read as rows of {LAYOUTS[width]}, but others would fit too; save it as .npy to be sure")
     names = {3: (), 4: ("intensity",), 5: ("intensity",), 6: ("colors",)}[width]
@@ -347,7 +323,7 @@ class TextVertices:
     def _typed(self, table: Array) -> Iterator[tuple[str, Array]]:
         for i, one in enumerate(self.vertices.properties):
             assert isinstance(one, Property)
-            yield one.name, _typed(self.path, self.vertices, one, table[:, i])
+            yield one.name, typed_values(self.path, self.vertices, one, table[:, i])
 
 
 def _word_pieces(path: Path, start: int) -> Iterator[bytes]:

@@ -15,7 +15,13 @@ from pointlift.data.files.block_rows import PIECE, Columns, RawBlock, table_bloc
 from pointlift.data.files.formats.columns import named_coordinates
 from pointlift.data.files.formats.content import from_columns
 from pointlift.data.files.formats.raw import is_number, tell
-from pointlift.data.files.formats.text import _fields, _lines, _names, _separated, _table
+from pointlift.data.files.formats.text import (
+    column_names,
+    fields_of,
+    number_table,
+    separated_lines,
+    text_lines,
+)
 
 __all__ = ["TextBlocks", "open_text"]
 
@@ -59,7 +65,7 @@ class TextBlocks:
         """See `BlockSource`."""
         head, done = _Head(), 0
         for text in _line_pieces(self.path):
-            lines, comments = _lines(text)
+            lines, comments = text_lines(text)
             if done == 0 and not head.width:
                 lines = self._open(head, lines, comments)
             lines = self._uncounted(head, lines)
@@ -78,13 +84,13 @@ class TextBlocks:
             return lines
         head.counted = len(lines) > 1 and lines[0].strip().isdigit()
         at = 1 if head.counted else 0
-        head.names = _names(lines[at]) if at < len(lines) else []
+        head.names = column_names(lines[at]) if at < len(lines) else []
         if head.names:
             lines = lines[:at] + lines[at + 1 :]
         if at >= len(lines):
             return lines
-        sample, head.separator = _separated(self.path, lines[at : at + 1000])
-        first = _fields(sample[0], head.separator)
+        sample, head.separator = separated_lines(self.path, lines[at : at + 1000])
+        first = fields_of(sample[0], head.separator)
         head.width = len(first)
         if head.names and len(head.names) != head.width:
             if named_coordinates(head.names):
@@ -129,10 +135,10 @@ class TextBlocks:
             with warnings.catch_warnings():
                 if done:  # what is guessed of the first lines has been said
                     warnings.simplefilter("ignore")
-                lines, separator = _separated(self.path, lines)
+                lines, separator = separated_lines(self.path, lines)
             if separator != head.separator:
                 raise DataError(f"{self.path}: mixes separators of numbers; write one separator")
-            table = _table(self.path, lines, separator, head.width, head.numbers)
+            table = number_table(self.path, lines, separator, head.width, head.numbers)
         except DataError as error:
             place = f" (counted from point {done:,} of the file on)" if done else ""
             raise DataError(f"{error}{place}") from None

@@ -10,6 +10,7 @@ SOURCES: dict[str, str] = {
     "s3dis": "pointlift.data.sources.s3dis:SPEC",
     "semantickitti": "pointlift.data.sources.semantickitti:SPEC",
     "scannet": "pointlift.data.sources.scannet:SPEC",
+    "sunrgbd": "pointlift.data.sources.sunrgbd:SPEC",
     "pointcept": "pointlift.data.sources.pointcept:SPEC",
     "scenes": "pointlift.data.sources.scene_folder:SPEC",
     "pixels": "pointlift.data.sources.pixels:SPEC",

@@ -21,6 +21,7 @@ from pointlift.system.own_code import OwnCodeError, load_own, named
 
 __all__ = [
     "Source",
+    "as_scenes",
     "available_splits",
     "dataset_spec",
     "describe_datasets",
@@ -151,7 +152,9 @@ def open_dataset(
               which 70 % of its points lie, ``cut_gap`` metres around it left out;
             * ``pixels:<image source>`` - every image a cloud of its pixels, see
               :func:`pointlift.data.sources.pixels.read_pixels`;
-            * ``<folder>`` - one of the datasets or a folder per class: which, is detected and logged;
+            * ``<folder>`` - one of the datasets, the user's own scans (see
+              :func:`~pointlift.data.sources.scene_detection.is_of_scans`) or a folder per class: which, is
+              detected and logged;
             * ``<file>.py:SPEC`` or ``<file>.py:SPEC:<folder>`` - a dataset of your own,
               whose record is in that file.
 
@@ -258,7 +261,7 @@ def parse_source(source: str) -> Source:
 def detect_source(root: Path) -> str:
     """What a folder is: ``"modelnet (h5)"``, ``"modelnet (txt)"``, ``"modelnet (off)"``,
     ``"scanobjectnn (h5)"``, ``"scanobjectnn (raw)"``, ``"scanobjectnn (h5 and raw)"``, ``"shapenetpart"``,
-    ``"s3dis"``, ``"semantickitti"``, ``"scannet"``, ``"pointcept"`` or ``"folder"``.
+    ``"s3dis"``, ``"semantickitti"``, ``"scannet"``, ``"pointcept"``, ``"scenes"`` or ``"folder"``.
 
     Raises:
         MissingDataError: no such folder.
@@ -276,7 +279,20 @@ def detect_source(root: Path) -> str:
     places = [place for place in (root, only_folder(root)) if place is not None]
     known = [spec for spec in map(dataset_spec, SOURCES) if spec.detect is not None]
     found = ((spec.name, spec.detect(place)) for place in places for spec in known if spec.detect is not None)
-    return next((_described(name, layout) for name, layout in found if layout is not None), "folder")
+    layouts = (_described(name, layout) for name, layout in found if layout is not None)
+    own = (spec.name for spec in map(dataset_spec, SOURCES) if spec.recognise and spec.recognise(root))
+    return next(layouts, None) or next(own, "folder")
+
+
+def as_scenes(source: str) -> str:
+    """A source whose clouds are to be scenes: a bare folder that is no known dataset is one of the user's own
+    scans, ``scenes:<folder>``, whatever it looks like; others are left as they are.
+
+    Raises:
+        MissingDataError, DataError: as :func:`parse_source`.
+    """
+    bare = parse_source(source).spec.name == "folder" and split_source(source)[0] != "folder"
+    return f"scenes:{source}" if bare else source
 
 
 def describe_source(source: str) -> str:

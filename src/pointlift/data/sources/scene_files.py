@@ -17,7 +17,7 @@ from pointlift.data.sources.point_labels import beside, is_beside, raw_labels
 from pointlift.data.sources.scene_columns import COLUMNS
 from pointlift.system.durations import counted
 
-__all__ = ["SUFFIXES", "SceneTree", "Survey", "scene_tree", "survey"]
+__all__ = ["SUFFIXES", "SceneTree", "Survey", "is_readme", "is_scan", "scene_tree", "survey"]
 
 logger = logging.getLogger(__name__)
 SUFFIXES = (
@@ -92,6 +92,17 @@ def scene_tree(root: Path) -> SceneTree:
     return SceneTree({s: found[s] for s in order if s in found} if found else {"all": scans}, others)
 
 
+def is_readme(file: Path) -> bool:
+    """Whether a file says something about a folder of scans rather than holding one."""
+    return file.stem.lower() in READMES
+
+
+def is_scan(file: Path) -> bool:
+    """Whether a file in a folder of scans is taken for one by its name."""
+    named = not file.name.startswith(".") and not is_readme(file) and not is_beside(file)
+    return named and file.suffix.lower() in SUFFIXES
+
+
 def _scans(folder: Path, without: Collection[Path]) -> tuple[list[str], int]:
     """Scans under a folder but for some of its folders, and how many other files there are."""
     found, others = [], 0
@@ -100,7 +111,7 @@ def _scans(folder: Path, without: Collection[Path]) -> tuple[list[str], int]:
         if file.is_dir() or any(folder / parent in without for parent in inside.parents):
             continue
         hidden = any(part.startswith(".") for part in inside.parts)
-        if hidden or file.suffix.lower() not in SUFFIXES or file.stem.lower() in READMES:
+        if hidden or file.suffix.lower() not in SUFFIXES or is_readme(file):
             others += file.suffix.lower() not in (".label", ".labels", ".seg") and not is_beside(file)
         elif not is_beside(file):
             found.append(str(file))

@@ -19,6 +19,7 @@ from pointlift.data.sources.class_names import find_class_file, numbered_labels,
 from pointlift.data.sources.folder_tree import SPLIT_NAMES
 from pointlift.data.sources.point_labels import raw_labels
 from pointlift.data.sources.scene_columns import COLUMNS, chosen_columns, feature_rows
+from pointlift.data.sources.scene_detection import is_of_scans
 from pointlift.data.sources.scene_files import SUFFIXES, SceneTree, Survey, scene_tree, survey
 from pointlift.data.sources.spec import DatasetSpec, KnownDataset, Layout
 from pointlift.data.transforms import AXES, turned
@@ -248,6 +249,7 @@ SPEC = DatasetSpec(
     name="scenes",
     kind="scene",
     layouts={"": Layout(read_scene_folder, points="all", own={"use": (OWN,)})},
+    recognise=is_of_scans,
     splits=_splits,
     title="a folder of your own scans is expected",
     up_known=False,

@@ -92,6 +92,8 @@ class DatasetSpec:
             which also serves for names that are not listed.
         detect: which layout a folder has, None for none of them;
             a dataset without it is never looked for in a folder.
+        recognise: whether a folder without a layout of its own is of this dataset beyond doubt, asked of a
+            bare folder that no dataset detects.
         splits: that it comes with, or a function of the place.
         place: what a source has behind the name; other than ``"<folder>"`` it need not be one.
         title: a sentence for where nothing is found: what the dataset is.
@@ -110,6 +112,7 @@ class DatasetSpec:
     kind: Literal["objects", "parts", "scene", "frames", "boxes"]
     layouts: Mapping[str, Layout]
     detect: Callable[[Path], str | None] | None = None
+    recognise: Callable[[Path], bool] | None = None
     splits: tuple[str, ...] | Callable[[str], tuple[str, ...]] = ("train", "test")
     place: str = "<folder>"
     title: str = ""

@@ -46,7 +46,8 @@ class PointNet2Parts(PointNet2):
             level, with one list of widths less.
         num_classes: P, parts of all categories together.
         categories: how many categories of objects there are; 0: the network is not told.
-        propagation: widths from the coarsest level to the points, one list more than there are levels.
+        propagation: widths from the coarsest level to the points, one list more than there are levels; with
+            an empty list a step only interpolates.
         head: widths of the classifier's hidden layers. dropout: behind each of them.
 
     The cloud's labels["class"] (B,) is the category.
@@ -105,7 +106,7 @@ class PointNet2Parts(PointNet2):
         self.propagation = nn.ModuleList()
         for own, widths in zip(reversed(beside), propagation):
             self.propagation.append(FeaturePropagation(channels, own, widths, bias))
-            channels = widths[-1]
+            channels = self.propagation[-1].out_channels
         self.head = classifier(channels, head, num_classes, dropout, bias)
 
     def forward_features(self, cloud: PointBatch) -> Tensor:

@@ -9,7 +9,9 @@ HRNetV2-W48 in SqueezeSegV3's pipeline; facts 1.9, no code of it was released).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -28,6 +30,7 @@ from pointlift.views.range_view import (
     KnnVote,
     RangeImages,
     RangeView,
+    RowRule,
 )
 
 __all__ = ["Answer", "RangeNetwork"]
@@ -45,9 +48,11 @@ class RangeNetwork(CloudNetwork):
         in_channels: xyz and what follows it; 4 with intensity. `cloud.features` is (N, in_channels) and
             starts with xyz; with 3 it is not looked at. Coordinates always come from `cloud.xyz`, in metres,
             z up, the scanner at the origin. The picture has one channel more, the range.
-        height, width, up, down: of the picture, see `RangeView`.
+        height, width, up, down, rows: of the picture, see `RangeView`. The papers' pictures are spherical,
+            rows="directions".
         start, keep_rows: see `RangeTrunk`.
-        fused: channels of the fused map.
+        fused: channels of the fused map; 0 leaves the fusion out, so that the classifier sees the maps
+            themselves, for linear probes.
         answer: what a point gets in evaluation. "pixel": what is said at its pixel, also where another point
             hides it there. "vote": the mean of the softmax of the nearest pixels, RangeNet++'s kNN vote with
             probabilities in place of labels; its logarithm is given, as logits. In training it is the pixel.
@@ -56,7 +61,8 @@ class RangeNetwork(CloudNetwork):
             without the intensity's for 3 channels; channels behind the intensity are left as they are.
 
     The first convolution is the input layer; fusion and classifier are the output layer. New layers are drawn
-    from torch's stream. Attributes: report, what became of every tensor of the image network.
+    from torch's stream. Attributes: report, what became of every tensor of the image network; seen_rows, how
+    many scans it has seen by "lasers" and by "directions".
 
     Raises InflationError as `RangeTrunk`, ValueError for options outside their range and, in forward, for
     features of another width and for empty clouds.
@@ -82,30 +88,31 @@ class RangeNetwork(CloudNetwork):
         vote: Mapping[str, Any] | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        rows: RowRule = "auto",
     ) -> None:
         _check(num_classes, in_channels, fused, answer)
         arguments: dict[str, Any] = {
             "num_classes": num_classes, "in_channels": in_channels, "height": height, "width": width,
             "up": up, "down": down, "start": start, "keep_rows": keep_rows, "fused": fused, "answer": answer,
             "vote": dict(vote) if vote else None, "mean": list(mean) if mean else None,
-            "std": list(std) if std else None,
+            "std": list(std) if std else None, "rows": rows,
         }  # fmt: skip
         backbone = RangeTrunk(image_model, in_channels + 1, start, keep_rows)
         super().__init__(arguments, [f"backbone.{backbone.input_layer}"])
-        self.view = RangeView(height, width, up, down)
+        self.view = RangeView(height, width, up, down, rows)
+        self.seen_rows: Counter[str] = Counter()
         self.answer, self.vote = answer, _knn_vote(vote)
         self.register_buffer("mean", _statistics("mean", mean, in_channels, SEMANTICKITTI_MEAN, 0.0))
         self.register_buffer("std", _statistics("std", std, in_channels, SEMANTICKITTI_STD, 1.0))
         self.backbone = backbone
-        self.fuse = nn.Sequential(
-            nn.Conv2d(sum(backbone.widths), fused, 1, bias=False),
-            nn.BatchNorm2d(fused),
-            nn.ReLU(inplace=True),
-        )
-        self.head = nn.Linear(fused, num_classes)
+        self.fuse = _fusion(sum(backbone.widths), fused)
+        self.head = nn.Linear(fused or sum(backbone.widths), num_classes)
         self.to(next(image_model.parameters()).device)
         self.fixed = frozenset(n for n, p in self.named_parameters() if not p.requires_grad)
         self.report = backbone.report
+        self.report.rows[:] = [
+            replace(row, target=row.target and f"backbone.network.{row.target}") for row in self.report.rows
+        ]
         new = self.fuse.state_dict(prefix="fuse.") | self.head.state_dict(prefix="head.")
         for name, tensor in new.items():
             self.report.rows.append(
@@ -117,7 +124,9 @@ class RangeNetwork(CloudNetwork):
     def project(self, cloud: PointBatch) -> RangeImages:
         """The range images of a batch, channels as they are. Raises ValueError as forward does."""
         self.points_of(cloud)
-        return self.view.project(cloud, self.extra_features(cloud))
+        found = self.view.project(cloud, self.extra_features(cloud))
+        self.seen_rows.update(found.rows)
+        return found
 
     def fused_map(self, images: Tensor) -> Tensor:
         """(B, in_channels + 1, H, W) range images to the fused map (B, C, h, w), as large as the finest."""
@@ -175,6 +184,15 @@ class RangeNetwork(CloudNetwork):
         return [{"num_chs": self.head.in_features, "reduction": 1, "module": ""}]
 
 
+def _fusion(channels: int, fused: int) -> nn.Sequential:
+    """1x1 convolution, batch norm and ReLU; nothing for `fused` 0."""
+    if not fused:
+        return nn.Sequential()
+    return nn.Sequential(
+        nn.Conv2d(channels, fused, 1, bias=False), nn.BatchNorm2d(fused), nn.ReLU(inplace=True)
+    )
+
+
 def _resized(maps: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
 
@@ -216,10 +234,10 @@ def _statistics(
 
 
 def _check(num_classes: int, in_channels: int, fused: int, answer: str) -> None:
-    if num_classes < 1 or fused < 1 or in_channels < 3:
+    if num_classes < 1 or fused < 0 or in_channels < 3:
         raise ValueError(
             f"RangeNetwork: got num_classes {num_classes}, in_channels {in_channels} and fused {fused}, "
-            "expected at least 1, 3 and 1."
+            "expected at least 1, 3 and 0."
         )
     if answer not in get_args(Answer):
         raise ValueError(

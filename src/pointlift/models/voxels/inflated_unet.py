@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,13 @@ from pointlift.inflation import InflatedNetwork, InflationError, inflate
 from pointlift.inflation.report import TensorFate
 from pointlift.inflation.surgery import set_module
 from pointlift.inflation.trial import trial_voxels
-from pointlift.models.voxels.unet_decoder import RELEASED_WIDTHS, Decoder, DecoderKind, SkipLevel
+from pointlift.models.voxels.unet_decoder import (
+    RELEASED_WIDTHS,
+    Decoder,
+    DecoderKind,
+    Hypercolumn,
+    SkipLevel,
+)
 from pointlift.nn import SparseBatchNorm, SparseConv3d
 from pointlift.nn.point_labels import VoxelLabeller
 from pointlift.nn.residual import conv_norm
@@ -50,9 +56,12 @@ class InflatedUNet(VoxelLabeller, InflatedNetwork):
             voxels.
         decoder: "residual" (v2's listing 2, v1's listing 4), "simple" (v1's listing 6), or "released": that
             of the code (facts 1.6), with which the third convolution of "three-conv" has kernel 2. The
-            released network has shortcut_kernel 2 as well.
-        widths: of the decoder's steps, from coarse to fine. None: what the listings have, the channels of the
-            stage that a step meets, and again those of the first stage; released: 512, 256, 192, 192.
+            released network has shortcut_kernel 2 as well. "hypercolumn": no decoder, the maps of the encoder
+            side by side at the finest voxels, for linear probes; with the stem "inflate" the linear layer is
+            all that is new.
+        widths: of the decoder's steps, from coarse to fine; not of hypercolumn. None: what the listings have,
+            the channels of the stage that a step meets, and again those of the first stage; released: 512,
+            256, 192, 192.
         dropout: of the last map. None: 0.3 for released, else none.
 
     The decoder has no image weights: with the linear layer it is the output layer, which every regime trains
@@ -114,13 +123,10 @@ class InflatedUNet(VoxelLabeller, InflatedNetwork):
             self.stem[6] = SparseConv3d(old.in_channels, old.out_channels, 2, stride=2)  # type: ignore
         levels = [SkipLevel(int(s["num_chs"]), int(s["reduction"])) for s in skips]
         finest = self._finest_channels(levels[0].channels)
-        self.entry = conv_norm(in_channels, finest, 3) if stem == "inflate" else nn.Identity()
-        self.decoder = Decoder(
-            [SkipLevel(finest, 1), *levels],
-            decoder,
-            _widths(levels, decoder) if widths is None else list(widths),
-            arguments["dropout"],
-        )
+        self.entry: nn.Module = nn.Identity()
+        if stem == "inflate" and decoder != "hypercolumn":
+            self.entry = conv_norm(in_channels, finest, 3)
+        self.decoder = _decoder(decoder, [SkipLevel(finest, 1), *levels], stem, widths, arguments["dropout"])
         self.head = nn.Linear(self.decoder.out_channels, num_classes)
         _report_new_layers(self)
         self.to(device)
@@ -140,8 +146,11 @@ class InflatedUNet(VoxelLabeller, InflatedNetwork):
             x = finest = stem(voxels)
         else:
             x, finest = voxels, self.entry(voxels)
-        out: SparseTensor = self.decoder([finest, *self._trunk_maps(x)])
-        return out
+        maps = self._trunk_maps(x)
+        if not isinstance(self.decoder, Hypercolumn):
+            return cast(SparseTensor, self.decoder([finest, *maps]))
+        made = [] if finest is voxels else [finest]  # the stem "inflate" has no map of the finest voxels
+        return self.decoder.forward(voxels, [*made, *maps])
 
     def _trunk_maps(self, x: SparseTensor) -> list[SparseTensor]:
         """The maps of `skips`, from fine to coarse."""
@@ -206,6 +215,20 @@ def _leave_out_what_follows(encoder: InflatedNetwork, deepest: str, in_channels:
         else row
         for row in encoder.report.rows
     ]
+
+
+def _decoder(
+    kind: DecoderKind, levels: Sequence[SkipLevel], stem: str, widths: Sequence[int] | None, dropout: float
+) -> Decoder | Hypercolumn:
+    """Behind the maps of `levels`, from fine to coarse. Raises ValueError for widths that do not fit."""
+    if kind != "hypercolumn":
+        given = _widths(levels[1:], kind) if widths is None else list(widths)
+        return Decoder(levels, kind, given, dropout)
+    if widths is not None:
+        raise ValueError(
+            f"widths is {list(widths)}, but the decoder 'hypercolumn' has no steps: leave widths out."
+        )
+    return Hypercolumn(levels[1:] if stem == "inflate" else levels, dropout)
 
 
 def _widths(levels: Sequence[SkipLevel], decoder: str) -> list[int]:

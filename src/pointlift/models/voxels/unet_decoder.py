@@ -13,9 +13,9 @@ from pointlift.core.sparse_tensor import SparseTensor
 from pointlift.nn import SparseBatchNorm, SparseConv3d
 from pointlift.nn.residual import SparseBasicBlock, conv_norm
 
-__all__ = ["DECODERS", "RELEASED_WIDTHS", "Decoder", "DecoderKind", "SkipLevel"]
+__all__ = ["DECODERS", "RELEASED_WIDTHS", "Decoder", "DecoderKind", "Hypercolumn", "SkipLevel"]
 
-DecoderKind = Literal["residual", "simple", "released"]
+DecoderKind = Literal["residual", "simple", "released", "hypercolumn"]
 DECODERS: tuple[str, ...] = get_args(DecoderKind)
 RELEASED_WIDTHS = (512, 256, 192, 192)  # facts 1.6
 LARGEST_STEP = 6  # the largest even kernel of the sparse engine
@@ -88,6 +88,28 @@ class Decoder(nn.Module):
             x = mix(torch.cat(both, dim=1))
         out: SparseTensor = x
         return out
+
+
+class Hypercolumn(nn.Module):
+    """All maps side by side at the finest voxels, each voxel with the features of those that it lies in:
+    no weights, so that a linear layer behind it sees what the encoder has and nothing else (Hariharan et al.,
+    CVPR 2015; on point clouds the upcast of Sonata's linear probe, Wu et al., CVPR 2025).
+
+    levels: of the maps. dropout: of the result. Raises ValueError for a share outside [0, 1).
+    """
+
+    def __init__(self, levels: Sequence[SkipLevel], dropout: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}.")
+        self.dropout = nn.Dropout(dropout)
+        self.out_channels = sum(level.channels for level in levels)
+
+    def forward(self, voxels: SparseTensor, maps: Sequence[SparseTensor]) -> SparseTensor:
+        """(M, sum of channels) on `voxels`, which all of `maps` came from."""
+        known = voxels.maps
+        columns = [m.features[known.parents(voxels.level, m.level)] for m in maps]
+        return voxels.with_features(self.dropout(torch.cat(columns, dim=1)))
 
 
 def _up(kind: str, channels: int, width: int, step: int, last: bool) -> nn.Module:

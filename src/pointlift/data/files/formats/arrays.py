@@ -24,7 +24,7 @@ from pointlift.data.files.formats.content import (
 )
 from pointlift.data.files.formats.raw import DAMAGED, read_bytes, tell
 
-__all__ = ["read_h5", "read_npy", "read_npz"]
+__all__ = ["flat_fields", "read_h5", "read_npy", "read_npz"]
 
 POINTS = (
     "xyz", "points", "pos", "coords", "coordinates", "pc", "data", "arr_0",
@@ -268,6 +268,17 @@ def _table(path: Path, array: npt.NDArray[Any], index: int | None) -> FileConten
 def _structured(path: Path, array: npt.NDArray[Any], index: int | None) -> FileContent:
     """A cloud from fields x, y, z, or from fields of three values each (``points``, ``normals``)."""
     rows = array.reshape(-1) if index is None else _pick(path, np.atleast_2d(array), index).reshape(-1)
+    columns = flat_fields(rows)
+    if not named_coordinates(list(columns)):
+        raise DataError(
+            f"{path}: its structured array has the fields {', '.join(list(columns)[:20])}, "
+            "x, y and z are expected"
+        )
+    return from_named(path, columns, "fields", packed=True)
+
+
+def flat_fields(rows: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+    """Structured rows as columns, those of several values under the names of their parts."""
     columns: dict[str, npt.NDArray[Any]] = {}
     triples = dict.fromkeys(POINTS, AXES) | dict.fromkeys(NORMALS, ("nx", "ny", "nz"))
     triples |= dict.fromkeys(COLORS, ("red", "green", "blue"))
@@ -280,9 +291,4 @@ def _structured(path: Path, array: npt.NDArray[Any], index: int | None) -> FileC
         known = triples.get(name.lower(), ()) if flat.shape[1] == 3 else ()
         for i in range(flat.shape[1]):
             columns[known[i] if known else f"{name}_{i}"] = flat[:, i]
-    if not named_coordinates(list(columns)):
-        raise DataError(
-            f"{path}: its structured array has the fields {', '.join(list(columns)[:20])}, "
-            "x, y and z are expected"
-        )
-    return from_named(path, columns, "fields", packed=True)
+    return columns

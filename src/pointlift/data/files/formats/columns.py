@@ -14,7 +14,14 @@ from pointlift.data.errors import DataError
 from pointlift.data.files.formats.content import FileContent, Floats, scale_colors
 from pointlift.data.files.formats.raw import tell
 
-__all__ = ["from_named", "named_coordinates", "plain_name"]
+__all__ = [
+    "first_triple",
+    "from_named",
+    "named_coordinates",
+    "packed_channels",
+    "plain_name",
+    "plain_names",
+]
 
 Triple = tuple[str, str, str]
 
@@ -43,9 +50,21 @@ def plain_name(name: str) -> str:
     return re.sub(r"[\s:.]+", "_", UNIT.sub("", name.strip().strip("\"'").strip())).lower()
 
 
+def plain_names(kinds: Mapping[str, np.dtype[Any]]) -> dict[str, str]:
+    """Plain names to the names of the columns that hold numbers; of several, the one that is plain already,
+    or else the first.
+    """
+    names: dict[str, str] = {}
+    for name, kind in kinds.items():
+        plain = plain_name(name)
+        if kind.kind in "fiub" and (plain not in names or name == plain):
+            names[plain] = name
+    return names
+
+
 def named_coordinates(names: list[str]) -> bool:
     """Whether columns of these names hold x, y and z."""
-    return _first({plain_name(n): n for n in names}, COORDINATES) is not None
+    return first_triple({plain_name(n): n for n in names}, COORDINATES) is not None
 
 
 def from_named(
@@ -69,11 +88,8 @@ def from_named(
     words = [n for n, c in columns.items() if c.dtype.kind not in "fiub"]
     if words:
         tell(path, f"its columns {', '.join(words)} hold no numbers and are left out")
-    names: dict[str, str] = {}
-    for name in columns:
-        if name not in words and (plain_name(name) not in names or name == plain_name(name)):
-            names[plain_name(name)] = name
-    places = _first(names, COORDINATES)
+    names = plain_names({name: column.dtype for name, column in columns.items()})
+    places = first_triple(names, COORDINATES)
     if places is None:
         missing = [axis for axis in "xyz" if axis not in names]
         raise DataError(
@@ -83,14 +99,14 @@ def from_named(
     used = {*places}
     xyz = _side_by_side(columns, places)
     normals, colors = None, None
-    found = _first(names, NORMALS)
+    found = first_triple(names, NORMALS)
     if found is not None:
         normals = _side_by_side(columns, found)
         used |= {*found}
     word = next((names[n] for n in PACKED if packed and n in names), None)
-    found = _first(names, COLORS)
+    found = first_triple(names, COLORS)
     if word is not None and columns[word].dtype.itemsize >= 4:
-        colors = _unpacked(columns[word])
+        colors = scale_colors(packed_channels(columns[word]).astype(np.int64))
         used.add(word)
     elif found is not None:
         colors = scale_colors(np.stack([columns[n] for n in found], axis=1))
@@ -101,7 +117,8 @@ def from_named(
     return FileContent(xyz, None, normals, colors, features, dict(reversed(further.items())))
 
 
-def _first(names: Mapping[str, str], known: tuple[Triple, ...]) -> list[str] | None:
+def first_triple(names: Mapping[str, str], known: tuple[Triple, ...]) -> list[str] | None:
+    """The three columns under the first of the known triples of plain names that is there whole."""
     return next(([names[n] for n in triple] for triple in known if all(n in names for n in triple)), None)
 
 
@@ -109,8 +126,8 @@ def _side_by_side(columns: Mapping[str, npt.NDArray[Any]], names: list[str]) -> 
     return np.stack([columns[n].astype(np.float64) for n in names], axis=1)
 
 
-def _unpacked(packed: npt.NDArray[Any]) -> Floats:
-    """``(N, 3)`` in 0-1 from one 32-bit word 0xAARRGGBB per point,
+def packed_channels(packed: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """``(N, 3)`` red, green, blue from one 32-bit word 0xAARRGGBB per point,
     which PCL also stores reinterpreted as a float.
     """
     words = (
@@ -118,5 +135,4 @@ def _unpacked(packed: npt.NDArray[Any]) -> Floats:
         if packed.dtype.kind == "f"
         else packed.astype(np.int64).astype("<u4")
     )
-    channels = np.stack([(words >> shift) & 255 for shift in (16, 8, 0)], axis=1)
-    return scale_colors(channels.astype(np.int64))
+    return np.stack([(words >> shift) & 255 for shift in (16, 8, 0)], axis=1).astype(np.uint8)

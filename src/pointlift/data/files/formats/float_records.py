@@ -11,7 +11,7 @@ from pointlift.data.errors import DataError
 from pointlift.data.files.formats.content import FileContent, scale_colors
 from pointlift.data.files.formats.raw import read_bytes, tell
 
-__all__ = ["read_bin"]
+__all__ = ["likeliest_width", "plausible_points", "read_bin"]
 
 LAYOUTS = {
     4: "x y z intensity (KITTI)",
@@ -36,14 +36,14 @@ def read_bin(path: Path) -> FileContent:
     data = read_bytes(path)
     values = np.frombuffer(data, "<f4", len(data) // 4)
     fit = [columns for columns in LAYOUTS if len(data) % (4 * columns) == 0]
-    possible = [c for c in fit if _plausible(values.reshape(-1, c))]
+    possible = [c for c in fit if plausible_points(values.reshape(-1, c))]
     if not possible:
         names = "; ".join(LAYOUTS.values())
         raise DataError(
             f"{path}: its {len(data)} bytes are no rows of float32 that look like points ({names}); "
             "truncated, or another kind of .bin: save it as .npy"
         )
-    columns, sure = _likeliest(values, possible)
+    columns, sure = likeliest_width(values, possible)
     if not sure:
         others = " or ".join(LAYOUTS[c] for c in possible if c != columns)
         tell(
@@ -58,7 +58,7 @@ def read_bin(path: Path) -> FileContent:
     return FileContent(table[:, :3], features=rest if rest.shape[1] else None, columns=named)
 
 
-def _likeliest(values: npt.NDArray[np.float32], possible: list[int]) -> tuple[int, bool]:
+def likeliest_width(values: npt.NDArray[np.float32], possible: list[int]) -> tuple[int, bool]:
     """The number of columns to read, and whether it is clear: columns of a wrong number are all mixed of the
     same values, those of the right one vary less.
     """
@@ -70,7 +70,7 @@ def _likeliest(values: npt.NDArray[np.float32], possible: list[int]) -> tuple[in
     return possible[0], False
 
 
-def _plausible(rows: npt.NDArray[np.float32]) -> bool:
+def plausible_points(rows: npt.NDArray[np.float32]) -> bool:
     """Whether the columns can be what their place says, in all rows but points without a return (NaN)."""
     finite = np.isfinite(rows).all(axis=1)
     rows = rows[finite]

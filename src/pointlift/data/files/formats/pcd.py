@@ -15,14 +15,18 @@ from pointlift.data.files.formats.columns import from_named
 from pointlift.data.files.formats.content import FileContent
 from pointlift.data.files.formats.raw import text_bytes
 
-__all__ = ["lzf_decompress", "read_pcd"]
+__all__ = ["PcdHeader", "lzf_decompress", "pcd_header", "read_pcd"]
 
 KINDS = {"F": "f", "I": "i", "U": "u"}
 DATA = ("ascii", "binary", "binary_compressed")
 
 
 @dataclass(frozen=True)
-class _Header:
+class PcdHeader:
+    """What a ``.pcd`` announces: of every field its name, its type (numpy's) and how many values; points;
+    whether they are the pixels of a picture; the form of the data, one of `DATA`; and the bytes of it.
+    """
+
     names: list[str]
     types: list[str]
     counts: list[int]
@@ -50,7 +54,7 @@ def read_pcd(path: Path) -> FileContent:
     Raises:
         DataError: empty, truncated or garbage file; no fields x, y, z.
     """
-    header = _header(path, text_bytes(path))
+    header = pcd_header(path, text_bytes(path))
     rows = {"ascii": _ascii, "binary": _binary, "binary_compressed": _compressed}[header.data](path, header)
     return from_named(path, _measured(path, rows) if header.organised else rows, "fields", packed=True)
 
@@ -70,7 +74,8 @@ def _measured(path: Path, rows: dict[str, npt.NDArray[Any]]) -> dict[str, npt.ND
     return {name: column[~empty] for name, column in rows.items()}
 
 
-def _header(path: Path, data: bytes) -> _Header:
+def pcd_header(path: Path, data: bytes) -> PcdHeader:
+    """What the header of a file announces, and what follows it. Raises DataError where it is damaged."""
     entries: dict[str, list[str]] = {}
     at = 0
     while "DATA" not in entries:
@@ -103,7 +108,7 @@ def _header(path: Path, data: bytes) -> _Header:
             or len(set(names) - {"_"}) < 1
         ):
             raise ValueError("FIELDS, SIZE, TYPE and COUNT differ in length")
-        header = _Header(names, types, counts, points, height > 1, kind, data[at:])
+        header = PcdHeader(names, types, counts, points, height > 1, kind, data[at:])
         header.dtype()
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise DataError(f"{path}: damaged .pcd header ({error})") from None
@@ -114,7 +119,7 @@ def _distinct(names: list[str]) -> list[str]:
     return [n if n == "_" or n not in names[:i] else f"{n}_{i}" for i, n in enumerate(names)]
 
 
-def _ascii(path: Path, header: _Header) -> dict[str, npt.NDArray[Any]]:
+def _ascii(path: Path, header: PcdHeader) -> dict[str, npt.NDArray[Any]]:
     lines = [line for line in header.body.splitlines() if line.strip()]
     width = sum(header.counts)
     if len(lines) < header.points:
@@ -141,7 +146,7 @@ def _ascii(path: Path, header: _Header) -> dict[str, npt.NDArray[Any]]:
     return columns
 
 
-def _binary(path: Path, header: _Header) -> dict[str, npt.NDArray[Any]]:
+def _binary(path: Path, header: PcdHeader) -> dict[str, npt.NDArray[Any]]:
     dtype = header.dtype()
     expected = dtype.itemsize * header.points
     if len(header.body) < expected:
@@ -153,7 +158,7 @@ def _binary(path: Path, header: _Header) -> dict[str, npt.NDArray[Any]]:
     return {n: rows[n] for n, c in zip(header.names, header.counts) if c == 1 and n != "_"}
 
 
-def _compressed(path: Path, header: _Header) -> dict[str, npt.NDArray[Any]]:
+def _compressed(path: Path, header: PcdHeader) -> dict[str, npt.NDArray[Any]]:
     dtype = header.dtype()
     expected = dtype.itemsize * header.points
     if expected == 0:

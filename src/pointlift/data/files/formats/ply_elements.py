@@ -15,7 +15,7 @@ from pointlift.data.errors import DataError
 from pointlift.data.files.formats.content import Floats, Ints
 from pointlift.data.files.formats.raw import parse_numbers
 
-__all__ = ["Element", "Property", "Rows", "read_elements"]
+__all__ = ["Element", "Property", "Rows", "ply_header", "read_elements", "typed_values"]
 
 KINDS = {
     "char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4", "float": "f4",
@@ -66,7 +66,7 @@ def read_elements(path: Path, data: bytes) -> dict[str, Rows]:
     Raises:
         DataError: not a .ply file, truncated or damaged.
     """
-    kind, elements, start = _header(path, data)
+    kind, elements, start = ply_header(path, data)
     if kind == "ascii":
         read = list(_text_rows(path, data[start:], elements))
     else:
@@ -74,8 +74,8 @@ def read_elements(path: Path, data: bytes) -> dict[str, Rows]:
     return {element.name.lower(): rows for element, rows in zip(elements, read)}
 
 
-def _header(path: Path, data: bytes) -> tuple[str, list[Element], int]:
-    """Format, elements and where their values begin."""
+def ply_header(path: Path, data: bytes) -> tuple[str, list[Element], int]:
+    """Format, elements and where their values begin. Raises DataError where it is damaged."""
     if not re.match(rb"\s*ply\s", data, re.IGNORECASE):
         raise DataError(f"{path}: not a .ply file, its first line should be 'ply'")
     end = END.search(data)
@@ -188,14 +188,14 @@ def _text_columns(path: Path, element: Element, table: Floats, lengths: dict[str
         if p.count:
             values = table[:, column + 1 : column + 1 + lengths[p.name]].reshape(-1)
             counts = np.full(len(table), lengths[p.name], dtype=np.int64)
-            rows.lists[p.name] = _typed(path, element, p, values), counts
+            rows.lists[p.name] = typed_values(path, element, p, values), counts
         else:
-            rows.columns[p.name] = _typed(path, element, p, table[:, column])
+            rows.columns[p.name] = typed_values(path, element, p, table[:, column])
     return rows
 
 
-def _typed(path: Path, element: Element, p: Property, values: Floats) -> npt.NDArray[Any]:
-    """Values as the type that the header gives them."""
+def typed_values(path: Path, element: Element, p: Property, values: Floats) -> npt.NDArray[Any]:
+    """Values as the type that the header gives them. Raises DataError for values that do not fit it."""
     kind = np.dtype(p.kind)
     if kind.kind != "f" and len(values):
         limits = np.iinfo(kind)
@@ -230,9 +230,9 @@ def _walked(path: Path, element: Element, values: Floats, at: int) -> tuple[Rows
         starts = np.array(columns[p.name], dtype=np.int64)
         if p.count:
             lengths = np.array(counts[p.name], dtype=np.int64)
-            rows.lists[p.name] = _typed(path, element, p, values[_spread(starts, lengths)]), lengths
+            rows.lists[p.name] = typed_values(path, element, p, values[_spread(starts, lengths)]), lengths
         else:
-            rows.columns[p.name] = _typed(path, element, p, values[starts])
+            rows.columns[p.name] = typed_values(path, element, p, values[starts])
     return rows, at
 
 

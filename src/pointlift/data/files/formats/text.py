@@ -15,7 +15,15 @@ from pointlift.data.files.formats.columns import from_named, named_coordinates
 from pointlift.data.files.formats.content import FileContent, Floats, from_columns, scale_colors
 from pointlift.data.files.formats.raw import is_number, tell, text_bytes
 
-__all__ = ["read_pts", "read_text"]
+__all__ = [
+    "column_names",
+    "fields_of",
+    "number_table",
+    "read_pts",
+    "read_text",
+    "separated_lines",
+    "text_lines",
+]
 
 COMMENT = re.compile(rb"(?:#|//)([^\n\r]*)")
 NAME = re.compile(r"[^\W\d][\w .:/()\[\]%^*-]*")
@@ -45,20 +53,20 @@ def read_text(path: Path, max_rows: int | None = None) -> FileContent:
         DataError: empty or garbage file, a line with fewer or more values than the first (truncated), names
             without x y z, commas that may be either decimal commas or separators.
     """
-    lines, comments = _lines(text_bytes(path))
+    lines, comments = text_lines(text_bytes(path))
     names: list[str] = []
     if len(lines) > 1 and lines[0].strip().isdigit():  # the count may stand above the names
-        names = _names(lines[1])
+        names = column_names(lines[1])
         lines = lines[:1] + lines[2:] if names else lines
-    elif lines and (names := _names(lines[0])):
+    elif lines and (names := column_names(lines[0])):
         lines = lines[1:]
     lines = _counted(path, lines)
     if not lines:
         raise DataError(f"{path}: has no points")
     if max_rows is not None:
         lines = lines[:max_rows]
-    lines, separator = _separated(path, lines)
-    first = _fields(lines[0], separator)
+    lines, separator = separated_lines(path, lines)
+    first = fields_of(lines[0], separator)
     if names and len(names) != len(first):
         if named_coordinates(names):
             raise DataError(
@@ -74,7 +82,7 @@ def read_text(path: Path, max_rows: int | None = None) -> FileContent:
         raise DataError(f"{path}: its first line has {len(first)} values, x y z on every line is expected")
     words = [i for i, field in enumerate(first) if names and not is_number(field) and field.strip()]
     numbers = [i for i in range(len(first)) if i not in words]
-    table = _table(path, lines, separator, len(first), numbers)
+    table = number_table(path, lines, separator, len(first), numbers)
     if not names:
         return from_columns(path, table)
     columns: dict[str, np.ndarray] = {}
@@ -104,7 +112,7 @@ def read_pts(path: Path) -> FileContent:
     return replace(content, colors=scale_colors(rest[:, 1:]), features=rest[:, :1])
 
 
-def _lines(text: bytes) -> tuple[list[bytes], list[list[str]]]:
+def text_lines(text: bytes) -> tuple[list[bytes], list[list[str]]]:
     """Lines with something in them, and the fields of the comments above them."""
     if b'"' in text:
         text = QUOTED.sub(_unquoted, text)
@@ -114,7 +122,7 @@ def _lines(text: bytes) -> tuple[list[bytes], list[list[str]]]:
             words = COMMENT.match(line.lstrip())
             if line.strip() and words is None:
                 break
-            comments += [_names(words.group(1))] if words else []
+            comments += [column_names(words.group(1))] if words else []
         text = COMMENT.sub(b"", text)
     lines = [line for line in text.splitlines() if line.strip()]
     if lines and re.fullmatch(rb"sep=.", lines[0].strip(), re.IGNORECASE):  # for spreadsheets
@@ -127,14 +135,15 @@ def _unquoted(match: re.Match[bytes]) -> bytes:
     return inside.replace(b",", b"." if DECIMAL_COMMA.fullmatch(inside.strip()) else b" ").replace(b";", b" ")
 
 
-def _fields(line: bytes, separator: bytes | None) -> list[bytes]:
+def fields_of(line: bytes, separator: bytes | None) -> list[bytes]:
+    """The values in a line; a separator of None is white space."""
     return line.split(separator)
 
 
-def _names(line: bytes) -> list[str]:
+def column_names(line: bytes) -> list[str]:
     """The names in a line of nothing but names, else none."""
     separator = next((s for s in (b";", b",", b"\t") if s in line), None)
-    names = [word.strip().decode("utf-8", "replace").strip("'\"") for word in _fields(line, separator)]
+    names = [word.strip().decode("utf-8", "replace").strip("'\"") for word in fields_of(line, separator)]
     wordy = all(not name or NAME.fullmatch(name) for name in names) and any(names)
     return names if wordy and not any(is_number(name.encode()) for name in names) else []
 
@@ -153,8 +162,12 @@ def _counted(path: Path, lines: list[bytes]) -> list[bytes]:
     return kept or lines
 
 
-def _separated(path: Path, lines: list[bytes]) -> tuple[list[bytes], bytes | None]:
-    """Lines with decimal points, and what separates their values (None: white space)."""
+def separated_lines(path: Path, lines: list[bytes]) -> tuple[list[bytes], bytes | None]:
+    """Lines with decimal points, and what separates their values (None: white space).
+
+    Raises:
+        DataError: commas that may be either decimal commas or separators.
+    """
     text = b"\n".join(lines)
     if b";" in lines[0]:
         separator: bytes | None = b";"
@@ -194,13 +207,18 @@ def _fixed_decimals(lines: list[bytes]) -> bool:
     return len(digits) == 1 and digits.pop() >= 3 and all(w.isdigit() for row in rows for w in row[1::2])
 
 
-def _table(
+def number_table(
     path: Path,
     lines: list[bytes],
     separator: bytes | None,
     width: int,
     numbers: list[int],
 ) -> Floats:
+    """``(lines, numbers)`` values of lines of `width` of them, of those that stand at these places.
+
+    Raises:
+        DataError: a line with fewer or more values, or one that is no number.
+    """
     # what is wrong with a table that numpy cannot read is found line by line
     with contextlib.suppress(ValueError, IndexError, MemoryError):
         table = np.loadtxt(
@@ -214,7 +232,7 @@ def _table(
         if len(table) == len(lines) and table.shape[1] == len(numbers):
             return table
     for row, line in enumerate(lines):
-        fields = _fields(line, separator)
+        fields = fields_of(line, separator)
         if len(fields) != width:
             raise DataError(
                 f"{path}: point {row} has {len(fields)} values but the first has {width}; "

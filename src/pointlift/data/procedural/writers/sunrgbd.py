@@ -13,15 +13,14 @@ from scipy.io import savemat
 from pointlift.data.procedural.rooms import KINDS, DepthCamera, Frame, make_frames, make_room
 from pointlift.data.procedural.scenes import SceneMesh, scene_key
 from pointlift.data.procedural.writers.sens import jpeg
+from pointlift.data.sources.sunrgbd_frames import DEPTH_AXES
 from pointlift.system.atomic import atomic_folder
 
-__all__ = ["SUN_NAMES", "SunBox", "sun_boxes", "sun_points", "write_sunrgbd"]
+__all__ = ["SUN_NAMES", "SunBox", "sun_boxes", "sun_points", "upright_axes", "write_sunrgbd"]
 
 Floats = npt.NDArray[np.float64]
 SUN_NAMES: dict[str, str] = {"couch": "sofa", "whiteboard": "whiteboard", "trash can": "garbage_bin"}
 """What SUN RGB-D calls kinds that are not called the same."""
-DEPTH_AXES = np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])
-"""Camera (x right, y down, z forward) to depth axes (x right, y forward, z up)."""
 SEEN = 80  # pixels of an object, below which it has no label
 
 
@@ -35,7 +34,7 @@ class SunBox(NamedTuple):
     rectangle: tuple[float, float, float, float]
 
 
-def _upright(frame: Frame) -> tuple[Floats, Floats]:
+def upright_axes(frame: Frame) -> tuple[Floats, Floats]:
     """(3, 3) from the room's axes to upright ones, whose y is the heading of the camera and z up, and (3, 3)
     ``Rtilt`` from the camera's depth axes to the upright ones.
     """
@@ -50,13 +49,13 @@ def sun_points(frame: Frame) -> Floats:
     z = frame.depth[rows, columns] / 1000.0
     k = frame.intrinsics
     own = np.stack([(columns - k[0, 2]) / k[0, 0] * z, (rows - k[1, 2]) / k[1, 1] * z, z], 1)
-    turn = _upright(frame)[0] @ frame.pose[:3, :3]
+    turn = upright_axes(frame)[0] @ frame.pose[:3, :3]
     return np.concatenate([own @ turn.T, frame.color[rows, columns] / 255.0], axis=1)
 
 
 def sun_boxes(room: SceneMesh, frame: Frame) -> list[SunBox]:
     """The objects with boxes that a frame sees."""
-    turn, _ = _upright(frame)
+    turn, _ = upright_axes(frame)
     angle = np.arctan2(turn[1, 0], turn[0, 0])
     found = []
     for box, kind, instance in zip(room.boxes, room.box_kinds, room.box_instances):
@@ -124,7 +123,7 @@ def _write_picture(
     (place / "image" / f"{name}.jpg").write_bytes(jpeg(frame.color))
     calib = [
         " ".join(f"{v:.9f}" for v in matrix.T.reshape(-1))
-        for matrix in (_upright(frame)[1], frame.intrinsics)
+        for matrix in (upright_axes(frame)[1], frame.intrinsics)
     ]
     (place / "calib" / f"{name}.txt").write_text("".join(f"{row}\n" for row in calib), encoding="ascii")
     lines = []
