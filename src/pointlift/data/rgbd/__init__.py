@@ -16,6 +16,7 @@ FRAME_SOURCES: dict[str, str] = {
     "redwood": "pointlift.data.rgbd.redwood:REDWOOD",
     "nyuv2": "pointlift.data.rgbd.nyuv2:NYUV2",
     "nyuv2_raw": "pointlift.data.rgbd.nyuv2_raw:NYUV2_RAW",
+    "sunrgbd": "pointlift.data.rgbd.sun_frames:SUNRGBD",
     "kitti": "pointlift.data.rgbd.kitti:KITTI",
     "nuscenes": "pointlift.data.rgbd.nuscenes:NUSCENES",
     "rgbd": "pointlift.data.rgbd.own_folder:OWN_FOLDER",

@@ -75,8 +75,10 @@ def _rows(file: Path, found: dict[str, str], names: tuple[str, ...], columns: in
         values = np.array([float(word) for word in found[name].split()])
     except ValueError:
         values = np.empty(0)
-    if len(values) != 3 * columns or not np.isfinite(values).all() or not np.linalg.det(
-        values.reshape(3, columns)[:, :3]
+    if (
+        len(values) != 3 * columns
+        or not np.isfinite(values).all()
+        or not np.linalg.det(values.reshape(3, columns)[:, :3])
     ):
         raise DataError(f"{file}: {name} is not 3 rows of {columns} numbers that a camera can have")
     return values.reshape(3, columns)

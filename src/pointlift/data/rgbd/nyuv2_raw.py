@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -86,8 +86,11 @@ def undistorted(
     """
     places = _distorted_places(camera, tuple(lens))
     layers = picture[..., None] if picture.ndim == 2 else picture
-    order = 0 if nearest else 1
-    moved = [map_coordinates(layers[..., i], places, order=order, cval=0) for i in range(layers.shape[-1])]
+    order: Literal[0, 1] = 0 if nearest else 1
+    moved = [
+        np.asarray(map_coordinates(np.asarray(layers[..., i]), places, order=order, cval=0))
+        for i in range(layers.shape[-1])
+    ]
     return np.stack(moved, axis=-1).reshape(picture.shape)
 
 
