@@ -20,6 +20,7 @@ from pointlift.data.rgbd.frame import sample_of
 from pointlift.data.rgbd.frame_set import FrameSet
 from pointlift.data.rgbd.open import open_frames
 from pointlift.data.rgbd.pictures import changed_picture, draw_change
+from pointlift.data.rgbd.superpixels import superpixels
 from pointlift.data.sample import Sample
 from pointlift.data.scene_features import FrameShift, SceneFeatures
 from pointlift.data.scene_transforms import Tumble
@@ -39,11 +40,15 @@ class PairedCloud:
         picture: (3, H, W) uint8.
         places: (N, 2) float32 where the picture shows each point, (u, v) by `views.rgbd`; NaN where it does
             not.
+        index: the frame's number in its split.
+        superpixels: (H, W) int64 segment of every pixel; None where none were asked for.
     """
 
     sample: Sample
     picture: npt.NDArray[np.uint8]
     places: npt.NDArray[np.float32]
+    index: int = -1
+    superpixels: npt.NDArray[np.int64] | None = None
 
 
 class FramePairs(KeyedData):
@@ -89,7 +94,9 @@ class FramePairs(KeyedData):
         moved = change.moved(places, *picture.shape[:2])
         cloud = self._transform(_thinned(replace(sample, extras={}), self.config.max_points, rng), rng)
         assert cloud.instance is not None
-        return PairedCloud(cloud, changed_picture(picture, change), moved[cloud.instance].astype(np.float32))
+        seen = changed_picture(picture, change)
+        segments = superpixels(seen, self.config.superpixels) if self.config.superpixels else None
+        return PairedCloud(cloud, seen, moved[cloud.instance].astype(np.float32), index, segments)
 
     def collate(self, items: Sequence[PairedCloud]) -> PointBatch:
         return join_pairs(items)
@@ -111,12 +118,18 @@ def _thinned(sample: Sample, most: int | None, rng: np.random.Generator) -> Samp
 
 
 def join_pairs(items: Sequence[PairedCloud]) -> PointBatch:
-    """Clouds as one batch, with extras["pictures"] (B, 3, H, W) uint8 and extras["places"] (N, 2) float32."""
+    """Clouds as one batch, with extras["pictures"] (B, 3, H, W) uint8, extras["places"] (N, 2) float32,
+    extras["frames"] (B,) int64 and, where there are some, extras["superpixels"] (B, H, W) int64.
+    """
     clouds = [item.sample for item in items]
     extras: dict[str, Any] = {
         "pictures": torch.from_numpy(np.stack([item.picture for item in items])),
         "places": torch.from_numpy(np.concatenate([item.places for item in items])),
     }
+    extras["frames"] = torch.tensor([item.index for item in items], dtype=torch.int64)
+    segments = [item.superpixels for item in items if item.superpixels is not None]
+    if len(segments) == len(items):
+        extras["superpixels"] = torch.from_numpy(np.stack(segments))
     features = [torch.from_numpy(np.ascontiguousarray(c.features)) for c in clouds]
     return PointBatch.from_list([c.xyz for c in clouds], features, extras=extras)
 
