@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from pointlift.data.scene_features import FEATURES
 
-__all__ = ["FrameDataConfig"]
+__all__ = ["SEEN", "FrameDataConfig", "SeenPoints"]
 
 # What frames have of a point; normals and intensities they have not.
 SEEN = tuple(name for name in FEATURES if name not in ("normals", "intensity"))
+
+
+class SeenPoints(Protocol):
+    """What a network has to know of a recipe's `data`: the features of a point, and the voxels."""
+
+    @property
+    def features(self) -> list[str]: ...
+
+    @property
+    def voxel_size(self) -> float: ...
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pointlift.data.rgbd.config import FrameDataConfig
+from pointlift.data.rgbd.config import FrameDataConfig, SeenPoints
 from pointlift.data.rgbd.frame_pairs import FrameData, FrameSplits, load_frames
 from pointlift.data.scene_features import FEATURES
 from pointlift.methods.base import Best, Experiment, Place, Training, optimizer_steps
@@ -84,6 +84,16 @@ class PPKT(Experiment):
     trainer: TrainerConfig = TrainerConfig()
     seed: int = 0
 
+    def check(self, place: Place) -> None:
+        """Raises ValueError for superpixels that are asked for in one place and not in the other."""
+        wanted, made = self.transfer.loss == "superpixel", self.data.superpixels > 0
+        if wanted != made:
+            raise ValueError(
+                f"transfer.loss is {self.transfer.loss} and data.superpixels is {self.data.superpixels}: "
+                'contrast over superpixels needs both, loss "superpixel" and about 150 of them; other losses '
+                "leave data.superpixels 0."
+            )
+
     def build(self, place: Place) -> Training:
         """Raises DataError for what is wrong with the frames, ValueError for networks that do not fit."""
         splits = load_frames(self.data)
@@ -120,7 +130,7 @@ class PPKT(Experiment):
         )
 
 
-def student_of(model: ModelConfig, data: FrameDataConfig, dim: int, seed: int) -> CloudNetwork:
+def student_of(model: ModelConfig, data: SeenPoints, dim: int, seed: int) -> CloudNetwork:
     """f3D of a recipe, for what `data.features` shows of a point.
 
     Raises ValueError for another number in model.in_channels, and for a network that labels clouds.
@@ -142,7 +152,7 @@ def student_of(model: ModelConfig, data: FrameDataConfig, dim: int, seed: int) -
     return net
 
 
-def pretrained_metadata(model: ModelConfig, net: CloudNetwork, data: FrameDataConfig) -> dict[str, Any]:
+def pretrained_metadata(model: ModelConfig, net: CloudNetwork, data: SeenPoints) -> dict[str, Any]:
     """How to build the network again, and what it saw of a point."""
     return {
         "task": "pretrained",
