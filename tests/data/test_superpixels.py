@@ -55,7 +55,9 @@ def test_lab_of_known_colours() -> None:
     colors = np.array([[255, 255, 255], [0, 0, 0], [255, 0, 0], [119, 119, 119]], np.uint8)
     lab = to_lab(colors.T[:, None, :])[0]
     assert np.allclose(lab[:2], [[100, 0, 0], [0, 0, 0]], atol=0.02)
-    assert np.allclose(lab[2], [53.24, 80.09, 67.20], atol=0.05) and lab[3, 0] == pytest.approx(50.03, abs=0.05)
+    assert np.allclose(lab[2], [53.24, 80.09, 67.20], atol=0.05) and lab[3, 0] == pytest.approx(
+        50.03, abs=0.05
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Pairs of views: overlap of clouds that are known, matches against a loop, and what turns and jitter leave alone."""
+"""Pairs of views: overlap of clouds that are known, matches against a loop, and what is turned apart."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ def test_voxel_means() -> None:
 
 
 def test_frames_of_one_recording_that_overlap_are_pairs() -> None:
-    # a wall of 17/16 m: 0.25 m leave 76 %, 0.75 m 29 %
-    frames = walls(wall(0), wall(0.25), wall(0.75), wall(0, scene="b"), wall(9, scene="b"))
+    # 17 columns of points, one every 1/16 m: of a shift by c columns 17 - c meet, and one more is in reach
+    frames = walls(wall(0), wall(0.25), wall(0.875), wall(0, scene="b"), wall(9, scene="b"))
     pairs = overlapping_pairs(frames, CONFIG)
     assert [(p.first, p.second) for p in pairs] == [(0, 1), (1, 2)]
-    assert pairs[0].overlap == pytest.approx(0.76, abs=0.1)
+    assert [p.overlap for p in pairs] == pytest.approx([14 / 17, 8 / 17])
     assert len(overlapping_pairs(frames, replace(CONFIG, overlap=0.2))) == 3
     one = overlapping_pairs(frames, replace(CONFIG, most_pairs=1), seed=3)
     assert len(one) == 1 and one == overlapping_pairs(frames, replace(CONFIG, most_pairs=1), seed=3)
@@ -142,7 +142,13 @@ def test_joined_views_number_the_rows_of_the_batch() -> None:
 
 def test_defaults_are_pointcontrasts() -> None:
     c = ViewPairConfig()  # facts 2.4
-    assert (c.overlap, c.overlap_voxel, c.overlap_reach, c.match_reach, c.voxel_size) == (0.3, 0.05, 1.5, 1.5, 0.025)
+    assert (c.overlap, c.overlap_voxel, c.overlap_reach, c.match_reach, c.voxel_size) == (
+        0.3,
+        0.05,
+        1.5,
+        1.5,
+        0.025,
+    )
     assert (c.features, c.jitter, c.jitter_p, c.rotate, c.scale, c.batch_size) == (
         ["ones"], 0.01, 0.95, True, [1.0, 1.0], 32,
     )  # fmt: skip

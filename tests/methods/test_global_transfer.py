@@ -1,5 +1,5 @@
-"""PPKT's global baselines: each loss against sums written out here, CRD against a literal loop, and what of the
-network learns.
+"""PPKT's global baselines: each loss against sums written out here, CRD against a literal loop, and
+what of the network learns.
 """
 
 from __future__ import annotations
@@ -165,22 +165,23 @@ def test_gupta_is_the_squared_distance_of_features() -> None:
 
 def test_crd_is_the_literal_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(3)
-    crd = RepresentationContrast(4, 5, frames=9, dim=3, negatives=6, temperature=0.5).double()
-    points, pixels = torch.randn(2, 4).double(), torch.randn(2, 5).double()
+    crd = RepresentationContrast(4, 5, frames=9, dim=3, negatives=6, temperature=0.5)
+    points, pixels = torch.randn(2, 4), torch.randn(2, 5)
     frames = torch.tensor([7, 2])
     memories = [crd.pixels_memory.clone(), crd.points_memory.clone()]
     drawn = other_frames(frames, 6, 9, torch.Generator().manual_seed(5))
-    monkeypatch.setattr(
-        "pointlift.methods.global_transfer.contrast.other_frames", lambda *a, **k: drawn
-    )
+    monkeypatch.setattr("pointlift.methods.global_transfer.contrast.other_frames", lambda *a, **k: drawn)
     sides = []
     for layer, given in ((crd.embed_points, points), (crd.embed_pixels, pixels)):
         z = given @ layer.weight.t() + layer.bias
-        sides.append((z / z.norm(dim=1, keepdim=True)).float())
+        sides.append(z / z.norm(dim=1, keepdim=True))
     expected = 0.0
     for anchor, memory in zip(sides, memories):
         score = [
-            [math.exp(float(anchor[b] @ memory[i].float()) / 0.5) for i in [int(frames[b]), *drawn[b].tolist()]]
+            [
+                math.exp(float(anchor[b] @ memory[i]) / 0.5)
+                for i in [int(frames[b]), *drawn[b].tolist()]
+            ]
             for b in range(2)
         ]
         z = sum(map(sum, score)) / 14 * 9  # the mean of the first step, times M
@@ -190,11 +191,9 @@ def test_crd_is_the_literal_loop(monkeypatch: pytest.MonkeyPatch) -> None:
             expected -= sum(math.log((6 / 9) / (value + 6 / 9)) for value in h[1:]) / 2
     loss = crd(points, pixels, frames)
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-4)
-    for memory, old, new in zip(
-        (crd.points_memory, crd.pixels_memory), reversed(memories), sides
-    ):
+    for memory, old, new in zip((crd.points_memory, crd.pixels_memory), reversed(memories), sides):
         for b, row in enumerate(frames.tolist()):
-            mixed = 0.5 * old[row] + 0.5 * new[b].double()
+            mixed = 0.5 * old[row] + 0.5 * new[b]
             assert torch.allclose(memory[row], mixed / mixed.norm(), atol=1e-6)
         rest = [i for i in range(9) if i not in (7, 2)]
         assert torch.equal(memory[rest], old[rest])

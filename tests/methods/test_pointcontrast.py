@@ -1,4 +1,4 @@
-"""PointContrast's losses against loops, with positives planted among the candidates; learned on made views."""
+"""PointContrast's losses against loops, with positives planted among the candidates."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def literal(first, second, positives, candidates, matches, margin=0.1, away=1.4)
 def test_hardest_contrastive_is_the_literal_loop() -> None:
     first, second = units(30, 4, 0), units(25, 4, 1)
     g = torch.Generator().manual_seed(2)
-    matches = torch.unique(torch.stack([torch.randint(30, (60,), generator=g), torch.randint(25, (60,), generator=g)], 1), dim=0)
+    matches = torch.unique(
+        torch.stack([torch.randint(30, (60,), generator=g), torch.randint(25, (60,), generator=g)], 1), dim=0
+    )
     positives = matches[::3]
     candidates = (torch.randperm(30, generator=g)[:12], torch.randperm(25, generator=g)[:11])
     found = hardest_contrastive(first, second, positives, candidates, matches)
@@ -65,7 +67,9 @@ def test_matches_among_the_candidates_are_no_negatives() -> None:
     twice = torch.cat([z, z])
     pulled, pushed = hardest_contrastive(z, twice, matches, (rows, rows + 6), matches)
     expected = (literal(z, twice, matches, (rows, rows + 6), matches))[1]
-    assert float(pushed) == pytest.approx(expected, rel=1e-3) and expected == pytest.approx(1.96 / 2, abs=0.01)
+    assert float(pushed) == pytest.approx(expected, rel=1e-3) and expected == pytest.approx(
+        1.96 / 2, abs=0.01
+    )
 
 
 def test_margins() -> None:
@@ -85,7 +89,9 @@ def test_one_match_of_every_anchor() -> None:
     assert sorted(found[:, 0].tolist()) == [0, 2, 5]
     assert all(row in matches.tolist() for row in found.tolist())
     assert len(one_match_each(matches, 2)) == 2
-    partners = {one_match_each(matches, 9, torch.Generator().manual_seed(s))[:, 1].sum().item() for s in range(30)}
+    partners = {
+        one_match_each(matches, 9, torch.Generator().manual_seed(s))[:, 1].sum().item() for s in range(30)
+    }
     assert len(partners) > 2  # any of an anchor's matches
 
 
@@ -122,7 +128,7 @@ def test_both_losses_are_learned_and_judged(loss: str) -> None:
         terms["loss"].backward()
         optimizer.step()
         found.append(float(terms["loss"].detach()))
-    assert found[-1] < 0.85 * found[0]
+    assert found[-1] < found[0] - 0.2
     module.eval().begin_evaluation()
     with torch.no_grad():
         module.evaluate(batch)
@@ -151,7 +157,14 @@ def test_too_few_matches_are_refused_and_not_judged() -> None:
 
 def test_defaults_are_the_released_scripts() -> None:
     c, o = ContrastConfig(), PointContrast().optim  # facts 2.4
-    assert (c.loss, c.dim, c.temperature, c.pairs, c.positives, c.candidates) == ("hardest", 32, 0.4, 4096, 1024, 256)
+    assert (c.loss, c.dim, c.temperature, c.pairs, c.positives, c.candidates) == (
+        "hardest",
+        32,
+        0.4,
+        4096,
+        1024,
+        256,
+    )
     assert (c.positive_margin, c.negative_margin) == (0.1, 1.4)
     assert (o.optimizer, o.lr, o.momentum, o.weight_decay, o.dampening) == ("sgd", 0.1, 0.8, 1e-4, 0.0)
     assert (o.schedule, o.decay_factor, o.decay_steps) == ("exponential", 0.99, 250)
@@ -159,7 +172,14 @@ def test_defaults_are_the_released_scripts() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"loss": "l2"}, {"temperature": 0.0}, {"pairs": 1}, {"candidates": 0}, {"negative_margin": 0.0}, {"drop_path": 1.0}],
+    [
+        {"loss": "l2"},
+        {"temperature": 0.0},
+        {"pairs": 1},
+        {"candidates": 0},
+        {"negative_margin": 0.0},
+        {"drop_path": 1.0},
+    ],
 )
 def test_what_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="contrast: "):

@@ -19,9 +19,10 @@ class DenseClasses(nn.Module):
     """A frozen image network whose answers are maps of class logits.
 
     Args:
-        network: with "output" a segmentation network: pictures to maps (B, K, h, w), or to a dictionary whose
-            "out" that is, as torchvision's. With "every-place" a timm classifier: its head is applied to every
-            place of its last map, as to a picture of one pixel (class activation maps, Zhou et al. 2016).
+        network: with "output" a segmentation network: pictures to maps (B, K, h, w), or to a dictionary
+            whose "out" that is, as torchvision's. With "every-place" a timm classifier: its head is applied
+            to every place of its last map, as to a picture of one pixel (class activation maps, Zhou et al.
+            2016).
         mean, std: of the channels, pixels in 0-1.
         image_size: (height, width) of the pictures, with which it is looked at once.
         reading: which of the two.
@@ -87,7 +88,8 @@ class DenseClasses(nn.Module):
             got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise ValueError(
                 f"teacher: {type(self.network).__name__} gives {got} for pictures, a map of class logits "
-                "(B, K, h, w) is expected: take a segmentation network, or set teacher.reading to every-place."
+                "(B, K, h, w) is expected: take a segmentation network, or set teacher.reading to "
+                "every-place."
             )
         return found
 

@@ -1,4 +1,4 @@
-"""How much of one frame another one sees, and which frames of a recording are pairs (PointContrast, facts 2.4)."""
+"""How much of one frame another one sees, and which frames are pairs (PointContrast, facts 2.4)."""
 
 from __future__ import annotations
 
@@ -61,9 +61,7 @@ def overlap(first: Points, second: Points, reach: float) -> float:
     if not len(first) or not len(second):
         return 0.0
     trees = cKDTree(first), cKDTree(second)
-    shares = [
-        np.mean(tree.query(points)[0] <= reach) for tree, points in zip(trees, (second, first))
-    ]
+    shares = [np.mean(tree.query(points)[0] <= reach) for tree, points in zip(trees, (second, first))]
     return float(max(shares))
 
 
@@ -87,8 +85,8 @@ def overlapping_pairs(frames: FrameSet, config: ViewPairConfig, seed: int = 0) -
         pairs += _pairs_of(frames, members, config)
     if not pairs:
         raise DataError(
-            f"{frames.name}: no two of {len(frames)} frames overlap by {config.overlap:.0%}; take more frames "
-            "of each recording (data.every), or a smaller data.overlap"
+            f"{frames.name}: no two of {len(frames)} frames overlap by {config.overlap:.0%}; take more "
+            "frames of each recording (data.every), or a smaller data.overlap"
         )
     if config.most_pairs is None or len(pairs) <= config.most_pairs:
         return pairs

@@ -166,11 +166,12 @@ def _connected(segment, smallest):  # type: ignore[no-untyped-def]  # pragma: no
                 first += 1
                 for di, dj in ((-1, 0), (1, 0), (0, -1), (0, 1)):
                     a, b = i + di, j + dj
-                    if 0 <= a < height and 0 <= b < width and out[a, b] < 0:
-                        if segment[a, b] == segment[row, column]:
-                            out[a, b] = count
-                            queue[last, 0], queue[last, 1] = a, b
-                            last += 1
+                    if not (0 <= a < height and 0 <= b < width):
+                        continue
+                    if out[a, b] < 0 and segment[a, b] == segment[row, column]:
+                        out[a, b] = count
+                        queue[last, 0], queue[last, 1] = a, b
+                        last += 1
             if last < smallest and beside >= 0:
                 for q in range(last):
                     out[queue[q, 0], queue[q, 1]] = beside

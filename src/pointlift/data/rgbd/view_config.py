@@ -59,8 +59,10 @@ class ViewPairConfig:
     num_workers: int = 0
 
     def __post_init__(self) -> None:
-        if not self.features or any(f not in SEEN for f in self.features) or len(set(self.features)) != len(
-            self.features
+        if (
+            not self.features
+            or any(f not in SEEN for f in self.features)
+            or len(set(self.features)) != len(self.features)
         ):
             raise ValueError(
                 f"data: features is {self.features}, expected some of {', '.join(SEEN)}, each once."

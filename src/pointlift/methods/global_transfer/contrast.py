@@ -128,9 +128,7 @@ class RepresentationContrast(nn.Module):
 
     def _loss(self, scores: list[tuple[Tensor, Tensor]]) -> Tensor:
         constants = torch.where(self.constants > 0, self.constants, float(self.frames))
-        terms = [
-            contrast_terms(near / z, far / z, self.frames) for (near, far), z in zip(scores, constants)
-        ]
+        terms = [contrast_terms(near / z, far / z, self.frames) for (near, far), z in zip(scores, constants)]
         return torch.stack(terms).sum()
 
     @torch.no_grad()

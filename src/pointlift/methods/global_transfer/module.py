@@ -1,7 +1,7 @@
 """PPKT's global baselines (section 4.1): a whole cloud learns from its whole picture.
 
 for frames (x, d):
-    f3D = pooled deepest map of the 3D network's encoder              pointlift.methods.global_transfer.encoder
+    f3D = pooled deepest map of the 3D network's encoder       pointlift.methods.global_transfer.encoder
     f2D, logits2D = features and class logits of the frozen 2D network
     kd      T^2 D_KL(softmax(logits2D / T) || softmax(classifier(f3D) / T))     Hinton et al. 2015
     gupta   |linear(f3D) - f2D|^2 / D                                           Gupta et al., CVPR 2016

@@ -1,4 +1,4 @@
-"""PointContrast (Xie et al., ECCV 2020, section 3): two views of a scene, turned apart, and the points they share.
+"""PointContrast (Xie et al., ECCV 2020, section 3): the points that two views of a scene share.
 
 for pairs of views (x0, x1) with matches M:                    pointlift.data.rgbd.view_pairs
     z0, z1 = normalize(g(f(x0))), normalize(g(f(x1)))          one network f, one linear layer g to 32
@@ -38,8 +38,8 @@ class PointToPoint(Method):
 
     Batches are those of `pointlift.data.rgbd.view_pairs`. Logged once per epoch: train_loss, val_loss,
     val_retrieval (the share of held-out anchors whose match is the nearest of val_pairs), val_chance,
-    val_pairs, lr. Raises ValueError for batches with fewer than two matches, and DivergenceError when the loss
-    becomes NaN or infinite.
+    val_pairs, lr. Raises ValueError for batches with fewer than two matches, and DivergenceError when the
+    loss becomes NaN or infinite.
     """
 
     columns: ClassVar[tuple[str, ...]] = (

@@ -1,4 +1,4 @@
-"""`method: pointcontrast` of a recipe: a 3D network learns from pairs of views of posed frames, without labels."""
+"""`method: pointcontrast` of a recipe: a 3D network learns from pairs of views, without labels."""
 
 from __future__ import annotations
 

@@ -43,9 +43,9 @@ class ContrastConfig:
             )
         if not self.temperature > 0 or min(self.dim, self.positives, self.candidates) < 1 or self.pairs < 2:
             raise ValueError(
-                f"contrast: got temperature={self.temperature}, dim={self.dim}, pairs={self.pairs}, positives="
-                f"{self.positives} and candidates={self.candidates}, expected a temperature above 0, 2 pairs "
-                "or more, and 1 or more of the others."
+                f"contrast: got temperature={self.temperature}, dim={self.dim}, pairs={self.pairs}, "
+                f"positives={self.positives} and candidates={self.candidates}, expected a temperature "
+                "above 0, 2 pairs or more, and 1 or more of the others."
             )
         if self.positive_margin < 0 or self.negative_margin <= 0 or not 0 <= self.drop_path < 1:
             raise ValueError(

@@ -27,8 +27,8 @@ from torchmetrics import MeanMetric
 
 from pointlift.core.point_batch import PointBatch
 from pointlift.methods.method import Method
-from pointlift.methods.ppkt.loss import pixel_distillation, ppnce, regression, retrieved
 from pointlift.methods.ppkt.features import row_features
+from pointlift.methods.ppkt.loss import pixel_distillation, ppnce, regression, retrieved
 from pointlift.methods.ppkt.pairs import Pairs, choose_pairs
 from pointlift.methods.ppkt.settings import TransferConfig
 from pointlift.methods.ppkt.superpixels import segments_seen

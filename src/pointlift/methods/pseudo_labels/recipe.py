@@ -104,7 +104,7 @@ class PseudoLabels(Experiment):
     def summary(self, result: Any) -> str:
         m = result.metrics
         return (
-            f"the image network's class for {100 * m['val_agreement']:.1f} % of held-out points (the commonest "
-            f"alone: {100 * m['val_commonest']:.1f} %), loss {m['val_loss']:.3f} after the last epoch; "
-            f"{result.seconds:.0f} s"
+            f"the image network's class for {100 * m['val_agreement']:.1f} % of held-out points (the "
+            f"commonest alone: {100 * m['val_commonest']:.1f} %), loss {m['val_loss']:.3f} after the last "
+            f"epoch; {result.seconds:.0f} s"
         )
