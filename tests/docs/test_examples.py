@@ -19,6 +19,7 @@ SAYS = {  # what a user is told in the end, and a file that is there then
     "pointcmt": ("student, which sees their points alone", "generator/model.safetensors"),
     "part_segmentation": ("a mug of 1024 points", "mug.ply"),
     "scene_segmentation": ("a room of ", "room.ply"),
+    "ppkt": ("on an unseen room", "pretrained/report.html"),
     "image_pretraining": ("on unseen clouds", "images/model.safetensors"),
     "image_collapse": ("on 24 pictures (val)", "result.json"),
     "predict": ("are most alike", "predictions.json"),

@@ -65,7 +65,9 @@ def test_too_few_pairs_are_refused(points: int, pixels: int) -> None:
 
 def test_gradients_reach_both_sides() -> None:
     points, pixels = units(6, 4, 0).requires_grad_(), units(6, 4, 1).requires_grad_()
-    assert torch.autograd.gradcheck(lambda a, b: ppnce(a.double(), b, 0.5), (points, pixels), atol=1e-3, eps=1e-3)
+    assert torch.autograd.gradcheck(
+        lambda a, b: ppnce(a.double(), b, 0.5), (points, pixels), atol=1e-3, eps=1e-3
+    )
 
 
 def test_regressions() -> None:
@@ -127,5 +129,7 @@ def test_choice_is_uniform_over_voxels() -> None:
     batch = cloud([[i, 0] for i in range(20)], [20])
     counts = torch.zeros(20)
     for seed in range(400):
-        counts[choose_pairs(batch, torch.arange(20), 5, True, torch.Generator().manual_seed(seed)).points] += 1
+        counts[
+            choose_pairs(batch, torch.arange(20), 5, True, torch.Generator().manual_seed(seed)).points
+        ] += 1
     assert counts.min() > 60 and counts.max() < 140  # 100 expected

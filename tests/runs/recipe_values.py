@@ -18,7 +18,7 @@ OPTIM: Values = {
     "optimizer": "sgd", "momentum": 0.9, "nesterov": False, "dampening": 0.0, "warmup_steps": 0,
     "weight_decay": 1e-4, "label_smoothing": 0.0, "smoothing": "all",
     "final_lr": 0.0, "decay_factor": 0.7, "decay_epochs": 21, "bn_momentum": None, "bn_decay": None,
-    "bn_floor": None,
+    "bn_floor": None, "decay_steps": 250,
 }  # fmt: skip
 CLOUD_MODEL: Values = {
     "network": "auto", "options": None, "image_options": None, "rule": "repeat", "axis": "z",

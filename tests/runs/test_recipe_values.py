@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from own_recipe_values import OWN_RECIPES
+from ppkt_recipe_values import PPKT_RECIPES
 from recipe_values import RECIPES, USUAL, Part
 from scene_recipe_values import SCENE_RECIPES
 
@@ -22,7 +23,7 @@ MACHINE = re.compile(
     r"|log_every_n_steps|enable_progress_bar|wandb|early_stop_metric|continue_from)"
     r"|.*\.(weights|weights_\w+|cloud_weights|cloud_weights_order|classifier|mean|std|checkpoint|\w+_checkpoint)"
 )
-PINNED: dict[str, list[Part]] = {**RECIPES, **OWN_RECIPES, **SCENE_RECIPES}
+PINNED: dict[str, list[Part]] = {**RECIPES, **OWN_RECIPES, **SCENE_RECIPES, **PPKT_RECIPES}
 
 
 def counts(key: str) -> bool:

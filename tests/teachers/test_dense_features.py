@@ -13,7 +13,9 @@ from pointlift.teachers.dense_features import DenseFeatures, sample_map
 HALF = ([0.5] * 3, [0.5] * 3)
 
 
-@pytest.mark.parametrize(("small", "large"), [((3, 4), (96, 128)), ((5, 7), (33, 50)), ((1, 6), (7, 6)), ((9, 9), (4, 5))])
+@pytest.mark.parametrize(
+    ("small", "large"), [((3, 4), (96, 128)), ((5, 7), (33, 50)), ((1, 6), (7, 6)), ((9, 9), (4, 5))]
+)
 def test_looking_up_is_upsampling(small: tuple[int, int], large: tuple[int, int]) -> None:
     g = torch.Generator().manual_seed(0)
     maps = torch.randn(2, 5, *small, generator=g, dtype=torch.float64)
@@ -42,7 +44,9 @@ def test_gradients_flow_into_the_map() -> None:
         ("swin_tiny_patch4_window7_224", (64, 96), 32, {"img_size": (64, 96)}),
     ],
 )
-def test_every_family_gives_a_map(name: str, size: tuple[int, int], stride: int, options: dict[str, object]) -> None:
+def test_every_family_gives_a_map(
+    name: str, size: tuple[int, int], stride: int, options: dict[str, object]
+) -> None:
     net = DenseFeatures(timm.create_model(name, pretrained=False, **options), *HALF, size)
     found = net(torch.rand(2, 3, *size))
     assert found.shape == (2, net.channels, size[0] // stride, size[1] // stride)

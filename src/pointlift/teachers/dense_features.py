@@ -28,7 +28,8 @@ class DenseFeatures(nn.Module):
         layer: dotted name of the module whose output is the map; None: the last.
 
     Attributes:
-        channels: of the map. stride: pixels of the picture per pixel of the map, (rows, columns).
+        channels: of the map. map_size: its (height, width). stride: pixels of the picture per pixel of the
+            map, (rows, columns). arguments: what is done to pictures, for the identity of kept features.
 
     Always in evaluation mode, and without gradients. Raises ValueError for a network without a map: one that
     gives a vector, or a map of one pixel only.
@@ -68,6 +69,11 @@ class DenseFeatures(nn.Module):
             )
         self.channels = int(found.shape[1])
         self.stride = (image_size[0] / height, image_size[1] / width)
+        self.map_size = (int(height), int(width))
+        self.arguments = {
+            "mean": [float(v) for v in mean], "std": [float(v) for v in std], "layer": layer,
+            "image_size": [int(v) for v in image_size],
+        }  # fmt: skip
 
     def train(self, mode: bool = True) -> DenseFeatures:
         """The network stays in evaluation mode: its statistics are part of what it knows."""
@@ -79,6 +85,15 @@ class DenseFeatures(nn.Module):
         x = pictures.float() / 255 if pictures.dtype == torch.uint8 else pictures
         x = (x - self.mean) / self.std
         return as_map(self._raw(x), self.network, x.shape[2:])
+
+    @property
+    def embed_dim(self) -> int:
+        """Numbers in a map."""
+        return self.channels * self.map_size[0] * self.map_size[1]
+
+    def embed(self, pictures: Tensor) -> Tensor:
+        """(B, C * h * w): maps as rows, which `teacher_features` keeps in a file."""
+        return self(pictures).flatten(1)
 
     def _raw(self, x: Tensor) -> Any:
         if self.layer is None:

@@ -12,18 +12,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pointlift.data.pictures.sources import ViewSource
 from pointlift.system.atomic import RunWriteError, atomic_write
+from pointlift.teachers.dense_features import DenseFeatures
 from pointlift.teachers.files import teacher_identity
 from pointlift.teachers.view_network import ViewNetwork
 
@@ -32,7 +32,18 @@ __all__ = ["features_key", "features_of", "teacher_features"]
 Features = npt.NDArray[np.float32]
 
 
-def features_key(net: ViewNetwork, source: ViewSource) -> str:
+class PictureSource(Protocol):
+    """Pictures of n objects by number, with a key that changes with any of them; `ViewSource` is one."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def names(self) -> Sequence[str]: ...
+    def __len__(self) -> int: ...
+    def images(self, indices: Sequence[int]) -> Tensor: ...
+
+
+def features_key(net: ViewNetwork | DenseFeatures, source: PictureSource) -> str:
     """32 hexadecimal digits that change with the network's weights, the renderer,
     its settings and any object of the data.
     """
@@ -40,8 +51,8 @@ def features_key(net: ViewNetwork, source: ViewSource) -> str:
 
 
 def teacher_features(
-    net: ViewNetwork,
-    source: ViewSource,
+    net: ViewNetwork | DenseFeatures,
+    source: PictureSource,
     folder: str | Path,
     batch_size: int = 32,
     device: torch.device | str = "cpu",
@@ -99,7 +110,9 @@ def features_of(features: Features, indices: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _computed(net: ViewNetwork, source: ViewSource, indices: range, device: torch.device | str) -> Features:
+def _computed(
+    net: ViewNetwork | DenseFeatures, source: PictureSource, indices: range, device: torch.device | str
+) -> Features:
     features = net.embed(source.images(list(indices)).to(device)).float().cpu()
     bad = ~torch.isfinite(features).all(1)
     if bool(bad.any()):

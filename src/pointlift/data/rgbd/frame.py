@@ -128,7 +128,7 @@ def frame_cloud(frame: Frame, nearest: float = 0.0, farthest: float | None = Non
         reasons = ", ".join(f"{count} {reason}" for reason, count in refused.items())
         raise DataError(f"{frame.name}: no depth gives a point ({reasons or 'no pixels'})")
     pixels = pixels[inside]
-    colors = frame.color[pixels[:, 0], pixels[:, 1]].astype(np.float32) / 255
+    colors = frame.color[pixels[:, 0], pixels[:, 1]].astype(np.float32) / np.float32(255)
     return FrameCloud(found.xyz[inside], places[inside], colors, found.pixels[inside], refused)
 
 
@@ -140,7 +140,7 @@ def _places(
     same_place = np.array_equal(frame.depth_to_color, np.eye(4))
     if same_place and np.allclose(color.matrix, depth.resized(color.height, color.width).matrix):
         # one camera: the pixel itself, without the rounding errors of a way out and back
-        return resized_place(pixels[:, ::-1], frame.depth.shape, frame.color.shape[:2])
+        return resized_place(pixels[:, ::-1].astype(np.float64), frame.depth.shape, frame.color.shape[:2])
     turn, shift = frame.depth_to_color[:3, :3], frame.depth_to_color[:3, 3]
     return color.project(xyz @ turn.T + shift)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 from collections.abc import Sequence
@@ -26,7 +27,15 @@ from pointlift.data.scene_features import FrameShift, SceneFeatures
 from pointlift.data.scene_transforms import Tumble
 from pointlift.data.transforms import Compose, Scale, Transform
 
-__all__ = ["FrameData", "FramePairs", "PairedCloud", "join_pairs", "load_frames"]
+__all__ = [
+    "FrameData",
+    "FramePairs",
+    "FramePictures",
+    "FrameSplits",
+    "PairedCloud",
+    "join_pairs",
+    "load_frames",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +51,7 @@ class PairedCloud:
             not.
         index: the frame's number in its split.
         superpixels: (H, W) int64 segment of every pixel; None where none were asked for.
+        map: (C, h, w) float32 features of the picture that were kept, or None.
     """
 
     sample: Sample
@@ -49,6 +59,7 @@ class PairedCloud:
     places: npt.NDArray[np.float32]
     index: int = -1
     superpixels: npt.NDArray[np.int64] | None = None
+    map: npt.NDArray[np.float32] | None = None
 
 
 class FramePairs(KeyedData):
@@ -59,10 +70,20 @@ class FramePairs(KeyedData):
         config: size of pictures, augmentation, features.
         seed: of whatever is drawn, with the epoch and the number of the frame.
         training: whether pictures and clouds are augmented.
+        maps: (n, C, h, w) features of all frames' pictures, memory-mapped; None: the batch's pictures are
+            looked at.
     """
 
-    def __init__(self, frames: FrameSet, config: FrameDataConfig, seed: int, training: bool) -> None:
+    def __init__(
+        self,
+        frames: FrameSet,
+        config: FrameDataConfig,
+        seed: int,
+        training: bool,
+        maps: npt.NDArray[np.float32] | None = None,
+    ) -> None:
         self.frames, self.config, self.seed, self.training = frames, config, seed, training
+        self.maps = maps
         self._kept: dict[int, Sample] = {}
         steps: list[Transform] = [FrameShift("floor")]
         if training and config.augment_clouds:
@@ -96,7 +117,9 @@ class FramePairs(KeyedData):
         assert cloud.instance is not None
         seen = changed_picture(picture, change)
         segments = superpixels(seen, self.config.superpixels) if self.config.superpixels else None
-        return PairedCloud(cloud, seen, moved[cloud.instance].astype(np.float32), index, segments)
+        kept = None if self.maps is None else np.array(self.maps[index], dtype=np.float32)
+        places = moved[cloud.instance].astype(np.float32)
+        return PairedCloud(cloud, seen, places, index, segments, kept)
 
     def collate(self, items: Sequence[PairedCloud]) -> PointBatch:
         return join_pairs(items)
@@ -119,7 +142,8 @@ def _thinned(sample: Sample, most: int | None, rng: np.random.Generator) -> Samp
 
 def join_pairs(items: Sequence[PairedCloud]) -> PointBatch:
     """Clouds as one batch, with extras["pictures"] (B, 3, H, W) uint8, extras["places"] (N, 2) float32,
-    extras["frames"] (B,) int64 and, where there are some, extras["superpixels"] (B, H, W) int64.
+    extras["frames"] (B,) int64 and, where there are some, extras["superpixels"] (B, H, W) int64 and the kept
+    features extras["maps"] (B, C, h, w).
     """
     clouds = [item.sample for item in items]
     extras: dict[str, Any] = {
@@ -130,6 +154,8 @@ def join_pairs(items: Sequence[PairedCloud]) -> PointBatch:
     segments = [item.superpixels for item in items if item.superpixels is not None]
     if len(segments) == len(items):
         extras["superpixels"] = torch.from_numpy(np.stack(segments))
+    if maps := [item.map for item in items if item.map is not None]:
+        extras["maps"] = torch.from_numpy(np.stack(maps))
     features = [torch.from_numpy(np.ascontiguousarray(c.features)) for c in clouds]
     return PointBatch.from_list([c.xyz for c in clouds], features, extras=extras)
 
@@ -172,15 +198,51 @@ def load_frames(config: FrameDataConfig) -> FrameSplits:
     return FrameSplits(train, open_frames(config.source, evaluated).every(config.every), evaluated)
 
 
-class FrameData(Loaders):
-    """The loaders of a run on RGB-D frames. Raises ValueError as `Loaders` does."""
+Maps = npt.NDArray[np.float32]
 
-    def __init__(self, splits: FrameSplits, config: FrameDataConfig, seed: int, world_size: int = 1) -> None:
+
+class FramePictures:
+    """The pictures of frames as `teacher_features` reads them, not augmented.
+
+    Attributes:
+        names: of the frames. key: changes with the recordings, the size of the pictures, and the pixels of
+            the first and the last one.
+    """
+
+    def __init__(self, frames: FrameSet, config: FrameDataConfig) -> None:
+        self.frames, self.size = frames, (config.image_size[0], config.image_size[1])
+        self.names = list(frames.names)
+        ends = self.images([0, len(frames) - 1]).numpy().tobytes()
+        text = "\n".join([frames.name, str(self.size), *self.names]).encode()
+        self.key = hashlib.sha256(text + hashlib.sha256(ends).digest()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def images(self, indices: Sequence[int]) -> torch.Tensor:
+        """(len(indices), 3, H, W) uint8."""
+        change = draw_change(self.size, None)
+        return torch.from_numpy(np.stack([changed_picture(self.frames[i].color, change) for i in indices]))
+
+
+class FrameData(Loaders):
+    """The loaders of a run on RGB-D frames. maps: kept features of the training and the held-out frames.
+    Raises ValueError as `Loaders` does.
+    """
+
+    def __init__(
+        self,
+        splits: FrameSplits,
+        config: FrameDataConfig,
+        seed: int,
+        world_size: int = 1,
+        maps: tuple[Maps | None, Maps | None] = (None, None),
+    ) -> None:
         self.splits, self.config = splits, config
         logger.info(splits.account)
         super().__init__(
-            FramePairs(splits.train, config, seed, True),
-            FramePairs(splits.val, config, seed, False),
+            FramePairs(splits.train, config, seed, True, maps[0]),
+            FramePairs(splits.val, config, seed, False, maps[1]),
             batch_size=config.batch_size,
             seed=seed,
             world_size=world_size,

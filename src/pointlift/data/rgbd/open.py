@@ -52,6 +52,6 @@ def open_frames(source: str, split: str = "train", **options: Any) -> FrameSet:
 
 
 def describe_frame_sources() -> tuple[KnownDataset, ...]:
-    """Every kind of recordings that :func:`open_frames` opens: what is embedded first, the user's own last."""
+    """Every kind of recordings that :func:`open_frames` opens: embedded first, the user's own last."""
     order = sorted(FRAME_SOURCES, key=lambda name: (name != "procedural", name == "rgbd"))
     return tuple(frame_spec(name).about for name in order)

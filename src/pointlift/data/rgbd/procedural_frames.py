@@ -36,7 +36,7 @@ class _Walks:
         pose = walk(room, self.frames, stream(key, "walk"))[at]
         taken = take_frame(room, pose, self.camera, stream(key, "frame", at))
         eye = Pinhole.from_matrix(taken.intrinsics, *taken.depth.shape)
-        depth = taken.depth.astype(np.float32) / 1000
+        depth = taken.depth.astype(np.float32) / np.float32(1000)
         name = f"room {number} of {self.split}, frame {at}"
         return Frame(
             taken.color,

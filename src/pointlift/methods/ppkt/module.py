@@ -76,8 +76,10 @@ class PixelToPoint(Method):
             set_drop_path(net, self.transfer.drop_path)
         dim = self.transfer.dim if contrast else teacher.channels
         self.teacher = teacher
-        self.g2d = nn.Conv2d(teacher.channels, dim, 1) if contrast else nn.Identity()
-        self.g3d = _projection(width, dim, self.transfer.projection)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.g2d = nn.Conv2d(teacher.channels, dim, 1) if contrast else nn.Identity()
+            self.g3d = _projection(width, dim, self.transfer.projection)
         self._judged = 0
         self.val_retrieval, self.val_chance, self.val_pairs = MeanMetric(), MeanMetric(), MeanMetric()
 
@@ -97,11 +99,16 @@ class PixelToPoint(Method):
         z: Tensor = self.g3d(net.forward_head(features, pre_logits=True))
         return z
 
+    def embed_maps(self, batch: PointBatch) -> Tensor:
+        """(B, D, h, w): g2D of f2D's maps, kept ones or new."""
+        kept = batch.extras.get("maps")
+        maps: Tensor = self.g2d(self.teacher(batch.extras["pictures"]) if kept is None else kept)
+        return maps
+
     def embed_pixels(self, batch: PointBatch, pairs: Pairs) -> Tensor:
         """(P, D): the upsampled g2D(f2D(x)) at the pairs' pixels, not normalised."""
         pictures: Tensor = batch.extras["pictures"]
-        maps = self.g2d(self.teacher(pictures))
-        return sample_map(maps, pictures.shape[2:], pairs.pictures, pairs.places)
+        return sample_map(self.embed_maps(batch), pictures.shape[2:], pairs.pictures, pairs.places)
 
     def embedded(
         self, batch: PointBatch, generator: torch.Generator | None = None
@@ -119,8 +126,7 @@ class PixelToPoint(Method):
         points; neither at unit length.
         """
         seen = segments_seen(batch, rows)
-        maps = self.g2d(self.teacher(batch.extras["pictures"]))
-        pixels = pool_map(maps, batch.extras["superpixels"], seen.count)[seen.segments]
+        pixels = pool_map(self.embed_maps(batch), batch.extras["superpixels"], seen.count)[seen.segments]
         return seen.means(self.embed_points(features)), pixels
 
     # ------------------------------------------------------------------------------------ training

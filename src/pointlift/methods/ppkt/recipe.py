@@ -7,23 +7,30 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
+
 from pointlift.data.rgbd.config import FrameDataConfig, SeenPoints
-from pointlift.data.rgbd.frame_pairs import FrameData, FrameSplits, load_frames
+from pointlift.data.rgbd.frame_pairs import FrameData, FramePairs, FramePictures, FrameSplits, load_frames
 from pointlift.data.scene_features import FEATURES
 from pointlift.methods.base import Best, Experiment, Place, Training, optimizer_steps
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.ppkt.module import PixelToPoint
+from pointlift.methods.ppkt.pictures import write_report
 from pointlift.methods.ppkt.settings import TransferConfig
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models.config import ImageWeightsConfig, ModelConfig
 from pointlift.models.factory import POINT_NETWORKS
 from pointlift.nn import CloudNetwork
 from pointlift.teachers.dense_features import DenseFeatures
+from pointlift.teachers.features import teacher_features
 from pointlift.teachers.statistics import image_statistics
 from pointlift.weights.checkpoints import save_checkpoint
 from pointlift.weights.network import build_network, load_image_network
 
-__all__ = ["PPKT", "DenseTeacherConfig", "dense_teacher", "student_of"]
+__all__ = ["PPKT", "DenseTeacherConfig", "dense_teacher", "pretrained_metadata", "student_of"]
+
+Maps = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -97,9 +104,11 @@ class PPKT(Experiment):
     def build(self, place: Place) -> Training:
         """Raises DataError for what is wrong with the frames, ValueError for networks that do not fit."""
         splits = load_frames(self.data)
-        frames = FrameData(splits, self.data, self.seed, self.trainer.devices * self.trainer.num_nodes)
         net = student_of(self.model, self.data, self.transfer.dim, self.seed)
         teacher = dense_teacher(self.teacher, self.data.image_size)
+        maps = kept_maps(teacher, splits, self.data, place.folder / "features")
+        world = self.trainer.devices * self.trainer.num_nodes
+        frames = FrameData(splits, self.data, self.seed, world, maps)
         steps = optimizer_steps(frames.steps_per_epoch, self.optim.epochs, self.trainer)
         module = PixelToPoint(
             net, teacher, self.transfer, optim=self.optim, seed=self.seed, total_steps=steps
@@ -110,7 +119,13 @@ class PPKT(Experiment):
             save_checkpoint(path, net, {**config, "protocol": protocol})
 
         facts = self._facts(splits, teacher, frames.local_batch)
-        return Training(module, frames, self.optim.epochs, save, facts)
+
+        def draw(seconds: float) -> None:
+            text = (place.folder / "recipe.yaml").read_text(encoding="utf-8")
+            held_out = FramePairs(splits.val, self.data, self.seed, False)
+            print(f"{write_report(place.folder, module, held_out, text, facts)} shows the frames")
+
+        return Training(module, frames, self.optim.epochs, save, facts, after=draw)
 
     def _facts(self, splits: FrameSplits, teacher: DenseFeatures, batch: int) -> dict[str, Any]:
         rows, columns = teacher.stride
@@ -128,6 +143,22 @@ class PPKT(Experiment):
             f"{m['val_pairs']:.0f} (by chance {100 * m['val_chance']:.2f} %), loss {m['val_loss']:.3f} after "
             f"the last epoch; {result.seconds:.0f} s"
         )
+
+
+def kept_maps(
+    teacher: DenseFeatures, splits: FrameSplits, data: FrameDataConfig, folder: Path
+) -> tuple[Maps | None, Maps | None]:
+    """Maps of the training and the held-out frames, from files in `folder` that are made where they are not
+    there; None for both where `data.keep_features` is not set.
+    """
+    if not data.keep_features:
+        return None, None
+    found = [
+        teacher_features(teacher, FramePictures(frames, data), folder, data.batch_size)
+        for frames in (splits.train, splits.val)
+    ]
+    shape = (-1, teacher.channels, *teacher.map_size)
+    return found[0].reshape(shape), found[1].reshape(shape)
 
 
 def student_of(model: ModelConfig, data: SeenPoints, dim: int, seed: int) -> CloudNetwork:
