@@ -13,7 +13,7 @@ from pointlift.methods.base import Best, Experiment, Place, Training, optimizer_
 from pointlift.methods.global_transfer.module import PictureToCloud
 from pointlift.methods.global_transfer.settings import GlobalTransferConfig
 from pointlift.methods.optim import OptimConfig
-from pointlift.methods.ppkt.recipe import pretrained_metadata, student_of
+from pointlift.methods.ppkt.recipe import pretrained_metadata, refuse_unused, student_of
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models.config import ImageWeightsConfig, ModelConfig
 from pointlift.models.factory import POINT_NETWORKS
@@ -74,6 +74,10 @@ class GlobalTransfer(Experiment):
     )
     trainer: TrainerConfig = TrainerConfig()
     seed: int = 0
+
+    def check(self, place: Place) -> None:
+        """Raises ValueError for settings of the frames that only PPKT has a use for."""
+        refuse_unused(self.data, self.method)
 
     def build(self, place: Place) -> Training:
         """Raises DataError for what is wrong with the frames, ValueError for networks that do not fit."""

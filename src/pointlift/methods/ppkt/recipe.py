@@ -28,7 +28,14 @@ from pointlift.teachers.statistics import image_statistics
 from pointlift.weights.checkpoints import save_checkpoint
 from pointlift.weights.network import build_network, load_image_network
 
-__all__ = ["PPKT", "DenseTeacherConfig", "dense_teacher", "pretrained_metadata", "student_of"]
+__all__ = [
+    "PPKT",
+    "DenseTeacherConfig",
+    "dense_teacher",
+    "pretrained_metadata",
+    "refuse_unused",
+    "student_of",
+]
 
 Maps = npt.NDArray[np.float32]
 
@@ -159,6 +166,15 @@ def kept_maps(
     ]
     shape = (-1, teacher.channels, *teacher.map_size)
     return found[0].reshape(shape), found[1].reshape(shape)
+
+
+def refuse_unused(data: FrameDataConfig, method: str) -> None:
+    """Raises ValueError for what only PPKT does with frames: superpixels and kept features."""
+    if data.superpixels or data.keep_features:
+        raise ValueError(
+            f"data.superpixels is {data.superpixels} and data.keep_features is {data.keep_features}, which "
+            f"{method} has no use for: leave them 0 and false."
+        )
 
 
 def student_of(model: ModelConfig, data: SeenPoints, dim: int, seed: int) -> CloudNetwork:

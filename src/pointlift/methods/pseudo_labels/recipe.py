@@ -11,7 +11,7 @@ from pointlift.data.rgbd.config import FrameDataConfig
 from pointlift.data.rgbd.frame_pairs import FrameData, load_frames
 from pointlift.methods.base import Best, Experiment, Place, Training, optimizer_steps
 from pointlift.methods.optim import OptimConfig
-from pointlift.methods.ppkt.recipe import pretrained_metadata, student_of
+from pointlift.methods.ppkt.recipe import pretrained_metadata, refuse_unused, student_of
 from pointlift.methods.pseudo_labels.module import PixelLabelling, PseudoLabelConfig
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models.config import ImageWeightsConfig, ModelConfig
@@ -77,6 +77,10 @@ class PseudoLabels(Experiment):
     )
     trainer: TrainerConfig = TrainerConfig()
     seed: int = 0
+
+    def check(self, place: Place) -> None:
+        """Raises ValueError for settings of the frames that only PPKT has a use for."""
+        refuse_unused(self.data, self.method)
 
     def build(self, place: Place) -> Training:
         """Raises DataError for what is wrong with the frames, ValueError for networks that do not fit."""
