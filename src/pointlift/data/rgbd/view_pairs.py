@@ -113,7 +113,7 @@ class ViewPairs(KeyedData):
         if config.rotate:
             moved = moved @ random_turn(rng).T
         if self.training:
-            moved = moved * rng.uniform(*config.scale)
+            moved = moved * rng.uniform(config.scale[0], config.scale[1])
         rows = np.arange(len(world))
         whole = replace(sample, xyz=moved.astype(np.float32), instance=rows, extras={})
         thin = OnePerVoxel(config.voxel_size)(whole, rng)
