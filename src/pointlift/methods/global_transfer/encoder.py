@@ -28,7 +28,7 @@ def deepest_map(net: CloudNetwork) -> dict[str, Any]:
     strides = [entry["reduction"] for entry in info]
     if info and None not in strides and max(strides) > 1:
         return [entry for entry in info if entry["reduction"] == max(strides)][-1]
-    counts = [entry.get("num_points") for entry in info]
+    counts: list[Any] = [entry.get("num_points") for entry in info]
     if info and None not in counts:
         return [entry for entry in info if entry["num_points"] == min(counts)][-1]
     raise ValueError(

@@ -91,7 +91,8 @@ class PixelToPoint(Method):
 
     def point_features(self, batch: PointBatch) -> tuple[Tensor, Tensor]:
         """f3D of the batch, see `row_features`."""
-        return row_features(self.net, batch)
+        net: Any = self.net
+        return row_features(net, batch)
 
     def embed_points(self, features: Tensor) -> Tensor:
         """(P, D): g3D of f3D's features (P, C), not normalised."""
