@@ -16,7 +16,7 @@ from pointlift.models.config import ModelConfig
 STUDENT = ModelConfig("fractal_resnet", network="unet", in_channels=0, regime="scratch")
 TRAINER = TrainerConfig(accelerator="cpu", enable_progress_bar=False)
 VIEWS = ViewPairConfig(
-    source="procedural:rooms?train=3&val=1&frames=6&height=96&width=128",
+    source="procedural:rooms?train=1&val=1&frames=16&height=96&width=128",
     features=["colors"],
     voxel_size=0.15,
     batch_size=2,

@@ -91,7 +91,13 @@ def test_crd_stopped_and_resumed_is_the_same_run(tmp_path: Path, monkeypatch: py
         replace(CRD, transfer=GlobalTransferConfig("gupta")),
         PointContrast(
             MODEL,
-            ViewPairConfig(SOURCE, voxel_size=0.1, overlap=0.1, batch_size=2, in_memory=True),
+            ViewPairConfig(
+                SOURCE.replace("frames=4", "frames=12"),
+                voxel_size=0.1,
+                overlap=0.1,
+                batch_size=2,
+                in_memory=True,
+            ),
             ContrastConfig(positives=50, candidates=30),
             OPTIM,
             TRAINER,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
+
 from pointlift.data.rgbd.config import FrameDataConfig
 from pointlift.data.rgbd.frame_pairs import FrameData, load_frames
 from pointlift.methods.base import Best, Experiment, Place, Training, optimizer_steps
@@ -40,13 +42,15 @@ class GlobalTeacherConfig(ImageWeightsConfig):
     std: list[float] | None = None
 
 
-def global_teacher(config: GlobalTeacherConfig, image_size: Sequence[int]) -> GlobalFeatures:
-    """The frozen network of a recipe. Raises ValueError and FileNotFoundError as `load_image_network`."""
+def global_teacher(config: GlobalTeacherConfig, image_size: Sequence[int], seed: int = 0) -> GlobalFeatures:
+    """The frozen network of a recipe; one without weights is drawn from `seed`. Raises ValueError and FileNotFoundError as `load_image_network`."""
     if config.image_model in POINT_NETWORKS:
         raise ValueError(
             f"teacher: {config.image_model} is a network of clouds, an image network is expected."
         )
-    network = load_image_network(config, config.pretrained)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = load_image_network(config, config.pretrained)
     mean, std = image_statistics(network, config.weights)
     return GlobalFeatures(network, config.mean or mean, config.std or std, image_size)
 
@@ -84,7 +88,7 @@ class GlobalTransfer(Experiment):
         splits = load_frames(self.data)
         frames = FrameData(splits, self.data, self.seed, self.trainer.devices * self.trainer.num_nodes)
         net = student_of(self.model, self.data, self.transfer.dim, self.seed)
-        teacher = global_teacher(self.teacher, self.data.image_size)
+        teacher = global_teacher(self.teacher, self.data.image_size, self.seed)
         steps = optimizer_steps(frames.steps_per_epoch, self.optim.epochs, self.trainer)
         module = PictureToCloud(
             net,

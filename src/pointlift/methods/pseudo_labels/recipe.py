@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
+
 from pointlift.data.rgbd.config import FrameDataConfig
 from pointlift.data.rgbd.frame_pairs import FrameData, load_frames
 from pointlift.methods.base import Best, Experiment, Place, Training, optimizer_steps
@@ -43,13 +45,15 @@ class ClassTeacherConfig(ImageWeightsConfig):
     std: list[float] | None = None
 
 
-def class_teacher(config: ClassTeacherConfig, image_size: Sequence[int]) -> DenseClasses:
-    """The frozen network of a recipe. Raises ValueError and FileNotFoundError as `load_image_network`."""
+def class_teacher(config: ClassTeacherConfig, image_size: Sequence[int], seed: int = 0) -> DenseClasses:
+    """The frozen network of a recipe; one without weights is drawn from `seed`. Raises ValueError and FileNotFoundError as `load_image_network`."""
     if config.image_model in POINT_NETWORKS:
         raise ValueError(
             f"teacher: {config.image_model} is a network of clouds, an image network is expected."
         )
-    network = load_image_network(config, config.pretrained)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = load_image_network(config, config.pretrained)
     mean, std = image_statistics(network, config.weights)
     return DenseClasses(network, config.mean or mean, config.std or std, image_size, config.reading)
 
@@ -86,7 +90,7 @@ class PseudoLabels(Experiment):
         """Raises DataError for what is wrong with the frames, ValueError for networks that do not fit."""
         splits = load_frames(self.data)
         frames = FrameData(splits, self.data, self.seed, self.trainer.devices * self.trainer.num_nodes)
-        teacher = class_teacher(self.teacher, self.data.image_size)
+        teacher = class_teacher(self.teacher, self.data.image_size, self.seed)
         net = student_of(self.model, self.data, teacher.classes, self.seed)
         steps = optimizer_steps(frames.steps_per_epoch, self.optim.epochs, self.trainer)
         module = PixelLabelling(
