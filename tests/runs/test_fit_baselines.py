@@ -23,6 +23,8 @@ from pointlift.methods.global_transfer.settings import GlobalTransferConfig
 from pointlift.methods.optim import OptimConfig
 from pointlift.methods.pointcontrast.recipe import PointContrast
 from pointlift.methods.pointcontrast.settings import ContrastConfig
+from pointlift.methods.ppkt.recipe import PPKT, DenseTeacherConfig
+from pointlift.methods.ppkt.settings import TransferConfig
 from pointlift.methods.pseudo_labels.module import PseudoLabelConfig
 from pointlift.methods.pseudo_labels.recipe import ClassTeacherConfig, PseudoLabels
 from pointlift.methods.trainer_config import TrainerConfig
@@ -102,6 +104,14 @@ def test_crd_stopped_and_resumed_is_the_same_run(tmp_path: Path, monkeypatch: py
             OPTIM,
             TRAINER,
         ),
+        PPKT(
+            MODEL,
+            DenseTeacherConfig("fractal_resnet"),
+            replace(DATA, superpixels=12),
+            TransferConfig("superpixel", dim=8, drop_path=0.1),
+            OPTIM,
+            TRAINER,
+        ),
         PseudoLabels(
             MODEL,
             ClassTeacherConfig("resnet18", pretrained=False),
@@ -111,7 +121,7 @@ def test_crd_stopped_and_resumed_is_the_same_run(tmp_path: Path, monkeypatch: py
             TRAINER,
         ),
     ],
-    ids=["kd", "gupta", "pointcontrast", "pseudo_labels"],
+    ids=["kd", "gupta", "pointcontrast", "superpixel", "pseudo_labels"],
 )
 def test_every_baseline_runs(recipe: Experiment, tmp_path: Path) -> None:
     result = run(recipe, tmp_path)

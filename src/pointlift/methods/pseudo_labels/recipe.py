@@ -46,7 +46,10 @@ class ClassTeacherConfig(ImageWeightsConfig):
 
 
 def class_teacher(config: ClassTeacherConfig, image_size: Sequence[int], seed: int = 0) -> DenseClasses:
-    """The frozen network of a recipe; one without weights is drawn from `seed`. Raises ValueError and FileNotFoundError as `load_image_network`."""
+    """The frozen network of a recipe; one without weights is drawn from `seed`.
+
+    Raises ValueError and FileNotFoundError as `load_image_network`.
+    """
     if config.image_model in POINT_NETWORKS:
         raise ValueError(
             f"teacher: {config.image_model} is a network of clouds, an image network is expected."
