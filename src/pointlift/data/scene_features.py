@@ -26,7 +26,7 @@ __all__ = [
 Frame = Literal["floor", "mean", "none"]
 COLUMNS = {"colors": 3, "normals": 3, "intensity": 1}
 """The columns of scenes' files, in the order in which readers give them, and how wide each is."""
-FEATURES = {"xyz": 3, "height": 1, "one": 1, **COLUMNS}
+FEATURES = {"xyz": 3, "height": 1, "one": 1, "ones": 3, **COLUMNS}
 """What a network can see of a point, and how many channels that is."""
 NEUTRAL = {"colors": 0.5, "normals": 0.0, "intensity": 0.0}
 """What stands in for a column that a cloud lacks, where a checkpoint knows no better."""
@@ -114,6 +114,8 @@ class SceneFeatures:
             return sample.xyz[:, 2:]
         if name == "one":
             return np.ones((len(sample), 1), np.float32)
+        if name == "ones":  # in the place of colours (PointContrast, facts 2.4)
+            return np.ones((len(sample), 3), np.float32)
         values = self._column(sample, name)
         return values - np.float32(0.5) if name == "colors" else values
 

@@ -13,6 +13,9 @@ METHODS: dict[str, str] = {
     "part_segmentation": "pointlift.methods.segmentation.recipe:PartSegmentation",
     "scene_segmentation": "pointlift.methods.segmentation.scene_recipe:SceneSegmentation",
     "ppkt": "pointlift.methods.ppkt.recipe:PPKT",
+    "global_transfer": "pointlift.methods.global_transfer.recipe:GlobalTransfer",
+    "pointcontrast": "pointlift.methods.pointcontrast.recipe:PointContrast",
+    "pseudo_labels": "pointlift.methods.pseudo_labels.recipe:PseudoLabels",
     "image_pretraining": "pointlift.methods.image_pretraining.recipe:ImagePretraining",
     "image_collapse": "pointlift.methods.image_collapse:ImageCollapse",
 }

@@ -9,8 +9,9 @@ from torch import nn
 from pointlift.core.sparse_tensor import SparseTensor
 from pointlift.nn.conv import SparseConv3d
 from pointlift.nn.norm import SparseBatchNorm
+from pointlift.nn.regularise import SparseDropPath
 
-__all__ = ["SparseBasicBlock", "SparseBottleneck", "conv_norm"]
+__all__ = ["SparseBasicBlock", "SparseBottleneck", "conv_norm", "set_drop_path"]
 
 
 def conv_norm(
@@ -25,7 +26,10 @@ def conv_norm(
 
 
 class _Residual(nn.Module):
-    """relu(branch(x) + shortcut(x)); the shortcut is a convolution where the channels change."""
+    """relu(branch(x) + shortcut(x)); the shortcut is a convolution where the channels change.
+
+    drop_path: what drops the branch of some clouds in training, see `set_drop_path`; None for nothing.
+    """
 
     expansion: ClassVar[int] = 1
 
@@ -33,6 +37,7 @@ class _Residual(nn.Module):
         super().__init__()
         self.out_channels = out_channels
         self.relu = nn.ReLU(inplace=True)
+        self.drop_path: SparseDropPath | None = None
         self.downsample: nn.Sequential | None = None
         if in_channels != out_channels:
             self.downsample = conv_norm(in_channels, out_channels, shortcut_kernel, relu=False)
@@ -43,8 +48,31 @@ class _Residual(nn.Module):
     def forward(self, x: SparseTensor) -> SparseTensor:
         """(M, out_channels) on the same voxels."""
         shortcut = x if self.downsample is None else self.downsample(x)
-        out: SparseTensor = self.relu(self.branch(x) + shortcut)
+        branch = self.branch(x)
+        if self.drop_path is not None:
+            branch = self.drop_path(branch)
+        out: SparseTensor = self.relu(branch + shortcut)
         return out
+
+
+def set_drop_path(net: nn.Module, rate: float) -> int:
+    """Stochastic depth in the residual blocks of `net` (Huang et al., ECCV 2016): in training, the branch of
+    a cloud is dropped with a probability that rises linearly from 0 in the first block to `rate` in the last.
+
+    0 takes it away. Nothing changes in evaluation mode, and no weights are added. Returns how many blocks
+    there are. Raises ValueError for a rate outside 0 .. 1, and for a network without such blocks.
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"drop_path is {rate}, expected a probability from 0 to below 1.")
+    blocks = [module for module in net.modules() if isinstance(module, _Residual)]
+    if not blocks and rate:
+        raise ValueError(
+            f"drop_path is {rate}, but {type(net).__name__} has no residual blocks on voxels: leave it 0, or "
+            "take a network that has some, such as res16unet34c."
+        )
+    for i, block in enumerate(blocks):
+        block.drop_path = SparseDropPath(rate * i / max(len(blocks) - 1, 1)) if rate else None
+    return len(blocks)
 
 
 class SparseBasicBlock(_Residual):

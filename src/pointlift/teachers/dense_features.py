@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pointlift.teachers.image_features import without_classifier
 
-__all__ = ["DenseFeatures", "as_map", "sample_map"]
+__all__ = ["DenseFeatures", "as_map", "pool_map", "sample_map"]
 
 
 class DenseFeatures(nn.Module):
@@ -160,6 +160,36 @@ def sample_map(maps: Tensor, size: Sequence[int], of: Tensor, places: Tensor) ->
             at = (of * h + rows[i]) * w + columns[j]
             out = out + flat[at] * weight[:, None].to(flat.dtype)
     return out
+
+
+def pool_map(maps: Tensor, segments: Tensor, count: int) -> Tensor:
+    """(B * count, C): means of maps (B, C, h, w), upsampled bilinearly, over the pixels of every segment.
+
+    Upsampling and the mean are linear: the weights of a segment's pixels are added up, and the large map is
+    never made. A segment without pixels has zeros.
+
+    Args:
+        maps: of pictures of H x W pixels.
+        segments: (B, H, W) int64 segment of every pixel, below `count`.
+        count: of segments per picture; row b * count + s is segment s of picture b.
+    """
+    b, c, h, w = maps.shape
+    height, width = segments.shape[1:]
+    rows, row_share = _between(torch.arange(height, device=maps.device).float(), height, h)
+    columns, column_share = _between(torch.arange(width, device=maps.device).float(), width, w)
+    first = (torch.arange(b, device=maps.device) * count)[:, None, None]
+    segment = (segments + first).reshape(-1)
+    weights = maps.new_zeros(b * count * h * w)
+    for i in (0, 1):
+        for j in (0, 1):
+            down = row_share if i else 1 - row_share
+            right = column_share if j else 1 - column_share
+            weight = (down[:, None] * right[None, :]).to(maps.dtype).expand(b, -1, -1).reshape(-1)
+            place = (rows[i][:, None] * w + columns[j][None, :]).expand(b, -1, -1).reshape(-1)
+            weights.index_add_(0, segment * (h * w) + place, weight)
+    sizes = torch.bincount(segment, minlength=b * count).clamp(min=1).to(maps.dtype)
+    flat = maps.flatten(2).transpose(1, 2)
+    return (weights.view(b, count, h * w) @ flat).reshape(b * count, c) / sizes[:, None]
 
 
 def _between(pixel: Tensor, size: int, count: int) -> tuple[tuple[Tensor, Tensor], Tensor]:

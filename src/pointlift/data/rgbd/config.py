@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from pointlift.data.scene_features import FEATURES
 
-__all__ = ["FrameDataConfig"]
+__all__ = ["SEEN", "FrameDataConfig", "SeenPoints"]
 
 # What frames have of a point: intensities where a LiDAR measured them, normals never.
 SEEN = tuple(name for name in FEATURES if name != "normals")
+
+
+class SeenPoints(Protocol):
+    """What a network has to know of a recipe's `data`: the features of a point, and the voxels."""
+
+    @property
+    def features(self) -> list[str]: ...
+
+    @property
+    def voxel_size(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,8 @@ class FrameDataConfig:
             `pointlift.data.rgbd.FRAME_SOURCES`.
         every: take every so many frames of each recording.
         features: what the 3D network sees of a point, side by side: "colors" (3, RGB minus 0.5), "xyz",
-            "height" (above the frame's lowest points), "one", "intensity" (of scans of a LiDAR).
+            "height" (above the frame's lowest points), "one", "ones" (3, in the place of colours), "intensity"
+            (of scans of a LiDAR).
         voxel_size: edge of a voxel, in metres.
         image_size: (height, width) of the pictures that the 2D network sees.
         nearest, farthest: metres between which depths are taken; null: any.
@@ -35,6 +47,8 @@ class FrameDataConfig:
             image_size at a random place.
         augment_clouds: in training, elastic distortion, rotations (any about z, up to pi/64 about x and y)
             and scaling by 0.9 to 1.1 (PointContrast's, facts 2.6).
+        superpixels: about how many segments of one colour every picture is cut into, for
+            `transfer.loss: superpixel`; 0: none are made.
         evaluate_on: the split that epochs are evaluated on; null takes "val".
         batch_size: frames per step, over all devices together.
         evaluation_batch: frames per evaluation batch and device, among which pixels are told apart; null
@@ -57,6 +71,7 @@ class FrameDataConfig:
     flip: float = 0.5
     resize: list[float] = field(default_factory=lambda: [0.8, 1.25])
     augment_clouds: bool = True
+    superpixels: int = 0
     evaluate_on: str | None = None
     batch_size: int = 24
     evaluation_batch: int | None = None
@@ -97,6 +112,7 @@ class FrameDataConfig:
             )
         for name, low in (
             ("every", 1), ("batch_size", 1), ("max_points", 1), ("evaluation_batch", 1), ("num_workers", 0),
+            ("superpixels", 0),
         ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < low:

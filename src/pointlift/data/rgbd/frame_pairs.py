@@ -20,6 +20,7 @@ from pointlift.data.rgbd.config import FrameDataConfig
 from pointlift.data.rgbd.frame_set import FrameSet
 from pointlift.data.rgbd.open import open_frames
 from pointlift.data.rgbd.pictures import changed_picture, draw_change
+from pointlift.data.rgbd.superpixels import superpixels
 from pointlift.data.sample import Sample
 from pointlift.data.scene_features import FrameShift, SceneFeatures
 from pointlift.data.scene_transforms import Tumble
@@ -47,12 +48,16 @@ class PairedCloud:
         picture: (3, H, W) uint8.
         places: (N, 2) float32 where the picture shows each point, (u, v) by `views.rgbd`; NaN where it does
             not.
+        index: the frame's number in its split.
+        superpixels: (H, W) int64 segment of every pixel; None where none were asked for.
         map: (C, h, w) float32 features of the picture that were kept, or None.
     """
 
     sample: Sample
     picture: npt.NDArray[np.uint8]
     places: npt.NDArray[np.float32]
+    index: int = -1
+    superpixels: npt.NDArray[np.int64] | None = None
     map: npt.NDArray[np.float32] | None = None
 
 
@@ -109,9 +114,11 @@ class FramePairs(KeyedData):
         moved = change.moved(places, *picture.shape[:2])
         cloud = self._transform(_thinned(replace(sample, extras={}), self.config.max_points, rng), rng)
         assert cloud.instance is not None
+        seen = changed_picture(picture, change)
+        segments = superpixels(seen, self.config.superpixels) if self.config.superpixels else None
         kept = None if self.maps is None else np.array(self.maps[index], dtype=np.float32)
         places = moved[cloud.instance].astype(np.float32)
-        return PairedCloud(cloud, changed_picture(picture, change), places, kept)
+        return PairedCloud(cloud, seen, places, index, segments, kept)
 
     def collate(self, items: Sequence[PairedCloud]) -> PointBatch:
         return join_pairs(items)
@@ -133,14 +140,19 @@ def _thinned(sample: Sample, most: int | None, rng: np.random.Generator) -> Samp
 
 
 def join_pairs(items: Sequence[PairedCloud]) -> PointBatch:
-    """Clouds as one batch, with extras["pictures"] (B, 3, H, W) uint8, extras["places"] (N, 2) float32 and,
-    where features were kept, extras["maps"] (B, C, h, w).
+    """Clouds as one batch, with extras["pictures"] (B, 3, H, W) uint8, extras["places"] (N, 2) float32,
+    extras["frames"] (B,) int64 and, where there are some, extras["superpixels"] (B, H, W) int64 and the kept
+    features extras["maps"] (B, C, h, w).
     """
     clouds = [item.sample for item in items]
     extras: dict[str, Any] = {
         "pictures": torch.from_numpy(np.stack([item.picture for item in items])),
         "places": torch.from_numpy(np.concatenate([item.places for item in items])),
     }
+    extras["frames"] = torch.tensor([item.index for item in items], dtype=torch.int64)
+    segments = [item.superpixels for item in items if item.superpixels is not None]
+    if len(segments) == len(items):
+        extras["superpixels"] = torch.from_numpy(np.stack(segments))
     if maps := [item.map for item in items if item.map is not None]:
         extras["maps"] = torch.from_numpy(np.stack(maps))
     features = [torch.from_numpy(np.ascontiguousarray(c.features)) for c in clouds]

@@ -12,7 +12,8 @@ g2D is the upsampling projection layer: a 1 x 1 convolution and bilinear upsampl
 Both are linear, so that the upsampled map is only looked at where there are pairs, and never made.
 
 With `loss` other than "ppnce" the pixels' features are the network's own, and g3D maps to their width: the
-descendants' regression to dense features (ScaLR, D-DITR: "l2", "cosine"), or PPKD ("kd").
+descendants' regression to dense features (ScaLR, D-DITR: "l2", "cosine"), or PPKD ("kd"). "superpixel" is
+SLidR's contrast: z2D and z3D are means over the superpixels of the pictures, at unit length.
 """
 
 from __future__ import annotations
@@ -26,14 +27,15 @@ from torchmetrics import MeanMetric
 
 from pointlift.core.point_batch import PointBatch
 from pointlift.methods.method import Method
+from pointlift.methods.ppkt.features import row_features
 from pointlift.methods.ppkt.loss import pixel_distillation, ppnce, regression, retrieved
 from pointlift.methods.ppkt.pairs import Pairs, choose_pairs
 from pointlift.methods.ppkt.settings import TransferConfig
+from pointlift.methods.ppkt.superpixels import segments_seen
 from pointlift.nn import CloudNetwork
-from pointlift.nn.point_labels import VoxelLabeller
-from pointlift.ops.ragged import trusted_values
+from pointlift.nn.residual import set_drop_path
 from pointlift.system.distributed import gathered
-from pointlift.teachers.dense_features import DenseFeatures, sample_map
+from pointlift.teachers.dense_features import DenseFeatures, pool_map, sample_map
 
 __all__ = ["PixelToPoint"]
 
@@ -69,7 +71,9 @@ class PixelToPoint(Method):
         self.transfer = transfer or TransferConfig()
         width = net.classifier.in_features
         net.reset_classifier(0)
-        contrast = self.transfer.loss == "ppnce"
+        contrast = self.transfer.contrasts
+        if self.transfer.drop_path:
+            set_drop_path(net, self.transfer.drop_path)
         dim = self.transfer.dim if contrast else teacher.channels
         self.teacher = teacher
         with torch.random.fork_rng(devices=[]):
@@ -86,20 +90,9 @@ class PixelToPoint(Method):
     # ------------------------------------------------------------------------------------ features of pairs
 
     def point_features(self, batch: PointBatch) -> tuple[Tensor, Tensor]:
-        """f3D of the batch: (M, C) features of its voxels, or of its points, and (N,) the row of every point.
-
-        Features are never held per point: a frame has 300,000.
-        """
+        """f3D of the batch, see `row_features`."""
         net: Any = self.net
-        if not isinstance(net, VoxelLabeller):
-            return net.forward_features(net.as_input(batch)), torch.arange(
-                len(batch.xyz), device=batch.device
-            )
-        with trusted_values():
-            voxels = net.voxels(net.as_input(batch))
-            found = net.forward_voxels(voxels)
-        assert voxels.maps.point_rows is not None
-        return found.features, voxels.maps.point_rows.long()
+        return row_features(net, batch)
 
     def embed_points(self, features: Tensor) -> Tensor:
         """(P, D): g3D of f3D's features (P, C), not normalised."""
@@ -107,21 +100,35 @@ class PixelToPoint(Method):
         z: Tensor = self.g3d(net.forward_head(features, pre_logits=True))
         return z
 
+    def embed_maps(self, batch: PointBatch) -> Tensor:
+        """(B, D, h, w): g2D of f2D's maps, kept ones or new."""
+        kept = batch.extras.get("maps")
+        maps: Tensor = self.g2d(self.teacher(batch.extras["pictures"]) if kept is None else kept)
+        return maps
+
     def embed_pixels(self, batch: PointBatch, pairs: Pairs) -> Tensor:
         """(P, D): the upsampled g2D(f2D(x)) at the pairs' pixels, not normalised."""
         pictures: Tensor = batch.extras["pictures"]
-        kept = batch.extras.get("maps")
-        maps = self.g2d(self.teacher(pictures) if kept is None else kept)
-        return sample_map(maps, pictures.shape[2:], pairs.pictures, pairs.places)
+        return sample_map(self.embed_maps(batch), pictures.shape[2:], pairs.pictures, pairs.places)
 
     def embedded(
         self, batch: PointBatch, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor, Pairs]:
-        """z3D, z2D (P, D) of drawn pairs, and the pairs."""
+    ) -> tuple[Tensor, Tensor, Pairs | None]:
+        """z3D, z2D (P, D) of drawn pairs, and the pairs; of all superpixels, and None, with "superpixel"."""
         features, rows = self.point_features(batch)
+        if self.transfer.loss == "superpixel":
+            return (*self.pooled(batch, features, rows), None)
         one = self.transfer.per_voxel == "one"
         pairs = choose_pairs(batch, rows, self.transfer.pairs, one, generator)
         return self.embed_points(features[rows[pairs.points]]), self.embed_pixels(batch, pairs), pairs
+
+    def pooled(self, batch: PointBatch, features: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Means (S, D) of g3D of the points, and of the upsampled g2D map, over the superpixels that show
+        points; neither at unit length.
+        """
+        seen = segments_seen(batch, rows)
+        pixels = pool_map(self.embed_maps(batch), batch.extras["superpixels"], seen.count)[seen.segments]
+        return seen.means(self.embed_points(features)), pixels
 
     # ------------------------------------------------------------------------------------ training
 
@@ -129,15 +136,17 @@ class PixelToPoint(Method):
         points, pixels, pairs = self.embedded(batch)
         return {"loss": self.compare(points, pixels, pairs)}
 
-    def compare(self, points: Tensor, pixels: Tensor, pairs: Pairs) -> Tensor:
+    def compare(self, points: Tensor, pixels: Tensor, pairs: Pairs | None) -> Tensor:
         """The loss of pairs, from features that are not normalised yet."""
-        kind, tau = self.transfer.loss, self.transfer.temperature
+        kind, tau = self.transfer.loss, self.transfer.tau
         if kind == "kd":
             return pixel_distillation(points, pixels, tau)
-        if kind != "ppnce":
+        if not self.transfer.contrasts:
             return regression(points, pixels, kind)
         z3d, z2d = functional.normalize(points.float(), dim=1), functional.normalize(pixels.float(), dim=1)
-        ignored = pairs.same_voxel() if self.transfer.same_voxel == "ignored" else None
+        ignored = None
+        if pairs is not None and self.transfer.same_voxel == "ignored":
+            ignored = pairs.same_voxel()
         if self.transfer.gather:
             others, first = gathered(z2d)
             if ignored is not None and len(others) > len(z2d):
@@ -160,14 +169,15 @@ class PixelToPoint(Method):
         generator = torch.Generator().manual_seed(self._judged)
         self._judged += 1
         points, pixels, pairs = self.embedded(batch, generator)
-        if len(pairs) < 2:
+        count = len(points)
+        if count < 2:
             return
-        self.val_loss.update(self.compare(points, pixels, pairs), len(pairs))
+        self.val_loss.update(self.compare(points, pixels, pairs), count)
         z3d, z2d = functional.normalize(points.float(), dim=1), functional.normalize(pixels.float(), dim=1)
         right = (retrieved(z3d, z2d) == 0).float().mean()
-        self.val_retrieval.update(right, len(pairs))
-        self.val_chance.update(1 / len(pairs), len(pairs))
-        self.val_pairs.update(float(len(pairs)))
+        self.val_retrieval.update(right, count)
+        self.val_chance.update(1 / count, count)
+        self.val_pairs.update(float(count))
 
     def measures(self) -> dict[str, Tensor | float]:
         return {

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pointlift.core.point_batch import PointBatch
 
-__all__ = ["Pairs", "choose_pairs"]
+__all__ = ["Pairs", "choose_pairs", "first_of_each"]
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,12 @@ def choose_pairs(
     order = torch.randperm(len(shown), generator=generator).to(shown.device)
     drawn = shown[order]
     if one_per_voxel and len(drawn):
-        drawn = drawn[_first_of_each(voxels[drawn])]
+        drawn = drawn[first_of_each(voxels[drawn])]
     chosen = drawn[:count]
     return Pairs(chosen, batch.batch[chosen], places[chosen], voxels[chosen], len(drawn))
 
 
-def _first_of_each(values: Tensor) -> Tensor:
+def first_of_each(values: Tensor) -> Tensor:
     """Rising positions at which a value occurs for the first time."""
     ordered, at = torch.sort(values, stable=True)
     new = torch.ones_like(ordered, dtype=torch.bool)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from pointlift.data.rgbd.config import FrameDataConfig
+from pointlift.data.rgbd.config import FrameDataConfig, SeenPoints
 from pointlift.data.rgbd.frame_pairs import FrameData, FramePairs, FramePictures, FrameSplits, load_frames
 from pointlift.data.scene_features import FEATURES
 from pointlift.methods.base import Best, Experiment, Place, Training, optimizer_steps
@@ -28,7 +28,14 @@ from pointlift.teachers.statistics import image_statistics
 from pointlift.weights.checkpoints import save_checkpoint
 from pointlift.weights.network import build_network, load_image_network
 
-__all__ = ["PPKT", "DenseTeacherConfig", "dense_teacher", "pretrained_metadata", "student_of"]
+__all__ = [
+    "PPKT",
+    "DenseTeacherConfig",
+    "dense_teacher",
+    "pretrained_metadata",
+    "refuse_unused",
+    "student_of",
+]
 
 Maps = npt.NDArray[np.float32]
 
@@ -91,6 +98,16 @@ class PPKT(Experiment):
     trainer: TrainerConfig = TrainerConfig()
     seed: int = 0
 
+    def check(self, place: Place) -> None:
+        """Raises ValueError for superpixels that are asked for in one place and not in the other."""
+        wanted, made = self.transfer.loss == "superpixel", self.data.superpixels > 0
+        if wanted != made:
+            raise ValueError(
+                f"transfer.loss is {self.transfer.loss} and data.superpixels is {self.data.superpixels}: "
+                'contrast over superpixels needs both, loss "superpixel" and about 150 of them; other losses '
+                "leave data.superpixels 0."
+            )
+
     def build(self, place: Place) -> Training:
         """Raises DataError for what is wrong with the frames, ValueError for networks that do not fit."""
         splits = load_frames(self.data)
@@ -151,7 +168,16 @@ def kept_maps(
     return found[0].reshape(shape), found[1].reshape(shape)
 
 
-def student_of(model: ModelConfig, data: FrameDataConfig, dim: int, seed: int) -> CloudNetwork:
+def refuse_unused(data: FrameDataConfig, method: str) -> None:
+    """Raises ValueError for what only PPKT does with frames: superpixels and kept features."""
+    if data.superpixels or data.keep_features:
+        raise ValueError(
+            f"data.superpixels is {data.superpixels} and data.keep_features is {data.keep_features}, which "
+            f"{method} has no use for: leave them 0 and false."
+        )
+
+
+def student_of(model: ModelConfig, data: SeenPoints, dim: int, seed: int) -> CloudNetwork:
     """f3D of a recipe, for what `data.features` shows of a point.
 
     Raises ValueError for another number in model.in_channels, and for a network that labels clouds.
@@ -173,7 +199,7 @@ def student_of(model: ModelConfig, data: FrameDataConfig, dim: int, seed: int) -
     return net
 
 
-def pretrained_metadata(model: ModelConfig, net: CloudNetwork, data: FrameDataConfig) -> dict[str, Any]:
+def pretrained_metadata(model: ModelConfig, net: CloudNetwork, data: SeenPoints) -> dict[str, Any]:
     """How to build the network again, and what it saw of a point."""
     return {
         "task": "pretrained",
