@@ -6,7 +6,9 @@
 The room of `workloads.py` at 5 cm. spconv runs with one thread, with which alone its CPU wheel is right; its
 network is made from ours, weight by weight, and its output compared before anything is timed. Forward in
 evaluation mode, forward and backward of a mean in training mode; kernel maps are made anew in every run, in
-both. Then an inflated ResNet-18 as U-Net: processor time of the sparse convolutions, and of all the rest.
+both. Beside them the matrix products alone that a forward pass must do, by torch: the limit of any
+convolution that uses these. Then an inflated ResNet-18 as U-Net: processor time of the sparse convolutions,
+and of all the rest.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from pointlift.core.sparse_tensor import SparseTensor
 from pointlift.models.voxels.res16unet import DOWN, UP, Res16UNet
 from pointlift.nn import SparseConv3d
 from pointlift.ops._numba.threading import set_threads
+from pointlift.ops.sparse_conv import cpu
 from sparse_conv import load_spconv
 from timing import environment, environment_after, interleave, write_json
 from workloads import sparse_workloads
@@ -144,6 +147,9 @@ def against_spconv(spconv: Any, rounds: int) -> dict[str, Any]:
             raise SystemExit(f"spconv's network differs by {difference:.2g}: nothing is timed")
         candidates["spconv"] = forward(lambda: peer(features, coords.int()))
         steps["spconv"] = training(peer, lambda: peer(features, coords.int()))
+    products = matrix_products(net, features, coords)
+    candidates["products"] = products
+    found["forward_gflop"] = products.gflop  # type: ignore[attr-defined]
     found["forward"] = interleave(candidates, rounds, 1)
     found["forward_backward"] = interleave(steps, max(3, rounds - 2), 1)
     for name in ("forward", "forward_backward"):
@@ -151,7 +157,43 @@ def against_spconv(spconv: Any, rounds: int) -> dict[str, Any]:
             ratio = found[name]["spconv"]["median"] / found[name]["pointlift"]["median"]
             found[f"{name}_times_faster"] = ratio
             print(f"Res16UNet34C, {name}: {ratio:.2f} times spconv's speed")
+    seconds = {name: found["forward"][name]["median"] for name in ("pointlift", "products")}
+    print(
+        f"{found['forward_gflop']:.0f} GFLOP: {seconds['pointlift']:.2f} s forward, "
+        f"{seconds['products']:.2f} s as torch's matrix products alone"
+    )
     return found
+
+
+def matrix_products(net: nn.Module, features: Tensor, coords: Tensor) -> Callable[[], None]:
+    """What a forward pass multiplies, as torch's own matrix products of rows that lie side by side: nothing
+    gathered, added up or written elsewhere. No convolution that uses them is faster.
+    """
+    seen: list[tuple[list[int], Tensor]] = []
+    original = cpu.forward
+
+    def noting(x: Tensor, weight: Tensor, table: Tensor, groups: int) -> Tensor:
+        seen.append(((table >= 0).sum(1).tolist(), weight.detach()))
+        return original(x, weight, table, groups)
+
+    cpu.forward = noting
+    try:
+        with torch.no_grad():
+            net.eval()(SparseTensor(features, coords))
+    finally:
+        cpu.forward = original
+    rows = [torch.randn(max(counts), weight.shape[1]) for counts, weight in seen]
+    out = [torch.empty(max(counts), weight.shape[2]) for counts, weight in seen]
+
+    def multiply() -> None:
+        for (counts, weight), a, y in zip(seen, rows, out):
+            for k, count in enumerate(counts):
+                torch.mm(a[:count], weight[k], out=y[:count])
+
+    multiply.gflop = sum(  # type: ignore[attr-defined]
+        2e-9 * sum(counts) * weight.shape[1] * weight.shape[2] for counts, weight in seen
+    )
+    return multiply
 
 
 def outside_convolutions() -> dict[str, Any]:
