@@ -178,10 +178,7 @@ def test_crd_is_the_literal_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = 0.0
     for anchor, memory in zip(sides, memories):
         score = [
-            [
-                math.exp(float(anchor[b] @ memory[i]) / 0.5)
-                for i in [int(frames[b]), *drawn[b].tolist()]
-            ]
+            [math.exp(float(anchor[b] @ memory[i]) / 0.5) for i in [int(frames[b]), *drawn[b].tolist()]]
             for b in range(2)
         ]
         z = sum(map(sum, score)) / 14 * 9  # the mean of the first step, times M

@@ -36,7 +36,7 @@ class FrameDataConfig:
             `pointlift.data.rgbd.FRAME_SOURCES`.
         every: take every so many frames of each recording.
         features: what the 3D network sees of a point, side by side: "colors" (3, RGB minus 0.5), "xyz",
-            "height" (above the frame's lowest points), "one", "ones" (3, in the place of colours), "intensity"
+            "height" (above the frame's lowest points), "one", "ones" (3, in place of colours), "intensity"
             (of scans of a LiDAR).
         voxel_size: edge of a voxel, in metres.
         image_size: (height, width) of the pictures that the 2D network sees.

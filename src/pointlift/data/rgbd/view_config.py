@@ -29,7 +29,7 @@ class ViewPairConfig:
         nearest, farthest: metres between which depths are taken; null: any.
         rotate: turn every view by up to 180 degrees about a random axis through its mean.
         scale: factors that views are scaled by, in training.
-        jitter: deviation of the noise on the features, in training, with probability jitter_p.
+        jitter, jitter_p: deviation of the noise on the features, in training, and how probable it is.
         evaluate_on: the split that epochs are evaluated on; null takes "val".
         batch_size: pairs per step, over all devices together.
         evaluation_batch: pairs per evaluation batch and device; null takes as many as in training.

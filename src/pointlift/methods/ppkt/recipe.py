@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from pointlift.data.rgbd.config import FrameDataConfig, SeenPoints
 from pointlift.data.rgbd.frame_pairs import FrameData, FramePairs, FramePictures, FrameSplits, load_frames
@@ -62,13 +63,18 @@ class DenseTeacherConfig(ImageWeightsConfig):
     std: list[float] | None = None
 
 
-def dense_teacher(config: DenseTeacherConfig, image_size: Sequence[int]) -> DenseFeatures:
-    """f2D of a recipe. Raises ValueError for one without a map, and as `load_image_network` does."""
+def dense_teacher(config: DenseTeacherConfig, image_size: Sequence[int], seed: int = 0) -> DenseFeatures:
+    """f2D of a recipe; weights that no file has are drawn from `seed`.
+
+    Raises ValueError for one without a map, and as `load_image_network` does.
+    """
     if config.image_model in POINT_NETWORKS:
         raise ValueError(
             f"teacher: {config.image_model} is a network of clouds, an image network is expected."
         )
-    network = load_image_network(config, config.pretrained)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = load_image_network(config, config.pretrained)
     mean, std = image_statistics(network, config.weights)
     return DenseFeatures(network, config.mean or mean, config.std or std, image_size, config.layer)
 
@@ -112,7 +118,7 @@ class PPKT(Experiment):
         """Raises DataError for what is wrong with the frames, ValueError for networks that do not fit."""
         splits = load_frames(self.data)
         net = student_of(self.model, self.data, self.transfer.dim, self.seed)
-        teacher = dense_teacher(self.teacher, self.data.image_size)
+        teacher = dense_teacher(self.teacher, self.data.image_size, self.seed)
         maps = kept_maps(teacher, splits, self.data, place.folder / "features")
         world = self.trainer.devices * self.trainer.num_nodes
         frames = FrameData(splits, self.data, self.seed, world, maps)
