@@ -145,6 +145,7 @@ def test_colours_as_features(tmp_path: Path) -> None:
     np.testing.assert_allclose(sample.features[:, :3], np.tile([1, 0.2, 0], (40, 1)), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_procedural_objects_as_a_folder_of_coloured_meshes(tmp_path: Path) -> None:
     root = write_mesh_folder(tmp_path / "own", 2, 1, seed=4, classes=("car", "mug"))
     train = open_dataset(f"meshes:{root}?use=colors", "train", 200)

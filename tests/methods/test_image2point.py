@@ -222,7 +222,7 @@ def test_refusals(tmp_path: Path) -> None:
         OptimConfig(lr=0.0)
     with pytest.raises(
         ValueError,
-        match=r"schedule must be one of cosine, poly, step, decay, plateau, released, constant, got 'steps'",
+        match=r"schedule must be one of cosine, poly, exponential, step, .* constant, got 'steps'",
     ):
         OptimConfig(schedule="steps")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"optimizer must be one of sgd, adam, adamw, got 'lion'"):
@@ -233,6 +233,16 @@ def test_refusals(tmp_path: Path) -> None:
     unknown = collate([Sample(np.zeros((4, 3)), -1), Sample(np.ones((4, 3)), 1)])
     with pytest.raises(ValueError, match="1 clouds of a batch have no class"):
         Classification(network(), 3).training_step(unknown, 0)
+
+
+def test_exponential_counts_steps() -> None:
+    """PointContrast: 0.99 after every 250 steps, x 0.0887 at 60,000 (facts 2.4: its first counts too)."""
+    config = OptimConfig(lr=0.5, schedule="exponential", decay_factor=0.99, decay_steps=250, epochs=15)
+    factors = [config.lr_factor(step, 60_000, 15) for step in (0, 249, 250, 500, 59_999)]
+    assert factors == pytest.approx([1, 1, 0.99, 0.99**2, 0.99**239])
+    assert config.lr_factor(59_999, 60_000, 15) == pytest.approx(0.09, abs=0.002)
+    with pytest.raises(ValueError, match="decay_steps=0"):
+        OptimConfig(decay_steps=0)
 
 
 def test_cosine_ends_at_its_floor_and_decay_stops_there() -> None:

@@ -47,6 +47,7 @@ def fresh(**environment: str) -> tuple[str, str, list[list[int]]]:
 EXPECTED = [[-1, 0, 1, 2, 3], [0, 1, 2, 3, 4], [1, 2, 3, 4, -1]]
 
 
+@pytest.mark.slow
 def test_openmp_is_preferred_and_reported() -> None:
     before, after, table = fresh()
     assert before == "omp (asked for, not started)" and table == EXPECTED

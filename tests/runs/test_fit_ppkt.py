@@ -167,6 +167,7 @@ def test_same_voxel_negatives_count_or_do_not() -> None:
     assert losses["ignored"] < losses["negative"]
 
 
+@pytest.mark.slow
 def test_kept_features_are_those_of_the_pictures(tmp_path: Path) -> None:
     plain = replace(DATA, flip=0.0, resize=[1, 1])
     one = OptimConfig(lr=0.05, epochs=1, schedule="constant")
@@ -192,7 +193,7 @@ class Stop:
         monkeypatch.setattr(RunRecord, "on_train_batch_end", stopping)
 
 
-@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_a_stopped_run_goes_on_exactly(
     step: int, finished: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,8 +73,12 @@ class StagedNetwork(nn.Module):
         """What the pooling sees."""
         raise NotImplementedError(f"{type(self).__name__} must define forward_features.")
 
+    def forward_head(self, maps: Tensor) -> Tensor:
+        """(B, classes) logits of maps (B, C, h, w)."""
+        return self.fc(self.flatten(self.global_pool(maps)))
+
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.flatten(self.global_pool(self.forward_features(x))))
+        return self.forward_head(self.forward_features(x))
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """See :func:`draw_weights`; torch's own stream without ``generator``."""
