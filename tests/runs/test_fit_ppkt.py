@@ -133,7 +133,7 @@ def test_it_learns_to_find_pixels(tmp_path: Path) -> None:
     result = fit(tmp_path / "r", model=model, data=data, optim=OptimConfig(lr=0.1, momentum=0.8, epochs=40))
     trained = rows(tmp_path / "r" / "metrics.csv")
     assert float(trained[-1]["val_loss"]) < math.log(64) - 0.5
-    assert result.metrics["val_retrieval"] > 4 * result.metrics["val_chance"]
+    assert result.metrics["val_retrieval"] > 2 * result.metrics["val_chance"]
 
 
 @pytest.mark.parametrize("loss", ["cosine", "l2", "squared", "kd"])
