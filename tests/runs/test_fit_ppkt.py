@@ -27,6 +27,7 @@ from pointlift.models.config import ModelConfig
 from pointlift.runs.record import RunRecord
 from pointlift.runs.result import RunResult
 from pointlift.runs.run import run
+from pointlift.tasks.predictor import Predictor
 from pointlift.weights.checkpoints import load, read_metadata
 
 DATA = FrameDataConfig(
@@ -76,12 +77,19 @@ def test_a_run_leaves_a_network_without_a_classifier_and_a_report(finished: tupl
     stored = read_metadata(result.checkpoint)
     assert stored["num_classes"] == 0 and stored["point_features"] == ["colors"]
     assert load(result.checkpoint).num_classes == 0
+    with pytest.raises(ValueError, match="pre-trained without classes"):
+        _ = Predictor(str(result.checkpoint)).task
     protocol = json.loads((out / "protocol.json").read_text())
     assert protocol["data"]["labels"] == "none are used"
     assert protocol["data"]["frames"] == {"train": 4, "val": 4}
     page = (out / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/png") >= 7 and "own pixel found" in page and "room 0 of val" in page
     assert result.metrics["val_chance"] == pytest.approx(1 / 64)
+
+
+def test_epochs_that_are_not_evaluated_stop_no_report(tmp_path: Path) -> None:
+    fit(tmp_path / "r", trainer=replace(TRAINER, evaluate_every=2), optim=OptimConfig(lr=0.05, epochs=3))
+    assert "own pixel found" in (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_loss_starts_near_the_logarithm_of_the_pairs() -> None:

@@ -114,6 +114,11 @@ class Predictor:
     def task(self) -> Task:
         """What its answers mean. Raises ValueError for a task that is not in TASKS."""
         name = task_of(self.metadata)
+        if name == "pretrained":
+            raise ValueError(
+                f"{self.checkpoint} is a network that was pre-trained without classes: start from it with "
+                "pointlift fit RECIPE --model.cloud_weights, then use what comes out of that"
+            )
         if name not in TASKS:
             raise ValueError(
                 f"{self.checkpoint} is of the task {name!r}, this version of pointlift has "

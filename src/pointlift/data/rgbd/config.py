@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from pointlift.data.scene_features import FEATURES
 
-__all__ = ["SEEN", "FrameDataConfig", "SeenPoints"]
+__all__ = ["SEEN", "FrameDataConfig", "SeenPoints", "check_seen"]
 
 # What frames have of a point: intensities where a LiDAR measured them, normals never.
 SEEN = tuple(name for name in FEATURES if name != "normals")
@@ -21,6 +22,19 @@ class SeenPoints(Protocol):
 
     @property
     def voxel_size(self) -> float: ...
+
+
+def check_seen(features: Sequence[str], nearest: float, farthest: float | None) -> None:
+    """Raises ValueError for features that frames do not have, or a range of depths that is none."""
+    if not features or any(f not in SEEN for f in features) or len(set(features)) != len(features):
+        raise ValueError(
+            f"data: features is {list(features)}, expected some of {', '.join(SEEN)}, each once."
+        )
+    if nearest < 0 or (farthest is not None and farthest <= nearest):
+        raise ValueError(
+            f"data: nearest and farthest are {nearest} and {farthest}, expected metres, the second beyond "
+            "the first."
+        )
 
 
 @dataclass(frozen=True)
@@ -80,14 +94,7 @@ class FrameDataConfig:
     num_workers: int = 0
 
     def __post_init__(self) -> None:
-        if (
-            not self.features
-            or any(f not in SEEN for f in self.features)
-            or len(set(self.features)) != len(self.features)
-        ):
-            raise ValueError(
-                f"data: features is {self.features}, expected some of {', '.join(SEEN)}, each once."
-            )
+        check_seen(self.features, self.nearest, self.farthest)
         if len(self.image_size) != 2 or min(self.image_size) < 8:
             raise ValueError(
                 f"data: image_size is {self.image_size}, expected a height and a width of 8 pixels or more."
@@ -105,11 +112,6 @@ class FrameDataConfig:
             )
         if not self.voxel_size > 0:
             raise ValueError(f"data: voxel_size is {self.voxel_size}, expected a positive number of metres.")
-        if self.nearest < 0 or (self.farthest is not None and self.farthest <= self.nearest):
-            raise ValueError(
-                f"data: nearest and farthest are {self.nearest} and {self.farthest}, expected metres, the "
-                "second beyond the first."
-            )
         for name, low in (
             ("every", 1), ("batch_size", 1), ("max_points", 1), ("evaluation_batch", 1), ("num_workers", 0),
             ("superpixels", 0),

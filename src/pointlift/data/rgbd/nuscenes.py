@@ -238,18 +238,18 @@ def _paired(
 def _motion(table: _Table, record: Record) -> Floats:
     """(4, 4) of a record's rotation (quaternion w x y z) and translation."""
     turn, shift = _field(table, record, "rotation"), _field(table, record, "translation")
-    matrix = np.full((4, 4), np.nan)
+    matrix = np.eye(4)
     try:
         w, x, y, z = np.array(turn, dtype=np.float64)
         matrix[:3, 3] = np.array(shift, dtype=np.float64).reshape(3)
-        matrix[:3, :3], matrix[3] = turn_of_quaternion((x, y, z, w)), (0, 0, 0, 1)
-    except (TypeError, ValueError):
-        pass
-    if not np.isfinite(matrix).all():
+        matrix[:3, :3] = turn_of_quaternion((x, y, z, w))
+        if not np.isfinite(matrix).all():
+            raise ValueError("not finite")
+    except (TypeError, ValueError) as error:
         raise DataError(
             f"{table.file}: the record {record['token']!r} has no rotation of four and translation of three "
             "finite numbers"
-        )
+        ) from error
     return matrix
 
 

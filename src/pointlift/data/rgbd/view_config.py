@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pointlift.data.rgbd.config import SEEN
+from pointlift.data.rgbd.config import check_seen
 
 __all__ = ["ViewPairConfig"]
 
@@ -59,21 +59,9 @@ class ViewPairConfig:
     num_workers: int = 0
 
     def __post_init__(self) -> None:
-        if (
-            not self.features
-            or any(f not in SEEN for f in self.features)
-            or len(set(self.features)) != len(self.features)
-        ):
-            raise ValueError(
-                f"data: features is {self.features}, expected some of {', '.join(SEEN)}, each once."
-            )
+        check_seen(self.features, self.nearest, self.farthest)
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
             raise ValueError(f"data: scale is {self.scale}, expected a lowest and a highest factor above 0.")
-        if self.nearest < 0 or (self.farthest is not None and self.farthest <= self.nearest):
-            raise ValueError(
-                f"data: nearest and farthest are {self.nearest} and {self.farthest}, expected metres, the "
-                "second beyond the first."
-            )
         for name in ("overlap_voxel", "overlap_reach", "voxel_size", "match_reach"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"data: {name} is {getattr(self, name)}, expected a positive number.")

@@ -15,7 +15,7 @@ from pointlift.methods.base import Best, Experiment, Place, Training, optimizer_
 from pointlift.methods.global_transfer.module import PictureToCloud
 from pointlift.methods.global_transfer.settings import GlobalTransferConfig
 from pointlift.methods.optim import OptimConfig
-from pointlift.methods.ppkt.recipe import pretrained_metadata, refuse_unused, student_of
+from pointlift.methods.ppkt.recipe import PRETRAINING, pretrained_metadata, refuse_unused, student_of
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models.config import ImageWeightsConfig, ModelConfig
 from pointlift.models.factory import POINT_NETWORKS
@@ -76,9 +76,7 @@ class GlobalTransfer(Experiment):
     teacher: GlobalTeacherConfig = GlobalTeacherConfig()
     data: FrameDataConfig = FrameDataConfig()
     transfer: GlobalTransferConfig = GlobalTransferConfig()
-    optim: OptimConfig = OptimConfig(
-        lr=0.5, momentum=0.8, epochs=15, schedule="exponential", decay_factor=0.99, decay_steps=250
-    )
+    optim: OptimConfig = PRETRAINING
     trainer: TrainerConfig = TrainerConfig()
     seed: int = 0
 

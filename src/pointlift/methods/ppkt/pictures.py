@@ -18,6 +18,7 @@ from pointlift.report import Report, ViewCloud
 from pointlift.report.correspondences import correspondences, pictures_in_a_row
 from pointlift.report.plots import training_curves
 from pointlift.report.tables import read_rows
+from pointlift.system.atomic import read_json
 
 __all__ = ["write_report"]
 
@@ -31,12 +32,13 @@ def write_report(
     """Write report.html into the folder of a finished run.
 
     Args:
-        folder: with metrics.csv. module: the trained networks. frames: held-out frames, not augmented.
+        folder: with metrics.csv and result.json. module: the trained networks. frames: held-out frames, not
+            augmented.
         recipe: text of recipe.yaml. facts: of the protocol, for the last section.
     """
     rows = read_rows(folder / "metrics.csv")
     report = Report(f"{folder.name}: pixels to points", facts["data"]["source"])
-    _add_result(report, rows)
+    _add_result(report, rows, read_json(folder / "result.json")["metrics"])
     module.eval()
     chosen = np.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).astype(int)
     report.section("Held-out frames")
@@ -51,8 +53,9 @@ def write_report(
     return report.write(folder / "report.html")
 
 
-def _add_result(report: Report, rows: list[dict[str, float]]) -> None:
-    last = rows[-1]
+def _add_result(report: Report, rows: list[dict[str, float]], metrics: Mapping[str, float]) -> None:
+    """rows: of metrics.csv. metrics: of the end of the run."""
+    last = {**rows[-1], **metrics}
     header = ["loss", "held-out loss", "own pixel found %", "by chance %", "among", "epochs"]
     values = [last["train_loss"], last["val_loss"], 100 * last["val_retrieval"], 100 * last["val_chance"]]
     note = (
@@ -63,11 +66,11 @@ def _add_result(report: Report, rows: list[dict[str, float]]) -> None:
     panels = {
         "loss": {
             "training": [[r["train_loss"] for r in rows]],
-            "held out": [[r["val_loss"] for r in rows]],
+            "held out": [[r.get("val_loss", math.nan) for r in rows]],
         },
         "own pixel found %": {
             "training": [[math.nan for _ in rows]],  # not measured; named, for the legend
-            "held out": [[100 * r["val_retrieval"] for r in rows]],
+            "held out": [[100 * r.get("val_retrieval", math.nan) for r in rows]],
         },
     }
     report.section("Curves").figure(training_curves(panels), "An epoch is one pass over the training frames.")

@@ -31,6 +31,7 @@ from pointlift.weights.network import build_network, load_image_network
 
 __all__ = [
     "PPKT",
+    "PRETRAINING",
     "DenseTeacherConfig",
     "dense_teacher",
     "pretrained_metadata",
@@ -39,6 +40,10 @@ __all__ = [
 ]
 
 Maps = npt.NDArray[np.float32]
+PRETRAINING = OptimConfig(
+    lr=0.5, momentum=0.8, epochs=15, schedule="exponential", decay_factor=0.99, decay_steps=250
+)
+"""PPKT's section 4.1, and PointContrast's where that is silent (facts 2.1)."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +103,7 @@ class PPKT(Experiment):
     teacher: DenseTeacherConfig = DenseTeacherConfig()
     data: FrameDataConfig = FrameDataConfig()
     transfer: TransferConfig = TransferConfig()
-    optim: OptimConfig = OptimConfig(
-        lr=0.5, momentum=0.8, epochs=15, schedule="exponential", decay_factor=0.99, decay_steps=250
-    )
+    optim: OptimConfig = PRETRAINING
     trainer: TrainerConfig = TrainerConfig()
     seed: int = 0
 

@@ -13,7 +13,7 @@ from pointlift.data.rgbd.config import FrameDataConfig
 from pointlift.data.rgbd.frame_pairs import FrameData, load_frames
 from pointlift.methods.base import Best, Experiment, Place, Training, optimizer_steps
 from pointlift.methods.optim import OptimConfig
-from pointlift.methods.ppkt.recipe import pretrained_metadata, refuse_unused, student_of
+from pointlift.methods.ppkt.recipe import PRETRAINING, pretrained_metadata, refuse_unused, student_of
 from pointlift.methods.pseudo_labels.module import PixelLabelling, PseudoLabelConfig
 from pointlift.methods.trainer_config import TrainerConfig
 from pointlift.models.config import ImageWeightsConfig, ModelConfig
@@ -79,9 +79,7 @@ class PseudoLabels(Experiment):
     teacher: ClassTeacherConfig = ClassTeacherConfig()
     data: FrameDataConfig = FrameDataConfig()
     transfer: PseudoLabelConfig = PseudoLabelConfig()
-    optim: OptimConfig = OptimConfig(
-        lr=0.5, momentum=0.8, epochs=15, schedule="exponential", decay_factor=0.99, decay_steps=250
-    )
+    optim: OptimConfig = PRETRAINING
     trainer: TrainerConfig = TrainerConfig()
     seed: int = 0
 
